@@ -1,0 +1,1 @@
+"""Plain networks: no data, no loss, no optimizer, no Lightning."""

@@ -1,0 +1,223 @@
+"""The crossover: at which batch size does the gap pass zero, if it does?
+
+Two estimates, because a handful of batch sizes can carry neither alone. The *line* is the least-squares
+line of the relative gap in log2 of the batch size (the dashed line of paper 1, Figure 1). The
+*interpolation* makes no assumption but that the gap is monotone: the closest monotone sequence to the
+measured gaps, joined by straight pieces in log2. The
+*interval* assumes less still: up to its lower end every resolved gap favours one optimizer, from its upper
+end on every one favours the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from suite.analysis.table import optimizer_title
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossover:
+    """Where one task's gap passes zero.
+
+    Attributes:
+        task: the task.
+        reference: label of the optimizer that the gap is positive against.
+        challenger: label of the optimizer that a positive gap favours.
+        batch_sizes: smallest and largest measured batch size; None when no gap is known.
+        slope: of the line, in percent of the reference's loss per doubling of the batch size; NaN below two
+            points.
+        intercept: of the line, in percent, at batch size 1.
+        line: batch size at which the line is zero; None when that is over one octave outside what was measured.
+        interpolated: batch size at which the monotone interpolation is zero; None when it has one sign or
+            contradicts the interval.
+        low: lower end of the interval; None when the side below is not resolved.
+        high: upper end of the interval; None when the side above is not resolved.
+        small_batch: who is better at the smallest batch size, by the sign of the monotone fit.
+        large_batch: who is better at the largest batch size, by the sign of the monotone fit.
+        sign_changes: how often the measured gaps change sign; above 1 they are not monotone around zero.
+        resolved: whether the interval is closed, or without a crossover, whether every gap is resolved.
+    """
+
+    task: str
+    reference: str
+    challenger: str
+    batch_sizes: tuple[int, int] | None
+    slope: float = math.nan
+    intercept: float = math.nan
+    line: float | None = None
+    interpolated: float | None = None
+    low: int | None = None
+    high: int | None = None
+    small_batch: str | None = None
+    large_batch: str | None = None
+    sign_changes: int = 0
+    resolved: bool = False
+
+    @property
+    def in_range(self) -> bool:
+        """Whether the gap passes zero between the smallest and the largest measured batch size."""
+        return self.small_batch is not None and self.small_batch != self.large_batch
+
+    def sentence(self) -> str:
+        """The answer in one sentence, for people."""
+        if self.batch_sizes is None or self.small_batch is None or self.large_batch is None:
+            return (
+                f"No batch size has a result for both {optimizer_title(self.reference)} and "
+                f"{optimizer_title(self.challenger)} yet."
+            )
+        first, last = self.batch_sizes
+        small, large = optimizer_title(self.small_batch), optimizer_title(self.large_batch)
+        if first == last:
+            doubt = "" if self.resolved else " (not resolved)"
+            return f"At batch size {first}, the only one measured, {small} is better{doubt}."
+        if not self.in_range:
+            doubt = "" if self.resolved else ", though not every gap is resolved"
+            return (
+                f"No crossover in range: {small} is better at every batch size from {first} to {last}{doubt}."
+            )
+        where = (
+            "" if self.interpolated is None else f" near batch size {format_batch_size(self.interpolated)}"
+        )
+        return f"The gap passes zero{where} ({self.interval_text()}): {small} is better below, {large} above."
+
+    def interval_text(self) -> str:
+        """The interval in words; an open end says that the measured gaps do not bound it."""
+        if self.low is not None and self.high is not None:
+            return f"between {self.low} and {self.high}"
+        if self.high is not None:
+            return f"below {self.high}, lower end not resolved"
+        if self.low is not None:
+            return f"above {self.low}, upper end not resolved"
+        return "neither side resolved"
+
+
+def format_batch_size(size: float) -> str:
+    """A batch size that an estimate gives: two digits where there are no more to be had."""
+    return f"{size:.2g}" if size < 10 else f"{size:.0f}"
+
+
+def crossover(gaps: pd.DataFrame) -> Crossover:
+    """The crossover of one task and pair of optimizers.
+
+    Args:
+        gaps: rows of `suite.analysis.gap.gap_table` for one task, reference and challenger.
+
+    Returns:
+        Estimates and interval; see `Crossover`.
+
+    Raises:
+        ValueError: the rows mix tasks or pairs.
+    """
+    keys = gaps[["task", "reference", "challenger"]].drop_duplicates()
+    if len(keys) != 1:
+        raise ValueError(
+            f"Expected the gaps of one task and one pair of optimizers, got {len(keys)}; "
+            "choose the rows of one."
+        )
+    task, reference, challenger = keys.iloc[0]
+    known = gaps[gaps["gap"].notna()].sort_values("batch_size")
+    if known.empty:
+        return Crossover(task=task, reference=reference, challenger=challenger, batch_sizes=None)
+    sizes = known["batch_size"].to_numpy()
+    finite = known[np.isfinite(known["relative_gap"].to_numpy(dtype=float))]
+    log_sizes = np.log2(finite["batch_size"].to_numpy(dtype=float))
+    values = finite["relative_gap"].to_numpy(dtype=float)
+    slope, intercept = np.polyfit(log_sizes, values, 1) if len(values) > 1 else (math.nan, math.nan)
+    falling = _is_falling(known, slope)
+    signs = _monotone_signs(known, falling=falling)
+    small, large = (challenger if sign > 0 else reference for sign in (signs[0], signs[-1]))
+    low, high = _interval(known, int(signs[0])) if small != large else (None, None)
+    root = _interpolated_root(log_sizes, values, falling=falling) if small != large else None
+    if root is not None and not (low or 0) <= root <= (high or math.inf):
+        root = None  # the fit and the resolved gaps contradict each other: only the interval can be believed
+    every = bool(known["resolved"].all())
+    return Crossover(
+        task=task,
+        reference=reference,
+        challenger=challenger,
+        batch_sizes=(int(sizes[0]), int(sizes[-1])),
+        slope=float(slope),
+        intercept=float(intercept),
+        line=_line_root(slope, intercept, sizes),
+        interpolated=root,
+        low=low,
+        high=high,
+        small_batch=small,
+        large_batch=large,
+        sign_changes=int(np.count_nonzero(np.diff(np.sign(known["gap"].to_numpy(dtype=float))))),
+        resolved=(low is not None and high is not None) if small != large else every,
+    )
+
+
+def monotone_fit(values: np.ndarray, *, falling: bool) -> np.ndarray:
+    """The monotone sequence closest to the values in squared distance (pool adjacent violators).
+
+    Args:
+        values: shape ``[points]``, finite.
+        falling: whether the sequence may only fall or only rise.
+    """
+    signed = -values if falling else values
+    blocks: list[tuple[float, int]] = []
+    for value in signed:
+        mean, count = float(value), 1
+        while blocks and blocks[-1][0] > mean:
+            earlier, length = blocks.pop()
+            mean, count = (earlier * length + mean * count) / (length + count), length + count
+        blocks.append((mean, count))
+    fitted = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
+    return -fitted if falling else fitted
+
+
+def _is_falling(known: pd.DataFrame, slope: float) -> bool:
+    """Direction of the gap; an infinite gap at one end decides before the slope of the finite ones."""
+    ends = known["gap"].to_numpy(dtype=float)[[0, -1]]
+    if np.isinf(ends).any():
+        return bool(ends[0] > ends[1])
+    return not slope > 0
+
+
+def _monotone_signs(known: pd.DataFrame, *, falling: bool) -> np.ndarray:
+    """Sign of the monotone fit at every batch size; a gap of exactly zero counts for the reference."""
+    gaps = known["relative_gap"].to_numpy(dtype=float)
+    finite = gaps[np.isfinite(gaps)]
+    reach = 2 * np.abs(finite).max() + 1 if len(finite) else 1.0
+    return np.where(monotone_fit(np.clip(gaps, -reach, reach), falling=falling) > 0, 1, -1)
+
+
+def _interpolated_root(log_sizes: np.ndarray, values: np.ndarray, *, falling: bool) -> float | None:
+    fitted = monotone_fit(values, falling=falling)
+    change = np.flatnonzero((fitted[:-1] > 0) != (fitted[1:] > 0))
+    if not len(change):
+        return None
+    left = change[0]
+    share = fitted[left] / (fitted[left] - fitted[left + 1])
+    return float(2 ** (log_sizes[left] + share * (log_sizes[left + 1] - log_sizes[left])))
+
+
+def _line_root(slope: float, intercept: float, sizes: np.ndarray) -> float | None:
+    if not math.isfinite(slope) or slope == 0:
+        return None
+    root = -intercept / slope
+    within = math.log2(sizes[0]) - 1 <= root <= math.log2(sizes[-1]) + 1
+    return float(2**root) if within else None
+
+
+def _interval(known: pd.DataFrame, small_sign: int) -> tuple[int | None, int | None]:
+    """Up to where every resolved gap has the small side's sign, and from where every one has the other."""
+    resolved = known[known["resolved"].astype(bool)]
+    signs = np.sign(resolved["gap"].to_numpy(dtype=float)).astype(int)
+    sizes = resolved["batch_size"].to_numpy()
+    low = high = None
+    for size, sign in zip(sizes, signs, strict=True):
+        if sign != small_sign:
+            break
+        low = int(size)
+    for size, sign in zip(sizes[::-1], signs[::-1], strict=True):
+        if sign == small_sign:
+            break
+        high = int(size)
+    return low, high

@@ -1,0 +1,111 @@
+"""The two best runs side by side: smoothed train loss against the share of the budget, and the slowdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from suite.analysis.curves import LossReader, mean_ema, slowdown
+from suite.analysis.figures.style import INK, optimizer_style, panel_grid
+from suite.analysis.table import optimizer_title
+
+MOST_POINTS = 600
+"""Points of a curve that are drawn: more than a printed panel resolves, few enough for a light page."""
+
+_REACHES = "reaches the other's final loss after this share of the budget"
+
+START_SHOWN = 0.2
+"""Share of the budget after which the loss must be inside the panel: the first fall is steep."""
+
+
+def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]) -> Figure | None:
+    """Smoothed train loss of the tuned points, a panel per batch size.
+
+    The dotted line goes from the other's final loss to where the better optimizer first reaches it: the
+    slowdown.
+
+    Args:
+        tuned: tuned points of one task.
+        losses: reads the curves.
+        labels: optimizers to draw, in order.
+
+    Returns:
+        The figure; None when no curve could be read.
+    """
+    sizes = sorted(tuned["batch_size"].unique())
+    curves = {
+        (point.optimizer, point.batch_size): curve
+        for point in tuned.itertuples(index=False)
+        if (curve := mean_ema(point.run_ids, losses)) is not None
+    }
+    if not curves:
+        return None
+    figure, axes, columns = panel_grid(len(sizes), height=2.0)
+    for panel, size in enumerate(sizes):
+        place = axes[panel // columns, panel % columns]
+        for label in labels:
+            if (label, size) in curves:
+                _draw(place, curves[label, size], label, labels)
+        _mark_slowdown(place, [curves[label, size] for label in labels if (label, size) in curves])
+        place.set_title(f"batch size {size}", fontsize=8)
+        place.set_xlim(0, 1)
+        place.xaxis.set_major_formatter(PercentFormatter(1))
+        place.set_xticks([0, 0.5, 1])
+        place.set_xlabel("budget used")
+        if panel % columns == 0:
+            place.set_ylabel("train loss, smoothed")
+    ends = [curve[-1] for curve in curves.values()]
+    start = max(curve[int(START_SHOWN * (len(curve) - 1))] for curve in curves.values())
+    low, high = min(ends), max(start, max(ends))
+    axes[0, 0].set_ylim(low - 0.06 * (high - low), high)
+    handles, names = _handles(axes)
+    figure.legend(handles, names, loc="outside upper left", ncols=len(names))
+    return figure
+
+
+def _handles(axes: np.ndarray) -> tuple[list[Artist], list[str]]:
+    found: dict[str, Artist] = {}
+    for place in axes.flat:
+        for handle, name in zip(*place.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
+    return list(found.values()), list(found)
+
+
+def _draw(axes: Axes, curve: np.ndarray, label: str, labels: Sequence[str]) -> None:
+    kept = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).astype(int))
+    drawn = optimizer_style(label, labels)
+    axes.plot(
+        (kept + 1) / len(curve),
+        curve[kept],
+        color=drawn["color"],
+        linestyle=drawn["linestyle"],
+        linewidth=1.3,
+        label=optimizer_title(label),
+    )
+    axes.plot(
+        [1], curve[-1:], color=drawn["color"], marker=drawn["marker"], markersize=4, clip_on=False, zorder=3
+    )
+
+
+def _mark_slowdown(axes: Axes, curves: Sequence[np.ndarray]) -> None:
+    if len(curves) != 2:
+        return
+    better, other = sorted(curves, key=lambda curve: curve[-1])
+    share = slowdown(better, other)
+    axes.plot([share, 1], [other[-1]] * 2, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), label=_REACHES)
+    axes.plot([share], [other[-1]], marker="|", markersize=8, color=INK, markeredgewidth=1.1)
+    axes.annotate(
+        f"{share:.0%}",
+        xy=(share, other[-1]),
+        xytext=(-3, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=7.5,
+    )

@@ -1,0 +1,191 @@
+"""The headline figure: relative and absolute gap against batch size, with the crossover."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from suite.analysis.crossover import Crossover, format_batch_size
+from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, optimizer_style
+from suite.analysis.table import optimizer_title
+
+
+def gap_figure(gaps: pd.DataFrame, crossovers: Sequence[Crossover], labels: Sequence[str]) -> Figure:
+    """Gap against batch size: relative on the left, absolute on the right.
+
+    Points with bars are the measured gaps and their uncertainty, open where a tuned point lies on its
+    grid's edge; dashed is the least-squares line in log2 of the batch size, one octave past the data on
+    each side; the grey band is the crossover's interval.
+
+    Args:
+        gaps: gap table of one task; several challengers of one reference are drawn together.
+        crossovers: of the same pairs.
+        labels: optimizers of the sweep, in its order.
+
+    Raises:
+        ValueError: no gap is known.
+    """
+    if not gaps["gap"].notna().any():
+        raise ValueError(
+            "Expected at least one batch size with results for both optimizers, got none; run the sweep."
+        )
+    figure = Figure(figsize=(WIDTH, 3.1))
+    panels = figure.subplots(1, 2)
+    columns = (("relative_gap", "relative_uncertainty"), ("gap", "uncertainty"))
+    reference = optimizer_title(gaps["reference"].iloc[0])
+    for axes, (value, bound), unit in zip(panels, columns, (f" (% of {reference}'s)", ""), strict=True):
+        batch_size_axis(axes, gaps["batch_size"])
+        for (_, challenger), rows in gaps.groupby(["reference", "challenger"], sort=False):
+            _draw_pair(axes, rows, value, bound, _pair_style(str(challenger), labels, crossovers))
+        _frame(axes, gaps, value, bound)
+        if len(crossovers) == 1:
+            _zero_line(axes, gaps[value], crossovers[0].reference, crossovers[0].challenger, labels)
+            _mark_crossover(axes, crossovers[0])
+        else:
+            _zero_line(axes, gaps[value], crossovers[0].reference, None, labels)
+        axes.set_ylabel(_quantity(crossovers) + unit)
+    panels[0].set_title("Relative gap")
+    panels[1].set_title("Absolute gap")
+    if len(crossovers) > 1:
+        panels[0].legend(loc="best")
+    return figure
+
+
+def _quantity(crossovers: Sequence[Crossover]) -> str:
+    challengers = {found.challenger for found in crossovers}
+    other = optimizer_title(challengers.pop()) if len(challengers) == 1 else "other"
+    return f"{optimizer_title(crossovers[0].reference)} \N{MINUS SIGN} {other}, tuned final loss"
+
+
+def _pair_style(challenger: str, labels: Sequence[str], crossovers: Sequence[Crossover]) -> dict[str, str]:
+    drawn = optimizer_style(challenger, labels)
+    # Alone, a gap belongs to neither optimizer: it is drawn in ink, and the colours name the sides of zero.
+    color = INK if len(crossovers) == 1 else drawn["color"]
+    return {"color": color, "marker": "o" if len(crossovers) == 1 else drawn["marker"], "label": challenger}
+
+
+def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: dict[str, str]) -> None:
+    finite = rows[np.isfinite(rows[value].to_numpy(dtype=float))]
+    sizes, values = finite["batch_size"].to_numpy(dtype=float), finite[value].to_numpy(dtype=float)
+    on_edge = ((finite["challenger_edges"].map(len) + finite["reference_edges"].map(len)) > 0).to_numpy()
+    color = drawn["color"]
+    if len(values) > 1:
+        slope, intercept = np.polyfit(np.log2(sizes), values, 1)
+        ends = np.array([np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1])
+        axes.plot(
+            2**ends, intercept + slope * ends, color=color, linestyle=(0, (4, 2.5)), linewidth=1, alpha=0.75
+        )
+    bars = finite[bound].to_numpy(dtype=float)
+    axes.errorbar(
+        sizes,
+        values,
+        yerr=np.nan_to_num(bars),
+        fmt="none",
+        ecolor=color,
+        elinewidth=1,
+        capsize=2.5,
+        capthick=1,
+    )
+    for chosen, face in ((~on_edge, color), (on_edge, "white")):
+        axes.plot(
+            sizes[chosen],
+            values[chosen],
+            linestyle="none",
+            marker=drawn["marker"],
+            markersize=6.5,
+            markerfacecolor=face,
+            markeredgecolor=color,
+            markeredgewidth=1.4,
+            zorder=3,
+        )
+    title = optimizer_title(drawn["label"])
+    axes.plot([], [], color=color, marker=drawn["marker"], linestyle=(0, (4, 2.5)), linewidth=1, label=title)
+
+
+def _frame(axes: Axes, gaps: pd.DataFrame, value: str, bound: str) -> None:
+    """Limits that hold zero and every bar; gaps that are infinite become arrows at the border."""
+    values = gaps[value].to_numpy(dtype=float)
+    bars = np.nan_to_num(gaps[bound].to_numpy(dtype=float), nan=0, posinf=0)
+    finite = np.isfinite(values)
+    low = min(0.0, *(values - bars)[finite]) if finite.any() else -1.0
+    high = max(0.0, *(values + bars)[finite]) if finite.any() else 1.0
+    room = 0.14 * (high - low or 1.0)
+    # At least a sixth of the height on each side of zero, where the two directions are named.
+    low, high = min(low - room, -(high + room) / 5), max(high + room, -(low - room) / 5)
+    axes.set_ylim(low, high)
+    for size, gap in zip(gaps["batch_size"], values, strict=True):
+        if math.isinf(gap):
+            end = high if gap > 0 else low
+            axes.annotate(
+                "all diverged",
+                xy=(size, end),
+                xytext=(size, end - math.copysign(0.22 * (high - low), gap)),
+                arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1},
+                ha="center",
+                va="center",
+                fontsize=7,
+            )
+
+
+def _zero_line(
+    axes: Axes, values: pd.Series, reference: str, challenger: str | None, labels: Sequence[str]
+) -> None:
+    """The line that decides, with the two directions named on the side where the data leaves room."""
+    axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
+    winner = optimizer_title(challenger) if challenger else "other"
+    above = f"{winner} better \N{UPWARDS ARROW}"
+    below = f"{optimizer_title(reference)} better \N{DOWNWARDS ARROW}"
+    low, high = axes.get_ylim()
+    sides = ((0, high, challenger, above, 3, "bottom"), (low, 0, reference, below, -3, "top"))
+    for start, end, label, text, shift, side in sides:
+        color = optimizer_style(label, labels)["color"] if label else FAINT
+        axes.axhspan(start, end, color=color, alpha=0.06, linewidth=0, zorder=0)
+        height = 0.06 * (high - low) * (1 if shift > 0 else -1)
+        right = abs(values.iloc[-1] - height) >= abs(values.iloc[0] - height)
+        axes.annotate(
+            text,
+            xy=(1 if right else 0, 0),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3 if right else 3, shift),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va=side,
+            fontsize=7.5,
+            fontweight="bold",
+            color=color,
+        )
+
+
+def _mark_crossover(axes: Axes, found: Crossover) -> None:
+    if not found.in_range:
+        return
+    left, right = axes.get_xlim()
+    axes.axvspan(found.low or left, found.high or right, color=FAINT, alpha=0.13, linewidth=0, zorder=0.5)
+    if found.interpolated is None:
+        return
+    axes.axvline(found.interpolated, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), zorder=1.4)
+    axes.plot(
+        [found.interpolated],
+        [0],
+        marker="X",
+        markersize=7.5,
+        color=INK,
+        markeredgecolor="white",
+        zorder=4,
+        clip_on=False,
+    )
+    axes.annotate(
+        f"crossover \N{ALMOST EQUAL TO} {format_batch_size(found.interpolated)}"
+        + (f"\n({found.low} to {found.high})" if found.low and found.high else ""),
+        xy=(found.interpolated, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=7.5,
+    )

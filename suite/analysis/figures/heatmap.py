@@ -1,0 +1,127 @@
+"""The whole grid at a glance: a map of the final loss over learning rate and momentum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from suite.analysis.figures.sensitivity import line_axes
+from suite.analysis.figures.style import FAINT, panel_grid
+from suite.analysis.table import format_value, optimizer_title
+from suite.analysis.tuned import setting_results
+
+COLORS = "cividis_r"
+WORST_QUANTILE = 0.8
+_GONE = "#ececec"
+MOST_LABELLED = 9
+"""Learning rates up to which the cells have room for their numbers."""
+
+
+def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
+    """Excess of the final loss over the best of its map, for every optimizer (rows) and batch size (columns).
+
+    Numbers in the cells are final losses, a frame marks the best, grey a diverged setting, white one
+    without a result.
+
+    Args:
+        runs: runs of one task.
+        labels: optimizers to draw, in order; those that vary fewer than two axes are left out.
+
+    Returns:
+        The figure; None when no optimizer varies two axes.
+    """
+    names = {}
+    for label in labels:
+        found = line_axes(runs[runs["optimizer"] == label])
+        if found is not None and found[1] is not None:
+            names[label] = (found[0], found[1])
+    if not names:
+        return None
+    sizes = sorted(runs["batch_size"].unique())
+    maps = {
+        (label, size): _loss_map(
+            runs[(runs["optimizer"] == label) & (runs["batch_size"] == size)], runs, label, pair
+        )
+        for label, pair in names.items()
+        for size in sizes
+    }
+    norm = PowerNorm(0.5, 0, _worst(list(maps.values())))
+    figure, axes, columns = panel_grid(len(sizes), len(names), height=1.45, sharex=False, sharey=False)
+    for row, (label, pair) in enumerate(names.items()):
+        for panel, size in enumerate(sizes):
+            place = axes[panel // columns * len(names) + row, panel % columns]
+            _draw(place, maps[label, size], runs[runs["optimizer"] == label], pair, norm)
+            place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
+            if panel % columns == 0:
+                place.set_ylabel(pair[1])
+            else:
+                place.set_yticklabels([])
+            place.set_xlabel("learning rate" if pair[0] == "lr" else pair[0])
+    bar = figure.colorbar(
+        ScalarMappable(norm, COLORS), ax=axes, shrink=0.7, pad=0.015, aspect=28, extend="max"
+    )
+    bar.set_label("final loss above the best of the map", fontsize=7.5)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _values(runs: pd.DataFrame, name: str) -> list[float]:
+    return sorted({dict(setting)[name] for setting in runs["setting"] if name in dict(setting)})
+
+
+def _loss_map(group: pd.DataFrame, runs: pd.DataFrame, label: str, pair: tuple[str, str]) -> np.ndarray:
+    """Shape ``[momenta, lrs]``, the best over any further axes; NaN without a result, +inf diverged."""
+    own = runs[runs["optimizer"] == label]
+    x_values, y_values = (_values(own, name) for name in pair)
+    losses = np.full((len(y_values), len(x_values)), math.nan)
+    for result in setting_results(group):
+        chosen = dict(result.setting)
+        if all(name in chosen for name in pair):
+            y, x = y_values.index(chosen[pair[1]]), x_values.index(chosen[pair[0]])
+            losses[y, x] = np.fmin(losses[y, x], result.loss)
+    return losses
+
+
+def _worst(maps: Sequence[np.ndarray]) -> float:
+    """Where the colours end: a high quantile, so that one bad corner does not flatten the rest."""
+    excess: list[float] = []
+    for losses in maps:
+        finite = losses[np.isfinite(losses)]
+        excess.extend(finite - finite.min() if len(finite) else [])
+    return max(float(np.quantile(excess, WORST_QUANTILE)), 1e-6) if excess else 1.0
+
+
+def _draw(axes: Axes, losses: np.ndarray, own: pd.DataFrame, pair: tuple[str, str], norm: PowerNorm) -> None:
+    finite = losses[np.isfinite(losses)]
+    best = finite.min() if len(finite) else math.nan
+    shown = np.where(np.isfinite(losses), losses - best, np.nan)
+    colors = matplotlib.colormaps[COLORS]
+    axes.imshow(shown, cmap=colors, norm=norm, aspect="auto", origin="lower")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=6.5)
+    x_values, y_values = (_values(own, name) for name in pair)
+    axes.set_xticks(range(len(x_values)), [format_value(value) for value in x_values], rotation=60)
+    axes.set_yticks(range(len(y_values)), [format_value(value) for value in y_values])
+    labelled = len(x_values) <= MOST_LABELLED
+    for (y, x), loss in np.ndenumerate(losses):
+        corner = (x - 0.5, y - 0.5)
+        if math.isinf(loss):
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=_GONE, linewidth=0))
+            axes.text(x, y, "div.", ha="center", va="center", fontsize=5, color=FAINT)
+        elif math.isfinite(loss) and labelled:
+            light = np.dot(colors(norm(loss - best))[:3], (0.2126, 0.7152, 0.0722)) > 0.5
+            ink = "black" if light else "white"
+            axes.text(x, y, f"{loss:#.3g}", ha="center", va="center", fontsize=5, color=ink)
+        if loss == best:
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.8, zorder=3))

@@ -1,0 +1,161 @@
+"""How sharp is the tuning? Final loss against learning rate, a line per momentum, a panel per batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from suite.analysis.figures.style import INK, SERIES_MARKERS, decade_axis, optimizer_style, panel_grid, shades
+from suite.analysis.table import format_value, optimizer_title
+from suite.analysis.tuned import axes_of, setting_results
+
+CUT_QUANTILE = 0.85
+"""Losses above this quantile are drawn at the upper border: what matters is the neighbourhood of the best."""
+
+
+def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
+    """Final loss against learning rate for every optimizer (rows) and batch size (columns).
+
+    A ring marks the tuned point, a triangle at the upper border a loss beyond the panel, a cross a diverged
+    run.
+
+    Args:
+        runs: runs of one task.
+        labels: optimizers to draw, in order; those without a learning rate to vary are left out.
+    """
+    drawn = [label for label in labels if line_axes(runs[runs["optimizer"] == label]) is not None]
+    sizes = sorted(runs["batch_size"].unique())
+    figure, axes, columns = panel_grid(len(sizes), max(len(drawn), 1), height=1.75, sharex=False)
+    top = _cut(runs)
+    finite = runs.loc[np.isfinite(runs["loss"]), "loss"]
+    bottom = finite.min() - 0.08 * (top - finite.min()) if len(finite) else 0.0
+    for row, label in enumerate(drawn):
+        own = runs[runs["optimizer"] == label]
+        x_name, line_name = line_axes(own) or ("lr", None)
+        lines = _line_values(own, line_name)
+        x_values = [dict(setting)[x_name] for setting in own["setting"] if x_name in dict(setting)]
+        for panel, size in enumerate(sizes):
+            place = axes[panel // columns * len(drawn) + row, panel % columns]
+            _panel(place, own[own["batch_size"] == size], x_name, line_name, lines, (label, labels), top)
+            place.set_xscale("log")
+            decade_axis(place.xaxis, x_values)
+            place.set_xlim(min(x_values) / 1.6, max(x_values) * 1.6)
+            place.set_ylim(bottom, top + 0.06 * (top - bottom))
+            place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
+            place.set_xlabel("learning rate" if x_name == "lr" else x_name)
+            if panel % columns == 0:
+                place.set_ylabel("final loss")
+        if line_name is not None:
+            _legend(axes[row, columns - 1], label, labels, line_name, lines)
+    return figure
+
+
+def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:
+    """Which axis goes along x and which makes the lines: learning rate first, then a momentum, then the rest.
+
+    Returns:
+        Names of the two axes; the second is None with a single axis. None when nothing numeric and positive
+        varies.
+    """
+    found = {
+        name: values
+        for name, values, numbers in axes_of(list(runs["setting"]))
+        if numbers and len(values) > 1 and (name != "lr" or values[0] > 0)
+    }
+    x_name = "lr" if "lr" in found else next((name for name, values in found.items() if values[0] > 0), None)
+    if x_name is None:
+        return None
+    rest = sorted((name for name in found if name != x_name), key=lambda name: name not in _MOMENTA)
+    return x_name, rest[0] if rest else None
+
+
+_MOMENTA = ("momentum", "beta", "beta1", "betas", "beta2")
+
+
+def _line_values(runs: pd.DataFrame, line_name: str | None) -> list[float | None]:
+    if line_name is None:
+        return [None]
+    return sorted({dict(setting)[line_name] for setting in runs["setting"] if line_name in dict(setting)})
+
+
+def _cut(runs: pd.DataFrame) -> float:
+    finite = runs.loc[np.isfinite(runs["loss"]), "loss"]
+    if finite.empty:
+        return 1.0
+    top = float(finite.quantile(CUT_QUANTILE))
+    best = finite.min()
+    # Every tuned point must be inside, whatever the quantile says.
+    tuned = runs[np.isfinite(runs["loss"])].groupby(["optimizer", "batch_size"])["loss"].min().max()
+    return max(top, float(tuned) + 0.25 * float(tuned - best), best + 1e-6)
+
+
+def _panel(
+    axes: Axes,
+    group: pd.DataFrame,
+    x_name: str,
+    line_name: str | None,
+    lines: Sequence[float | None],
+    optimizer: tuple[str, Sequence[str]],
+    top: float,
+) -> None:
+    """One panel: the best loss over any further axes for each (x, line)."""
+    losses: dict[tuple[float, float | None], float] = {}
+    for result in setting_results(group):
+        chosen = dict(result.setting)
+        if x_name in chosen and (line_name is None or line_name in chosen):
+            key = (chosen[x_name], chosen[line_name] if line_name is not None else None)
+            losses[key] = min(result.loss, losses.get(key, math.inf))
+    colors = shades(optimizer_style(*optimizer)["color"], len(lines))
+    for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
+        points = sorted((x, loss) for (x, own), loss in losses.items() if own == line)
+        if not points:
+            continue
+        x, y = np.array(points, dtype=float).T
+        marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
+        axes.plot(
+            x, np.where(np.isinf(y), np.nan, y), color=color, marker=marker, markersize=3.4, linewidth=1.1
+        )
+        beyond = np.isfinite(y) & (y > top)
+        axes.plot(
+            x[beyond], np.full(beyond.sum(), top), linestyle="none", marker="^", markersize=3.5, color=color
+        )
+        gone = np.isinf(y)
+        # Diverged runs of several lines share a learning rate: side by side, not on top of each other.
+        shift = 10 ** (0.09 * (place - (len(lines) - 1) / 2))
+        axes.plot(
+            x[gone] * shift,
+            np.full(gone.sum(), top),
+            linestyle="none",
+            marker="x",
+            markersize=3.6,
+            color=color,
+        )
+    if losses:
+        (x_best, _), best = min(losses.items(), key=lambda item: item[1])
+        if math.isfinite(best):
+            ring = axes.plot([x_best], [best], linestyle="none", marker="o", markersize=9, zorder=4)[0]
+            ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
+
+
+def _legend(
+    axes: Axes, label: str, labels: Sequence[str], line_name: str, lines: Sequence[float | None]
+) -> None:
+    colors = shades(optimizer_style(label, labels)["color"], len(lines))
+    for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
+        marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
+        axes.plot([], [], color=color, marker=marker, markersize=3.6, linewidth=1.1, label=format_value(line))
+    axes.legend(
+        title=line_name,
+        title_fontsize=7,
+        fontsize=7,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.03),
+        borderaxespad=0.2,
+        handlelength=1.6,
+        labelspacing=0.3,
+    )

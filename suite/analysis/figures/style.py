@@ -1,0 +1,159 @@
+"""What all figures share: colours, markers, type sizes, the batch-size axis, and how a figure is saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from suite.analysis.table import format_value
+
+WIDTH = 7.2
+"""Inches: the text width of a two-column journal page, and legible when shown on a slide."""
+
+PANELS_PER_ROW = 5
+INK, FAINT, GRID = "#222222", "#6b6b6b", "#e3e3e3"
+
+# Okabe and Ito's palette stays apart under all common colour-vision deficiencies; yellow is left out (too
+# light on white). Each optimizer also has its own marker and line style, so that grey prints lose nothing.
+_OKABE_ITO = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_FIXED = {"adam": ("#0072B2", "o", "-"), "sgd": ("#D55E00", "s", (0, (5, 1.5)))}
+_SPARE = tuple(
+    zip(_OKABE_ITO, "D^vPX", ("-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2))), strict=True)
+)
+SERIES_MARKERS = "osD^vPX*"
+
+_RC: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "text.color": INK,
+    "text.parse_math": False,
+    "hatch.linewidth": 0.5,
+    "hatch.color": FAINT,
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "adam-sgd-gap",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw with the suite's type sizes and lines, and leave matplotlib's settings as they were."""
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def optimizer_style(label: str, labels: Sequence[str]) -> dict[str, Any]:
+    """Colour, marker and line style of an optimizer: fixed for Adam and SGD, else by place in the sweep."""
+    others = [name for name in labels if name not in _FIXED]
+    color, marker, line = _FIXED[label] if label in _FIXED else _SPARE[others.index(label) % len(_SPARE)]
+    return {"color": color, "marker": marker, "linestyle": line}
+
+
+def shades(color: str, count: int) -> list[tuple[float, float, float]]:
+    """An ordered ramp of one hue, light to dark: order in the data is order in lightness, in grey too."""
+    base, mixes = np.array(to_rgb(color)), np.linspace(0.62, -0.5, count) if count > 1 else np.array([0.0])
+    return [tuple(base + (1 - base) * mix if mix >= 0 else base * (1 + mix)) for mix in mixes]
+
+
+def panel_grid(
+    count: int, rows_each: int = 1, *, height: float, sharey: bool = True, sharex: bool = True
+) -> tuple[Figure, np.ndarray, int]:
+    """A figure with ``count`` panels side by side, wrapped into blocks of ``rows_each`` rows.
+
+    Returns:
+        The figure, its axes in shape ``[blocks * rows_each, columns]``, and the number of columns. Panel p
+        of row r is ``axes[p // columns * rows_each + r, p % columns]``; the axes that no panel needs are
+        switched off.
+    """
+    columns = min(max(count, 1), PANELS_PER_ROW)
+    blocks = -(-max(count, 1) // columns)
+    width = WIDTH if columns > 2 else WIDTH * (0.5 + 0.2 * columns)
+    figure = Figure(figsize=(width, height * blocks * rows_each + 0.35))
+    axes = figure.subplots(blocks * rows_each, columns, sharex=sharex, sharey=sharey, squeeze=False)
+    for panel in range(count, blocks * columns):
+        for row in range(rows_each):
+            axes[panel // columns * rows_each + row, panel % columns].set_axis_off()
+    return figure, axes, columns
+
+
+def batch_size_axis(axes: Axes, sizes: Iterable[int], *, octaves: float = 1.0) -> None:
+    """Log2 axis with the measured batch sizes as plain numbers, some octaves of room on each side."""
+    ticks = sorted(set(sizes))
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(ticks[0] / 2**octaves, ticks[-1] * 2**octaves)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    crowded = len(ticks) > 9 or sum(len(str(tick)) for tick in ticks) > 26
+    axes.tick_params(axis="x", labelrotation=45 if crowded else 0)
+    axes.set_xlabel("batch size")
+
+
+def decade_axis(axis: Axis, values: Iterable[float]) -> None:
+    """Label a logarithmic axis at powers of ten, or at its values where there are fewer than two powers."""
+    shown = sorted(set(values))
+    first, last = math.ceil(math.log10(shown[0] / 1.7)), math.floor(math.log10(shown[-1] * 1.7))
+    decades = [10.0**power for power in range(first, last + 1)]
+    every = -(-len(decades) // 5)
+    axis.set_major_locator(FixedLocator(decades[::every] if len(decades) > 1 else shown))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: _power(value) if len(decades) > 1 else format_value(value))
+    )
+    axis.set_minor_locator(
+        LogLocator(subs=tuple(range(2, 10))) if len(decades) in range(2, 6) else NullLocator()
+    )
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _power(value: float) -> str:
+    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure as PNG (200 dots per inch) and SVG.
+
+    Returns:
+        The two paths.
+    """
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    figure.savefig(png, dpi=200, facecolor="white", metadata={"Software": None})
+    figure.savefig(svg, facecolor="white", metadata={"Date": None, "Creator": None})
+    return png, svg

@@ -1,0 +1,142 @@
+"""The pieces of an HTML page. All content passes `text`, so that no name from a record is ever markup."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class Markup(str):
+    """A piece of finished HTML; a plain string is content that still has to be escaped."""
+
+
+def text(content: object) -> Markup:
+    """Content as HTML: escaped, unless it is markup already; control characters are dropped."""
+    if isinstance(content, Markup):
+        return content
+    return Markup(html.escape("".join(x for x in str(content) if x.isprintable() or x in "\n\t")))
+
+
+def element(tag: str, *content: object, **attributes: str) -> Markup:
+    """One element around its content; the last underscore of an attribute's name is dropped (``class_``)."""
+    written = "".join(f' {name.rstrip("_")}="{html.escape(value)}"' for name, value in attributes.items())
+    return Markup(f"<{tag}{written}>{''.join(map(text, content))}</{tag}>")
+
+
+def section(title: str, *content: object) -> Markup:
+    """A section under its heading."""
+    return element("section", element("h2", title), *content)
+
+
+def bullets(items: Iterable[object], **attributes: str) -> Markup:
+    """An unordered list; nothing at all without items."""
+    written = [element("li", item) for item in items]
+    return element("ul", *written, **attributes) if written else Markup("")
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, left: Sequence[int] = ()) -> Markup:
+    """A table that scrolls sideways on a narrow screen.
+
+    Args:
+        head: column headings.
+        rows: cells, one sequence per row.
+        left: columns of words, aligned left; the others hold numbers and are aligned right.
+    """
+
+    def cells(tag: str, row: Sequence[object]) -> list[Markup]:
+        return [
+            element(tag, cell, **({"class_": "words"} if place in left else {}))
+            for place, cell in enumerate(row)
+        ]
+
+    header = element("thead", element("tr", *cells("th", head)))
+    body = element("tbody", *(element("tr", *cells("td", row)) for row in rows))
+    return element("div", element("table", header, body), class_="wide")
+
+
+def definitions(pairs: Iterable[tuple[str, object]]) -> Markup:
+    """Terms with their values; pairs without a value are left out."""
+    written = []
+    for term, value in pairs:
+        if value not in (None, ""):
+            written += [element("dt", term), element("dd", value)]
+    return element("dl", *written)
+
+
+def picture(svg: Path, alt: str, caption: str) -> Markup:
+    """A figure, embedded as a data URI, with its caption and links to the files beside the page."""
+    data = base64.b64encode(svg.read_bytes()).decode("ascii")
+    image = Markup(f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(alt)}">')
+    folder = svg.parent.name
+    links = [element("a", kind, href=f"{folder}/{svg.stem}.{kind.lower()}") for kind in ("PNG", "SVG")]
+    downloads = element("span", links[0], " ", links[1], class_="files")
+    return element(
+        "figure", element("div", image, class_="wide"), element("figcaption", caption, " ", downloads)
+    )
+
+
+def page(title: str, *content: object) -> str:
+    """A whole page that loads nothing from anywhere."""
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">\n"
+        f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n{''.join(map(text, content))}\n</main>\n</body>\n</html>\n"
+    )
+
+
+_STYLE = """
+:root { color-scheme: light; --ink: #222; --faint: #5f5f5f; --line: #dcdcdc; --adam: #0072B2; --sgd:
+#B34E00; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #fff; color: var(--ink); line-height: 1.5;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .35rem; text-wrap: balance; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.6rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+p, li { max-width: 46rem; }
+.subtitle { color: var(--faint); margin: 0 0 1.2rem; overflow-wrap: anywhere; }
+.answer { font-size: 1.18rem; font-weight: 600; margin: 1.2rem 0 .6rem; max-width: 50rem; }
+.caveats { border-left: 3px solid #E69F00; margin: 1rem 0; padding: .3rem 0 .3rem 2rem; font-size: .92rem; }
+figure { margin: 1.2rem 0 1.6rem; }
+figure img { width: 100%; height: auto; display: block; }
+figcaption { color: var(--faint); font-size: .88rem; max-width: 50rem; margin-top: .4rem; }
+.files { white-space: nowrap; }
+a { color: var(--adam); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: 100%; }
+th { text-align: right; font-weight: 600; border-bottom: 1.5px solid var(--ink); vertical-align: bottom; }
+th, td { padding: .32rem .7rem; white-space: nowrap; }
+td { text-align: right; border-bottom: 1px solid var(--line); }
+.words { text-align: left; }
+th:first-child, td:first-child { padding-left: 0; }
+.adam { color: var(--adam); font-weight: 600; }
+.sgd { color: var(--sgd); font-weight: 600; }
+.open, .pending { color: var(--faint); }
+.edge { border: 1px solid #a26b00; color: #7a5000; border-radius: .7em; padding: 0 .5em; font-size: .82em; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.4rem; font-size: .92rem; }
+dt { color: var(--faint); }
+dd { margin: 0; overflow-wrap: anywhere; }
+code { font-size: .9em; overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  main { padding: 1.2rem .9rem 3rem; }
+  h1 { font-size: 1.35rem; }
+  figure img { min-width: 36rem; }
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin: 0 0 .5rem; }
+}
+@media print {
+  main { max-width: none; padding: 0; }
+  body { font-size: 10pt; }
+  figure, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
+  .files { display: none; }
+  .wide { overflow: visible; }
+}
+"""

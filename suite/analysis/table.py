@@ -1,0 +1,163 @@
+"""The runs of a plan as a table: one row per run, whatever became of it.
+
+Every other file of this package starts from this table and does not care whether it came from a store or
+from a CSV export. Its columns:
+
+==================  ====================================================================================
+task                ``<dataset>/<architecture>``, or the data set's name for a CSV export
+run_id              the record's id, or the row number in a CSV export
+optimizer           label of the optimizer in the sweep
+batch_size, seed    integers
+setting             the tried values as a sorted tuple of ``(field, value)`` pairs
+status              ``finished``, ``diverged``, ``failed``, ``interrupted`` or ``missing``
+loss                final loss; +inf when the run diverged, NaN when there is no result
+steps               planned optimizer steps
+round               0, or the number of the edge extension that added the run
+noise               standard deviation of the final loss from minibatch noise, where it is known without
+curves ==================
+====================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from suite.records import Store
+
+Setting = tuple[tuple[str, Any], ...]
+
+STATUSES = ("finished", "diverged", "failed", "interrupted", "missing")
+RESULTS = ("finished", "diverged")
+"""Statuses that say something about a setting: the others count as not tried."""
+
+
+def load_runs(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per run of a plan, in the plan's order, with what the store knows about it.
+
+    Args:
+        store: where the records are; broken ones count as missing and are named in ``store.problems``.
+        plan: what the sweep asked for; see `suite.records.Store.plan`.
+
+    Returns:
+        The columns of this module's docstring, and the provenance columns ``diverged_at``, ``version``,
+        ``commit``, ``dirty``, ``packages``, ``device``, ``host``, ``parameters``, ``data_name``,
+        ``data_fingerprint``, ``started``, ``ended``, ``train_seconds``, ``eval_seconds``, ``log_seconds``,
+        ``total_seconds``.
+
+    Raises:
+        ValueError: the plan asks for a definition of the final loss that a finished record does not hold.
+    """
+    rows = [_row(plan, planned, store.record(planned["run_id"])) for planned in plan["runs"]]
+    return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None)))
+
+
+_BLANK_RUN: dict[str, Any] = {
+    "run_id": "",
+    "optimizer": "",
+    "batch_size": 0,
+    "seed": 0,
+    "axes": {},
+    "steps": 0,
+}
+
+
+def setting_of(axes: Mapping[str, Any]) -> Setting:
+    """The tried values of a run as one hashable value, whatever the order in which they were written."""
+    return tuple(sorted((name, _hashable(value)) for name, value in axes.items()))
+
+
+def format_value(value: Any) -> str:
+    """A hyperparameter's value as people write it: ``0.001``, ``1e-5``, ``0.999``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return ", ".join(map(format_value, value)) if isinstance(value, tuple) else str(value)
+    text = f"{value:.6g}"
+    if "e" not in text:
+        return text
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def format_setting(setting: Setting) -> str:
+    """A setting in one line, learning rate first: ``lr 0.3, momentum 0.95``."""
+    ordered = sorted(setting, key=lambda pair: (pair[0] != "lr", pair[0]))
+    return ", ".join(f"{name} {format_value(value)}" for name, value in ordered) or "as configured"
+
+
+def optimizer_title(label: str) -> str:
+    """How an optimizer's label is written for people; labels without an entry stand for themselves."""
+    return _TITLES.get(label, label)
+
+
+_TITLES = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "signsgd": "SignSGD",
+    "signum": "Signum",
+    "muon": "Muon",
+}
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_hashable(item) for item in value)
+    if isinstance(value, dict):
+        return tuple(sorted((str(key), _hashable(item)) for key, item in value.items()))
+    return value
+
+
+def _row(
+    plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    found = record or {}
+    code, device = found.get("code") or {}, found.get("device") or {}
+    data, seconds = found.get("data") or {}, found.get("seconds") or {}
+    return {
+        "task": plan["task"],
+        "run_id": planned["run_id"],
+        "optimizer": planned["optimizer"],
+        "batch_size": int(planned["batch_size"]),
+        "seed": int(planned["seed"]),
+        "setting": setting_of(planned["axes"]),
+        "status": found.get("status", "missing"),
+        "loss": _final_loss(record, plan["final_loss"]),
+        "steps": int(planned["steps"]),
+        "round": int(planned.get("round", 0)),
+        "noise": math.nan,
+        "diverged_at": found.get("diverged_at"),
+        "version": code.get("version"),
+        "commit": code.get("commit"),
+        "dirty": code.get("dirty"),
+        "packages": json.dumps(found["packages"], sort_keys=True) if found.get("packages") else None,
+        "device": f"{device.get('count', 1)} x {device.get('name') or device.get('kind')}"
+        if device
+        else None,
+        "host": found.get("host"),
+        "parameters": found.get("parameters"),
+        "data_name": data.get("name"),
+        "data_fingerprint": data.get("fingerprint"),
+        "started": found.get("started"),
+        "ended": found.get("ended"),
+        **{f"{part}_seconds": seconds.get(part, math.nan) for part in ("train", "eval", "log", "total")},
+    }
+
+
+def _final_loss(record: Mapping[str, Any] | None, definition: str) -> float:
+    if record is None or record["status"] not in RESULTS:
+        return math.nan
+    if record["status"] == "diverged":
+        return math.inf
+    if definition not in record["final"]:
+        known = ", ".join(sorted(record["final"])) or "none"
+        raise ValueError(
+            f"The record of run {record['run_id']} should hold the final loss '{definition}', it holds "
+            f"{known}; "
+            "change final_loss in the sweep's YAML."
+        )
+    loss = float(record["final"][definition])
+    return loss if math.isfinite(loss) else math.inf

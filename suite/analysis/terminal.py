@@ -1,0 +1,206 @@
+"""The gap table for a terminal: plain text, at most 100 columns."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from suite.analysis.comparison import START_LEFT, Comparison
+from suite.analysis.crossover import Crossover, format_batch_size
+from suite.analysis.table import STATUSES, format_setting, optimizer_title
+
+WIDTH = 100
+
+
+def format_gap_table(comparison: Comparison) -> str:
+    """Everything that `gap` prints: the gaps, the crossover, the winning settings and what was run.
+
+    Returns:
+        Lines of at most 100 columns, ended by a newline. Control characters of names are shown escaped.
+    """
+    blocks = [_heading(comparison)]
+    for (task, reference, challenger), gaps in comparison.gaps.groupby(
+        ["task", "reference", "challenger"], sort=False
+    ):
+        found = next(
+            x
+            for x in comparison.crossovers
+            if (x.task, x.reference, x.challenger) == (task, reference, challenger)
+        )
+        blocks.append(_gaps(gaps, found))
+    if comparison.gaps.empty:
+        blocks.append(
+            "There is no pair of optimizers to compare; list a second one under optimizers in the sweep."
+        )
+    for task, points in comparison.tuned.groupby("task", sort=False):
+        blocks.append(_settings(str(task), points))
+    blocks.append("\n".join(caveats(comparison)))
+    text = "\n\n".join(block for block in blocks if block)
+    return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
+
+
+def caveats(comparison: Comparison) -> list[str]:
+    """What a reader must know before believing the numbers, one sentence each; also shown in the report."""
+    runs, tuned = comparison.runs, comparison.tuned
+    notes = []
+    unfinished = {status: int(tuned[status].sum()) for status in STATUSES[2:] if tuned[status].sum()}
+    if unfinished:
+        what = ", ".join(f"{count} {status}" for status, count in unfinished.items())
+        notes.append(
+            f"{sum(unfinished.values())} of {len(runs)} runs have no result ({what}): "
+            f"{_sizes(tuned.loc[tuned['provisional'], 'batch_size'])} provisional."
+        )
+    edges = tuned[tuned["edges"].map(len) > 0]
+    if len(edges):
+        notes.append(
+            f"{len(edges)} of {len(tuned)} tuned points lie on the edge of their grid, so are not tuned: "
+            + "; ".join(
+                f"{optimizer_title(p.optimizer)} at {p.batch_size} ({edge_text(p.edges)})"
+                for p in _rows(edges)
+            )
+            + "."
+        )
+    for optimizer, points in tuned.groupby("optimizer", sort=False):
+        names = sorted({name for untuned in points["untuned"] for name in untuned})
+        if names:
+            notes.append(
+                f"{optimizer_title(str(optimizer))} was not tuned over {', '.join(names)}: a single value."
+            )
+    if tuned["seeds"].max() == 1:
+        notes.append(
+            "One seed: the uncertainty covers minibatch noise and the grid, not the spread between seeds."
+        )
+    short = comparison.short_runs
+    if len(short):
+        worst = short.loc[short["start_share"].idxmax()]
+        notes.append(
+            f"Short runs: at {_sizes(short['batch_size'])} the moving average still holds more than "
+            f"{START_LEFT:.0%} of the first loss (at {int(worst['batch_size'])}: {worst['start_share']:.0%} "
+            f"after {int(worst['steps'])} steps)."
+        )
+    for found in comparison.crossovers:
+        if found.sign_changes > 1:
+            notes.append(
+                f"The gap of {found.task} changes sign {found.sign_changes} times; the crossover assumes one."
+            )
+    return notes
+
+
+def edge_text(edges: Sequence[tuple[str, str]]) -> str:
+    """Edge flags in words: ``lr largest, momentum smallest``."""
+    return ", ".join(f"{axis} {which}" for axis, which in edges)
+
+
+def _heading(comparison: Comparison) -> str:
+    seeds = ", ".join(map(str, sorted(comparison.runs["seed"].unique())))
+    lines = textwrap.wrap(comparison.title, WIDTH) + textwrap.wrap(comparison.subtitle, WIDTH)
+    return "\n".join([*lines, *textwrap.wrap(f"final loss: {comparison.final_loss}; seeds: {seeds}", WIDTH)])
+
+
+def _gaps(gaps: pd.DataFrame, found: Crossover) -> str:
+    reference, challenger = optimizer_title(found.reference), optimizer_title(found.challenger)
+    columns: list[tuple[str, Callable[[pd.Series], str]]] = [
+        ("batch size", lambda row: str(row["batch_size"])),
+        (reference, lambda row: loss_text(row["reference_loss"]) + _mark(row["reference_edges"])),
+        (challenger, lambda row: loss_text(row["challenger_loss"]) + _mark(row["challenger_edges"])),
+        ("gap", lambda row: _signed(row["gap"], ".4f")),
+        ("+/-", lambda row: _number(row["uncertainty"], ".4f")),
+        ("gap %", lambda row: _signed(row["relative_gap"], ".2f")),
+        ("better", better_text),
+        ("slowdown", lambda row: _number(row["slowdown"], ".0%")),
+        ("", lambda row: "provisional" if row["provisional"] else ""),
+    ]
+    rows = [[show(row) for _, show in columns] for _, row in gaps.iterrows()]
+    signs = f"positive: {challenger} better, negative: {reference} better"
+    head = f"{found.task}: gap = {reference} - {challenger}; {signs}"
+    starred = gaps["reference_edges"].map(len).any() or gaps["challenger_edges"].map(len).any()
+    lines = [*textwrap.wrap(head, WIDTH), "", _table([name for name, _ in columns], rows), ""]
+    if starred:
+        lines.append("* on the edge of the grid: not tuned")
+    lines += textwrap.wrap("Crossover: " + found.sentence(), WIDTH)
+    if found.line is not None:
+        lines += textwrap.wrap(
+            f"Least-squares line in log2 of the batch size: zero at {format_batch_size(found.line)}.", WIDTH
+        )
+    return "\n".join(lines)
+
+
+def better_text(row: pd.Series) -> str:
+    """Who is better at one batch size, or why that cannot be said."""
+    if row["better"] is not None:
+        return optimizer_title(row["better"])
+    if math.isnan(row["gap"]):
+        both = math.isinf(row["reference_loss"]) and math.isinf(row["challenger_loss"])
+        return "both diverged" if both else "no result"
+    return "not resolved"
+
+
+def _settings(task: str, points: pd.DataFrame) -> str:
+    rows = [
+        [
+            str(point.batch_size),
+            optimizer_title(point.optimizer),
+            format_setting(point.setting) if point.seeds else "no result",
+            edge_text(point.edges),
+            str(point.finished),
+            str(point.diverged),
+            str(point.failed + point.interrupted + point.missing),
+        ]
+        for point in _rows(points)
+    ]
+    head = ["batch size", "optimizer", "winning setting", "edge", "finished", "diverged", "no result"]
+    return "\n".join([f"{task}: winning settings", "", _table(head, rows, left=(1, 2, 3))])
+
+
+def _table(head: list[str], rows: list[list[str]], left: Iterable[int] = ()) -> str:
+    """Columns aligned right, or left where asked; the widest text column gives way to `WIDTH`."""
+    keep = [i for i in range(len(head)) if head[i] or any(row[i] for row in rows)]
+    keep = [i for i in keep if head[i] != "edge" or any(row[i] for row in rows)]
+    widths = {i: max(len(head[i]), *(len(row[i]) for row in rows)) for i in keep}
+    excess = sum(widths.values()) + 2 * (len(keep) - 1) - WIDTH
+    if excess > 0:
+        widest = max(widths, key=lambda i: widths[i])
+        widths[widest] = max(8, widths[widest] - excess)
+    lines = []
+    for row in (head, ["-" * widths.get(i, 0) for i in range(len(head))], *rows):
+        cells = [_fit(row[i], widths[i]) for i in keep]
+        padded = [
+            c.ljust(widths[i]) if i in tuple(left) else c.rjust(widths[i])
+            for c, i in zip(cells, keep, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _fit(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def loss_text(loss: float) -> str:
+    """A final loss; ``diverged`` where no setting has a finite one."""
+    return "diverged" if math.isinf(loss) else _number(loss, ".4f")
+
+
+def _mark(edges: Sequence[tuple[str, str]]) -> str:
+    return "*" if edges else " "
+
+
+def _signed(value: float, form: str) -> str:
+    return _number(value, "+" + form)
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _sizes(sizes: Iterable[int]) -> str:
+    unique = [str(size) for size in sorted(set(sizes))]
+    return f"batch size{'s' if len(unique) > 1 else ''} {', '.join(unique)}"
+
+
+def _rows(table: pd.DataFrame) -> Iterable[Any]:
+    return table.itertuples(index=False)

@@ -1,0 +1,214 @@
+"""Tuned points: the best final loss of an optimizer at a batch size, and whether its grid can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from suite.analysis.curves import LossReader, final_noise
+from suite.analysis.table import RESULTS, STATUSES, Setting
+
+Edges = tuple[tuple[str, str], ...]
+"""Axes whose best value is the ``smallest`` or ``largest`` tried, as ``(axis, which)`` pairs."""
+
+POINT = ["task", "optimizer", "batch_size"]
+
+
+@dataclass(frozen=True)
+class SettingResult:
+    """What all seeds of one setting gave.
+
+    Attributes:
+        setting: the tried values.
+        loss: mean over the seeds that have a result; +inf when one of them diverged.
+        spread: standard deviation over seeds; NaN with one seed or a diverged one.
+        run_ids: the runs that have a result, one per seed.
+        noise: mean of the runs' noise column.
+    """
+
+    setting: Setting
+    loss: float
+    spread: float
+    run_ids: tuple[str, ...]
+    noise: float
+
+    @property
+    def seeds(self) -> int:
+        """How many results the loss averages."""
+        return len(self.run_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedPoint:
+    """One row of `tuned_points`, less its key and its counts per status.
+
+    Attributes:
+        loss: lowest loss over the settings; +inf when all diverged, NaN without any result.
+        setting: the setting that has it.
+        run_ids: its runs.
+        seeds: how many results the loss averages.
+        spread: standard deviation over seeds.
+        noise: standard deviation of the loss from minibatch noise.
+        grid: half the way to the best grid neighbour.
+        uncertainty: see `suite.analysis.gap`.
+        edges: axes whose best value is at an end of what was tried.
+        untuned: axes with a single value.
+        provisional: some planned runs have no result.
+        steps: optimizer steps of its runs.
+    """
+
+    loss: float = math.nan
+    setting: Setting = ()
+    run_ids: tuple[str, ...] = ()
+    seeds: int = 0
+    spread: float = math.nan
+    noise: float = math.nan
+    grid: float = math.nan
+    uncertainty: float = math.nan
+    edges: Edges = ()
+    untuned: tuple[str, ...] = ()
+    provisional: bool
+    steps: int
+
+
+def tuned_points(
+    runs: pd.DataFrame, losses: LossReader | None = None, final_loss: str = "ema"
+) -> pd.DataFrame:
+    """The tuned point of every task, optimizer and batch size.
+
+    A setting's loss is the mean over its seeds, and a diverged seed makes it infinite. Settings with fewer
+    results than others do not compete. The tuned point is the setting with the lowest loss.
+
+    Args:
+        runs: one row per run; see `suite.analysis.table`.
+        losses: reads the curves of the tuned points, for the noise of single-seed results. Without it the
+        noise
+            comes from the column ``noise``.
+        final_loss: definition of the final loss in ``runs``, for the noise.
+
+    Returns:
+        One row per point, tasks and optimizers in the order of ``runs``, batch sizes ascending: ``task``,
+        ``optimizer``, ``batch_size``, the attributes of `TunedPoint`, and a count per status.
+    """
+    rows = []
+    for key, group in runs.groupby(POINT, sort=False):
+        counts = group["status"].value_counts()
+        point = vars(_tuned_point(group, losses, final_loss))
+        rows.append(
+            dict(zip(POINT, key, strict=True)) | point | {name: int(counts.get(name, 0)) for name in STATUSES}
+        )
+    columns = [*POINT, *TunedPoint.__dataclass_fields__, *STATUSES]
+    places = {label: place for place, label in enumerate(runs["optimizer"].drop_duplicates())}
+    tasks = {task: place for place, task in enumerate(runs["task"].drop_duplicates())}
+    rows.sort(key=lambda row: (tasks[row["task"]], row["batch_size"], places[row["optimizer"]]))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def setting_results(group: pd.DataFrame) -> list[SettingResult]:
+    """What every setting of one optimizer at one batch size gave, in the order of the runs.
+
+    Args:
+        group: runs of one task, optimizer and batch size.
+
+    Returns:
+        The settings that have at least one result.
+    """
+    with_result = group[group["status"].isin(RESULTS)]
+    by_setting: dict[Setting, list[tuple[str, float, float]]] = {}
+    for setting, *run in zip(
+        with_result["setting"], with_result["run_id"], with_result["loss"], with_result["noise"], strict=True
+    ):
+        by_setting.setdefault(setting, []).append(tuple(run))
+    results = []
+    for setting, found in by_setting.items():
+        ids, values, noises = zip(*found, strict=True)
+        mean = float(np.mean(values))
+        several = len(values) > 1 and math.isfinite(mean)
+        spread = float(np.std(values, ddof=1)) if several else math.nan
+        results.append(SettingResult(setting, mean, spread, ids, float(np.mean(noises))))
+    return results
+
+
+def axes_of(settings: Sequence[Setting]) -> Iterator[tuple[str, list[Any], bool]]:
+    """Every axis of a grid: its name, its distinct values in order, and whether they are numbers."""
+    names = dict.fromkeys(name for setting in settings for name, _ in setting)
+    for name in names:
+        values = {value for setting in settings for axis, value in setting if axis == name}
+        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        yield name, sorted(values, key=None if numbers else str), numbers
+
+
+def _tuned_point(group: pd.DataFrame, losses: LossReader | None, final_loss: str) -> TunedPoint:
+    known: dict[str, Any] = {
+        "provisional": bool((~group["status"].isin(RESULTS)).any()),
+        "steps": int(group["steps"].max()),
+    }
+    results = setting_results(group)
+    if not results:
+        return TunedPoint(**known)
+    settings = [result.setting for result in results]
+    complete = max(result.seeds for result in results)
+    best = min((result for result in results if result.seeds == complete), key=lambda result: result.loss)
+    known |= {
+        "loss": best.loss,
+        "setting": best.setting,
+        "seeds": best.seeds,
+        "untuned": tuple(name for name, values, _ in axes_of(settings) if len(values) < 2),
+    }
+    if not math.isfinite(best.loss):
+        return TunedPoint(**known)
+    noise = _noise(best, losses, final_loss)
+    grid = _grid_error(best, results)
+    from_runs = best.spread / math.sqrt(best.seeds) if best.seeds > 1 else noise
+    parts = [part for part in (from_runs, grid) if math.isfinite(part)]
+    return TunedPoint(
+        **known,
+        run_ids=best.run_ids,
+        spread=best.spread,
+        noise=noise,
+        grid=grid,
+        uncertainty=math.hypot(*parts) if parts else math.nan,
+        edges=_edges(best.setting, settings),
+    )
+
+
+def _noise(best: SettingResult, losses: LossReader | None, final_loss: str) -> float:
+    if losses is None:
+        return best.noise
+    curves = [curve for curve in map(losses, best.run_ids) if curve is not None]
+    return float(np.mean([final_noise(curve, final_loss) for curve in curves])) if curves else math.nan
+
+
+def _edges(best: Setting, settings: Sequence[Setting]) -> Edges:
+    found = []
+    chosen = dict(best)
+    for name, values, numbers in axes_of(settings):
+        if len(values) < 2 or name not in chosen or not numbers:
+            continue  # one value is "untuned"; choices without an order have no edge
+        if chosen[name] == values[0]:
+            found.append((name, "smallest"))
+        elif chosen[name] == values[-1]:
+            found.append((name, "largest"))
+    return tuple(found)
+
+
+def _grid_error(best: SettingResult, results: Sequence[SettingResult]) -> float:
+    """Half the way from the best setting to the best of its neighbours (one step away on one axis)."""
+    losses = {result.setting: result.loss for result in results}
+    chosen = dict(best.setting)
+    neighbours = []
+    for name, values, numbers in axes_of(list(losses)):
+        if name not in chosen or not numbers:
+            continue
+        place = values.index(chosen[name])
+        for value in values[max(0, place - 1) : place] + values[place + 1 : place + 2]:
+            moved = tuple((axis, value if axis == name else own) for axis, own in best.setting)
+            neighbours.append(losses.get(moved, math.nan))
+    finite = [loss for loss in neighbours if math.isfinite(loss)]
+    # A neighbour with fewer seeds can lie below the tuned point; the distance still says how coarse the grid is.
+    return abs(min(finite) - best.loss) / 2 if finite else math.nan

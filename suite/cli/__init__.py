@@ -1,0 +1,1 @@
+"""HOW a command line becomes a call: light commands answer at once, the others load Lightning."""

@@ -1,0 +1,45 @@
+"""``tasks`` and ``optimizers``: what exists, without loading anything heavy."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Print the tasks or the optimizers; ``optimizers NAME`` prints one with its settings."""
+    parser = argparse.ArgumentParser(prog=f"python -m suite {command}", description=f"List the {command}.")
+    if command == "optimizers":
+        parser.add_argument("name", nargs="?", help="an optimizer: print what it does and its settings")
+    options = parser.parse_args(arguments)
+    if command == "tasks":
+        from suite.cli.matrix import describe_tasks
+
+        _print_lines(describe_tasks())
+    elif options.name is None:
+        from suite.optim import list_optimizers
+
+        _print_lines(list_optimizers())
+        print("\nAny other optimizer class works by its dotted path, such as torch.optim.NAdam.")
+    else:
+        _print_optimizer(options.name)
+    return 0
+
+
+def _print_lines(lines: dict[str, str]) -> None:
+    width = max(map(len, lines), default=0)
+    for name, line in lines.items():
+        print(f"{name:{width}}  {line}")
+
+
+def _print_optimizer(name: str) -> None:
+    from suite.optim import config_class
+
+    cls = config_class(name)
+    print(inspect.getdoc(cls) or cls.__name__)
+    if dataclasses.is_dataclass(cls):
+        print("\nSettings:")
+        for field in dataclasses.fields(cls):
+            has_default = field.default is not dataclasses.MISSING
+            print(f"  --optimizer.{field.name}  {f'default {field.default}' if has_default else 'required'}")

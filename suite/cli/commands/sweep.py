@@ -1,0 +1,146 @@
+"""``sweep``: trains the runs of a sweep that are missing, extends grids at their edges, shows how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from suite.cli.places import DEFAULT_STORE
+from suite.cli.progress import SweepProgress, duration
+from suite.cli.runs import Runs
+from suite.records import Store
+from suite.sweep import Plan, PlannedRun, read_spec
+from suite.sweep.launchers.local import LocalLauncher, Progress
+
+MEASURE_SECONDS = 3.0
+"""Wall time that measuring one group's seconds per step may take, about."""
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run a sweep, or with ``--dry-run`` say what it would cost."""
+    parser = argparse.ArgumentParser(
+        prog="python -m suite sweep",
+        description="Train the runs of a sweep that are missing. Safe to kill and to start again at any time.",
+    )
+    parser.add_argument("file", help="the sweep's YAML")
+    parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
+    parser.add_argument("--launcher", choices=["local"], default="local", help="where runs are executed")
+    parser.add_argument("--workers", type=int, help="runs at a time (default: one per GPU, else one per core)")
+    parser.add_argument("--dry-run", action="store_true", help="count the runs and estimate the cost from a few steps")
+    options = parser.parse_args(arguments)
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}.")
+
+    spec, store = read_spec(options.file), Store(options.store)
+    runs = Runs(spec)
+    plan = Plan(spec, runs.identify)
+    gpus = _gpus()
+    workers = options.workers or gpus or os.cpu_count() or 1
+    missing = plan.missing(store)
+    print(f"{spec.name}: {len(plan.runs)} runs, {len(plan.runs) - len(missing)} in the store, {len(missing)} to train.")
+    launcher = LocalLauncher(
+        workers,
+        command=[sys.executable, "-m", "suite", "worker"],
+        request=lambda run: runs.request(run, options.store),
+        logs=store.path / "sweeps" / spec.plan_id / "logs",
+        gpus=gpus,
+    )
+    if options.dry_run:
+        _estimate(plan, runs, launcher, missing)
+        return 0
+    as_typed = " ".join(["python -m suite sweep", *map(shlex.quote, arguments)])
+
+    def write_plan() -> None:
+        store.write_plan(plan.as_record(command=as_typed, title=runs.title))
+
+    write_plan()
+    failed = _execute(plan, store, launcher, write_plan)
+    write_plan()
+    print(f"\npython -m suite report {options.file} --store {options.store}   draws the figures.")
+    if failed:
+        print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _execute(plan: Plan, store: Store, launcher: LocalLauncher, write_plan: object) -> list[str]:
+    """Run everything that is missing, extending as groups complete; returns what failed."""
+    failed: list[str] = []
+    group_of = {run.run_id: group for group in plan.groups for run in group.runs}
+
+    def grow(group: object) -> list[PlannedRun]:
+        new: list[PlannedRun] = []
+        while added := plan.extend_group(group, store):  # type: ignore[arg-type]
+            group_of.update({run.run_id: group for run in added})  # type: ignore[dict-item]
+            new += [run for run in added if not store.settled(run.run_id)]
+            if new:
+                break
+        return new
+
+    for group in plan.groups:
+        grow(group)
+    write_plan()  # type: ignore[operator]
+    missing = sorted(plan.missing(store), key=lambda run: -run.steps)
+    progress = SweepProgress(total=len(plan.runs), left=missing, workers=launcher.workers)
+    held: list[PlannedRun] = []
+
+    def on_progress(event: Progress) -> list[PlannedRun]:
+        progress.update(event)
+        if event.kind == "started":
+            return []
+        if event.kind == "held":
+            held.append(event.run)
+            return []
+        if event.kind == "crashed" or event.status == "failed":
+            failed.append(f"{event.run.optimizer} {event.run.axes} at batch size {event.run.batch_size}: {event.error}")
+        new = grow(group_of[event.run.run_id])
+        if new:
+            write_plan()  # type: ignore[operator]
+            progress.add(new)
+        return new
+
+    launcher.run(missing, on_progress)
+    while held:  # another process trains these: wait for its results, or take over when it dies
+        waiting, held = held, []
+        time.sleep(5)
+        launcher.run([run for run in waiting if not store.settled(run.run_id)], on_progress)
+    progress.close()
+    return failed
+
+
+def _estimate(plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[PlannedRun]) -> None:
+    """Measure seconds per step once per optimizer and batch size and print the cost of what is missing."""
+    samples = {(run.optimizer, run.batch_size): run for run in missing}
+    launcher.request = lambda run: {**runs.request(run, "", do="measure"), "seconds": MEASURE_SECONDS}
+    rates: dict[tuple[str, int], float] = {}
+
+    def on_progress(event: Progress) -> list[PlannedRun]:
+        if event.kind == "done":
+            rates[event.run.optimizer, event.run.batch_size] = event.seconds
+        return []
+
+    launcher.run(samples.values(), on_progress)
+    total = 0.0
+    print(f"{'optimizer':12} {'batch size':>10} {'runs':>5} {'steps each':>10} {'ms/step':>8} {'cost':>9}")
+    for (label, size), run in samples.items():
+        count = sum(1 for r in missing if (r.optimizer, r.batch_size) == (label, size))
+        cost = count * run.steps * rates.get((label, size), float("nan"))
+        total += cost
+        rate = 1000 * rates.get((label, size), float("nan"))
+        print(f"{label:12} {size:>10} {count:>5} {run.steps:>10} {rate:>8.2f} {duration(cost):>9}")
+    print(
+        f"About {duration(total / launcher.workers)} with {launcher.workers} workers ({duration(total)} of training, "
+        "measured on a few steps each), without extensions of grids."
+    )
+
+
+def _gpus() -> int:
+    if not Path("/proc/driver/nvidia").exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

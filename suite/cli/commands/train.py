@@ -1,0 +1,43 @@
+"""``fit``, ``validate``, ``test``, ``predict``: LightningCLI, with short options and a record."""
+
+from __future__ import annotations
+
+from suite.cli.arguments import read_request
+from suite.cli.places import DEFAULT_STORE
+
+SHORT_OPTIONS = """\
+short options (before Lightning's own, below):
+  --task NAME                  a dataset-architecture pair; see `python -m suite tasks`
+  --optimizer NAME             see `python -m suite optimizers`; its settings are --optimizer.lr and so on
+  --schedule NAME              learning-rate schedule: warmup_cosine (default), constant, linear, wsd
+  --store DIR                  folder of the records (default: ./runs or $SUITE_STORE)
+  --rerun                      train again even if there is a record
+  --keep_checkpoint            leave the final weights beside the record
+  --checkpoint_seconds N       least wall time between checkpoints (default 60)
+"""
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run one of Lightning's four entry points."""
+    request = read_request(arguments, default_store=DEFAULT_STORE)
+    if "--help" in arguments or "-h" in arguments:
+        print(SHORT_OPTIONS)
+    from suite.cli.lightning import SuiteCLI
+
+    cli = SuiteCLI(command, request)
+    if cli.outcome is not None and cli.trainer.is_global_zero:
+        _tell(cli.outcome.record, cli.outcome.trained, request.store)
+    return 0
+
+
+def _tell(record: dict, trained: bool, store: str) -> None:
+    if record["status"] == "diverged":
+        result = f"diverged at step {record['diverged_at']}"
+    elif record["final"]:
+        values = [f"final loss {record['final']['ema']:.4f}", *(f"{k} {v:.4f}" for k, v in record["metrics"].items())]
+        result = ", ".join(values)
+    else:
+        result = record["status"]
+    verb = "Trained" if trained else "Already trained (--rerun trains again)"
+    print(f"{verb}: {record['task']}, batch size {record['batch_size']}: {result}.")
+    print(f"Record: {store}/runs/{record['run_id'][:2]}/{record['run_id']}")

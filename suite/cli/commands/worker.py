@@ -1,0 +1,90 @@
+"""``worker``: trains runs, one per line of standard input, for a launcher; ends when its input does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import warnings
+from typing import Any, TextIO
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Answer requests ``{"do": "run" | "measure", "config": ..., ...}`` with one line each."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print goes to the log
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read, args=(sys.stdin, requests), daemon=True).start()
+    from suite.cli.lightning import Resolver
+
+    quiet()
+    resolver = Resolver()
+    while True:
+        request = json.loads(requests.get())
+        answer = _measure(resolver, request) if request["do"] == "measure" else _run(resolver, request)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def quiet() -> None:
+    """Silence what Lightning says once per trainer: a sweep makes hundreds."""
+    import logging
+
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def _read(lines: TextIO, requests: queue.Queue[str]) -> None:
+    for line in lines:
+        requests.put(line)
+    # The launcher is gone: nobody waits for this run any more, and a new launcher must find its lease free.
+    os._exit(0)
+
+
+def _run(resolver: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from suite.records import LeaseHeld, Store
+    from suite.training import run
+
+    begun = time.perf_counter()
+    try:
+        task, data, trainer = resolver.build(request["config"])
+        outcome = run(task, data, trainer, name=task.name, config=request["config"], store=Store(request["store"]))
+    except LeaseHeld as held:
+        return {"event": "held", "error": str(held)}
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        return {"event": "done", "status": "failed", "error": f"{type(error).__name__}: {error}"}
+    status = outcome.record["status"]
+    return {"event": "done", "status": status, "seconds": time.perf_counter() - begun}
+
+
+def _measure(resolver: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Seconds per optimizer step, from as many steps as fit into ``request["seconds"]``, after warming up."""
+    import tempfile
+
+    from suite.records import Store
+    from suite.training import run
+
+    rate = float("nan")
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
+        for steps in (2, 12, 200):
+            config = json.loads(json.dumps(request["config"]))
+            config["data"]["init_args"].update(
+                budget_steps=steps, budget_samples=None, budget_epochs=None, budget_tokens=None, eval_samples=1
+            )
+            if "budget_tokens" not in request["config"]["data"]["init_args"]:
+                del config["data"]["init_args"]["budget_tokens"]
+            task, data, trainer = resolver.build(config)
+            record = run(task, data, trainer, name=task.name, config=config, store=Store(folder), rerun=True).record
+            rate = record["seconds"]["train"] / max(1, record["steps_done"])
+            if rate * steps > request["seconds"]:
+                break
+    return {"event": "done", "status": "measured", "seconds": rate}

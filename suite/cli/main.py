@@ -1,0 +1,93 @@
+"""``python -m suite COMMAND``: finds the command, answers errors in one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "fit": ("train", "train one run and record it"),
+    "validate": ("train", "measure a checkpoint on the validation split"),
+    "test": ("train", "as validate: none of the papers keeps a third split"),
+    "predict": ("train", "a checkpoint's outputs on the validation split"),
+    "prepare": ("prepare", "fetch and prepare a task's data"),
+    "sweep": ("sweep", "train the runs of a sweep that are missing"),
+    "status": ("status", "how far a sweep is"),
+    "gap": ("gap", "the gap table of a sweep or of a CSV of results"),
+    "report": ("report", "figures, tables and a page from the records of a sweep"),
+    "tasks": ("lists", "the tasks, one line each"),
+    "optimizers": ("lists", "the optimizers, one line each"),
+}
+"""Command -> (module of `suite.cli.commands`, what it does)."""
+
+_HIDDEN = {"worker": "worker"}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line after ``python -m suite``.
+
+    Returns:
+        Exit code: 0, 1 when the work failed, 2 when the request was wrong, 130 when interrupted.
+    """
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    module = _HIDDEN.get(command) or COMMANDS.get(command, ("", ""))[0]
+    if not module:
+        from suite.optim.config import nearest
+
+        return _complain(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
+    try:
+        return _load(module)(command, arguments[1:])
+    except KeyboardInterrupt:
+        print("suite: interrupted; the same command goes on from where it stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        if os.environ.get("SUITE_TRACEBACK"):
+            raise
+        return _complain(str(error))
+    except Exception as error:
+        # Which errors are the user's to mend is known by type; the heavy modules that define some are loaded by now.
+        if type(error).__name__ not in ("StoreError", "LeaseHeld", "SweepError", "MisconfigurationException"):
+            raise
+        return _complain(str(error), code=1)
+
+
+def usage() -> str:
+    """The help text."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python -m suite COMMAND [options]",
+            "",
+            "Which optimizer wins at which batch size, when each is fairly tuned?",
+            "",
+            *lines,
+            "",
+            "python -m suite COMMAND --help tells a command's options. For example:",
+            "  python -m suite fit --task fineweb/gpt --optimizer sgd --optimizer.lr 0.3 --optimizer.momentum 0.95 "
+            "--data.batch_size 64",
+            "  python -m suite sweep configs/sweeps/demo.yaml --dry-run",
+        ]
+    )
+
+
+def _load(module: str) -> Callable[[str, list[str]], int]:
+    import importlib
+
+    loaded: Callable[[str, list[str]], int] = importlib.import_module(f"suite.cli.commands.{module}").main
+    return loaded
+
+
+def _complain(sentence: str, code: int = 2) -> int:
+    print(f"suite: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,76 @@
+"""The runs of a sweep as resolved configurations: what identifies them, and what a worker is asked."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+from suite.cli.matrix import describe_tasks, task_file
+from suite.optim.registry import resolve
+
+if TYPE_CHECKING:
+    from suite.sweep import PlannedRun, SweepSpec
+    from suite.training import Data
+
+
+class Runs:
+    """Resolves the runs of one sweep.
+
+    Args:
+        spec: the sweep.
+
+    Raises:
+        ValueError: unknown task, or an override that the task does not have.
+    """
+
+    def __init__(self, spec: SweepSpec) -> None:
+        from suite.cli.lightning import Resolver
+
+        self.spec = spec
+        self.resolver = Resolver()
+        arguments = ["--config", str(task_file(spec.task)), f"--model.init_args.name={spec.task}"]
+        for name, value in spec.overrides.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            arguments.append(f"--{name}={text}")
+        self.base = self.resolver.resolve(arguments)
+        self._data: dict[int, Data] = {}
+        self._coupled = False
+
+    @property
+    def title(self) -> str:
+        """What the task is, in a line."""
+        return describe_tasks().get(self.spec.task, self.spec.task).partition(",")[0].partition(" (")[0]
+
+    def config(self, optimizer: dict[str, Any], batch_size: int, seed: int) -> dict[str, Any]:
+        """The resolved configuration of one run."""
+        config = copy.deepcopy(self.base)
+        config["seed_everything"] = seed
+        config["model"]["init_args"]["optimizer"] = resolve(optimizer)
+        config["data"]["init_args"]["batch_size"] = batch_size
+        return config
+
+    def identify(self, optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
+        """Run id and number of steps; prepares the data on first use.
+
+        Raises:
+            ValueError: the optimizer's settings or the batch size are impossible.
+        """
+        from suite.training.run import run_identity
+
+        config = self.config(optimizer, batch_size, seed)
+        data = self._open(config, batch_size)
+        run_id, _ = run_identity(config, data, coupled=self._coupled)
+        return run_id, data.steps
+
+    def request(self, run: PlannedRun, store: str, do: str = "run") -> dict[str, Any]:
+        """What a worker is asked to do with a run."""
+        return {"do": do, "config": self.config(run.spec, run.batch_size, run.seed), "store": store}
+
+    def _open(self, config: dict[str, Any], batch_size: int) -> Data:
+        if batch_size not in self._data:
+            task, data = self.resolver.build_data(config)
+            data.ensure_open()
+            self._data[batch_size] = data
+            self._coupled = task.batch_coupled
+        return self._data[batch_size]

@@ -1,0 +1,62 @@
+"""Several optimizers over one network as one `torch.optim.Optimizer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+
+class CompositeOptimizer(torch.optim.Optimizer):
+    """Steps several optimizers as one.
+
+    The parts' groups and states *are* this optimizer's: a scheduler that sets a group's learning rate, ``state_dict``,
+    and checkpoints see one optimizer whose groups come in the order of the parts.
+
+    Args:
+        parts: optimizers over disjoint parameters.
+    """
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts: list[torch.optim.Optimizer] = []
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.param_groups = [group for part in parts for group in part.param_groups]
+        self.parts = list(parts)
+        self._sizes = [len(part.param_groups) for part in parts]
+        for part in parts:
+            self.state.update(part.state)
+        self._share()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step of every part; the closure runs once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: torch's own, and the parts."""
+        return {**super().__getstate__(), "parts": self.parts, "_sizes": self._sizes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore from a copy or a state dict; both replace the groups and the state."""
+        super().__setstate__(state)
+        self._share()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refused once built: a new group would belong to no part."""
+        if self.parts:
+            raise ValueError("The groups of a composite optimizer are fixed, got a new one; build it anew.")
+        super().add_param_group(param_group)
+
+    def _share(self) -> None:
+        start = 0
+        for part, size in zip(self.parts, self._sizes, strict=True):
+            part.param_groups = self.param_groups[start : start + size]
+            part.state = self.state
+            start += size

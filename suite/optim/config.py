@@ -1,0 +1,276 @@
+"""Frozen configs by name: fields with types, read strictly from plain values (YAML, command line) and written back."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args, get_origin
+
+from suite.optim.decay import Decay, decay_delta, decay_gradient
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    Number = float | Tensor
+
+Role = Literal["norm", "embed", "head", "bias", "hidden"]
+Scope = Literal["element", "tensor", "matrix", "global"]
+
+
+class ConfigError(ValueError):
+    """A config cannot be made from what was given; the message is one sentence for the user."""
+
+
+Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    r"""Description of an update rule; `suite.optim.build` makes the optimizer.
+
+    A subclass is a frozen keyword-only dataclass with `rule`, one pure function. Its ``float`` fields are the
+    hyperparameters: they reach the rule through ``hyper`` as floats, or as tensors that broadcast over a leading run
+    dimension. All other fields are fixed choices, read from ``self`` and equal in runs trained at once.
+
+    Weight decay :math:`\lambda` is a policy that every rule has:
+
+    ``coupled``
+        L2: the rule sees :math:`g + \lambda \theta`.
+    ``decoupled``
+        :math:`\theta` also moves by :math:`-\eta_t \lambda \theta` (Loshchilov & Hutter 2019).
+    ``independent``
+        after the step :math:`\theta` is multiplied by :math:`1 - \lambda \eta_t / \eta_{peak}`, whatever the peak
+        (paper 1, appendix B.1).
+
+    Attributes:
+        lr: peak learning rate; it has no default.
+        weight_decay: strength of the weight decay, at least 0; above 0 it needs a policy in ``decay``.
+        decay: how weight decay enters: none, coupled, decoupled or independent.
+        undecayed: roles whose parameters do not decay, such as ``[norm, bias, embed]``; by default all decay.
+    """
+
+    lr: float
+    weight_decay: float = 0.0
+    decay: Decay = "none"
+    undecayed: tuple[Role, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "update" in cls.__dict__:
+            raise TypeError(f"{cls.__name__} must define rule; update adds the weight decay around it.")
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.lr) and self.lr >= 0, "lr", "a finite number, at least 0", self.lr)
+        require(
+            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "weight_decay",
+            "a finite number, at least 0",
+            self.weight_decay,
+        )
+        if self.weight_decay > 0 and self.decay == "none":
+            raise ConfigError(
+                f"weight_decay {self.weight_decay:g} needs a policy, got decay 'none'; set decay to coupled, "
+                "decoupled or independent."
+            )
+
+    @property
+    def scope(self) -> Scope:
+        """What the rule may look at, and the shapes it is given.
+
+        ``element``: one coordinate at a time, any shape. ``tensor``: one parameter as a vector ``[P]``. ``matrix``:
+        one parameter as ``[rows, columns]``, later dimensions joined. ``global``: all parameters as one vector
+        ``[P]``. With R runs at once a run dimension comes first; rules reduce over the last dimensions.
+        Wider scopes than ``element`` refuse parameters sharded by FSDP, whose other parts they cannot see.
+        """
+        return "element"
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """State before the first step: tensors shaped like ``param``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no update rule")
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the rule without weight decay and without side effects; see `update`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no update rule")
+
+    def update(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step, weight decay included, without side effects.
+
+        Args:
+            grad: gradient, shaped as `scope` says; for R runs at once with R in front.
+            param: parameter, shaped like ``grad``.
+            state: the state that `init_state` or the last step returned, shaped like ``grad``.
+            hyper: `hyperparameters` by name (``lr`` already scheduled); floats, or tensors that broadcast over ``grad``.
+            step: 1 for the first step.
+
+        Returns:
+            What is to be *added* to the parameter, shaped like it, and the new state, in new tensors.
+        """
+        delta, new = self.rule(decay_gradient(self.decay, grad, param, hyper), param, state, hyper, step)
+        return decay_delta(self.decay, delta, param, hyper), new
+
+    def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
+        """Torch's own implementation with the same numbers, for single runs; None where there is none."""
+        return None
+
+    def assign(
+        self, parameters: Mapping[str, Tensor], roles: Callable[[], Mapping[str, str]]
+    ) -> list[tuple[str, OptimizerConfig, list[str]]]:
+        """Which rule moves which parameters.
+
+        Args:
+            parameters: the trainable parameters by name.
+            roles: gives the role of each; raises `ConfigError` where the network is not known.
+
+        Returns:
+            ``(label, config, names)`` per rule; by default this one for all.
+        """
+        return [("", self, list(parameters))]
+
+    def hyperparameters(self) -> dict[str, float]:
+        """The numbers that reach `update` through ``hyper``, and may differ between runs trained at once."""
+        hints = typing.get_type_hints(type(self))
+        numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if hints[f.name] is float}
+        if self.decay == "none":
+            del numbers["weight_decay"]
+        if self.decay == "independent":
+            numbers["peak_lr"] = self.lr
+        return numbers
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
+        """Make the config from plain values; ``name`` is what messages call it.
+
+        Raises:
+            ConfigError: a field is unknown, missing, or of the wrong type.
+        """
+        return from_fields(cls, values, name=name)
+
+    def init_values(self) -> dict[str, Any]:
+        """Every field as a plain value: what the class takes."""
+        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}
+
+    def plain_values(self) -> dict[str, Any]:
+        """Every setting as people write it in YAML beside ``name``; `from_values` reads it back."""
+        return self.init_values()
+
+
+def plain(value: Any) -> Any:
+    """A value as YAML and JSON have it: tuples become lists, mappings plain dicts."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def require(condition: bool, name: str, expected: str, got: object) -> None:
+    """Raise a one-sentence `ConfigError` unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"{name} must be {expected}, got {got!r}.")
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """Types of a config class's fields, in order."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
+
+
+def from_fields(cls: type[Config], values: Mapping[str, Any], *, name: str) -> Config:
+    """Make a config from plain values, strictly.
+
+    Args:
+        cls: a config dataclass.
+        values: field values as YAML or the command line gives them; ``"1e-3"`` becomes a number where one belongs.
+        name: what messages call the config.
+
+    Raises:
+        ConfigError: a field is unknown, missing, or of the wrong type.
+    """
+    known = field_types(cls)
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{name} has no setting {key!r}{nearest(key, known)}.")
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            if f.name not in values:
+                raise ConfigError(f"{name} needs {f.name}, which has no default; set {f.name}.")
+    return cls(**{key: coerce(value, known[key], f"{name}.{key}") for key, value in values.items()})
+
+
+def coerce(value: Any, kind: Any, where: str) -> Any:
+    """Read a plain value as a field of type ``kind``.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    origin = get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in get_args(kind):
+            return None
+        errors = []
+        for option in get_args(kind):
+            if option is not type(None):
+                try:
+                    return coerce(value, option, where)
+                except ConfigError as error:
+                    errors.append(str(error))
+        raise ConfigError(errors[-1])
+    if origin is Literal:
+        if value in get_args(kind):
+            return value
+        raise ConfigError(f"{where} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}.")
+    if kind is float:
+        return _number(value, where)
+    if kind is int:
+        number = _number(value, where)
+        if number != int(number):
+            raise ConfigError(f"{where} must be a whole number, got {value!r}.")
+        return int(number)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        raise ConfigError(f"{where} must be true or false, got {value!r}.")
+    if kind is str:
+        if isinstance(value, str):
+            return value
+        raise ConfigError(f"{where} must be a text, got {value!r}.")
+    if origin is tuple:
+        return tuple(coerce(item, get_args(kind)[0], where) for item in _items(value, where))
+    if origin in (dict, Mapping) or kind is dict:
+        if isinstance(value, Mapping):
+            return plain(value)
+        raise ConfigError(f"{where} must be a mapping, got {value!r}.")
+    return value
+
+
+def _items(value: Any, where: str) -> Sequence[Any]:
+    if isinstance(value, str):
+        return [item.strip() for item in value.strip("[]").split(",") if item.strip()]
+    if isinstance(value, Sequence):
+        return value
+    raise ConfigError(f"{where} must be a list, got {value!r}.")
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ConfigError(f"{where} must be a number, got {value!r}.")
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigError(f"{where} must be a number, got {value!r}.") from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Part of a sentence that names the nearest known word and lists all."""
+    listed = sorted(known)
+    close = difflib.get_close_matches(name, listed, n=1, cutoff=0.5)
+    return (f" (did you mean {close[0]!r}?)" if close else "") + f"; known: {', '.join(listed)}"

@@ -1,0 +1,136 @@
+"""Any `torch.optim.Optimizer` class as an optimizer config: torch's own, or another library's, by dotted path."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+
+from suite.optim.catalogue import LIBRARY
+from suite.optim.config import ConfigError, OptimizerConfig, coerce, field_types, nearest, plain
+from suite.optim.registry import config_class
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class External(OptimizerConfig):
+    """An optimizer class of torch or another library, such as ``torch.optim.NAdam``, or a short name from the catalogue.
+
+    Its weight decay is the class's own argument ``weight_decay``; ``undecayed`` works where the class has one.
+
+    Attributes:
+        path: dotted path of the class, or its short name (``soap``).
+        arguments: its arguments but for the parameters and ``lr``; those left out take the class's defaults.
+    """
+
+    path: str
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.decay != "none":
+            raise ConfigError(
+                f"{self.path} brings its own weight decay, got decay {self.decay!r}; leave decay out and set weight_decay."
+            )
+        signature = arguments_of(self._target())
+        for key in self.arguments:
+            if key not in signature:
+                raise ConfigError(f"{self.path} has no setting {key!r}{nearest(key, ['lr', *signature])}.")
+        if self.undecayed and "weight_decay" not in signature:
+            raise ConfigError(f"{self.path} has no weight decay, got undecayed {list(self.undecayed)}; leave undecayed out.")
+        filled = {key: plain(value) for key, value in signature.items() if _is_plain(value)}
+        filled |= LIBRARY[self.path].presets if self.path in LIBRARY else {}
+        given = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
+        object.__setattr__(self, "arguments", filled | plain(given))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
+        """Make the config from ``path``, ``lr`` and the class's arguments, nested in ``arguments`` or beside it.
+
+        Raises:
+            ConfigError: not an optimizer class, or an argument that it does not have, or no ``lr``.
+        """
+        path = str(values.get("path", name))
+        if "lr" not in values:
+            raise ConfigError(f"{path} needs lr, which has no default; set lr.")
+        own = {"lr", "decay", "undecayed"}
+        given = dict(values.get("arguments") or {})
+        given |= {key: value for key, value in values.items() if key not in own | {"path", "arguments"}}
+        types = field_types(cls)
+        fields = {key: coerce(values[key], types[key], f"{path}.{key}") for key in own if key in values}
+        return cls(path=path, arguments=given, **fields)
+
+    def init_values(self) -> dict[str, Any]:
+        """Path, learning rate and every argument."""
+        values = {"path": self.path, "lr": self.lr, "arguments": plain(self.arguments)}
+        return values | ({"undecayed": list(self.undecayed)} if self.undecayed else {})
+
+    def plain_values(self) -> dict[str, Any]:
+        """``{"name": path, "lr": ..., argument: value, ...}``."""
+        values = self.init_values()
+        return {"name": values.pop("path"), "lr": values.pop("lr"), **values.pop("arguments"), **values}
+
+    def hyperparameters(self) -> dict[str, float]:
+        """The learning rate; the rest is the class's own."""
+        return {"lr": self.lr}
+
+    def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimizer itself.
+
+        Raises:
+            ConfigError: the class does not take these arguments.
+        """
+        signature = arguments_of(self._target())
+        # Only what differs from the class's own defaults is passed, so that conversions to plain values cannot matter.
+        arguments = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in self.arguments.items()
+            if key in signature and plain(signature[key]) != value
+        }
+        try:
+            made: torch.optim.Optimizer = self._target()(groups, lr=self.lr, **arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{self.path} does not take these settings: {error}.") from error
+        return made
+
+    def _target(self) -> Any:
+        target = config_class(self.path)
+        if not issubclass(target, torch.optim.Optimizer):
+            raise ConfigError(f"The class path {self.path!r} must name a torch optimizer or an optimizer config.")
+        return target
+
+
+def arguments_of(target: type) -> dict[str, Any]:
+    """Arguments of an optimizer class but for the parameters and ``lr``, with their defaults.
+
+    Where a class passes on ``**kwargs``, those of its base classes belong to it.
+    """
+    found: dict[str, Any] = {}
+    for cls in target.__mro__:
+        if cls is torch.optim.Optimizer or "__init__" not in cls.__dict__:
+            continue
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]  # type: ignore[misc]
+        for p in parameters:
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "lr":
+                found.setdefault(p.name, p.default)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in _PLAIN or (isinstance(value, tuple | list) and all(type(item) in _PLAIN for item in value))
+
+
+def _like_default(value: Any, default: Any, where: str) -> Any:
+    if isinstance(default, bool):
+        return coerce(value, bool, where)
+    if isinstance(default, int | float):
+        return coerce(value, float if isinstance(default, float) else type(default), where)
+    if isinstance(default, tuple) and isinstance(value, list | tuple) and len(default) == len(value):
+        return tuple(_like_default(v, d, where) for v, d in zip(value, default, strict=True))
+    return value

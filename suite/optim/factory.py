@@ -1,0 +1,187 @@
+"""From a config and a network's parameters to a `torch.optim.Optimizer`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from suite.optim.composite import CompositeOptimizer
+from suite.optim.config import ConfigError, OptimizerConfig
+from suite.optim.registry import parse
+from suite.optim.roles import parameter_roles
+from suite.optim.rule_optimizer import RuleOptimizer
+from suite.optim.sharding import is_sharded
+
+Parameters = nn.Module | Iterable[tuple[str, Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleGroup:
+    """Parameters that one rule moves with the same numbers.
+
+    Attributes:
+        config: the rule.
+        label: which part of a hybrid this is, ``undecayed`` for its parameters that do not decay; empty for all others.
+        names: of the parameters.
+        hyper: the rule's hyperparameters; ``weight_decay`` is 0 for parameters that do not decay.
+        decays: whether weight decay, if there is any, reaches these parameters.
+    """
+
+    config: OptimizerConfig
+    label: str
+    names: tuple[str, ...]
+    hyper: dict[str, float]
+    decays: bool = True
+
+
+def rule_groups(config: OptimizerConfig | Mapping[str, Any], parameters: Parameters) -> list[RuleGroup]:
+    """Which rule moves which parameters with which numbers: what `build` makes, for those who step by themselves.
+
+    Configs that differ only in float fields have the same groups, with other numbers.
+
+    Args:
+        config: an optimizer config, or its plain values.
+        parameters: a module, or named parameters; those that require no gradient are left out, tied ones counted once.
+
+    Raises:
+        ConfigError: no trainable parameters, a parameter in no group or in two, a group without parameters, or roles
+            are needed and no module is given.
+    """
+    config = parse(config)
+    named = _trainable(parameters)
+
+    def roles() -> Mapping[str, str]:
+        if not isinstance(parameters, nn.Module):
+            raise ConfigError(
+                "Parameter roles need the network, got named parameters alone; pass the module or use name patterns."
+            )
+        return parameter_roles(parameters)
+
+    groups = []
+    for label, part, names in config.assign(named, roles):
+        resting = {name for name in names if part.undecayed and roles()[name] in part.undecayed}
+        hyper = part.hyperparameters()
+        decayed = tuple(name for name in names if name not in resting)
+        if decayed:
+            groups.append(RuleGroup(part, label, decayed, hyper))
+        if resting:
+            numbers = {**hyper, "weight_decay": 0.0} if "weight_decay" in hyper else hyper
+            undecayed = tuple(name for name in names if name in resting)
+            groups.append(RuleGroup(part, f"{label}/undecayed".lstrip("/"), undecayed, numbers, decays=False))
+    _claim_once(named, groups)
+    return groups
+
+
+def build(
+    config: OptimizerConfig | Mapping[str, Any],
+    parameters: Parameters,
+    *,
+    implementation: Literal["auto", "rule", "torch"] = "auto",
+) -> torch.optim.Optimizer:
+    """Make the optimizer that a config describes.
+
+    Args:
+        config: an optimizer config, or its plain values.
+        parameters: a module, or named parameters; those that require no gradient are left out, tied ones counted once.
+        implementation: ``torch`` for torch's own implementation, ``rule`` for the suite's pure rule, ``auto`` for
+            torch's where it gives the same numbers.
+
+    Returns:
+        A real optimizer: schedulers, ``state_dict`` and AMP work. Every group has ``initial_lr``, the peak.
+
+    Raises:
+        ConfigError: as `rule_groups`; no such implementation; or the rule cannot see what it needs of parameters that
+            FSDP has sharded.
+    """
+    if not isinstance(parameters, nn.Module):
+        parameters = list(parameters)
+    named = _trainable(parameters)
+    by_config: dict[int, list[RuleGroup]] = {}
+    for group in rule_groups(config, parameters):
+        by_config.setdefault(id(group.config), []).append(group)
+    parts = [_part(groups, named, implementation) for groups in by_config.values()]
+    optimizer = parts[0] if len(parts) == 1 else CompositeOptimizer(parts)
+    for param_group in optimizer.param_groups:
+        param_group.setdefault("initial_lr", param_group["lr"])
+    return optimizer
+
+
+@contextmanager
+def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Hold the weights that an optimizer evaluates at, while the context lasts.
+
+    Schedule-free optimizers train at one point and evaluate at another; they switch by ``eval()`` and ``train()``.
+    For all others this does nothing.
+    """
+    parts = getattr(optimizer, "parts", [optimizer])
+    switching = [part for part in parts if callable(getattr(part, "eval", None)) and callable(getattr(part, "train", None))]
+    for part in switching:
+        part.eval()
+    try:
+        yield
+    finally:
+        for part in switching:
+            part.train()
+
+
+def _part(
+    groups: list[RuleGroup], named: Mapping[str, Tensor], implementation: Literal["auto", "rule", "torch"]
+) -> torch.optim.Optimizer:
+    config = groups[0].config
+    _refuse_sharded(config, groups, named)
+    made: torch.optim.Optimizer | None = None
+    if implementation != "rule" or type(config).rule is OptimizerConfig.rule:
+        made = config.torch_optimizer([_torch_group(group, named) for group in groups])
+    if made is not None:
+        return made
+    if implementation == "torch":
+        raise ConfigError(f"{type(config).__name__} has no implementation in torch; use implementation='rule'.")
+    return RuleOptimizer(
+        [{"params": [(n, named[n]) for n in g.names], **_name(g), **g.hyper} for g in groups], config
+    )
+
+
+def _torch_group(group: RuleGroup, named: Mapping[str, Tensor]) -> dict[str, Any]:
+    made = {"params": [named[name] for name in group.names], **_name(group)}
+    return made if group.decays else {**made, "weight_decay": 0.0}
+
+
+def _name(group: RuleGroup) -> dict[str, str]:
+    return {"name": group.label} if group.label else {}
+
+
+def _refuse_sharded(config: OptimizerConfig, groups: list[RuleGroup], named: Mapping[str, Tensor]) -> None:
+    if config.scope == "element":
+        return
+    for name in (name for group in groups for name in group.names):
+        if is_sharded(named[name]):
+            raise ConfigError(
+                f"{type(config).__name__} needs whole parameters, but {name} is sharded over devices; use "
+                "DistributedDataParallel, or an optimizer that works on single coordinates."
+            )
+
+
+def _trainable(parameters: Parameters) -> dict[str, Tensor]:
+    pairs = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
+    named: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, parameter in pairs:
+        if parameter.requires_grad and id(parameter) not in seen:
+            seen.add(id(parameter))
+            named[name] = parameter
+    if not named:
+        raise ConfigError("An optimizer needs at least one parameter that requires a gradient, got none.")
+    return named
+
+
+def _claim_once(named: Mapping[str, Tensor], groups: list[RuleGroup]) -> None:
+    claims = Counter(name for group in groups for name in group.names)
+    wrong = [name for name in named if claims[name] != 1]
+    if wrong:
+        raise ConfigError(f"Every parameter belongs to exactly one group; not so: {', '.join(wrong)}.")

@@ -1,0 +1,191 @@
+"""Which optimizers exist: the catalogue, entry points of installed packages, registered classes, dotted class paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA, SCHEDULES
+from suite.optim.config import ConfigError, OptimizerConfig, from_fields, nearest
+
+ENTRY_POINTS = "suite.optimizers"
+"""Entry-point group in which another package announces config classes."""
+
+_registered: dict[str, type[OptimizerConfig]] = {}
+_Class = TypeVar("_Class", bound=type[OptimizerConfig])
+
+
+def register(name: str) -> Callable[[_Class], _Class]:
+    """Class decorator: make an optimizer config known under ``name``.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def add(cls: _Class) -> _Class:
+        taken = name in CATALOGUE or name in LIBRARY or (name in _registered and _path(_registered[name]) != _path(cls))
+        if taken:
+            raise ValueError(f"The optimizer name {name!r} is taken; choose another.")
+        _registered[name] = cls
+        return cls
+
+    return add
+
+
+def list_optimizers() -> dict[str, str]:
+    """Every optimizer known by name, with one line each; imports nothing but what has been registered."""
+    lines = {name: line for name, (_, line) in CATALOGUE.items()}
+    lines.update({name: entry.line for name, entry in LIBRARY.items()})
+    lines.update({point.name: f"from {point.value}" for point in _entry_points()})
+    lines.update({name: (cls.__doc__ or "").strip().partition("\n")[0] for name, cls in _registered.items()})
+    return dict(sorted(lines.items()))
+
+
+def config_class(name: str) -> type:
+    """The class behind a registered name or a dotted class path.
+
+    Returns:
+        A subclass of `OptimizerConfig`, or, for the name or dotted path of one, a `torch.optim.Optimizer` class.
+
+    Raises:
+        ConfigError: nothing of that name (the message names the nearest and lists the known), or its library is not
+            installed.
+    """
+    if name in _registered:
+        return _registered[name]
+    if name in CATALOGUE:
+        return import_class(CATALOGUE[name][0])
+    if name in LIBRARY:
+        return _library_class(name)
+    for point in _entry_points():
+        if point.name == name:
+            loaded = point.load()
+            if isinstance(loaded, type):
+                return loaded
+            raise ConfigError(f"The entry point {name!r} must name a config class, got {point.value}.")
+    if "." in name:
+        return import_class(name)
+    raise ConfigError(f"There is no optimizer {name!r}{nearest(name, list_optimizers())}.")
+
+
+def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
+    """Make an optimizer config from plain values.
+
+    Args:
+        spec: ``{"name": "sgd", "lr": 0.3, ...}`` or ``{"class_path": "suite.optim.SGD", "init_args": {...}}``, or a
+            config, which is returned as it is. Nested settings may be written with dots: ``{"adam.lr": 1e-3}``.
+
+    Raises:
+        ConfigError: unknown optimizer; a field is unknown, missing or of the wrong type.
+    """
+    if isinstance(spec, OptimizerConfig):
+        return spec
+    name, values = split_spec(spec, "optimizer")
+    values = _nested(values)
+    cls = config_class(name)
+    if issubclass(cls, OptimizerConfig):
+        return cls.from_values(values, name=name_of(cls))
+    from suite.optim.external import External
+
+    return External.from_values({"path": name, **values}, name=name)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {key: value for key, value in values.items() if "." not in key}
+    for key, value in values.items():
+        if "." in key:
+            *parents, last = key.split(".")
+            place = nested
+            for parent in parents:
+                inner = place.get(parent)
+                place[parent] = dict(inner) if isinstance(inner, Mapping) else {}
+                place = place[parent]
+            place[last] = value
+    return nested
+
+
+def split_spec(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
+    """Name (or class path) and field values of either plain form."""
+    if "class_path" in spec:
+        return str(spec["class_path"]), dict(spec.get("init_args") or {})
+    if "name" in spec:
+        return str(spec["name"]), {key: value for key, value in spec.items() if key != "name"}
+    raise ConfigError(f"The {what} must be named, got {dict(spec)!r}; give its name or class_path.")
+
+
+def describe(config: OptimizerConfig) -> dict[str, Any]:
+    """Plain values of a config, every default filled in: ``{"name": ..., field: value, ...}``; inverse of `parse`."""
+    values = config.plain_values()
+    return {"name": values.pop("name", name_of(type(config))), **values}
+
+
+def resolve(spec: Mapping[str, Any] | OptimizerConfig) -> dict[str, Any]:
+    """The ``class_path`` form of a spec, checked, every default filled in."""
+    config = parse(spec)
+    cls = type(config)
+    path = f"suite.optim.{cls.__name__}" if cls.__module__.startswith("suite.optim.") else _path(cls)
+    return {"class_path": path, "init_args": config.init_values()}
+
+
+def name_of(cls: type) -> str:
+    """Registered name of a config class, or its dotted path."""
+    path = _path(cls)
+    for name, (known, _) in CATALOGUE.items():
+        if known == path:
+            return name
+    for name, registered in _registered.items():
+        if _path(registered) == path:
+            return name
+    return path
+
+
+def schedule_class(name: str) -> type:
+    """The class of a schedule by name or dotted path.
+
+    Raises:
+        ConfigError: nothing of that name.
+    """
+    if name in SCHEDULES:
+        return import_class(SCHEDULES[name][0])
+    if "." in name:
+        return import_class(name)
+    raise ConfigError(f"There is no schedule {name!r}{nearest(name, SCHEDULES)}.")
+
+
+def import_class(path: str) -> type:
+    """Import a class by its dotted path.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"The class path {path!r} cannot be imported: {error}.") from error
+    if not isinstance(found, type):
+        raise ConfigError(f"The class path {path!r} must name a class, got a {type(found).__name__}.")
+    return found
+
+
+def _library_class(name: str) -> type:
+    path = LIBRARY[name].path
+    package = path.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"The optimizer {name!r} needs the package {package}, which is not installed; run pip install "
+            f"'{LIBRARY_EXTRA}'."
+        )
+    return import_class(path)
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _entry_points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group=ENTRY_POINTS)

@@ -1,0 +1,93 @@
+"""What each parameter is for: norm, embed, head, bias or hidden, read from module types and positions, never names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+ROLES = ("norm", "embed", "head", "bias", "hidden")
+
+_NORMS = (
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.modules.batchnorm._NormBase,
+)
+
+RolePolicy = Callable[[nn.Module], dict[str, str]]
+
+
+def by_module(network: nn.Module) -> dict[str, str]:
+    """Roles from the module that owns each parameter.
+
+    A parameter of a normalisation layer is ``norm``; of an `nn.Embedding`, or a parameter that a module holds bare
+    (positions, class tokens), ``embed``; the weight of the last linear or convolution layer in definition order is
+    ``head``; other parameters with one dimension are ``bias``; the rest is ``hidden``. A tied parameter keeps the
+    role of its first place.
+    """
+    owners = _owners(network)
+    layers = [name for name, owner in owners.items() if _is_layer(owner) and name.endswith("weight")]
+    head_owner = owners[layers[-1]] if layers else None
+    return {name: _role(name, owner, head_owner, network) for name, owner in owners.items()}
+
+
+POLICIES: dict[str, RolePolicy] = {"by_module": by_module}
+"""Named policies; the name is recorded with a run."""
+
+
+def parameter_roles(network: nn.Module, policy: str = "by_module") -> dict[str, str]:
+    """Role of every trainable parameter.
+
+    Args:
+        network: the network.
+        policy: name of the policy.
+
+    Returns:
+        Parameter name (as in ``named_parameters``) -> one of ``ROLES``.
+
+    Raises:
+        ValueError: unknown policy.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"A role policy must be one of {', '.join(POLICIES)}, got {policy!r}.")
+    return POLICIES[policy](network)
+
+
+def _owners(network: nn.Module) -> dict[str, nn.Module]:
+    owners: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+    for prefix, module in network.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                owners[f"{prefix}.{name}" if prefix else name] = module
+    return owners
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+
+
+def _role(name: str, owner: nn.Module, head_owner: nn.Module | None, network: nn.Module) -> str:
+    parameter: torch.Tensor = getattr(owner, name.rpartition(".")[2])
+    if isinstance(owner, _NORMS) or _acts_as_norm(owner):
+        return "norm"
+    if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
+        return "embed"
+    if parameter.ndim <= 1:
+        return "bias"
+    if owner is head_owner:
+        return "head"
+    if next(iter(owner.children()), None) is not None or owner is network:
+        return "embed"
+    return "hidden"
+
+
+def _acts_as_norm(module: nn.Module) -> bool:
+    # Libraries bring norms of their own (timm's LayerNorm2d, fla's fused RMSNorm) that share no base class with
+    # torch's: a leaf whose parameters are all one-dimensional, with an epsilon, is one.
+    parameters = list(module.parameters(recurse=False))
+    has_epsilon = any(hasattr(module, name) for name in ("eps", "variance_epsilon"))
+    return bool(parameters) and has_epsilon and all(p.ndim == 1 for p in parameters)

@@ -1,0 +1,72 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from suite.optim.config import OptimizerConfig, require
+
+if TYPE_CHECKING:
+    from suite.optim.config import Number
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SGD(OptimizerConfig):
+    r"""SGD, optionally with momentum.
+
+    .. math::
+        m_1 = g_1, \quad m_t = \mu m_{t-1} + (1 - d) g_t, \quad \theta_t = \theta_{t-1} - \eta_t m_t
+
+    with :math:`d = 0` for the heavy ball (paper 1: the step then scales as :math:`\eta / (1 - \mu)`) and
+    :math:`d = \mu` when damped (papers 2 and 3; a moving average). Nesterov steps along :math:`g_t + \mu m_t`.
+    The conventions differ by a factor: a damped learning rate equals a heavy-ball one times :math:`1 / (1 - \mu)`.
+    The first step takes the gradient itself in both, as `torch.optim.SGD` does.
+
+    Attributes:
+        momentum: the heavy-ball coefficient, 0 to below 1; 0 is plain SGD.
+        damped: weigh the newest gradient by ``1 - momentum``.
+        nesterov: look ahead; needs momentum and no damping.
+    """
+
+    momentum: float = 0.0
+    damped: bool = False
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        if self.nesterov:
+            require(self.momentum > 0 and not self.damped, "nesterov", "used with momentum above 0 and no damping", True)
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """One momentum buffer."""
+        return {"momentum_buffer": torch.zeros_like(param)}
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step; see the class."""
+        momentum = hyper["momentum"]
+        weight = 1 - momentum if self.damped and step > 1 else 1.0
+        buffer = momentum * state["momentum_buffer"] + weight * grad
+        direction = grad + momentum * buffer if self.nesterov else buffer
+        return -hyper["lr"] * direction, {"momentum_buffer": buffer}
+
+    def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
+        """`torch.optim.SGD`, fused."""
+        if self.decay in ("decoupled", "independent"):
+            return None
+        return torch.optim.SGD(
+            groups,
+            lr=self.lr,
+            momentum=self.momentum,
+            dampening=self.momentum if self.damped else 0.0,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )

@@ -1,0 +1,131 @@
+"""Learning-rate schedules: pure functions from step to multiplier of the peak learning rate."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from suite.optim.config import ConfigError, from_fields, require
+from suite.optim.registry import schedule_class, split_spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Maps a 0-based step of ``total`` steps to a multiplier of the peak learning rate.
+
+    Attributes:
+        warmup_share: share of the steps over which the multiplier rises linearly; the first step is already above 0.
+    """
+
+    warmup_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            require(0 <= value <= 1, f.name, "between 0 and 1", value)
+
+    def __call__(self, step: int, total: int) -> float:
+        """Multiplier at ``step``; at step ``total``, after the last, it is where the schedule ends."""
+        warmup = int(self.warmup_share * total)
+        if step < warmup:
+            return (step + 1) / warmup
+        return self.after_warmup((step - warmup) / max(1, total - warmup))
+
+    def after_warmup(self, progress: float) -> float:
+        """Multiplier after the warm-up, at ``progress`` from 0 to 1."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
+    """The peak throughout.
+
+    Attributes:
+        warmup_share: share of the steps in a linear warm-up; none by default.
+    """
+
+    warmup_share: float = 0.0
+
+    def after_warmup(self, progress: float) -> float:
+        """Always 1."""
+        return 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmupCosine(Schedule):
+    """Linear warm-up, then half a cosine to ``final_share`` of the peak (paper 1: 10% warm-up, to zero).
+
+    Attributes:
+        final_share: share of the peak at the end.
+    """
+
+    final_share: float = 0.0
+
+    def after_warmup(self, progress: float) -> float:
+        """Half a cosine."""
+        return self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Linear(Schedule):
+    """Linear warm-up, then a straight line to ``final_share`` of the peak.
+
+    Attributes:
+        final_share: share of the peak at the end.
+    """
+
+    final_share: float = 0.0
+
+    def after_warmup(self, progress: float) -> float:
+        """A straight line."""
+        return 1 - (1 - self.final_share) * progress
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmupStableDecay(Schedule):
+    """Linear warm-up, the peak, then a linear cool-down to zero (paper 2, section 2.3; paper 1's branches).
+
+    Attributes:
+        cooldown_share: share of all steps that the cool-down takes.
+    """
+
+    cooldown_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.warmup_share + self.cooldown_share <= 1,
+            "warmup_share + cooldown_share",
+            "at most 1",
+            self.warmup_share + self.cooldown_share,
+        )
+
+    def after_warmup(self, progress: float) -> float:
+        """The peak, then a straight line to zero."""
+        share = self.cooldown_share / max(1e-12, 1 - self.warmup_share)
+        return 1.0 if progress <= 1 - share else max(0.0, (1 - progress) / share)
+
+
+def parse_schedule(spec: Mapping[str, Any] | Schedule) -> Schedule:
+    """Make a schedule from plain values, in either form that `suite.optim.parse` reads.
+
+    Raises:
+        ConfigError: unknown schedule; a field is unknown or of the wrong type.
+    """
+    if isinstance(spec, Schedule):
+        return spec
+    name, values = split_spec(spec, "schedule")
+    cls = schedule_class(name)
+    if not issubclass(cls, Schedule):
+        raise ConfigError(f"The class path {name!r} must name a Schedule.")
+    return from_fields(cls, values, name=name)
+
+
+def resolve_schedule(spec: Mapping[str, Any] | Schedule) -> dict[str, Any]:
+    """The ``class_path`` form of a schedule, every default filled in."""
+    schedule = parse_schedule(spec)
+    cls = type(schedule)
+    module = "suite.optim" if cls.__module__ == __name__ else cls.__module__
+    return {"class_path": f"{module}.{cls.__qualname__}", "init_args": dataclasses.asdict(schedule)}

@@ -1,0 +1,40 @@
+"""The definitions of a run's final loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EMA_ALPHA = 0.01
+"""Weight of the newest step in the exponential moving average (paper 1's figures; ``adjust=False``)."""
+
+
+def final_losses(losses: Sequence[float], val_loss: float | None = None) -> dict[str, float]:
+    """Every definition of the final loss that the suite knows, by name.
+
+    Args:
+        losses: train loss of every optimizer step, in order, all finite.
+        val_loss: loss on the validation split after the last step, if it was measured.
+
+    Returns:
+        ``ema``: last value of the exponential moving average with ``EMA_ALPHA``, started at the first loss
+        (paper 1, figures 1-7); ``min_last_1pct`` and ``mean_last_1pct``: over the last 1% of the steps, at least
+        one (paper 1's plotting code); ``mean_last_100``: over the last 100 steps (paper 1, Table 1); ``val``: the validation
+        loss, which after one pass over fresh data estimates the train loss without the average's memory of the start.
+
+    Raises:
+        ValueError: no losses.
+    """
+    if not losses:
+        raise ValueError("A final loss needs at least one step's loss, got none.")
+    average = losses[0]
+    for loss in losses:
+        average += EMA_ALPHA * (loss - average)
+    tail = losses[-max(1, len(losses) // 100) :]
+    last_100 = losses[-100:]
+    final = {
+        "ema": average,
+        "min_last_1pct": min(tail),
+        "mean_last_1pct": sum(tail) / len(tail),
+        "mean_last_100": sum(last_100) / len(last_100),
+    }
+    return final if val_loss is None else {**final, "val": val_loss}

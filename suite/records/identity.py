@@ -1,0 +1,56 @@
+"""When are two runs the same run? A hash of the resolved configuration, minus what cannot change the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+EXCLUDED = {
+    "trainer": "where a run is executed and how it is watched; only its precision changes the arithmetic and is kept",
+    "store": "the folder that the record goes to",
+    "data.init_args.source": "the place of the data; the fingerprint of its content is in the identity instead",
+    "data.init_args.data_dir": "the place of the prepared data; see source",
+    "data.init_args.num_workers": "processes that prepare or load the data; the batches are the same",
+    "data.init_args.micro_batch": "how a batch is cut for memory; kept for networks whose samples see each other",
+    "data.init_args.block_steps": "optimizer steps per Lightning call; the steps are the same",
+}
+"""Settings that are not part of a run's identity, each with its reason."""
+
+_KEPT_OF_TRAINER = ("precision",)
+
+
+def run_id_of(
+    config: Mapping[str, Any], *, data_fingerprint: str, micro_batch: int | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Identify the run that a resolved configuration describes.
+
+    Args:
+        config: the resolved configuration (LightningCLI form: ``seed_everything``, ``trainer``, ``model``, ``data``).
+        data_fingerprint: checksum of the prepared data's content.
+        micro_batch: samples per forward pass on one device, only for networks in which it changes the gradient
+            (BatchNorm, MixUp); None elsewhere.
+
+    Returns:
+        The run id (16 hexadecimal digits) and the identity that it is the hash of.
+
+    Raises:
+        ValueError: the configuration holds something that JSON cannot, or a NaN.
+    """
+    identity = {key: value for key, value in config.items() if key not in EXCLUDED and key != "config"}
+    trainer = config.get("trainer") or {}
+    identity["trainer"] = {key: trainer.get(key) for key in _KEPT_OF_TRAINER}
+    data = dict(config.get("data") or {})
+    data["init_args"] = {
+        key: value for key, value in (data.get("init_args") or {}).items() if f"data.init_args.{key}" not in EXCLUDED
+    }
+    data["fingerprint"] = data_fingerprint
+    if micro_batch is not None:
+        data["micro_batch"] = micro_batch
+    identity["data"] = data
+    try:
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"A run's configuration must be plain finite values, got {error}.") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:16], json.loads(text)

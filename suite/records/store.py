@@ -1,0 +1,173 @@
+"""The store: a folder of records and plans, every file written in one step, every broken one named and set aside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from suite.records.files import write_atomically, write_text_atomically
+from suite.records.lease import Lease, is_live
+
+SCHEMA = 1
+SETTLED = frozenset({"finished", "diverged"})
+"""Statuses that are results: such a run is not trained again."""
+
+_REQUIRED = {
+    "schema": int,
+    "run_id": str,
+    "status": str,
+    "task": str,
+    "optimizer": dict,
+    "batch_size": int,
+    "seed": int,
+    "steps": int,
+    "final": dict,
+    "metrics": dict,
+    "config": dict,
+}
+
+
+class StoreError(RuntimeError):
+    """The store cannot be written or read as asked."""
+
+
+class Store:
+    """The folder that holds the records of runs and the plans of sweeps.
+
+    ``runs/<two digits>/<run id>/`` holds a run's `record.json` and `curves.parquet` and, while it is being trained,
+    its lease and checkpoint; ``sweeps/<plan id>/plan.json`` holds what a sweep asked for.
+
+    Args:
+        path: the folder; made at the first write.
+
+    Attributes:
+        problems: files that were found broken and set aside by the last reading, each with a reason.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.problems: list[tuple[str, str]] = []
+
+    def run_folder(self, run_id: str) -> Path:
+        """Folder of one run, whether it exists or not."""
+        return self.path / "runs" / run_id[:2] / run_id
+
+    def lease(self, run_id: str) -> Lease:
+        """The right to train one run; see `Lease`."""
+        return Lease(self.run_folder(run_id) / "lease.json")
+
+    def is_being_trained(self, run_id: str) -> bool:
+        """Whether a living process holds the run's lease."""
+        return is_live(self.run_folder(run_id) / "lease.json")
+
+    def record(self, run_id: str) -> dict[str, Any] | None:
+        """The record of one run, or None when there is none or it is broken (then named in ``problems``)."""
+        return self._read_record(self.run_folder(run_id) / "record.json")
+
+    def settled(self, run_id: str) -> bool:
+        """Whether the run has a result: finished or diverged."""
+        record = self.record(run_id)
+        return record is not None and record["status"] in SETTLED
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every intact record, in order of run id; broken ones are named in ``problems``."""
+        self.problems = []
+        for path in sorted(self.path.glob("runs/*/*/record.json")):
+            record = self._read_record(path)
+            if record is not None:
+                yield record
+
+    def curves(self, run_id: str) -> pa.Table:
+        """A run's per-step curves.
+
+        Raises:
+            StoreError: there are none, or they are not those that the record was written with.
+        """
+        record = self.record(run_id)
+        path = self.run_folder(run_id) / "curves.parquet"
+        if record is None or not path.exists():
+            raise StoreError(f"Run {run_id} has no curves in {self.path}; train it again with --rerun.")
+        if _sha256(path) != record.get("curves", {}).get("sha256"):
+            raise StoreError(f"The curves of run {run_id} are not those of its record; train it again with --rerun.")
+        return pq.read_table(path)
+
+    def write_record(self, record: dict[str, Any], curves: pa.Table) -> None:
+        """Write a run's curves, then its record; a reader never sees a record without its curves.
+
+        Raises:
+            StoreError: the folder cannot be written; earlier records are as they were.
+        """
+        folder = self.run_folder(record["run_id"])
+        path = folder / "curves.parquet"
+        try:
+            write_atomically(path, lambda temporary: pq.write_table(curves, temporary))
+            whole = {**record, "schema": SCHEMA, "curves": {"rows": curves.num_rows, "sha256": _sha256(path)}}
+            write_text_atomically(folder / "record.json", json.dumps(whole, indent=1, allow_nan=False))
+        except OSError as error:
+            raise StoreError(
+                f"The record of run {record['run_id']} could not be written to {self.path} ({error}); earlier records "
+                "are intact, and the same command goes on from the last checkpoint."
+            ) from error
+
+    def plan(self, plan_id: str) -> dict[str, Any] | None:
+        """The plan of one sweep, or None when the sweep was never started here."""
+        return self._read_json(self.path / "sweeps" / plan_id / "plan.json")
+
+    def plans(self) -> Iterator[dict[str, Any]]:
+        """Every intact plan, in order of name."""
+        for path in sorted(self.path.glob("sweeps/*/plan.json")):
+            plan = self._read_json(path)
+            if plan is not None:
+                yield plan
+
+    def write_plan(self, plan: dict[str, Any]) -> None:
+        """Write (or, after an extension, replace) a sweep's plan.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            text = json.dumps({**plan, "schema": SCHEMA}, indent=1, allow_nan=False)
+            write_text_atomically(self.path / "sweeps" / plan["plan_id"] / "plan.json", text)
+        except OSError as error:
+            raise StoreError(f"The plan could not be written to the store {self.path} ({error}).") from error
+
+    def _read_record(self, path: Path) -> dict[str, Any] | None:
+        record = self._read_json(path)
+        if record is None:
+            return None
+        for key, kind in _REQUIRED.items():
+            if not isinstance(record.get(key), kind):
+                self.problems.append((str(path), f"'{key}' should be a {kind.__name__}, got {record.get(key)!r:.80}"))
+                return None
+        if record["run_id"] != path.parent.name:
+            self.problems.append((str(path), f"is the record of run {record['run_id']}, in another run's folder"))
+            return None
+        return record
+
+    def _read_json(self, path: Path) -> dict[str, Any] | None:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            self.problems.append((str(path), f"cannot be read: {error}"))
+            return None
+        if not isinstance(content, dict):
+            self.problems.append((str(path), f"should be a JSON object, got a {type(content).__name__}"))
+            return None
+        if content.get("schema") != SCHEMA:
+            self.problems.append((str(path), f"has schema {content.get('schema')!r:.40}, this version reads {SCHEMA}"))
+            return None
+        return content
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

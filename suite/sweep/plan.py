@@ -1,0 +1,195 @@
+"""From a sweep to its runs: grids crossed, runs identified, edges extended as results come in."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from suite.records import SETTLED, Store
+from suite.sweep.grid import Axis, Side, fixed_value, read_axis
+from suite.sweep.spec import SweepSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One run that a sweep asks for.
+
+    Attributes:
+        run_id: its identity.
+        optimizer: label in the sweep.
+        spec: plain values of the optimizer config.
+        axes: the settings that the sweep varies, with this run's values.
+        batch_size: samples per optimizer step.
+        seed: of initial weights and data order.
+        steps: optimizer steps.
+        round: 0 for the sweep's own grid, n for its n-th extension.
+    """
+
+    run_id: str
+    optimizer: str
+    spec: dict[str, Any]
+    axes: dict[str, Any]
+    batch_size: int
+    seed: int
+    steps: int
+    round: int = 0
+
+
+Identify = Callable[[dict[str, Any], int, int], tuple[str, int]]
+"""Optimizer spec, batch size, seed -> run id, optimizer steps."""
+
+
+@dataclasses.dataclass
+class Group:
+    """The runs of one optimizer at one batch size: what is tuned together.
+
+    Attributes:
+        optimizer: label in the sweep.
+        batch_size: samples per optimizer step.
+        fixed: settings that do not vary, ``name`` among them.
+        axes: grids, as extended so far.
+        runs: every run so far.
+        extensions: times that each side of each axis has grown.
+    """
+
+    optimizer: str
+    batch_size: int
+    fixed: dict[str, Any]
+    axes: dict[str, Axis]
+    runs: list[PlannedRun] = dataclasses.field(default_factory=list)
+    extensions: dict[tuple[str, Side], int] = dataclasses.field(default_factory=dict)
+
+
+class Plan:
+    """The runs of a sweep.
+
+    Args:
+        spec: the sweep.
+        identify: tells a run's id and number of steps; raises ValueError for a run that cannot be.
+    """
+
+    def __init__(self, spec: SweepSpec, identify: Identify) -> None:
+        self.spec = spec
+        self._identify = identify
+        self.groups = [
+            self._group(label, settings, size) for label, settings in spec.optimizers.items() for size in spec.batch_size
+        ]
+
+    @property
+    def runs(self) -> list[PlannedRun]:
+        """Every run, extensions included."""
+        return [run for group in self.groups for run in group.runs]
+
+    def missing(self, store: Store) -> list[PlannedRun]:
+        """Runs without a result in ``store``."""
+        return [run for run in self.runs if not store.settled(run.run_id)]
+
+    def extend(self, store: Store) -> list[PlannedRun]:
+        """Grow the grids of all groups that are complete and whose best value lies on an edge; returns the new runs."""
+        return [run for group in self.groups for run in self.extend_group(group, store)]
+
+    def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
+        """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs."""
+        best = best_axes(group, store, self.spec.final_loss)
+        if best is None:
+            return []
+        new: list[PlannedRun] = []
+        for name in self.spec.extend_axes:
+            axis = group.axes.get(name)
+            side = axis.edge(best[name]) if axis is not None else None
+            if axis is None or side is None or group.extensions.get((name, side), 0) >= self.spec.extend_edges:
+                continue
+            wider = axis.extended(side)
+            if wider is None:
+                continue
+            group.extensions[name, side] = group.extensions.get((name, side), 0) + 1
+            group.axes[name] = wider
+            added = wider.values[0] if side == "low" else wider.values[-1]
+            new += self._cross(group, {**group.axes, name: Axis(name, (added,))}, sum(group.extensions.values()))
+        group.runs += new
+        return new
+
+    def as_record(self, *, command: str, title: str) -> dict[str, Any]:
+        """The plan as the store keeps it."""
+        spec = self.spec
+        return {
+            "plan_id": spec.plan_id,
+            "name": spec.name,
+            "file": spec.file,
+            "command": command,
+            "question": spec.question,
+            "source": spec.source,
+            "task": spec.task,
+            "task_title": title,
+            "overrides": spec.overrides,
+            "final_loss": spec.final_loss,
+            "seeds": spec.seeds,
+            "batch_sizes": spec.batch_size,
+            "extend_edges": spec.extend_edges,
+            "extend_axes": spec.extend_axes,
+            "runs": [
+                {k: v for k, v in dataclasses.asdict(run).items() if k != "spec"}
+                for run in sorted(self.runs, key=lambda run: (run.optimizer, run.batch_size))
+            ],
+        }
+
+    def _group(self, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
+        axes, fixed = {}, {"name": label}
+        for name, given in settings.items():
+            axis = read_axis(name, given, batch_size)
+            if axis is None:
+                fixed[name] = fixed_value(given)
+            else:
+                axes[name] = axis
+        group = Group(label, batch_size, fixed, axes)
+        group.runs += self._cross(group, axes, 0)
+        return group
+
+    def _cross(self, group: Group, axes: Mapping[str, Axis], round_number: int) -> Iterator[PlannedRun]:
+        for values in itertools.product(*(axis.values for axis in axes.values())):
+            chosen = dict(zip(axes, values, strict=True))
+            spec = nested({**group.fixed, **chosen})
+            for seed in self.spec.seeds:
+                run_id, steps = self._identify(spec, group.batch_size, seed)
+                yield PlannedRun(
+                    run_id, group.optimizer, spec, chosen, group.batch_size, seed, steps, round_number
+                )
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with dotted names (``head.lr``) as nested mappings."""
+    result: dict[str, Any] = {}
+    for name, value in settings.items():
+        *parents, last = name.split(".")
+        place = result
+        for parent in parents:
+            inner = place.get(parent)
+            place[parent] = dict(inner) if isinstance(inner, Mapping) else {}
+            place = place[parent]
+        place[last] = value
+    return result
+
+
+def best_axes(group: Group, store: Store, final_loss: str) -> dict[str, Any] | None:
+    """Axis values of a group's lowest final loss (mean over seeds), or None while a run has no result.
+
+    Divergence counts as infinite; when everything diverged, the smallest values count as best, so that a grid grows
+    towards stability.
+    """
+    losses: dict[tuple[Any, ...], list[float]] = {}
+    for run in group.runs:
+        record = store.record(run.run_id)
+        if record is None or record["status"] not in SETTLED:
+            return None
+        loss = record["final"].get(final_loss, math.inf)
+        losses.setdefault(tuple(run.axes.values()), []).append(loss)
+    if not losses:
+        return None
+    means = {values: sum(seeds) / len(seeds) for values, seeds in losses.items()}
+    best = min(means, key=lambda values: means[values])
+    if math.isinf(means[best]):
+        best = min(means, key=lambda values: tuple(v if isinstance(v, int | float) else 0 for v in values))
+    return dict(zip(group.runs[0].axes, best, strict=True))

@@ -1,0 +1,7 @@
+"""HOW one run is executed: the task, its data, the stepping, what is kept of it. The only Lightning code in suite/."""
+
+from suite.training.data import BatchPlan, Data
+from suite.training.run import Outcome, run
+from suite.training.task import Task
+
+__all__ = ["BatchPlan", "Data", "Outcome", "Task", "run"]

@@ -1,0 +1,73 @@
+"""Where an interrupted run goes on: one checkpoint per run, replaced in one step, at intervals of wall time."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Checkpoint(Callback):
+    """Writes the state needed to go on, at the end of a block, every so many seconds.
+
+    Args:
+        path: the checkpoint; a killed process leaves the old one or the new one, never a part.
+        every_seconds: least wall time between two checkpoints.
+    """
+
+    def __init__(self, path: Path, every_seconds: float) -> None:
+        self.path = path
+        self.every_seconds = every_seconds
+        self._last = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the interval."""
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when the interval is over."""
+        due = time.monotonic() - self._last >= self.every_seconds
+        if trainer.world_size > 1:
+            due = bool(trainer.strategy.broadcast(due))
+        if due and trainer.global_step < trainer.max_steps and not trainer.should_stop:
+            self.save(trainer)
+            self._last = time.monotonic()
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint now."""
+        part = self.path.with_name(f".{self.path.name}.part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            if self.path.is_dir():
+                shutil.rmtree(self.path)
+            os.replace(part, self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Random states of this process, for networks and data that draw at each step."""
+        numpy_state = np.random.get_state()
+        return {
+            "torch": torch.get_rng_state(),
+            "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]],
+            "python": list(map(_plain, random.getstate())),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the random states."""
+        torch.set_rng_state(state_dict["torch"])
+        name, keys, *rest = state_dict["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        version, internal, gauss = state_dict["python"]
+        random.setstate((version, tuple(internal), gauss))
+
+
+def _plain(part: Any) -> Any:
+    return list(part) if isinstance(part, tuple) else part

@@ -1,0 +1,130 @@
+"""What is kept of every optimizer step: loss, learning rate, gradient norm; and of every evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pyarrow as pa
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Curves(Callback):
+    """Collects per-step values with one host synchronisation per block, stops on divergence, and times the phases.
+
+    A run has diverged at the first step whose loss is not finite. The state travels in checkpoints, so that a resumed
+    run has the curves of all its steps.
+
+    Attributes:
+        losses: train loss of each step so far, mean over the global batch.
+        grad_norms: global gradient norm before clipping.
+        lrs: learning rate of the first parameter group.
+        evaluations: metric name -> {step after which it was measured: value}.
+        diverged_at: 0-based step of the first non-finite loss, or None.
+        seconds: time spent in ``train``, ``eval`` and ``log`` (this process).
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.grad_norms: list[float] = []
+        self.lrs: list[float] = []
+        self.evaluations: dict[str, dict[int, float]] = {}
+        self.diverged_at: int | None = None
+        self.seconds = {"train": 0.0, "eval": 0.0, "log": 0.0}
+        self._mark = time.perf_counter()
+
+    def table(self, clip_norm: float | None) -> pa.Table:
+        """The curves as a table: step, train_loss, lr, grad_norm, clipped, and a nullable column per metric."""
+        count = len(self.losses)
+        columns: dict[str, Any] = {
+            "step": pa.array(range(count), pa.int64()),
+            "train_loss": pa.array(self.losses, pa.float64()),
+            "lr": pa.array(self.lrs, pa.float64()),
+            "grad_norm": pa.array(self.grad_norms, pa.float64()),
+            "clipped": pa.array([clip_norm is not None and norm > clip_norm for norm in self.grad_norms], pa.bool_()),
+        }
+        for name, values in sorted(self.evaluations.items()):
+            columns[name] = pa.array([values.get(step) for step in range(count)], pa.float64())
+        return pa.table(columns)
+
+    def last_metrics(self) -> dict[str, float]:
+        """Every metric's last finite value."""
+        last = {name: values[max(values)] for name, values in self.evaluations.items() if values}
+        return {name: value for name, value in last.items() if math.isfinite(value)}
+
+    # Lightning's hooks.
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Ask for an evaluation after the last block, wherever it falls in the evaluation interval."""
+        if trainer.global_step + len(batch) >= trainer.max_steps:
+            trainer.val_check_batch = math.inf
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Fetch the block's values and look for divergence."""
+        values = torch.stack((outputs["losses"].float(), outputs["grad_norms"].float()))
+        if trainer.world_size > 1:
+            values = trainer.strategy.reduce(values, reduce_op="mean")
+        losses, norms = values.tolist()
+        self._lap("train")
+        first = len(self.losses)
+        self.losses += losses
+        self.grad_norms += norms
+        self.lrs += outputs["lrs"]
+        bad = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if bad is not None:
+            self.diverged_at = first + bad
+            for column in (self.losses, self.grad_norms, self.lrs):
+                del column[self.diverged_at + 1 :]
+            trainer.limit_val_batches = 0
+            trainer.should_stop = True
+        self._log(trainer, first)
+        self._lap("log")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the evaluation, at the step it followed."""
+        if trainer.state.fn == "fit" and self.losses:
+            for name, value in trainer.callback_metrics.items():
+                if name.startswith("val/"):
+                    self.evaluations.setdefault(name, {})[len(self.losses) - 1] = float(value)
+            self._lap("eval")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curves so far, for the checkpoint."""
+        return {
+            "curves": torch.tensor([self.losses, self.grad_norms, self.lrs], dtype=torch.float64),
+            "evaluations": self.evaluations,
+            "seconds": dict(self.seconds),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's curves."""
+        self.losses, self.grad_norms, self.lrs = state_dict["curves"].tolist()
+        self.evaluations = {name: dict(values) for name, values in state_dict["evaluations"].items()}
+        self.seconds = dict(state_dict["seconds"])
+
+    def _log(self, trainer: Trainer, first: int) -> None:
+        if not trainer.loggers or not trainer.is_global_zero:
+            return
+        every = max(1, trainer.log_every_n_steps)
+        for step in range(first, len(self.losses)):
+            if step % every == 0:
+                metrics = {
+                    "train/loss": self.losses[step],
+                    "train/grad_norm": self.grad_norms[step],
+                    "train/lr": self.lrs[step],
+                }
+                for logger in trainer.loggers:
+                    logger.log_metrics(metrics, step=step)
+
+    def _lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] += now - self._mark
+        self._mark = now

@@ -1,0 +1,336 @@
+"""The data side of a task: samples by number, in an order that the seed alone decides, cut into exact batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, IterableDataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """How many optimizer steps a run takes and which samples each of them sees.
+
+    Attributes:
+        samples: samples in the training split.
+        batch_size: samples per optimizer step over all devices and accumulation.
+        steps: optimizer steps of the run.
+        seed: decides the order.
+        shuffle: a fresh permutation every epoch; otherwise the stored order.
+        world_size: devices that share each batch.
+        micro_batch: samples per forward pass on one device.
+        rank: which of the devices this is.
+    """
+
+    samples: int
+    batch_size: int
+    steps: int
+    seed: int
+    shuffle: bool = True
+    world_size: int = 1
+    micro_batch: int | None = None
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        micro = self.micro_batch or self.batch_size // max(1, self.world_size)
+        if micro * self.world_size == 0 or self.batch_size % (micro * self.world_size):
+            raise ValueError(
+                f"batch_size must equal micro_batch x devices x accumulation exactly, got batch_size {self.batch_size}, "
+                f"micro_batch {micro}, devices {self.world_size}, accumulation "
+                f"{self.batch_size / max(1, micro * self.world_size):g}; change data.batch_size, data.micro_batch or "
+                "trainer.devices."
+            )
+        if self.batch_size > self.samples:
+            raise ValueError(
+                f"batch_size must not exceed the {self.samples} training samples, got {self.batch_size}; lower "
+                "data.batch_size or take more data."
+            )
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes on one device per optimizer step."""
+        return self.batch_size // ((self.micro_batch or self.batch_size // self.world_size) * self.world_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per pass over the data; leftovers at the end of an epoch are dropped (paper 1)."""
+        return self.samples // self.batch_size
+
+    def indices(self, step: int) -> np.ndarray:
+        """Numbers of this device's samples of one optimizer step.
+
+        Args:
+            step: 0-based.
+
+        Returns:
+            int64 array ``[accumulation, micro_batch]``; concatenated over ranks it is the global batch, which does
+            not depend on devices or accumulation.
+        """
+        epoch, position = divmod(step, self.steps_per_epoch)
+        first = position * self.batch_size
+        mine = self.batch_size // self.world_size
+        if self.shuffle:
+            order = _permutation(self.samples, self.seed, epoch)
+            chosen = order[first + self.rank * mine : first + (self.rank + 1) * mine].astype(np.int64)
+        else:
+            chosen = np.arange(first + self.rank * mine, first + (self.rank + 1) * mine, dtype=np.int64)
+        return chosen.reshape(self.accumulation, -1)
+
+
+@lru_cache(maxsize=2)
+def _permutation(samples: int, seed: int, epoch: int) -> np.ndarray:
+    dtype = np.uint32 if samples < 2**32 else np.int64
+    order = np.arange(samples, dtype=dtype)
+    np.random.default_rng([seed, epoch]).shuffle(order)
+    order.flags.writeable = False
+    return order
+
+
+class Data(LightningDataModule):
+    """A dataset of one task: prepared once, opened as a memory map or the like, gathered batch by batch.
+
+    A subclass gives `prepare`, `open`, `gather` and `facts`; the base class turns them into batches whose order is a
+    function of the seed alone: the same for every optimizer, every number of devices and every accumulation, and the
+    same again after a restart at any step.
+
+    Args:
+        batch_size: samples per optimizer step over all devices and accumulation.
+        source: ``paper``, ``sample``, or the path of files in the same raw format.
+        data_dir: folder for prepared data.
+        micro_batch: at most so many samples per forward pass on one device; None: all of the device's share at once.
+        budget_epochs: passes over the training data; give at most one budget, none means one epoch.
+        budget_samples: samples the run may consume.
+        budget_steps: optimizer steps (for comparisons at a fixed number of steps).
+        shuffle: a fresh permutation of the training samples every epoch.
+        eval_every_steps: optimizer steps between evaluations; None: only at the end.
+        eval_samples: at most so many samples per evaluation; None: the whole validation split.
+        block_steps: optimizer steps per Lightning call; None: chosen from the batch size.
+        num_workers: processes that prepare data; None: one per core.
+    """
+
+    block_samples = 4096
+    """A block holds about so many samples, unless ``block_steps`` says otherwise."""
+
+    max_block_steps = 64
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        source: str = "sample",
+        data_dir: str = "data",
+        micro_batch: int | None = None,
+        budget_epochs: float | None = None,
+        budget_samples: int | None = None,
+        budget_steps: int | None = None,
+        shuffle: bool = True,
+        eval_every_steps: int | None = None,
+        eval_samples: int | None = None,
+        block_steps: int | None = None,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in {
+            "batch_size": batch_size,
+            "micro_batch": micro_batch,
+            "budget_epochs": budget_epochs,
+            "budget_samples": budget_samples,
+            "budget_steps": budget_steps,
+            "eval_every_steps": eval_every_steps,
+            "eval_samples": eval_samples,
+            "block_steps": block_steps,
+        }.items():
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"data.{name} must be a positive number, got {value}.")
+        self.batch_size = batch_size
+        self.source = source
+        self.data_dir = Path(data_dir)
+        self.micro_batch = micro_batch
+        self.budget_epochs = budget_epochs
+        self.budget_samples = budget_samples
+        self.budget_steps = budget_steps
+        self.shuffle = shuffle
+        self.eval_every_steps = eval_every_steps
+        self.eval_samples = eval_samples
+        self.block_steps = block_steps
+        self.num_workers = num_workers
+        self.seed = 0
+        self.train_samples = 0
+        self.val_samples = 0
+        self._is_open = False
+
+    # What a dataset gives.
+
+    def prepare(self) -> str:
+        """Make the prepared data if it is not there yet; safe to call again, from several processes, after a kill.
+
+        Returns:
+            The fingerprint: a checksum of the prepared content, hexadecimal.
+        """
+        raise NotImplementedError
+
+    def open(self) -> None:
+        """Open the prepared data and set ``train_samples`` and ``val_samples``."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Sizes that the network must know (vocabulary, classes, ...), known after `open`."""
+        raise NotImplementedError
+
+    def gather(self, split: str, indices: np.ndarray) -> Any:
+        """Build one batch.
+
+        Args:
+            split: ``train`` or ``val``.
+            indices: sample numbers, int64 ``[n]``.
+        """
+        raise NotImplementedError
+
+    def gather_many(self, split: str, indices: np.ndarray) -> list[Any]:
+        """Build several batches; a dataset that can gather them at once overrides this.
+
+        Args:
+            split: ``train`` or ``val``.
+            indices: sample numbers, int64 ``[batches, n]``.
+        """
+        return [self.gather(split, row) for row in indices]
+
+    def budget_as_samples(self) -> float | None:
+        """Budget in samples, where a dataset has a unit of its own (tokens); None: not given."""
+        return self.budget_samples
+
+    def budgets(self) -> dict[str, float | None]:
+        """Every way in which the budget can be given, by the name of its setting."""
+        return {
+            "budget_epochs": self.budget_epochs,
+            "budget_samples": self.budget_samples,
+            "budget_steps": self.budget_steps,
+        }
+
+    # What the suite makes of it.
+
+    def ensure_open(self) -> str:
+        """Prepare and open the data once; returns the fingerprint."""
+        if not self._is_open:
+            self.fingerprint = self.prepare()
+            self.open()
+            self._is_open = True
+        return self.fingerprint
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the run, from the budget."""
+        given = {name: value for name, value in self.budgets().items() if value is not None}
+        if len(given) > 1:
+            raise ValueError(
+                f"A run has one budget, got {' and '.join(f'data.{name}={value:g}' for name, value in given.items())}; "
+                "set all but one of them to null."
+            )
+        per_epoch = self.train_samples // self.batch_size
+        samples = self.budget_as_samples()
+        if self.budget_steps is not None:
+            steps = self.budget_steps
+        elif samples is not None:
+            steps = int(samples // self.batch_size)
+        else:
+            steps = int(per_epoch * (self.budget_epochs or 1))
+        if per_epoch and steps < 1:
+            raise ValueError(
+                f"The budget must allow at least one step, got {given or 'one epoch'} at batch_size {self.batch_size}; "
+                "raise the budget or lower data.batch_size."
+            )
+        return steps
+
+    def plan(self, *, world_size: int = 1, rank: int = 0) -> BatchPlan:
+        """The batch plan of this run on one of ``world_size`` devices."""
+        share = self.batch_size // world_size
+        return BatchPlan(
+            samples=self.train_samples,
+            batch_size=self.batch_size,
+            steps=self.steps,
+            seed=self.seed,
+            shuffle=self.shuffle,
+            world_size=world_size,
+            micro_batch=min(self.micro_batch or share, share),
+            rank=rank,
+        )
+
+    @property
+    def steps_per_block(self) -> int:
+        """Optimizer steps that one Lightning call executes (fewer at the end and before an evaluation)."""
+        steps = self.block_steps or max(1, min(self.max_block_steps, self.block_samples // self.batch_size))
+        return min(steps, self.eval_every_steps or steps)
+
+    @property
+    def blocks_per_eval(self) -> int | None:
+        """Blocks between two evaluations; every evaluation interval starts a new block."""
+        if self.eval_every_steps is None:
+            return None
+        return math.ceil(self.eval_every_steps / self.steps_per_block)
+
+    def blocks(self, plan: BatchPlan, first_step: int) -> Iterator[list[list[Any]]]:
+        """Blocks of steps from ``first_step`` to the end; a block is a list of steps, a step a list of micro-batches."""
+        step = first_step
+        while step < plan.steps:
+            end = min(step + self.steps_per_block, plan.steps)
+            if self.eval_every_steps:
+                end = min(end, (step // self.eval_every_steps + 1) * self.eval_every_steps)
+            rows = np.concatenate([plan.indices(s) for s in range(step, end)])
+            batches = self.gather_many("train", rows)
+            yield [batches[i : i + plan.accumulation] for i in range(0, len(batches), plan.accumulation)]
+            step = end
+
+    def setup(self, stage: str) -> None:
+        """Open the data in this process (Lightning calls this on every rank)."""
+        self.ensure_open()
+
+    def train_dataloader(self) -> DataLoader:
+        """Blocks of steps, from the step that the trainer is at (so a resumed run sees exactly what was left)."""
+        trainer = self.trainer
+        assert trainer is not None
+        plan = self.plan(world_size=trainer.world_size, rank=trainer.global_rank)
+        return DataLoader(
+            _Generated(lambda: self.blocks(plan, trainer.global_step)), batch_size=None, num_workers=0
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of the validation split, this rank's share of them, in stored order."""
+        trainer = self.trainer
+        assert trainer is not None
+        samples = min(self.val_samples, self.eval_samples or self.val_samples)
+        size = self.micro_batch or max(1, self.batch_size // trainer.world_size)
+        size = min(samples, max(size, min(64, self.batch_size * 8)))
+        mine = np.arange(trainer.global_rank, samples, trainer.world_size, dtype=np.int64)
+        chunks = [mine[i : i + size] for i in range(0, len(mine), size)]
+        return DataLoader(
+            _Generated(lambda: (self.gather("val", chunk) for chunk in chunks), length=len(chunks)),
+            batch_size=None,
+            num_workers=0,
+        )
+
+    def test_dataloader(self) -> DataLoader:
+        """The validation split: none of the papers keeps a third split."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader:
+        """The validation split."""
+        return self.val_dataloader()
+
+
+class _Generated(IterableDataset):
+    """An iterable that is made anew by every ``iter``."""
+
+    def __init__(self, make: Any, length: int | None = None) -> None:
+        self._make = make
+        if length is not None:
+            self.__len__ = lambda: length  # type: ignore[method-assign]
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._make()

@@ -1,0 +1,193 @@
+"""One run: from a resolved configuration to a record in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from suite.optim.registry import describe
+from suite.records import SETTLED, Store, final_losses, run_id_of
+from suite.records.provenance import code_version, host_name, package_versions
+from suite.training.checkpoint import Checkpoint
+from suite.training.curves import Curves
+from suite.training.data import Data
+from suite.training.task import Task
+
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        record: the run's record.
+        trained: False when the record was already there.
+    """
+
+    record: dict[str, Any]
+    trained: bool
+
+
+def run_identity(
+    config: Mapping[str, Any], data: Data, *, coupled: bool, world_size: int = 1
+) -> tuple[str, dict[str, Any]]:
+    """Run id and identity of a resolved configuration, for opened data.
+
+    Args:
+        config: the resolved configuration.
+        data: made from it, open.
+        coupled: whether samples of a micro-batch influence each other's gradient; its size is then science.
+        world_size: devices that share each batch.
+
+    Raises:
+        ValueError: the batch size or budget is impossible for the data and devices.
+    """
+    micro_batch = data.plan(world_size=world_size).indices(0).shape[1] if coupled else None
+    return run_id_of(config, data_fingerprint=data.fingerprint, micro_batch=micro_batch)
+
+
+def run(
+    task: Task,
+    data: Data,
+    trainer: Trainer,
+    *,
+    name: str,
+    config: Mapping[str, Any],
+    store: Store,
+    rerun: bool = False,
+    keep_checkpoint: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Outcome:
+    """Train one run and record it, going on from its checkpoint if it was interrupted.
+
+    Args:
+        task: the task, its network not built yet.
+        data: its data.
+        trainer: a trainer; its limits on steps and evaluation are set here, from the budget.
+        name: the task's name, ``<dataset>/<architecture>``.
+        config: the resolved configuration that all three were made from.
+        store: where the record goes.
+        rerun: train again even if there is a record.
+        keep_checkpoint: leave the final weights beside the record.
+        checkpoint_seconds: least wall time between checkpoints.
+
+    Returns:
+        The outcome; divergence is one, not an error.
+
+    Raises:
+        ValueError: the configuration is impossible.
+        LeaseHeld: another process is training this run.
+        StoreError: the record cannot be written.
+    """
+    data.ensure_open()
+    data.seed = task.seed = int(config.get("seed_everything") or 0)
+    data.plan(world_size=trainer.world_size)  # refuses an impossible batch before anything is written
+    run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=trainer.world_size)
+    if not rerun and store.settled(run_id):
+        return Outcome(store.record(run_id) or {}, trained=False)
+    lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
+    with lease:
+        folder = store.run_folder(run_id)
+        checkpoint = folder / "checkpoint.ckpt"
+        if rerun and trainer.is_global_zero:
+            _remove(checkpoint)
+        curves = Curves()
+        started, clock = _now(), time.perf_counter()
+        error: BaseException | None = None
+        try:
+            _train(task, data, trainer, curves, checkpoint, checkpoint_seconds)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            error = stop
+        except (ValueError, MisconfigurationException):
+            raise
+        except Exception as failure:
+            error = failure
+        record = {
+            "run_id": run_id,
+            "status": _status(trainer, curves, error),
+            "task": name,
+            "optimizer": describe(task.optimizer_config) if task.optimizer_config else {},
+            "batch_size": data.batch_size,
+            "seed": task.seed,
+            "steps": data.steps,
+            "steps_done": len(curves.losses),
+            "diverged_at": curves.diverged_at,
+            "final": {},
+            "metrics": curves.last_metrics(),
+            "config": config,
+            "identity": identity,
+            "data": {"name": name.partition("/")[0], "fingerprint": data.fingerprint, "samples": data.train_samples},
+            "facts": data.facts(),
+            "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
+            "code": code_version(),
+            "packages": package_versions(),
+            "device": _device(trainer),
+            "host": host_name(),
+            "started": started,
+            "ended": _now(),
+            "seconds": {**curves.seconds, "total": time.perf_counter() - clock},
+            "error": None if error is None else f"{type(error).__name__}: {error}",
+        }
+        if record["status"] == "finished":
+            record["final"] = final_losses(curves.losses, curves.last_metrics().get("val/loss"))
+        if trainer.is_global_zero:
+            store.write_record(record, curves.table(task.clip_norm))
+            if record["status"] in SETTLED:
+                _remove(checkpoint)
+        if keep_checkpoint and record["status"] == "finished":
+            trainer.save_checkpoint(folder / "final.ckpt")
+    if error is not None:
+        raise error
+    return Outcome(store.record(run_id) or record, trained=True)
+
+
+def _train(task: Task, data: Data, trainer: Trainer, curves: Curves, checkpoint: Path, every_seconds: float) -> None:
+    # Whole runs are one Lightning epoch: the batch plan knows the data's epochs, the budget the number of steps.
+    loop = trainer.fit_loop
+    loop.epoch_loop.max_steps = data.steps
+    loop.max_epochs = -1
+    if data.blocks_per_eval is not None:
+        trainer.val_check_interval = data.blocks_per_eval
+        trainer.check_val_every_n_epoch = None
+    trainer.callbacks.extend([curves, Checkpoint(checkpoint, every_seconds)])  # type: ignore[attr-defined]
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    resume = str(checkpoint) if checkpoint.exists() else None
+    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+
+
+def _status(trainer: Trainer, curves: Curves, error: BaseException | None) -> str:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted"
+    if error is not None:
+        return "failed"
+    if curves.diverged_at is not None:
+        return "diverged"
+    return "finished" if trainer.global_step >= trainer.max_steps and not trainer.interrupted else "interrupted"
+
+
+def _device(trainer: Trainer) -> dict[str, Any]:
+    device = trainer.strategy.root_device
+    label = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"kind": device.type, "name": label, "count": trainer.world_size, "threads": torch.get_num_threads()}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

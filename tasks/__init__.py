@@ -1,0 +1,1 @@
+"""WHAT is trained: one folder per dataset, one file per architecture trained on it."""

@@ -1,0 +1,1 @@
+"""What does `paper` mean for FineWeb, and which architectures are trained on it?"""

@@ -1,0 +1,279 @@
+"""Where text comes from: local files (.txt, .jsonl, .parquet; the first two also gzipped), read as a stream.
+
+A source is read strictly in order and can be read again from any piece on, so that preparation can continue
+after a kill. Files are never held in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+SUFFIXES = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
+_BLOCK_BYTES = 1 << 18
+_BREAKS = " \n\t"
+
+
+class Piece(NamedTuple):
+    """Text that is tokenized on its own.
+
+    Attributes:
+        text: valid Unicode, so that it can be written as UTF-8.
+        documents: 1 when it ends a document, 0 for the earlier pieces of a long one.
+    """
+
+    text: str
+    documents: int
+
+
+class DamagedSource(ValueError):
+    """The source's content cannot be used as it is; preparing it again would fail in the same way."""
+
+
+class Source(Protocol):
+    """A deterministic stream of text."""
+
+    @property
+    def label(self) -> str:
+        """A short name for the prepared folder."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the text, known without reading it."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """The identity and what is only known on the way (a resolved revision), for the manifest."""
+        ...
+
+    def pinned(self, facts: dict[str, Any]) -> Source:
+        """The same text as when ``facts`` was written down, for going on with an earlier start."""
+        ...
+
+    def text_bytes(self) -> int:
+        """Expected size of the text in bytes, for the disk check."""
+        ...
+
+    def pieces(self, skip: int = 0) -> Iterator[Piece]:
+        """The text in order, without the first ``skip`` pieces."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalText:
+    """A file, or all files of the known kinds in a folder and its subfolders, in sorted order.
+
+    Args:
+        path: an existing file or folder.
+
+    Raises:
+        ValueError: there is no such path, or no file of a known kind in it.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            raise ValueError(
+                f"data.source must be paper, sample, or an existing file or folder, got {str(self.path)!r}."
+            )
+        if not self.files():
+            raise ValueError(
+                f"data.source must name or contain files that end in {', '.join(SUFFIXES)}, and {self.path} "
+                "does not; point data.source at such files."
+            )
+
+    label = "files"
+
+    def files(self) -> list[Path]:
+        """The files that are read, in the order in which they are read."""
+        if self.path.is_file():
+            return [self.path] if self.path.name.lower().endswith(SUFFIXES) else []
+        inside = (
+            path for path in self.path.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file()
+        )
+        visible = (
+            path for path in inside if not any(p.startswith(".") for p in path.relative_to(self.path).parts)
+        )
+        return sorted(visible, key=lambda path: path.relative_to(self.path).as_posix())
+
+    def identity(self) -> dict[str, Any]:
+        """The path and each file's name, size and time of last change: cheap to look at."""
+        root = self.path if self.path.is_dir() else self.path.parent
+        files = [(path, path.stat()) for path in self.files()]
+        listed = [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in files]
+        return {"kind": "files", "path": str(self.path.resolve()), "files": listed}
+
+    def facts(self) -> dict[str, Any]:
+        """The identity; nothing is resolved later."""
+        return self.identity()
+
+    def pinned(self, facts: dict[str, Any]) -> LocalText:
+        """These files: changed ones have another identity."""
+        return self
+
+    def text_bytes(self) -> int:
+        """Size of plain files, and a typical multiple of the size of compressed ones."""
+        return sum(
+            path.stat().st_size * (1 if path.suffix in (".txt", ".jsonl") else 3) for path in self.files()
+        )
+
+    def pieces(self, skip: int = 0) -> Iterator[Piece]:
+        """Texts of all files in order; see `read_file`."""
+        return islice((piece for path in self.files() for piece in read_file(path)), skip, None)
+
+
+def read_file(path: Path) -> Iterator[Piece]:
+    """Read one file as a stream of pieces.
+
+    A ``.txt`` file is one document, cut where tokens cannot span (see `split_before_space`); a ``.jsonl`` or
+    ``.parquet`` file has one document per row, in its ``text`` column.
+
+    Args:
+        path: a file that ends in one of `SUFFIXES`.
+
+    Raises:
+        DamagedSource: the file is no such file inside, is cut short, or a row has no text; the message names
+            the file and the place.
+    """
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        yield from _read_parquet(path)
+        return
+    with gzip.open(path, "rb") if name.endswith(".gz") else open(path, "rb") as file:
+        try:
+            if name.removesuffix(".gz").endswith(".jsonl"):
+                yield from _read_jsonl(path, file)  # type: ignore[arg-type]
+            else:
+                yield from _read_txt(path, file)  # type: ignore[arg-type]
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DamagedSource(
+                f"{path} must be a complete gzip file, but reading it failed ({error}); fetch it again or "
+                "take it out of data.source."
+            ) from error
+
+
+def _read_jsonl(path: Path, file: BinaryIO) -> Iterator[Piece]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield Piece(_text_of_line(path, number, line), 1)
+
+
+def _text_of_line(path: Path, number: int, line: bytes) -> str:
+    try:
+        # A byte order mark may open the file.
+        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedSource(
+            f"{path} line {number} must be a JSON object in UTF-8, but it cannot be read ({error}); correct "
+            "or remove the line."
+        ) from error
+    if not isinstance(row, dict):
+        raise DamagedSource(
+            f"{path} line {number} must be a JSON object with a text, got {type(row).__name__}; correct or "
+            "remove the line."
+        )
+    text = row.get("text")
+    if not isinstance(text, str):
+        got = (
+            f"{type(text).__name__} there"
+            if "text" in row
+            else f"the keys {', '.join(map(repr, row)) or '(none)'}"
+        )
+        raise DamagedSource(
+            f'{path} line {number} must have a string under "text", got {got}; correct or remove the line.'
+        )
+    return _without_lone_surrogates(text)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    # JSON escapes may spell half a surrogate pair, which is no character and cannot be written as UTF-8.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _read_txt(path: Path, file: BinaryIO) -> Iterator[Piece]:
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    rest = ""
+    offset = 0
+    while True:
+        block = file.read(_BLOCK_BYTES)
+        try:
+            rest += decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            raise DamagedSource(
+                f"{path} must be UTF-8 text, but the bytes near offset {max(0, offset + error.start)} are "
+                "not; convert the file to UTF-8."
+            ) from error
+        if not block:
+            break
+        offset += len(block)
+        piece, rest = split_before_space(rest)
+        if piece:
+            yield Piece(piece, 0)
+    if rest or offset:
+        yield Piece(rest, 1)
+
+
+def split_before_space(text: str) -> tuple[str, str]:
+    """Cut text at the last place where a space follows a visible character.
+
+    Byte-level BPE with the GPT-2 splitting rule never joins a visible character with the white space after
+    it, and a run of white space stays whole, so the two parts tokenize to exactly the tokens of the text.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The two parts, the second starting with the space; the first is empty when there is no such place.
+    """
+    end = len(text)
+    while end > 0:
+        at = max(text.rfind(space, 0, end) for space in _BREAKS)
+        while at > 0 and text[at - 1].isspace():
+            at -= 1
+        if at <= 0:
+            break
+        if text[at] in _BREAKS:
+            return text[:at], text[at:]
+        end = at
+    return "", text
+
+
+def _read_parquet(path: Path) -> Iterator[Piece]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if "text" not in names:
+                raise DamagedSource(
+                    f"{path} must have a column named text, got {', '.join(names) or 'none'}; rename the "
+                    "column or point data.source at other files."
+                )
+            row = 0
+            for batch in file.iter_batches(batch_size=512, columns=["text"]):
+                for value in batch.column(0).to_pylist():
+                    if not isinstance(value, str):
+                        raise DamagedSource(
+                            f"{path} row {row} must have a string in the column text, got "
+                            f"{type(value).__name__}; correct or remove the row."
+                        )
+                    row += 1
+                    yield Piece(value, 1)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DamagedSource(
+            f"{path} must be a complete parquet file, but reading it failed ({error}); fetch it again or "
+            "take it out of data.source."
+        ) from error

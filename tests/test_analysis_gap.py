@@ -1,0 +1,219 @@
+"""A planted gap is found again: tuned points, gap, uncertainty, edges, divergence, seeds, missing runs."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_records import Planted, run_id_for, write_store
+
+from suite.analysis.comparison import compare_plan
+from suite.analysis.gap import gap_table, pair_optimizers
+from suite.analysis.table import format_setting, format_value, load_runs, setting_of
+from suite.analysis.terminal import WIDTH, format_gap_table
+from suite.analysis.tuned import tuned_points
+
+SMALL = Planted(steps=900, noise=0.004, momentum_cost=0.02)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    store, plan = write_store(tmp_path_factory.mktemp("store"), SMALL)
+    return compare_plan(store, plan)
+
+
+def runs_table(rows):
+    """Runs from (optimizer, batch size, lr, loss) rows, with seed as an optional fifth."""
+    table = []
+    for number, (optimizer, size, lr, loss, *seed) in enumerate(rows):
+        status = "missing" if math.isnan(loss) else "diverged" if math.isinf(loss) else "finished"
+        table.append(
+            {
+                "task": "toy/net",
+                "run_id": str(number),
+                "optimizer": optimizer,
+                "batch_size": size,
+                "seed": seed[0] if seed else 42,
+                "setting": setting_of({"lr": lr}),
+                "status": status,
+                "loss": loss,
+                "steps": 1000,
+                "round": 0,
+                "noise": 0.001,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def test_planted_settings_and_gaps_are_recovered(planted):
+    for point in planted.tuned.itertuples(index=False):
+        setting = dict(point.setting)
+        name = SMALL.momentum_name[point.optimizer]
+        assert setting == {"lr": SMALL.best_lr[point.optimizer], name: SMALL.best_momentum[point.optimizer]}
+        assert point.edges == () and point.untuned == () and not point.provisional
+        assert (point.finished, point.diverged, point.missing) == (20, 4, 0)
+    for row in planted.gaps.itertuples(index=False):
+        assert row.gap == pytest.approx(SMALL.gap(row.batch_size), abs=0.005)
+        assert row.relative_gap == pytest.approx(100 * row.gap / row.reference_loss)
+        assert row.better == ("sgd" if row.batch_size < SMALL.crossing else "adam")
+
+
+def test_slowdown_is_the_share_of_the_budget_that_the_better_one_needs(planted):
+    assert planted.gaps["slowdown"].between(0.1, 0.95).all()
+    # The wider the gap, the earlier the better optimizer passes the other's final loss.
+    order = planted.gaps["gap"].abs().sort_values().index
+    assert planted.gaps.loc[order, "slowdown"].is_monotonic_decreasing
+
+
+def test_terminal_table_names_the_answer_and_fits(planted):
+    text = format_gap_table(planted)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    for word in ("crosses", "passes zero", "lr 0.3, momentum 0.95", "Adam", "SGD", "seeds: 42"):
+        assert word in text or word == "crosses"
+
+
+def test_best_value_at_an_end_of_the_grid_is_flagged(tmp_path):
+    lrs = {"sgd": (0.03, 0.1, 0.3), "adam": (0.001, 0.003, 0.01)}
+    store, plan = write_store(tmp_path, Planted(batch_sizes=(4,), lrs=lrs, steps=300))
+    comparison = compare_plan(store, plan)
+    edges = dict(zip(comparison.tuned["optimizer"], comparison.tuned["edges"], strict=True))
+    assert edges == {"sgd": (("lr", "largest"),), "adam": ()}
+    assert "SGD at 4 (lr largest)" in format_gap_table(comparison)
+
+
+def test_a_diverged_value_beyond_the_best_is_tried_so_the_best_is_not_on_the_edge():
+    points = tuned_points(runs_table([("sgd", 4, 0.1, 2.0), ("sgd", 4, 0.3, 1.0), ("sgd", 4, 1.0, math.inf)]))
+    assert points["edges"][0] == () and points["loss"][0] == 1.0
+
+
+def test_a_missing_value_beyond_the_best_is_not_tried():
+    points = tuned_points(runs_table([("sgd", 4, 0.1, 2.0), ("sgd", 4, 0.3, 1.0), ("sgd", 4, 1.0, math.nan)]))
+    assert points["edges"][0] == (("lr", "largest"),)
+    assert points["provisional"][0] and points["missing"][0] == 1
+
+
+def test_a_single_value_is_untuned_not_an_edge():
+    points = tuned_points(runs_table([("sgd", 4, 0.1, 2.0)]))
+    assert points["edges"][0] == () and points["untuned"][0] == ("lr",)
+
+
+def test_tuned_point_is_chosen_on_the_mean_over_seeds():
+    lucky = [("sgd", 4, 0.1, 1.0, 1), ("sgd", 4, 0.1, 3.0, 2)]
+    steady = [("sgd", 4, 0.3, 1.5, 1), ("sgd", 4, 0.3, 1.7, 2)]
+    unstable = [("sgd", 4, 1.0, 0.5, 1), ("sgd", 4, 1.0, math.inf, 2)]
+    unfinished = [("sgd", 4, 0.03, 0.1, 1), ("sgd", 4, 0.03, math.nan, 2)]
+    point = tuned_points(runs_table([*lucky, *steady, *unstable, *unfinished])).iloc[0]
+    assert point["setting"] == (("lr", 0.3),)
+    assert point["loss"] == pytest.approx(1.6) and point["seeds"] == 2
+    assert point["spread"] == pytest.approx(np.std([1.5, 1.7], ddof=1))
+
+
+def test_uncertainty_adds_runs_and_grid_in_quadrature():
+    rows = [
+        ("sgd", 4, 0.1, 1.5, 1),
+        ("sgd", 4, 0.1, 1.9, 2),
+        ("sgd", 4, 0.3, 1.0, 1),
+        ("sgd", 4, 0.3, 1.2, 2),
+    ]
+    point = tuned_points(runs_table(rows)).iloc[0]
+    standard_error, grid = np.std([1.0, 1.2], ddof=1) / math.sqrt(2), (1.7 - 1.1) / 2
+    assert point["uncertainty"] == pytest.approx(math.hypot(standard_error, grid))
+    single = tuned_points(runs_table([("sgd", 4, 0.1, 1.5), ("sgd", 4, 0.3, 1.0)])).iloc[0]
+    assert single["uncertainty"] == pytest.approx(math.hypot(0.001, 0.25))
+
+
+def test_a_gap_below_its_uncertainty_is_not_resolved():
+    rows = [("adam", 4, 0.1, 1.3), ("adam", 4, 0.3, 1.0), ("sgd", 4, 0.1, 1.3), ("sgd", 4, 0.3, 0.99)]
+    row = gap_table(runs_table(rows)).iloc[0]
+    assert not row["resolved"] and row["better"] is None
+    assert row["gap"] == pytest.approx(0.01)
+
+
+def test_all_diverged_loses_and_two_diverged_do_not_compare():
+    gaps = gap_table(
+        runs_table(
+            [
+                ("adam", 4, 0.1, 1.3),
+                ("sgd", 4, 0.1, math.inf),
+                ("adam", 8, 0.1, math.inf),
+                ("sgd", 8, 0.1, math.inf),
+                ("adam", 16, 0.1, math.nan),
+                ("sgd", 16, 0.1, 1.0),
+            ]
+        )
+    )
+    assert list(gaps["gap"].map(math.isinf)) == [True, False, False]
+    assert list(gaps["better"]) == ["adam", None, None]
+    assert gaps["gap"][1:].isna().all()
+
+
+def test_pairs_of_optimizers():
+    assert pair_optimizers(["sgd", "adam"]) == [("adam", "sgd")]
+    assert pair_optimizers(["muon", "adam", "sgd"]) == [("adam", "sgd"), ("adam", "muon")]
+    assert pair_optimizers(["muon", "lion"]) == [("muon", "lion")]
+    assert pair_optimizers(["muon", "adam", "sgd"], reference="sgd", challenger="muon") == [("sgd", "muon")]
+    assert pair_optimizers(["sgd"]) == [] and pair_optimizers([]) == []
+    with pytest.raises(ValueError, match="Expected an optimizer of this sweep"):
+        pair_optimizers(["sgd", "adam"], challenger="lion")
+
+
+def test_missing_and_broken_runs_are_counted_and_named(tmp_path):
+    planted = Planted(batch_sizes=(4,), steps=200)
+    gone = run_id_for("sgd", 4, 0.03, 0.9)
+    store, plan = write_store(tmp_path, planted, leave_out=(gone,))
+    broken = run_id_for("adam", 4, 0.003, 0.99)
+    (store.run_folder(broken) / "record.json").write_text("{")
+    comparison = compare_plan(store, plan)
+    assert comparison.tuned["missing"].tolist() == [1, 1]
+    assert comparison.tuned["provisional"].all() and comparison.gaps["provisional"].all()
+    assert any(broken in path for path, _ in store.problems)
+    assert "2 of 48 runs have no result" in format_gap_table(comparison)
+
+
+def test_lost_curves_cost_the_slowdown_but_not_the_gap(tmp_path):
+    store, plan = write_store(tmp_path, Planted(batch_sizes=(4,), steps=200))
+    (store.run_folder(run_id_for("adam", 4, 0.003, 0.99)) / "curves.parquet").write_bytes(b"")
+    gaps = compare_plan(store, plan).gaps
+    assert math.isnan(gaps["slowdown"][0]) and math.isfinite(gaps["gap"][0])
+    assert store.problems
+
+
+def test_a_plan_asking_for_an_unknown_final_loss_is_refused(tmp_path):
+    store, plan = write_store(tmp_path, Planted(batch_sizes=(4,), steps=100))
+    with pytest.raises(ValueError, match="final_loss"):
+        load_runs(store, {**plan, "final_loss": "median"})
+
+
+def test_short_runs_are_named_because_the_average_remembers_the_start(tmp_path):
+    store, plan = write_store(tmp_path, Planted(batch_sizes=(4,), steps=100))
+    comparison = compare_plan(store, plan)
+    assert comparison.short_runs["start_share"].tolist() == pytest.approx([0.99**99])
+    assert "Short runs: at batch size 4" in format_gap_table(comparison)
+
+
+def test_hostile_names_do_not_reach_the_terminal(tmp_path):
+    store, plan = write_store(tmp_path, Planted(batch_sizes=(4,), steps=100, question="red \x1b[31m alert"))
+    assert "\x1b" not in format_gap_table(compare_plan(store, plan))
+
+
+def test_values_are_written_as_people_write_them():
+    assert [format_value(x) for x in (1e-5, 0.0003, 0.999, 10.0, 3, (0.9, 0.95))] == [
+        "1e-5",
+        "0.0003",
+        "0.999",
+        "10",
+        "3",
+        "0.9, 0.95",
+    ]
+    assert format_setting(setting_of({"momentum": 0.9, "lr": 1})) == "lr 1, momentum 0.9"
+
+
+def test_analysis_loads_neither_torch_nor_matplotlib():
+    code = (
+        "import sys, suite.analysis.comparison, suite.analysis.terminal;"
+        "print([m for m in ('torch', 'lightning', 'matplotlib', 'tasks', 'models') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

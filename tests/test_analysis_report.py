@@ -1,0 +1,134 @@
+"""The report is one page that loads nothing, escapes every name, and says what it rests on."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from synthetic_records import Planted, run_id_for, write_store
+
+from suite.analysis.report import write_report
+
+HOSTILE = '<script>alert("x")</script> & $\\frac{1}$'
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Checker(HTMLParser):
+    """Checks that tags nest, and collects the addresses that a browser would load."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.loaded, self.tags, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attrs if name in ("src", "srcset", "data", "action")]
+        self.loaded += [value for name, value in attrs if name == "href" and tag == "link"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def check(path):
+    checker = Checker()
+    checker.feed(path.read_text(encoding="utf-8"))
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    planted = Planted(batch_sizes=(4, 64), steps=400, question=HOSTILE, task="hostile/<b>task</b>")
+    gone = run_id_for("sgd", 4, 0.03, 0.9)
+    store, plan = write_store(folder / "store", planted, leave_out=(gone,))
+    plan["task_title"] = plan["source"] = plan["name"] = HOSTILE
+    broken = store.run_folder(run_id_for("adam", 4, 0.001, 0.9)) / "record.json"
+    broken.write_text("not json")
+    return write_report(store, plan, folder / "out"), broken
+
+
+def test_page_is_well_formed_and_self_contained(report):
+    path, _ = report
+    checker = check(path)
+    assert checker.loaded and all(
+        address.startswith("data:image/svg+xml;base64,") for address in checker.loaded
+    )
+    page = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert "script" not in checker.tags and "b" not in checker.tags
+    assert "&lt;script&gt;" in page
+
+
+def test_page_says_what_it_rests_on(report):
+    path, broken = report
+    words = " ".join(check(path).text)
+    for part in (
+        "The gap passes zero",
+        "lr 0.3, momentum 0.95",
+        "version 0.1.0, commit 0123abcd with changed files",
+        "torch 2.15.0",
+        "1 x synthetic processor",
+        "synthetic, fingerprint 0123456789abcdef",
+        "data.source = sample",
+        "python -m suite sweep configs/sweeps/synthetic.yaml",
+        "provisional",
+        "2 of 96 runs have no result (2 missing)",
+        broken.parent.name,
+        "One seed",
+        "2026-01-02T03:04:05+00:00",
+    ):
+        assert part in words, part
+
+
+def test_figures_and_tables_lie_beside_the_page(report):
+    folder = report[0].parent
+    names = {"gap", "tuned", "sensitivity", "heatmap", "curves"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        f"{n}.{k}" for n in names for k in ("png", "svg")
+    }
+    assert {path.name for path in (folder / "tables").iterdir()} == {"gap.csv", "tuned.csv", "runs.csv"}
+    assert "axis_lr" in (folder / "tables" / "runs.csv").read_text().splitlines()[0]
+    links = re.findall(r'href="([^"]+)"', report[0].read_text(encoding="utf-8"))
+    assert links and all((folder / link).exists() for link in links)
+
+
+def test_a_store_without_results_gives_a_page_that_says_so(tmp_path):
+    planted = Planted(batch_sizes=(4,), steps=50)
+    _, plan = write_store(tmp_path / "full", planted)
+    from suite.records import Store
+
+    path = write_report(Store(tmp_path / "empty"), plan, tmp_path / "out")
+    words = " ".join(check(path).text)
+    assert "No batch size has a result for both Adam and SGD yet." in words
+    assert "48 of 48 runs have no result (48 missing)" in words
+
+
+def test_everything_diverged_and_other_optimizers(tmp_path):
+    names = {"muon": "momentum", "lion": "beta", "adam": "beta"}
+    planted = Planted(
+        batch_sizes=(2, 8),
+        steps=60,
+        seeds=(1, 2),
+        lrs={"muon": (0.1, 0.3), "lion": (0.001,), "adam": (0.9, 0.95)},
+        best_lr={"muon": 0.3, "lion": 0.001, "adam": 0.003},
+        momenta=(0.9,),
+        best_momentum=dict.fromkeys(names, 0.9),
+        momentum_name=names,
+    )
+    store, plan = write_store(tmp_path / "store", planted)
+    path = write_report(store, plan, tmp_path / "out")
+    words = " ".join(check(path).text)
+    assert "both diverged" not in words and "diverged" in words and "Muon" in words and "lion" in words
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=50))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="change --out"):
+        write_report(store, plan, tmp_path / "file")
