@@ -124,7 +124,7 @@ def test_everything_diverged_and_other_optimizers(tmp_path):
     store, plan = write_store(tmp_path / "store", planted)
     path = write_report(store, plan, tmp_path / "out")
     words = " ".join(check(path).text)
-    assert "both diverged" not in words and "diverged" in words and "Muon" in words and "lion" in words
+    assert "both diverged" not in words and "diverged" in words and "Muon" in words and "Lion" in words
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

@@ -81,7 +81,10 @@ def test_gpt_neox_from_a_file(shared_data):
 
 
 def test_a_tokenizer_can_be_sent_to_a_process(small_bpe):
-    assert pickle.loads(pickle.dumps(small_bpe)).encode(["of"])[0].tolist() == small_bpe.encode(["of"])[0].tolist()
+    assert (
+        pickle.loads(pickle.dumps(small_bpe)).encode(["of"])[0].tolist()
+        == small_bpe.encode(["of"])[0].tolist()
+    )
 
 
 @pytest.mark.parametrize("name", ["bpe:", "bpe:x", "bpe:255", "bpe:65537", "bpe:-5"])
@@ -139,6 +142,9 @@ def test_ids_beyond_16_bits_are_refused(small_bpe):
 
 
 def test_workers_import_neither_torch_nor_lightning():
-    code = "import sys, tasks.text.encoding; print([m for m in ('torch', 'lightning', 'datasets', 'tiktoken') if m in sys.modules])"
+    code = (
+        "import sys, tasks.text.encoding; "
+        "print([m for m in ('torch', 'lightning', 'datasets', 'tiktoken') if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

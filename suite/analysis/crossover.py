@@ -31,7 +31,7 @@ class Crossover:
         slope: of the line, in percent of the reference's loss per doubling of the batch size; NaN below two
             points.
         intercept: of the line, in percent, at batch size 1.
-        line: batch size at which the line is zero; None when that is over one octave outside what was measured.
+        line: batch size at which the line is zero; None when that is over one octave outside the data.
         interpolated: batch size at which the monotone interpolation is zero; None when it has one sign or
             contradicts the interval.
         low: lower end of the interval; None when the side below is not resolved.

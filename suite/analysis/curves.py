@@ -44,7 +44,7 @@ def ema(losses: np.ndarray) -> np.ndarray:
 
 
 def mean_ema(run_ids: Iterable[str], losses: LossReader) -> np.ndarray | None:
-    """Smoothed curve of a tuned point: mean over its seeds, cut to the shortest; None without intact curves."""
+    """Smoothed curve of a tuned point: mean over its seeds, cut to the shortest; None without curves."""
     curves = [ema(curve) for curve in map(losses, run_ids) if curve is not None and len(curve)]
     if not curves:
         return None

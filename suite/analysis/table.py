@@ -100,6 +100,7 @@ _TITLES = {
     "signsgd": "SignSGD",
     "signum": "Signum",
     "muon": "Muon",
+    "lion": "Lion",
 }
 
 

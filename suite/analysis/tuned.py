@@ -210,5 +210,5 @@ def _grid_error(best: SettingResult, results: Sequence[SettingResult]) -> float:
             moved = tuple((axis, value if axis == name else own) for axis, own in best.setting)
             neighbours.append(losses.get(moved, math.nan))
     finite = [loss for loss in neighbours if math.isfinite(loss)]
-    # A neighbour with fewer seeds can lie below the tuned point; the distance still says how coarse the grid is.
+    # A neighbour with fewer seeds can lie below the tuned point; the distance still measures coarseness.
     return abs(min(finite) - best.loss) / 2 if finite else math.nan

@@ -1,24 +1,80 @@
-"""The plan that a sweep's YAML has in a store."""
+"""The sweep that a command is about: its YAML, with settings changed on the command line, and its plan in a store."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 from typing import Any
 
+import yaml
+
+from suite.cli.places import DEFAULT_STORE
 from suite.records import Store
-from suite.sweep import read_spec
+from suite.sweep import SweepSpec, read_spec
+
+EPILOG = """\
+Settings of the task can be changed as in fit, such as --data.source PATH or --data.budget_tokens 1e6; they are part of
+the sweep then, so status, gap and report need them too.
+"""
 
 
-def plan_of(file: str, store: Store) -> dict[str, Any]:
-    """The plan of the sweep in ``file``.
+def sweep_parser(command: str, description: str, *, file: str | None = None) -> argparse.ArgumentParser:
+    """A parser for a command about one sweep; ``file`` is "?" where the YAML is optional."""
+    parser = argparse.ArgumentParser(prog=f"python -m suite {command}", description=description, epilog=EPILOG)
+    parser.add_argument("file", nargs=file, help="the sweep's YAML")
+    parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
+    return parser
+
+
+def parse_sweep(
+    parser: argparse.ArgumentParser, arguments: list[str]
+) -> tuple[argparse.Namespace, SweepSpec | None, str]:
+    """Parse a command line about one sweep.
+
+    Returns:
+        The options, the sweep with its changed settings (None without a file), and the changed settings as typed.
+
+    Raises:
+        ValueError: the sweep's YAML is wrong, or an option is not known.
+    """
+    options, extra = parser.parse_known_args(arguments)
+    changes = _changes(extra)
+    if options.file is None:
+        if extra:
+            raise ValueError(f"{extra[0]} changes a sweep; give the sweep's YAML as well.")
+        return options, None, ""
+    spec = read_spec(options.file)
+    if changes:
+        spec = dataclasses.replace(spec, overrides={**spec.overrides, **changes})
+    return options, spec, "".join(f" {word}" for word in extra)
+
+
+def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
+    """The plan of a sweep.
 
     Raises:
         ValueError: the sweep was not started with this content in this store.
     """
-    spec = read_spec(file)
     plan = store.plan(spec.plan_id)
     if plan is None:
+        started = ", ".join(plan["plan_id"] for plan in store.plans()) or "none"
         raise ValueError(
-            f"The store {store.path} has no plan for {file} as it is now; run `python -m suite sweep {file} --store "
-            f"{store.path}` first (it trains only what is missing)."
+            f"The store {store.path} has no plan {spec.plan_id} for {spec.file} as it is now (it has: {started}); run "
+            f"`python -m suite sweep {spec.file} --store {store.path}` first, it trains only what is missing."
         )
     return plan
+
+
+def _changes(extra: list[str]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    queue = list(extra)
+    while queue:
+        option, equals, value = queue.pop(0).partition("=")
+        if not option.startswith(("--data.", "--model.", "--trainer.")):
+            raise ValueError(f"{option} is not an option of this command; see --help.")
+        if not equals:
+            if not queue:
+                raise ValueError(f"{option} needs a value; write {option} VALUE.")
+            value = queue.pop(0)
+        changes[option.removeprefix("--")] = yaml.safe_load(value)
+    return changes

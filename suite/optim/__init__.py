@@ -16,25 +16,52 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suite.optim.clipping import clip_global_norm
+    from suite.optim.composite import CompositeOptimizer
     from suite.optim.config import ConfigError, OptimizerConfig
     from suite.optim.external import External
-    from suite.optim.factory import build, evaluation_weights, rule_groups
+    from suite.optim.factory import RuleGroup, build, evaluation_weights, rule_groups
     from suite.optim.registry import config_class, describe, list_optimizers, parse, register
     from suite.optim.roles import ROLES, parameter_roles
-    from suite.optim.rules.adam import Adam
+    from suite.optim.rule_optimizer import RuleOptimizer
+    from suite.optim.rules.adam import Adam, AdamW
+    from suite.optim.rules.adavar import AdaVar
+    from suite.optim.rules.clipped_sgd import SGDCoordinateClip, SGDQuantileClip
+    from suite.optim.rules.grafted import Grafted
+    from suite.optim.rules.hybrid import Hybrid
+    from suite.optim.rules.muon import Muon
+    from suite.optim.rules.nsgd import NSGD
+    from suite.optim.rules.rmsprop import RMSprop
     from suite.optim.rules.sgd import SGD
+    from suite.optim.rules.sign import EMASign, SignSGD, Signum
     from suite.optim.schedule import Constant, Linear, Schedule, WarmupCosine, WarmupStableDecay
+    from suite.optim.statistic import StatisticConfig
 
 _HOME = {
+    "AdaVar": "rules.adavar",
     "Adam": "rules.adam",
+    "AdamW": "rules.adam",
+    "CompositeOptimizer": "composite",
     "ConfigError": "config",
     "Constant": "schedule",
+    "EMASign": "rules.sign",
     "External": "external",
+    "Grafted": "rules.grafted",
+    "Hybrid": "rules.hybrid",
     "Linear": "schedule",
+    "Muon": "rules.muon",
+    "NSGD": "rules.nsgd",
     "OptimizerConfig": "config",
+    "RMSprop": "rules.rmsprop",
     "ROLES": "roles",
+    "RuleGroup": "factory",
+    "RuleOptimizer": "rule_optimizer",
     "SGD": "rules.sgd",
+    "SGDCoordinateClip": "rules.clipped_sgd",
+    "SGDQuantileClip": "rules.clipped_sgd",
     "Schedule": "schedule",
+    "SignSGD": "rules.sign",
+    "Signum": "rules.sign",
+    "StatisticConfig": "statistic",
     "WarmupCosine": "schedule",
     "WarmupStableDecay": "schedule",
     "build": "factory",
@@ -50,15 +77,31 @@ _HOME = {
 }
 
 __all__ = [
+    "NSGD",
     "ROLES",
     "SGD",
+    "AdaVar",
     "Adam",
+    "AdamW",
+    "CompositeOptimizer",
     "ConfigError",
     "Constant",
+    "EMASign",
     "External",
+    "Grafted",
+    "Hybrid",
     "Linear",
+    "Muon",
     "OptimizerConfig",
+    "RMSprop",
+    "RuleGroup",
+    "RuleOptimizer",
+    "SGDCoordinateClip",
+    "SGDQuantileClip",
     "Schedule",
+    "SignSGD",
+    "Signum",
+    "StatisticConfig",
     "WarmupCosine",
     "WarmupStableDecay",
     "build",

@@ -6,7 +6,25 @@ from typing import Any, NamedTuple
 
 CATALOGUE: dict[str, tuple[str, str]] = {
     "adam": ("suite.optim.rules.adam.Adam", "Adam with tied betas or independent ones"),
+    "adamw": ("suite.optim.rules.adam.AdamW", "Adam with decoupled weight decay"),
+    "adavar": ("suite.optim.rules.adavar.AdaVar", "Adam as a mean and a variance, with free weights (paper 3)"),
+    "ema_sign": ("suite.optim.rules.sign.EMASign", "average of the gradients' signs (paper 3)"),
+    "grafted": ("suite.optim.rules.grafted.Grafted", "length of one rule's step, direction of another's (paper 2)"),
+    "hybrid": ("suite.optim.rules.hybrid.Hybrid", "a rule per parameter role or name pattern (paper 1, Table 1)"),
+    "muon": ("suite.optim.rules.muon.Muon", "orthogonalised momentum on hidden matrices, Adam on the rest"),
+    "nsgd": ("suite.optim.rules.nsgd.NSGD", "normalised SGD with momentum (paper 1, section 5)"),
+    "rmsprop": ("suite.optim.rules.rmsprop.RMSprop", "Adam without momentum (paper 3)"),
     "sgd": ("suite.optim.rules.sgd.SGD", "SGD with heavy-ball, damped or Nesterov momentum"),
+    "sgd_coordinate_clip": (
+        "suite.optim.rules.clipped_sgd.SGDCoordinateClip",
+        "SGD, coordinates clipped at a constant after momentum (paper 3)",
+    ),
+    "sgd_quantile_clip": (
+        "suite.optim.rules.clipped_sgd.SGDQuantileClip",
+        "SGD, the largest coordinates clipped at a quantile after momentum (paper 2)",
+    ),
+    "signsgd": ("suite.optim.rules.sign.SignSGD", "sign of the gradient"),
+    "signum": ("suite.optim.rules.sign.Signum", "sign of the momentum"),
 }
 """Registered name -> (class path of the config, what it is)."""
 

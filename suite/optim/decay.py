@@ -17,7 +17,7 @@ def decay_gradient(policy: Decay, grad: Tensor, param: Tensor, hyper: Mapping[st
     """The gradient that the rule sees: with ``coupled`` decay ``grad + weight_decay * param``."""
     if policy != "coupled" or _is_zero(hyper["weight_decay"]):
         return grad
-    return grad + hyper["weight_decay"] * param
+    return grad + _rounded(hyper["weight_decay"], param) * param
 
 
 def decay_delta(policy: Decay, delta: Tensor, param: Tensor, hyper: Mapping[str, Number]) -> Tensor:
@@ -32,13 +32,17 @@ def decay_delta(policy: Decay, delta: Tensor, param: Tensor, hyper: Mapping[str,
     if policy in ("none", "coupled") or _is_zero(hyper["weight_decay"]):
         return delta
     if policy == "decoupled":
-        return delta - (hyper["lr"] * hyper["weight_decay"]) * param
+        return delta - _rounded(hyper["lr"] * hyper["weight_decay"], param) * param
     share = hyper["weight_decay"] * _share_of_peak(hyper["lr"], hyper["peak_lr"])
-    return delta - share * (param + delta)
+    return delta - _rounded(share, param) * (param + delta)
 
 
 def _is_zero(weight_decay: Number) -> bool:
     return isinstance(weight_decay, int | float) and weight_decay == 0
+
+
+def _rounded(number: Number, like: Tensor) -> Number:
+    return number if isinstance(number, int | float) else number.to(like.dtype)
 
 
 def _share_of_peak(lr: Number, peak: Number) -> Number:

@@ -143,7 +143,7 @@ def _part(
     if implementation == "torch":
         raise ConfigError(f"{type(config).__name__} has no implementation in torch; use implementation='rule'.")
     return RuleOptimizer(
-        [{"params": [(n, named[n]) for n in g.names], **_name(g), **g.hyper} for g in groups], config
+        [{"params": [named[n] for n in g.names], "names": list(g.names), **_name(g), **g.hyper} for g in groups], config
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA, SCHEDULES
-from suite.optim.config import ConfigError, OptimizerConfig, from_fields, nearest
+from suite.optim.config import ConfigError, OptimizerConfig, nearest
 
 ENTRY_POINTS = "suite.optimizers"
 """Entry-point group in which another package announces config classes."""

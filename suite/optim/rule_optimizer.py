@@ -8,107 +8,186 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import ConfigError, OptimizerConfig
+from suite.optim.decay import decay_delta, decay_gradient
+from suite.optim.pieces import Piece, pieces_of
+from suite.optim.sharding import is_sharded
+from suite.optim.statistic import StatisticConfig
 
-CHUNK = 1 << 16
-"""Elements that an elementwise rule works on at a time: its temporaries then stay in a core's cache."""
+_Batch = tuple[dict[str, Any], int, list[Tensor]]
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """Applies a config's `update` to parameters one run at a time.
+    """Applies a config's `update` to parameters, one run at a time.
 
-    Elementwise rules run over chunks: small tensors are joined, large ones cut, so that neither the number of tensors
-    nor the memory traffic of temporaries costs much. Rules with a wider scope see whole tensors, or all as one vector.
+    Elementwise rules run over pieces: small parameters are joined, large ones cut, so that neither the number of
+    tensors nor the memory traffic of temporaries costs much; of parameters sharded by FSDP each process moves its own
+    piece. Rules with a statistic run over pieces twice. Other rules see whole parameters, or all as one vector.
 
     Args:
-        groups: parameter groups; their numbers override the config's hyperparameters.
+        groups: parameter groups; their numbers override the config's hyperparameters, ``names`` are for `report`.
         config: the update rule.
     """
 
     def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig) -> None:
         self.config = config
+        self._hyper = tuple(config.hyperparameters())
         super().__init__(groups, config.hyperparameters())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: torch's own, and the rule."""
+        return {**super().__getstate__(), "config": self.config, "_hyper": self._hyper}
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Take one step with the gradients that are there; parameters without one are left alone."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            for param in params:
-                if not self.state[param]:
-                    self.state[param] = {"step": 0, **self.config.init_state(param)}
-                self.state[param]["step"] += 1
-            hyper = {name: group[name] for name in self.config.hyperparameters()}
-            for step, parts in self._parts(params):
-                self._apply(parts, hyper, step)
+        batches = list(self._batches())
+        if isinstance(self.config, StatisticConfig):
+            self._statistic_steps(self.config, batches)
+        elif self.config.scope == "element":
+            for hyper, step, params in batches:
+                for piece in pieces_of(params, self._states(params)):
+                    self._move(piece, hyper, step)
+        elif self.config.scope == "global":
+            self._move_all(batches)
+        else:
+            for hyper, step, params in batches:
+                for param in params:
+                    self._move_whole(param, hyper, step)
         return loss
 
-    def _parts(self, params: list[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
-        by_step: dict[int, list[Tensor]] = {}
-        for param in params:
-            by_step.setdefault(self.state[param]["step"], []).append(param)
-        for step, same in by_step.items():
-            if self.config.scope == "global":
-                yield step, same
-            elif self.config.scope == "tensor":
-                yield from ((step, [param]) for param in same)
-            else:
-                yield from ((step, part) for part in _joined(same))
+    @torch.no_grad()
+    def report(self) -> dict[str, dict[str, Tensor]]:
+        """What the rule shows of its last step, per quantity and parameter name; empty for most rules.
 
-    def _apply(self, params: list[Tensor], hyper: dict[str, Any], step: int) -> None:
-        names = [name for name in self.state[params[0]] if name != "step"]
-        if self.config.scope == "tensor" or (len(params) == 1 and params[0].numel() <= CHUNK):
-            param, kept = params[0], self.state[params[0]]
-            delta, new = self.config.update(_grad(param), param, {n: kept[n] for n in names}, hyper, step)
-            param.add_(delta)
-            for name in names:
-                kept[name].copy_(new[name])
-        elif len(params) == 1 and self.config.scope == "element":
-            param, kept = params[0], self.state[params[0]]
-            flat = [_flat(param), _flat(_grad(param)), *(_flat(kept[n]) for n in names)]
-            for piece, grad, *state in zip(*(t.split(CHUNK) for t in flat), strict=True):
-                delta, new = self.config.update(grad, piece, dict(zip(names, state, strict=True)), hyper, step)
-                piece.add_(delta)
-                for name, old in zip(names, state, strict=True):
-                    old.copy_(new[name])
+        Returns:
+            For `SGDQuantileClip`, ``clipped_share``: share of the parameter's coordinates that were clipped.
+        """
+        if not isinstance(self.config, StatisticConfig):
+            return {}
+        names = {p: name for group in self.param_groups for p, name in _named(group)}
+        moved = [p for p in names if self.state.get(p)]
+        states = [{name: value.reshape(-1) for name, value in state.items()} for state in self._states(moved)]
+        hyper = {name: self.param_groups[0][name] for name in self._hyper}
+        found: dict[str, dict[str, Tensor]] = {}
+        alone = [[i] for i in range(len(moved))]
+        for chosen in alone if self.config.scope == "tensor" else [list(range(len(moved)))]:
+            total = sum(moved[i].numel() for i in chosen)
+            sketches, offset = [], 0
+            for i in chosen:
+                sketches.append(self.config.sketch(states[i], offset=offset, total=total))
+                offset += moved[i].numel()
+            statistic = self.config.statistic(torch.cat(sketches), hyper) if sketches else None
+            for i in chosen:
+                assert statistic is not None
+                for quantity, value in self.config.observe(states[i], statistic).items():
+                    found.setdefault(quantity, {})[names[moved[i]]] = value
+        return found
+
+    def _batches(self) -> Iterator[_Batch]:
+        """Parameters with the same numbers and number of steps."""
+        for group in self.param_groups:
+            by_step: dict[int, list[Tensor]] = {}
+            for param in group["params"]:
+                if param.grad is None or param.numel() == 0:
+                    continue
+                if param.grad.is_sparse:
+                    raise ConfigError(
+                        f"{type(self.config).__name__} needs dense gradients, got a sparse one; set sparse=False in the "
+                        "network's embeddings."
+                    )
+                state = self.state[param]
+                if not state:
+                    self._check_whole(param)
+                    state.update(step=0, **self.config.init_state(param.detach()))
+                state["step"] += 1
+                by_step.setdefault(state["step"], []).append(param)
+            hyper = {name: group[name] for name in self._hyper}
+            yield from ((hyper, step, params) for step, params in by_step.items())
+
+    def _check_whole(self, param: Tensor) -> None:
+        if self.config.scope != "element" and is_sharded(param):
+            raise ConfigError(
+                f"{type(self.config).__name__} needs whole parameters, got one that is sharded over devices; use "
+                "DistributedDataParallel, or an optimizer that works on single coordinates."
+            )
+
+    def _states(self, params: list[Tensor]) -> list[dict[str, Tensor]]:
+        return [{name: value for name, value in self.state[p].items() if name != "step"} for p in params]
+
+    def _move(self, piece: Piece, hyper: dict[str, Any], step: int) -> None:
+        delta, new = self.config.update(piece.grad, piece.param, piece.old_state, hyper, step)
+        piece.add(delta)
+        piece.keep(new)
+
+    def _move_all(self, batches: list[_Batch]) -> None:
+        """One vector of all parameters with as many steps; numbers that differ between groups go by coordinate."""
+        for step in sorted({step for _, step, _ in batches}):
+            whole: Piece | None = None
+            sizes, hypers = [], []
+            for hyper, at_step, params in batches:
+                if at_step == step:
+                    for piece in pieces_of(params, self._states(params), cut=False):
+                        whole = piece if whole is None else whole.joined(piece)
+                    sizes.append(sum(p.numel() for p in params))
+                    hypers.append(hyper)
+            assert whole is not None
+            device = whole.params[0].device
+            by_coordinate = {
+                name: torch.cat([torch.full((n,), float(h[name]), device=device) for n, h in zip(sizes, hypers, strict=True)])
+                for name in self._hyper
+                if any(h[name] != hypers[0][name] for h in hypers)
+            }
+            self._move(whole, {**hypers[0], **by_coordinate}, step)
+
+    def _move_whole(self, param: Tensor, hyper: dict[str, Any], step: int) -> None:
+        assert param.grad is not None
+        shape = (len(param), -1) if self.config.scope == "matrix" and param.ndim != 2 else param.shape
+        shape = (-1,) if self.config.scope == "tensor" else shape
+        if self.config.scope == "matrix" and param.ndim < 2:
+            raise ConfigError(f"{type(self.config).__name__} moves matrices, got a parameter of shape {tuple(param.shape)}.")
+        (state,) = self._states([param])
+        old = {name: value.reshape(shape) for name, value in state.items()}
+        delta, new = self.config.update(param.grad.reshape(shape), param.reshape(shape), old, hyper, step)
+        param.add_(delta.view_as(param))
+        for name, value in state.items():
+            value.copy_(new[name].view_as(value))
+
+    def _statistic_steps(self, config: StatisticConfig, batches: list[_Batch]) -> None:
+        if config.scope == "global":
+            self._statistic_step(config, batches)
         else:
-            sizes = [p.numel() for p in params]
-            state = {n: torch.cat([self.state[p][n].flatten() for p in params]) for n in names}
-            grad = torch.cat([_grad(p).flatten() for p in params])
-            whole = torch.cat([p.detach().flatten() for p in params])
-            delta, new = self.config.update(grad, whole, state, hyper, step)
-            torch._foreach_add_(params, _split_like(delta, params, sizes))
-            for name in names:
-                torch._foreach_copy_([self.state[p][name] for p in params], _split_like(new[name], params, sizes))
+            for hyper, step, params in batches:
+                for param in params:
+                    self._statistic_step(config, [(hyper, step, [param])])
+
+    def _statistic_step(self, config: StatisticConfig, batches: list[_Batch]) -> None:
+        """One statistic over all parameters in ``batches``, between two passes over their pieces."""
+        total = sum(param.numel() for _, _, params in batches for param in params)
+        if total == 0:
+            return
+        pieces = []
+        sketches = []
+        offset = 0
+        for hyper, step, params in batches:
+            for piece in pieces_of(params, self._states(params)):
+                param, grad = piece.param, piece.grad
+                grad = decay_gradient(config.decay, grad, param, hyper)
+                new = config.accumulate(grad, param, piece.old_state, hyper, step)
+                piece.keep(new)
+                pieces.append((hyper, piece))
+                sketches.append(config.sketch(new, offset=offset, total=total))
+                offset += grad.numel()
+        statistic = config.statistic(torch.cat(sketches), batches[0][0])
+        for hyper, piece in pieces:
+            delta = config.finish(piece.old_state, statistic, hyper)
+            piece.add(decay_delta(config.decay, delta, piece.param, hyper))
 
 
-def _joined(params: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Neighbours of one dtype and device, joined up to a chunk; larger tensors alone."""
-    part: list[Tensor] = []
-    size = 0
-    for param in params:
-        alike = part and (part[0].dtype, part[0].device) == (param.dtype, param.device)
-        if part and (not alike or size + param.numel() > CHUNK):
-            yield part
-            part, size = [], 0
-        part.append(param)
-        size += param.numel()
-    if part:
-        yield part
-
-
-def _grad(param: Tensor) -> Tensor:
-    assert param.grad is not None
-    return param.grad
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    return tensor.view(-1) if tensor.is_contiguous() else tensor.detach().as_strided((tensor.numel(),), (1,))
-
-
-def _split_like(flat: Tensor, params: list[Tensor], sizes: list[int]) -> list[Tensor]:
-    return [piece.view_as(p) for piece, p in zip(flat.split(sizes), params, strict=True)]
+def _named(group: dict[str, Any]) -> Iterator[tuple[Tensor, str]]:
+    names = group.get("names") or [str(i) for i in range(len(group["params"]))]
+    return zip(group["params"], names, strict=True)

@@ -27,20 +27,30 @@ SERIAL_CHUNKS = 8
 """A corpus of at most so many chunks is done before workers would have started."""
 
 
-class EncodedChunk(NamedTuple):
-    """Ids of consecutive pieces.
+class Ids(NamedTuple):
+    """Ids of consecutive texts.
 
     Attributes:
         ids: little-endian uint16, as bytes.
-        tokens: number of ids of each piece.
-        text_bytes: UTF-8 length of each piece.
-        documents: documents that each piece ends, 0 or 1.
+        tokens: number of ids of each text.
+        text_bytes: UTF-8 length of each text.
     """
 
     ids: bytes
     tokens: list[int]
     text_bytes: list[int]
-    documents: list[int]
+
+
+class EncodedChunk(NamedTuple):
+    """A chunk and its ids.
+
+    Attributes:
+        pieces: consecutive pieces of text.
+        encoded: their ids.
+    """
+
+    pieces: list[Piece]
+    encoded: Ids
 
 
 def available_cores() -> int:
@@ -62,14 +72,13 @@ def chunked(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
         yield chunk
 
 
-def encode_chunk(tokenizer: Tokenizer, chunk: list[Piece]) -> EncodedChunk:
-    """Tokenize one chunk in this process."""
-    arrays = tokenizer.encode([piece.text for piece in chunk])
-    return EncodedChunk(
+def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> Ids:
+    """Tokenize some texts in this process."""
+    arrays = tokenizer.encode(texts)
+    return Ids(
         ids=b"".join(array.tobytes() for array in arrays),
         tokens=[len(array) for array in arrays],
-        text_bytes=[len(piece.text.encode()) for piece in chunk],
-        documents=[piece.documents for piece in chunk],
+        text_bytes=[len(text.encode()) for text in texts],
     )
 
 
@@ -92,7 +101,11 @@ def encode_stream(tokenizer: Tokenizer, pieces: Iterator[Piece], workers: int) -
             yield from _encode_in_workers(tokenizer, chunks, workers)
             return
     for chunk in chunks:
-        yield encode_chunk(tokenizer, chunk)
+        yield EncodedChunk(chunk, encode_texts(tokenizer, _texts(chunk)))
+
+
+def _texts(chunk: list[Piece]) -> list[str]:
+    return [piece.text for piece in chunk]
 
 
 def _encode_in_workers(
@@ -100,15 +113,15 @@ def _encode_in_workers(
 ) -> Iterator[EncodedChunk]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(tokenizer,))
-    pending: deque[Future[EncodedChunk]] = deque()
+    pending: deque[tuple[list[Piece], Future[Ids]]] = deque()
     try:
         for chunk in chunks:
-            pending.append(pool.submit(_encode_in_worker, chunk))
+            pending.append((chunk, pool.submit(_encode_in_worker, _texts(chunk))))
             # Enough work in flight that no worker waits for this process; little enough to bound memory.
             if len(pending) > 3 * workers:
-                yield pending.popleft().result()
+                yield _finished(pending)
         while pending:
-            yield pending.popleft().result()
+            yield _finished(pending)
     except BrokenProcessPool as error:
         raise ValueError(
             f"All {workers} worker processes must live until the text is tokenized, but one died (often for "
@@ -116,6 +129,11 @@ def _encode_in_workers(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished(pending: deque[tuple[list[Piece], Future[Ids]]]) -> EncodedChunk:
+    chunk, future = pending.popleft()
+    return EncodedChunk(chunk, future.result())
 
 
 _worker_tokenizer: Tokenizer | None = None
@@ -137,6 +155,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _encode_in_worker(chunk: list[Piece]) -> EncodedChunk:
+def _encode_in_worker(texts: list[str]) -> Ids:
     assert _worker_tokenizer is not None
-    return encode_chunk(_worker_tokenizer, chunk)
+    return encode_texts(_worker_tokenizer, texts)

@@ -60,20 +60,22 @@ def append(file: BinaryIO, chunk: EncodedChunk, journal: Journal, max_tokens: in
     Returns:
         The journal that counts the chunk; complete when the limit is reached.
     """
-    room = sum(chunk.tokens) if max_tokens is None else min(max_tokens - journal.tokens, sum(chunk.tokens))
-    ids = chunk.ids[: room * BYTES_PER_TOKEN]
+    ids, tokens, text_bytes = chunk.encoded
+    room = sum(tokens) if max_tokens is None else min(max_tokens - journal.tokens, sum(tokens))
+    ids = ids[: room * BYTES_PER_TOKEN]
     file.write(ids)
-    used, tokens = 0, 0
-    while used < len(chunk.tokens) and (tokens < room or chunk.tokens[used] == 0):
-        tokens += chunk.tokens[used]
+    used, counted = 0, 0
+    while used < len(tokens) and (counted < room or tokens[used] == 0):
+        counted += tokens[used]
         used += 1
-    documents = sum(chunk.documents[:used])
-    cut_inside_document = used > 0 and used < len(chunk.tokens) and not chunk.documents[used - 1]
+    cut_inside_document = 0 < used < len(tokens) and not chunk.pieces[used - 1].documents
     return replace(
         journal,
         pieces=journal.pieces + used,
-        documents=journal.documents + documents + cut_inside_document,
-        text_bytes=journal.text_bytes + sum(chunk.text_bytes[:used]),
+        documents=journal.documents
+        + sum(piece.documents for piece in chunk.pieces[:used])
+        + cut_inside_document,
+        text_bytes=journal.text_bytes + sum(text_bytes[:used]),
         tokens=journal.tokens + room,
         crc32=zlib.crc32(ids, journal.crc32),
         complete=max_tokens is not None and journal.tokens + room >= max_tokens,

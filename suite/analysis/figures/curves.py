@@ -20,7 +20,7 @@ MOST_POINTS = 600
 
 _REACHES = "reaches the other's final loss after this share of the budget"
 
-START_SHOWN = 0.2
+START_SHOWN = 0.25
 """Share of the budget after which the loss must be inside the panel: the first fall is steep."""
 
 

@@ -44,10 +44,10 @@ def gap_figure(gaps: pd.DataFrame, crossovers: Sequence[Crossover], labels: Sequ
             _draw_pair(axes, rows, value, bound, _pair_style(str(challenger), labels, crossovers))
         _frame(axes, gaps, value, bound)
         if len(crossovers) == 1:
-            _zero_line(axes, gaps[value], crossovers[0].reference, crossovers[0].challenger, labels)
+            _zero_line(axes, gaps, value, crossovers[0].challenger, labels)
             _mark_crossover(axes, crossovers[0])
         else:
-            _zero_line(axes, gaps[value], crossovers[0].reference, None, labels)
+            _zero_line(axes, gaps, value, None, labels)
         axes.set_ylabel(_quantity(crossovers) + unit)
     panels[0].set_title("Relative gap")
     panels[1].set_title("Absolute gap")
@@ -118,25 +118,34 @@ def _frame(axes: Axes, gaps: pd.DataFrame, value: str, bound: str) -> None:
     # At least a sixth of the height on each side of zero, where the two directions are named.
     low, high = min(low - room, -(high + room) / 5), max(high + room, -(low - room) / 5)
     axes.set_ylim(low, high)
-    for size, gap in zip(gaps["batch_size"], values, strict=True):
+    losers = np.where(values > 0, gaps["reference"], gaps["challenger"])
+    for size, gap, loser in zip(gaps["batch_size"], values, losers, strict=True):
         if math.isinf(gap):
             end = high if gap > 0 else low
             axes.annotate(
-                "all diverged",
+                f"{optimizer_title(loser)} diverged",
+                xy=(size, end),
+                xytext=(4, -2 if gap > 0 else 2),
+                textcoords="offset points",
+                rotation=90,
+                ha="left",
+                va="top" if gap > 0 else "bottom",
+                fontsize=7,
+            )
+            axes.annotate(
+                "",
                 xy=(size, end),
                 xytext=(size, end - math.copysign(0.22 * (high - low), gap)),
-                arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1},
-                ha="center",
-                va="center",
-                fontsize=7,
+                arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0},
             )
 
 
 def _zero_line(
-    axes: Axes, values: pd.Series, reference: str, challenger: str | None, labels: Sequence[str]
+    axes: Axes, gaps: pd.DataFrame, value: str, challenger: str | None, labels: Sequence[str]
 ) -> None:
     """The line that decides, with the two directions named on the side where the data leaves room."""
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
+    reference = gaps["reference"].iloc[0]
     winner = optimizer_title(challenger) if challenger else "other"
     above = f"{winner} better \N{UPWARDS ARROW}"
     below = f"{optimizer_title(reference)} better \N{DOWNWARDS ARROW}"
@@ -145,8 +154,8 @@ def _zero_line(
     for start, end, label, text, shift, side in sides:
         color = optimizer_style(label, labels)["color"] if label else FAINT
         axes.axhspan(start, end, color=color, alpha=0.06, linewidth=0, zorder=0)
-        height = 0.06 * (high - low) * (1 if shift > 0 else -1)
-        right = abs(values.iloc[-1] - height) >= abs(values.iloc[0] - height)
+        height = 0.04 * (high - low) * (1 if shift > 0 else -1)
+        right = _room(gaps, value, height, right=True) >= _room(gaps, value, height, right=False)
         axes.annotate(
             text,
             xy=(1 if right else 0, 0),
@@ -159,6 +168,17 @@ def _zero_line(
             fontweight="bold",
             color=color,
         )
+
+
+def _room(gaps: pd.DataFrame, value: str, height: float, *, right: bool) -> float:
+    """How far the nearest point of one side's third of the panel lies from a height, its bar included."""
+    place = np.log2(gaps["batch_size"].to_numpy(dtype=float))
+    share = (place - place.min() + 1) / (np.ptp(place) + 2)
+    near = (share > 0.6) if right else (share < 0.4)
+    distance = np.abs(gaps[value].to_numpy(dtype=float)[near] - height)
+    bars = np.nan_to_num(gaps[value.replace("gap", "uncertainty")].to_numpy(dtype=float)[near])
+    free = distance - bars
+    return float(np.nanmin(free)) if np.isfinite(free).any() else math.inf
 
 
 def _mark_crossover(axes: Axes, found: Crossover) -> None:

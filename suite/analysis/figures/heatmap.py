@@ -15,15 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from suite.analysis.figures.sensitivity import line_axes
-from suite.analysis.figures.style import FAINT, panel_grid
+from suite.analysis.figures.style import FAINT, WIDTH, panel_grid, short
 from suite.analysis.table import format_value, optimizer_title
 from suite.analysis.tuned import setting_results
 
 COLORS = "cividis_r"
 WORST_QUANTILE = 0.8
+MAPS_WIDTH = 0.82 * WIDTH
 _GONE = "#ececec"
-MOST_LABELLED = 9
-"""Learning rates up to which the cells have room for their numbers."""
+LABELLED_INCHES = 0.185
+"""Width of a cell from which on it has room for its number."""
 
 
 def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
@@ -59,7 +60,9 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
     for row, (label, pair) in enumerate(names.items()):
         for panel, size in enumerate(sizes):
             place = axes[panel // columns * len(names) + row, panel % columns]
-            _draw(place, maps[label, size], runs[runs["optimizer"] == label], pair, norm)
+            cell = MAPS_WIDTH / columns / maps[label, size].shape[1]
+            own = runs[runs["optimizer"] == label]
+            _draw(place, maps[label, size], own, pair, norm, labelled=cell >= LABELLED_INCHES)
             place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
             if panel % columns == 0:
                 place.set_ylabel(pair[1])
@@ -67,7 +70,12 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
                 place.set_yticklabels([])
             place.set_xlabel("learning rate" if pair[0] == "lr" else pair[0])
     bar = figure.colorbar(
-        ScalarMappable(norm, COLORS), ax=axes, shrink=0.7, pad=0.015, aspect=28, extend="max"
+        ScalarMappable(norm, COLORS),
+        ax=axes,
+        shrink=min(0.75, 2.4 / figure.get_figheight()),
+        pad=0.015,
+        aspect=28,
+        extend="max",
     )
     bar.set_label("final loss above the best of the map", fontsize=7.5)
     bar.ax.tick_params(labelsize=7)
@@ -101,7 +109,15 @@ def _worst(maps: Sequence[np.ndarray]) -> float:
     return max(float(np.quantile(excess, WORST_QUANTILE)), 1e-6) if excess else 1.0
 
 
-def _draw(axes: Axes, losses: np.ndarray, own: pd.DataFrame, pair: tuple[str, str], norm: PowerNorm) -> None:
+def _draw(
+    axes: Axes,
+    losses: np.ndarray,
+    own: pd.DataFrame,
+    pair: tuple[str, str],
+    norm: PowerNorm,
+    *,
+    labelled: bool,
+) -> None:
     finite = losses[np.isfinite(losses)]
     best = finite.min() if len(finite) else math.nan
     shown = np.where(np.isfinite(losses), losses - best, np.nan)
@@ -111,17 +127,21 @@ def _draw(axes: Axes, losses: np.ndarray, own: pd.DataFrame, pair: tuple[str, st
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=6.5)
     x_values, y_values = (_values(own, name) for name in pair)
-    axes.set_xticks(range(len(x_values)), [format_value(value) for value in x_values], rotation=60)
+    axes.set_xticks(range(len(x_values)), [short(value) for value in x_values], rotation=90)
     axes.set_yticks(range(len(y_values)), [format_value(value) for value in y_values])
-    labelled = len(x_values) <= MOST_LABELLED
     for (y, x), loss in np.ndenumerate(losses):
         corner = (x - 0.5, y - 0.5)
         if math.isinf(loss):
             axes.add_patch(Rectangle(corner, 1, 1, facecolor=_GONE, linewidth=0))
-            axes.text(x, y, "div.", ha="center", va="center", fontsize=5, color=FAINT)
+            _note(axes, x, y, "div." if labelled else "", FAINT)
         elif math.isfinite(loss) and labelled:
             light = np.dot(colors(norm(loss - best))[:3], (0.2126, 0.7152, 0.0722)) > 0.5
             ink = "black" if light else "white"
-            axes.text(x, y, f"{loss:#.3g}", ha="center", va="center", fontsize=5, color=ink)
+            _note(axes, x, y, f"{loss:#.3g}", ink)
         if loss == best:
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.8, zorder=3))
+
+
+def _note(axes: Axes, x: float, y: float, words: str, color: str) -> None:
+    written = axes.text(x, y, words, ha="center", va="center", fontsize=5, color=color)
+    written.set_in_layout(False)  # hundreds of these, all inside their cells: measuring them takes seconds

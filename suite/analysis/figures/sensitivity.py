@@ -9,11 +9,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from suite.analysis.figures.style import INK, SERIES_MARKERS, decade_axis, optimizer_style, panel_grid, shades
+from suite.analysis.figures.style import (
+    INK,
+    SERIES_MARKERS,
+    decade_axis,
+    optimizer_style,
+    panel_grid,
+    shades,
+)
 from suite.analysis.table import format_value, optimizer_title
 from suite.analysis.tuned import axes_of, setting_results
 
+STRIP = "#f1f1f1"
 CUT_QUANTILE = 0.85
 """Losses above this quantile are drawn at the upper border: what matters is the neighbourhood of the best."""
 
@@ -41,11 +51,12 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
         x_values = [dict(setting)[x_name] for setting in own["setting"] if x_name in dict(setting)]
         for panel, size in enumerate(sizes):
             place = axes[panel // columns * len(drawn) + row, panel % columns]
-            _panel(place, own[own["batch_size"] == size], x_name, line_name, lines, (label, labels), top)
+            group = own[own["batch_size"] == size]
+            _panel(place, group, x_name, line_name, lines, (label, labels), (bottom, top))
             place.set_xscale("log")
             decade_axis(place.xaxis, x_values)
             place.set_xlim(min(x_values) / 1.6, max(x_values) * 1.6)
-            place.set_ylim(bottom, top + 0.06 * (top - bottom))
+            _diverged_strip(place, bottom, top, len(lines), first=panel % columns == 0)
             place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
             place.set_xlabel("learning rate" if x_name == "lr" else x_name)
             if panel % columns == 0:
@@ -101,45 +112,66 @@ def _panel(
     line_name: str | None,
     lines: Sequence[float | None],
     optimizer: tuple[str, Sequence[str]],
-    top: float,
+    limits: tuple[float, float],
 ) -> None:
-    """One panel: the best loss over any further axes for each (x, line)."""
+    losses = _best_losses(group, x_name, line_name)
+    colors = shades(optimizer_style(*optimizer)["color"], len(lines))
+    for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
+        points = sorted((x, loss) for (x, own), loss in losses.items() if own == line)
+        if points:
+            _draw_line(axes, np.array(points, dtype=float), place, color, limits)
+    if losses:
+        (x_best, _), best = min(losses.items(), key=lambda item: item[1])
+        if math.isfinite(best):
+            ring = axes.plot([x_best], [best], linestyle="none", marker="o", markersize=9, zorder=4)[0]
+            ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
+
+
+def _best_losses(
+    group: pd.DataFrame, x_name: str, line_name: str | None
+) -> dict[tuple[float, float | None], float]:
+    """Loss at every (x, line), with any further axes at their best."""
     losses: dict[tuple[float, float | None], float] = {}
     for result in setting_results(group):
         chosen = dict(result.setting)
         if x_name in chosen and (line_name is None or line_name in chosen):
             key = (chosen[x_name], chosen[line_name] if line_name is not None else None)
             losses[key] = min(result.loss, losses.get(key, math.inf))
-    colors = shades(optimizer_style(*optimizer)["color"], len(lines))
-    for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
-        points = sorted((x, loss) for (x, own), loss in losses.items() if own == line)
-        if not points:
-            continue
-        x, y = np.array(points, dtype=float).T
-        marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
-        axes.plot(
-            x, np.where(np.isinf(y), np.nan, y), color=color, marker=marker, markersize=3.4, linewidth=1.1
-        )
-        beyond = np.isfinite(y) & (y > top)
-        axes.plot(
-            x[beyond], np.full(beyond.sum(), top), linestyle="none", marker="^", markersize=3.5, color=color
-        )
-        gone = np.isinf(y)
-        # Diverged runs of several lines share a learning rate: side by side, not on top of each other.
-        shift = 10 ** (0.09 * (place - (len(lines) - 1) / 2))
-        axes.plot(
-            x[gone] * shift,
-            np.full(gone.sum(), top),
-            linestyle="none",
-            marker="x",
-            markersize=3.6,
-            color=color,
-        )
-    if losses:
-        (x_best, _), best = min(losses.items(), key=lambda item: item[1])
-        if math.isfinite(best):
-            ring = axes.plot([x_best], [best], linestyle="none", marker="o", markersize=9, zorder=4)[0]
-            ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
+    return losses
+
+
+def _draw_line(
+    axes: Axes, points: np.ndarray, place: int, color: tuple[float, float, float], limits: tuple[float, float]
+) -> None:
+    """One momentum's line, cut at the top of the panel, and its diverged runs in a row of their own above."""
+    bottom, top = limits
+    x, y = points.T
+    marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
+    inside = Rectangle((0, bottom), 1, top - bottom, transform=axes.get_yaxis_transform())
+    drawn = axes.plot(x, np.where(np.isinf(y), np.nan, y), color=color, marker=marker, markersize=3.4)[0]
+    drawn.set(linewidth=1.1, clip_path=inside)
+    beyond, gone = np.isfinite(y) & (y > top), np.isinf(y)
+    row = top + _strip(top - bottom) * (place + 1)
+    for chosen, height, sign in ((beyond, top, "^"), (gone, row, "x")):
+        if chosen.any():
+            heights = np.full(chosen.sum(), height)
+            axes.plot(x[chosen], heights, linestyle="none", marker=sign, markersize=3.4, color=color)
+
+
+def _diverged_strip(axes: Axes, bottom: float, top: float, lines: int, *, first: bool) -> None:
+    """Set apart the rows of crosses above the panel, where the loss axis means nothing."""
+    step = _strip(top - bottom)
+    axes.set_ylim(bottom, top + step * (lines + 1))
+    axes.axhspan(top + step / 2, top + step * (lines + 1), color=STRIP, linewidth=0, zorder=1.5)
+    axes.set_yticks([tick for tick in MaxNLocator(4).tick_values(bottom, top) if bottom <= tick <= top])
+    if first:
+        words = axes.text(-0.04, top + step * (lines + 1.5) / 2, "div.", fontsize=7, ha="right", va="center")
+        words.set(transform=axes.get_yaxis_transform(), in_layout=False)
+
+
+def _strip(height: float) -> float:
+    """Height of one line's row among the crosses above the panel."""
+    return 0.045 * height
 
 
 def _legend(

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from suite.analysis.table import format_value
 
@@ -122,7 +122,7 @@ def batch_size_axis(axes: Axes, sizes: Iterable[int], *, octaves: float = 1.0) -
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    crowded = len(ticks) > 9 or sum(len(str(tick)) for tick in ticks) > 26
+    crowded = len(ticks) > 12 or sum(len(str(tick)) for tick in ticks) > 30
     axes.tick_params(axis="x", labelrotation=45 if crowded else 0)
     axes.set_xlabel("batch size")
 
@@ -137,10 +137,14 @@ def decade_axis(axis: Axis, values: Iterable[float]) -> None:
     axis.set_major_formatter(
         FuncFormatter(lambda value, _: _power(value) if len(decades) > 1 else format_value(value))
     )
-    axis.set_minor_locator(
-        LogLocator(subs=tuple(range(2, 10))) if len(decades) in range(2, 6) else NullLocator()
-    )
+    axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
+
+
+def short(value: Any) -> str:
+    """A learning rate as a tick label: two digits."""
+    rounded = isinstance(value, (int, float)) and value < 100
+    return format_value(float(f"{value:.2g}") if rounded else value)
 
 
 def _power(value: float) -> str:
@@ -154,6 +158,9 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
         The two paths.
     """
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    # The layout is the same for both files, and finding it takes most of the time of drawing.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     figure.savefig(png, dpi=200, facecolor="white", metadata={"Software": None})
     figure.savefig(svg, facecolor="white", metadata={"Date": None, "Creator": None})
     return png, svg

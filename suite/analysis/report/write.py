@@ -235,19 +235,20 @@ _CAPTIONS = {
     "tuned": (
         "The tuned points",
         "Tuned final loss and winning learning rate of each optimizer against batch size.",
-        "Left: tuned final loss with uncertainty. Right: the learning rate that won. Open points lie on the edge.",
+        "Left: tuned final loss with uncertainty. Right: the learning rate that won. Open points lie on the "
+        "edge of the grid.",
     ),
     "sensitivity": (
         "Sensitivity to the learning rate",
         "Final loss against learning rate, one line per momentum, one panel per optimizer and batch size.",
-        "Ring: tuned point. Triangles at the upper border: losses beyond the panel. Crosses: diverged"
-        " runs. Further axes are at their best value.",
+        "Ring: tuned point. Triangles: losses beyond the panel. Crosses above it: "
+        "diverged runs. Further axes are at their best value.",
     ),
     "heatmap": (
         "The whole grid",
         "Maps of the final loss over learning rate and momentum, one per optimizer and batch size.",
-        "Numbers: final loss. Colour: excess over the best of the map. Frame: the best setting. Grey:"
-        " diverged. White: no result.",
+        "Numbers: final loss. Colour: excess over the best of the map. Frame: the best setting. "
+        "Grey: diverged. White: no result.",
     ),
     "curves": (
         "The best curves",

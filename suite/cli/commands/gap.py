@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-
-from suite.cli.places import DEFAULT_STORE
-from suite.cli.plans import plan_of
+from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import Store
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m suite gap",
-        description="The gap (tuned Adam minus tuned SGD; positive: SGD better) at every batch size.",
-    )
-    parser.add_argument("file", nargs="?", help="the sweep's YAML")
-    parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
+    description = "The gap (tuned Adam minus tuned SGD; positive: SGD better) at every batch size."
+    parser = sweep_parser("gap", description, file="?")
     parser.add_argument("--csv", help="a table of runs in the form of paper 1's released results, instead of a sweep")
     parser.add_argument("--reference", help="optimizer that the others are compared with (default: adam)")
     parser.add_argument("--challenger", help="compare only this one (default: all others)")
-    options = parser.parse_args(arguments)
-    if (options.file is None) == (options.csv is None):
+    options, spec, _ = parse_sweep(parser, arguments)
+    if (spec is None) == (options.csv is None):
         raise ValueError("gap takes a sweep's YAML or --csv FILE, one of the two.")
     from suite.analysis.comparison import compare_csv, compare_plan
     from suite.analysis.terminal import format_gap_table
@@ -29,8 +22,8 @@ def main(command: str, arguments: list[str]) -> int:
     pair = {"reference": options.reference, "challenger": options.challenger}
     if options.csv is not None:
         comparison = compare_csv(options.csv, **pair)
-    else:
+    elif spec is not None:
         store = Store(options.store)
-        comparison = compare_plan(store, plan_of(options.file, store), **pair)
+        comparison = compare_plan(store, plan_of(spec, store), **pair)
     print(format_gap_table(comparison), end="")
     return 0

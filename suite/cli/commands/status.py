@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 
-from suite.cli.places import DEFAULT_STORE
-from suite.cli.plans import plan_of
+from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import SETTLED, Store
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Print one line per optimizer and batch size."""
-    parser = argparse.ArgumentParser(prog="python -m suite status", description="How far a sweep is.")
-    parser.add_argument("file", help="the sweep's YAML")
-    parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    parser = sweep_parser("status", "How far a sweep is.")
+    options, spec, _ = parse_sweep(parser, arguments)
+    assert spec is not None
     store = Store(options.store)
-    plan = plan_of(options.file, store)
+    plan = plan_of(spec, store)
     counts: dict[tuple[str, int], Counter[str]] = {}
     for run in plan["runs"]:
         record = store.record(run["run_id"])

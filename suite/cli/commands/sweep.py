@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
-from suite.cli.places import DEFAULT_STORE
+from suite.cli.plans import parse_sweep, sweep_parser
 from suite.cli.progress import SweepProgress, duration
 from suite.cli.runs import Runs
 from suite.records import Store
-from suite.sweep import Plan, PlannedRun, read_spec
+from suite.sweep import Plan, PlannedRun
 from suite.sweep.launchers.local import LocalLauncher, Progress
 
 MEASURE_SECONDS = 3.0
@@ -22,20 +21,18 @@ MEASURE_SECONDS = 3.0
 
 def main(command: str, arguments: list[str]) -> int:
     """Run a sweep, or with ``--dry-run`` say what it would cost."""
-    parser = argparse.ArgumentParser(
-        prog="python -m suite sweep",
-        description="Train the runs of a sweep that are missing. Safe to kill and to start again at any time.",
+    parser = sweep_parser(
+        "sweep", "Train the runs of a sweep that are missing. Safe to kill and to start again at any time."
     )
-    parser.add_argument("file", help="the sweep's YAML")
-    parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
     parser.add_argument("--launcher", choices=["local"], default="local", help="where runs are executed")
     parser.add_argument("--workers", type=int, help="runs at a time (default: one per GPU, else one per core)")
     parser.add_argument("--dry-run", action="store_true", help="count the runs and estimate the cost from a few steps")
-    options = parser.parse_args(arguments)
+    options, spec, changes = parse_sweep(parser, arguments)
+    assert spec is not None
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}.")
 
-    spec, store = read_spec(options.file), Store(options.store)
+    store = Store(options.store)
     runs = Runs(spec)
     plan = Plan(spec, runs.identify)
     gpus = _gpus()
@@ -60,7 +57,7 @@ def main(command: str, arguments: list[str]) -> int:
     write_plan()
     failed = _execute(plan, store, launcher, write_plan)
     write_plan()
-    print(f"\npython -m suite report {options.file} --store {options.store}   draws the figures.")
+    print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
     if failed:
         print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
         return 1
@@ -119,7 +116,9 @@ def _estimate(plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[Pla
     rates: dict[tuple[str, int], float] = {}
 
     def on_progress(event: Progress) -> list[PlannedRun]:
-        if event.kind == "done":
+        if event.status == "failed":
+            raise ValueError(f"{event.run.optimizer} at batch size {event.run.batch_size} fails: {event.error}")
+        if event.status == "measured":
             rates[event.run.optimizer, event.run.batch_size] = event.seconds
         return []
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
 import sys
 import threading
 import time
+import traceback
 import warnings
 from typing import Any, TextIO
 
@@ -25,7 +25,7 @@ def main(command: str, arguments: list[str]) -> int:
     resolver = Resolver()
     while True:
         request = json.loads(requests.get())
-        answer = _measure(resolver, request) if request["do"] == "measure" else _run(resolver, request)
+        answer = _answer(resolver, request)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -47,44 +47,46 @@ def _read(lines: TextIO, requests: queue.Queue[str]) -> None:
     os._exit(0)
 
 
-def _run(resolver: Any, request: dict[str, Any]) -> dict[str, Any]:
-    from suite.records import LeaseHeld, Store
-    from suite.training import run
+def _answer(resolver: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from suite.records import LeaseHeld
 
-    begun = time.perf_counter()
     try:
-        task, data, trainer = resolver.build(request["config"])
-        outcome = run(task, data, trainer, name=task.name, config=request["config"], store=Store(request["store"]))
+        return _measure(resolver, request) if request["do"] == "measure" else _run(resolver, request)
     except LeaseHeld as held:
         return {"event": "held", "error": str(held)}
     except Exception as error:
-        import traceback
-
         traceback.print_exc()
         return {"event": "done", "status": "failed", "error": f"{type(error).__name__}: {error}"}
-    status = outcome.record["status"]
-    return {"event": "done", "status": status, "seconds": time.perf_counter() - begun}
+
+
+def _run(resolver: Any, request: dict[str, Any]) -> dict[str, Any]:
+    from suite.records import Store
+    from suite.training import run
+
+    begun = time.perf_counter()
+    task, data, trainer = resolver.build(request["config"])
+    outcome = run(task, data, trainer, name=task.name, config=request["config"], store=Store(request["store"]))
+    return {"event": "done", "status": outcome.record["status"], "seconds": time.perf_counter() - begun}
 
 
 def _measure(resolver: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Seconds per optimizer step, from as many steps as fit into ``request["seconds"]``, after warming up."""
+    """Seconds per optimizer step, from runs of few steps: what the longer one took beyond the shorter."""
     import tempfile
 
     from suite.records import Store
     from suite.training import run
 
-    rate = float("nan")
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
-        for steps in (2, 12, 200):
-            config = json.loads(json.dumps(request["config"]))
-            config["data"]["init_args"].update(
-                budget_steps=steps, budget_samples=None, budget_epochs=None, budget_tokens=None, eval_samples=1
-            )
-            if "budget_tokens" not in request["config"]["data"]["init_args"]:
-                del config["data"]["init_args"]["budget_tokens"]
+    init_args = request["config"]["data"]["init_args"]
+    budgets = {key: None for key in init_args if key.startswith("budget_")}
+    seconds: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for steps in (2, 12, 112):
+            changed = {**init_args, **budgets, "budget_steps": steps, "eval_samples": 1}
+            config = {**request["config"], "data": {**request["config"]["data"], "init_args": changed}}
             task, data, trainer = resolver.build(config)
-            record = run(task, data, trainer, name=task.name, config=config, store=Store(folder), rerun=True).record
-            rate = record["seconds"]["train"] / max(1, record["steps_done"])
-            if rate * steps > request["seconds"]:
+            record = run(task, data, trainer, name=task.name, config=config, store=Store(folder)).record
+            seconds[steps] = record["seconds"]["train"]
+            if seconds[steps] * 9 > request["seconds"] and len(seconds) > 1:
                 break
-    return {"event": "done", "status": "measured", "seconds": rate}
+    most, least = max(seconds), min(seconds)
+    return {"event": "done", "status": "measured", "seconds": (seconds[most] - seconds[least]) / (most - least)}

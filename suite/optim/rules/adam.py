@@ -1,18 +1,19 @@
-"""Adam."""
+"""Adam and AdamW."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from suite.optim.broadcast import Number, average, rounded
 from suite.optim.config import ConfigError, OptimizerConfig, require
+from suite.optim.decay import Decay
 
-if TYPE_CHECKING:
-    from suite.optim.config import Number
+Initialization = Literal["zero", "gradient"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,19 +26,24 @@ class Adam(OptimizerConfig):
         - \eta_t \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
     Give ``beta`` (tied; paper 1's grids, and paper 3 finds equal betas near-optimal) or ``beta1`` and ``beta2``;
-    with none of them the betas are 0.9 and 0.999.
+    with none of them the betas are 0.9 and 0.999. Without bias correction the two divisions fall away. Averages that
+    start at the gradient (:math:`m_1 = g_1, v_1 = g_1^2`) need no correction (paper 3, Table 3: "GI - BC").
 
     Attributes:
         beta: decay of both averages, 0 to below 1.
         beta1: decay of the gradient's average, where ``beta`` is not given.
         beta2: decay of the squared gradient's average, where ``beta`` is not given.
         eps: added to the root of the second moment, after the bias correction.
+        bias_correction: make up for averages that start at zero.
+        initialization: start the averages at zero, or at the first gradient and its square.
     """
 
     beta: float | None = None
     beta1: float | None = None
     beta2: float | None = None
     eps: float = 1e-8
+    bias_correction: bool = True
+    initialization: Initialization = "zero"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +53,10 @@ class Adam(OptimizerConfig):
             value = getattr(self, name)
             require(value is None or 0 <= value < 1, name, "from 0 to below 1", value)
         require(self.eps >= 0, "eps", "at least 0", self.eps)
+        if self.initialization == "gradient" and self.bias_correction:
+            raise ConfigError(
+                "initialization 'gradient' starts without a bias, got bias_correction true; set bias_correction false."
+            )
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -56,7 +66,7 @@ class Adam(OptimizerConfig):
         return (0.9 if self.beta1 is None else self.beta1), (0.999 if self.beta2 is None else self.beta2)
 
     def hyperparameters(self) -> dict[str, float]:
-        """The learning rate, both betas and eps."""
+        """The learning rate, both betas, eps, and weight decay if there is any."""
         beta1, beta2 = self.betas
         return {**super().hyperparameters(), "beta1": beta1, "beta2": beta2}
 
@@ -69,14 +79,45 @@ class Adam(OptimizerConfig):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One step; see the class."""
         beta1, beta2 = hyper["beta1"], hyper["beta2"]
-        mean = beta1 * state["exp_avg"] + (1 - beta1) * grad
-        square = beta2 * state["exp_avg_sq"] + (1 - beta2) * grad * grad
-        denominator = (square / (1 - beta2**step)).sqrt() + hyper["eps"]
-        return -(hyper["lr"] / (1 - beta1**step)) * (mean / denominator), {"exp_avg": mean, "exp_avg_sq": square}
+        if step == 1 and self.initialization == "gradient":
+            mean, square = grad.clone(), grad * grad
+        else:
+            mean = average(state["exp_avg"], grad, beta1)
+            square = average(state["exp_avg_sq"], grad * grad, beta2)
+        root = square.sqrt()
+        if self.bias_correction:
+            root.mul_(rounded((1 - beta2**step) ** -0.5, root))
+            size = hyper["lr"] / (1 - beta1**step)
+        else:
+            size = hyper["lr"]
+        delta = torch.div(mean, root.add_(rounded(hyper["eps"], root))).mul_(rounded(-size, mean))
+        return delta, {"exp_avg": mean, "exp_avg_sq": square}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
         """`torch.optim.Adam`, or `torch.optim.AdamW` for decoupled decay, fused."""
-        if self.decay == "independent":
+        if self.decay == "independent" or not self.bias_correction:
             return None
         cls = torch.optim.AdamW if self.decay == "decoupled" else torch.optim.Adam
         return cls(groups, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    .. math::
+        \theta_t = \theta_{t-1} - \eta_t \lambda \theta_{t-1} - \eta_t \, d_t
+
+    with the direction :math:`d_t` of `Adam`. For Adam with another decay policy use `Adam`.
+
+    Attributes:
+        weight_decay: strength of the decay, at least 0.
+        decay: always decoupled.
+    """
+
+    weight_decay: float = 0.01
+    decay: Decay = "decoupled"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.decay == "decoupled", "decay", "decoupled for adamw (adam takes any policy)", self.decay)

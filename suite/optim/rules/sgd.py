@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from suite.optim.broadcast import Number, average, heavy_ball, rounded
 from suite.optim.config import OptimizerConfig, require
-
-if TYPE_CHECKING:
-    from suite.optim.config import Number
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,11 +49,9 @@ class SGD(OptimizerConfig):
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One step; see the class."""
-        momentum = hyper["momentum"]
-        weight = 1 - momentum if self.damped and step > 1 else 1.0
-        buffer = momentum * state["momentum_buffer"] + weight * grad
-        direction = grad + momentum * buffer if self.nesterov else buffer
-        return -hyper["lr"] * direction, {"momentum_buffer": buffer}
+        buffer = accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=self.damped, step=step)
+        direction = heavy_ball(buffer, grad, hyper["momentum"]) if self.nesterov else buffer
+        return direction * rounded(-hyper["lr"], direction), {"momentum_buffer": buffer}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
         """`torch.optim.SGD`, fused."""
@@ -70,3 +66,10 @@ class SGD(OptimizerConfig):
             weight_decay=self.weight_decay,
             fused=True,
         )
+
+
+def accumulated(buffer: Tensor, grad: Tensor, momentum: Number, *, damped: bool, step: int) -> Tensor:
+    """The momentum after one more gradient: a heavy-ball sum, or damped a moving average that starts at the gradient."""
+    if damped:
+        return average(buffer, grad, momentum) if step > 1 else grad.clone()
+    return heavy_ball(buffer, grad, momentum)

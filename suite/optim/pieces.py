@@ -1,0 +1,127 @@
+"""Cutting and joining parameters into vectors of a size that arithmetic runs fast on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from suite.optim.sharding import local
+
+CPU_CHUNK = 1 << 16
+"""Elements that an elementwise rule works on at a time on a CPU: its temporaries then stay in a core's cache."""
+
+DEVICE_CHUNK = 1 << 24
+"""The same on an accelerator, where a launch costs more than memory traffic saves."""
+
+
+@dataclasses.dataclass
+class Piece:
+    """A stretch of a parameter as vectors, or several small parameters that are joined to one.
+
+    Attributes:
+        params: vectors that share memory with the parameters, or parameters in a layout that no vector can share.
+        grads: their gradients, in the same order of coordinates.
+        state: per name, their states.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    state: dict[str, list[Tensor]]
+
+    @property
+    def grad(self) -> Tensor:
+        """Gradient, one vector."""
+        return _vector(self.grads)
+
+    @property
+    def param(self) -> Tensor:
+        """Parameter, one vector; to be read only."""
+        return _vector(self.params)
+
+    @property
+    def old_state(self) -> dict[str, Tensor]:
+        """State by name, one vector each; to be read only."""
+        return {name: _vector(tensors) for name, tensors in self.state.items()}
+
+    def joined(self, other: Piece) -> Piece:
+        """This piece and another as one."""
+        state = {name: tensors + other.state[name] for name, tensors in self.state.items()}
+        return Piece(self.params + other.params, self.grads + other.grads, state)
+
+    def add(self, delta: Tensor) -> None:
+        """Move the parameters."""
+        _write(torch._foreach_add_, self.params, delta)
+
+    def keep(self, new_state: dict[str, Tensor]) -> None:
+        """Store the new state."""
+        for name, tensors in self.state.items():
+            _write(torch._foreach_copy_, tensors, new_state[name])
+
+
+def pieces_of(params: Sequence[Tensor], states: Sequence[dict[str, Tensor]], *, cut: bool = True) -> Iterator[Piece]:
+    """Cover parameters with pieces, in order.
+
+    Args:
+        params: parameters with gradients.
+        states: state tensors of each, by name.
+        cut: whether a large parameter may be cut; small ones are then joined too.
+    """
+    waiting: list[Piece] = []
+    size = 0
+    for param, state in zip(params, states, strict=True):
+        piece = _whole(param, state)
+        first = piece.params[0]
+        chunk = CPU_CHUNK if first.device.type == "cpu" else DEVICE_CHUNK
+        if not cut or first.numel() >= chunk:
+            yield from _joined(waiting)
+            waiting, size = [], 0
+            yield from _cut(piece, chunk) if cut and first.ndim == 1 else [piece]
+            continue
+        last = waiting[-1].params[0] if waiting else first
+        if size + first.numel() > chunk or (last.dtype, last.device) != (first.dtype, first.device):
+            yield from _joined(waiting)
+            waiting, size = [], 0
+        waiting.append(piece)
+        size += first.numel()
+    yield from _joined(waiting)
+
+
+def _whole(param: Tensor, state: dict[str, Tensor]) -> Piece:
+    assert param.grad is not None
+    tensors = [local(param.detach()), local(param.grad), *(local(value) for value in state.values())]
+    first = tensors[0]
+    # One order of coordinates must serve all of them: that of memory where all agree on it, else the logical one.
+    if all(t.is_contiguous() for t in tensors):
+        tensors = [t.view(-1) for t in tensors]
+    elif torch._prims_common.is_non_overlapping_and_dense(first) and all(t.stride() == first.stride() for t in tensors):
+        tensors = [t.as_strided((t.numel(),), (1,)) for t in tensors]
+    return Piece([tensors[0]], [tensors[1]], {name: [t] for name, t in zip(state, tensors[2:], strict=True)})
+
+
+def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
+    names = list(piece.state)
+    columns = [piece.params[0], piece.grads[0], *(piece.state[name][0] for name in names)]
+    for param, grad, *state in zip(*(column.split(chunk) for column in columns), strict=True):
+        yield Piece([param], [grad], {name: [value] for name, value in zip(names, state, strict=True)})
+
+
+def _joined(pieces: list[Piece]) -> Iterator[Piece]:
+    if pieces:
+        yield Piece(
+            [piece.params[0] for piece in pieces],
+            [piece.grads[0] for piece in pieces],
+            {name: [piece.state[name][0] for piece in pieces] for name in pieces[0].state},
+        )
+
+
+def _vector(tensors: list[Tensor]) -> Tensor:
+    return tensors[0].reshape(-1) if len(tensors) == 1 else torch.cat([t.reshape(-1) for t in tensors])
+
+
+def _write(operation: object, tensors: list[Tensor], values: Tensor) -> None:
+    assert callable(operation)
+    parts = values.split([t.numel() for t in tensors]) if len(tensors) > 1 else (values,)
+    operation(tensors, [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])

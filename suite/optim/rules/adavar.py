@@ -1,0 +1,68 @@
+"""Adam in the form of a mean and a variance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from suite.optim.broadcast import Number, average, rounded
+from suite.optim.config import OptimizerConfig, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaVar(OptimizerConfig):
+    r"""Step along the mean over the root of squared mean plus variance (paper 3, section 4).
+
+    .. math::
+        m_t &= \beta m_{t-1} + (1 - \beta) g_t \\
+        s_t &= \tau s_{t-1} + (1 - \tau) (m_{t-1} - g_t)^2 \\
+        \theta_t &= \theta_{t-1} - \eta_t \frac{m_t}{\sqrt{m_t^2 + \gamma s_t} + \epsilon}
+
+    from :math:`m_0 = s_0 = 0`. With :math:`\beta = \gamma = \tau` and :math:`\epsilon = 0` this is exactly Adam with
+    tied betas and no bias correction, because :math:`v_t - m_t^2 = \beta s_t`: by induction
+
+    .. math::
+        v_t - m_t^2 = \beta (v_{t-1} - m_{t-1}^2) + \beta (1 - \beta) (m_{t-1} - g_t)^2 .
+
+    Attributes:
+        beta: decay of the mean, 0 to below 1.
+        gamma: weight of the variance, at least 0; by default ``beta``.
+        tau: decay of the variance, 0 to below 1; by default ``beta``.
+        eps: added to the root.
+    """
+
+    beta: float = 0.95
+    gamma: float | None = None
+    tau: float | None = None
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.beta < 1, "beta", "from 0 to below 1", self.beta)
+        require(self.gamma is None or self.gamma >= 0, "gamma", "at least 0", self.gamma)
+        require(self.tau is None or 0 <= self.tau < 1, "tau", "from 0 to below 1", self.tau)
+        require(self.eps >= 0, "eps", "at least 0", self.eps)
+
+    def hyperparameters(self) -> dict[str, float]:
+        """The learning rate, beta, gamma, tau, eps, and weight decay if there is any."""
+        gamma = self.beta if self.gamma is None else self.gamma
+        tau = self.beta if self.tau is None else self.tau
+        return {**super().hyperparameters(), "gamma": gamma, "tau": tau}
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """Mean and variance, at zero."""
+        return {"exp_avg": torch.zeros_like(param), "exp_var": torch.zeros_like(param)}
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step; see the class."""
+        surprise = torch.sub(state["exp_avg"], grad)
+        variance = average(state["exp_var"], surprise.square_(), hyper["tau"])
+        mean = average(state["exp_avg"], grad, hyper["beta"])
+        root = torch.mul(variance, rounded(hyper["gamma"], variance)).addcmul_(mean, mean).sqrt_()
+        delta = torch.div(mean, root.add_(rounded(hyper["eps"], root))).mul_(rounded(-hyper["lr"], mean))
+        return delta, {"exp_avg": mean, "exp_var": variance}

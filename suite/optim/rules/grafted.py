@@ -1,0 +1,121 @@
+"""Grafting: how far from one rule, where to from another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from suite.optim.broadcast import Number, rounded
+from suite.optim.config import ConfigError, OptimizerConfig, Scope
+from suite.optim.registry import describe, parse
+from suite.optim.statistic import StatisticConfig
+
+_PARTS = ("magnitude", "direction")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grafted(StatisticConfig):
+    r"""The length of one rule's step along the direction of another's (Agarwal et al. 2020; paper 2, section 3).
+
+    .. math::
+        \theta_t = \theta_{t-1} + \eta_t \frac{\lVert \Delta^M_t \rVert_2}{\lVert \Delta^D_t \rVert_2} \Delta^D_t
+
+    with the steps of both rules at learning rate 1: paper 2 writes M#D, so SGD#Adam has ``magnitude: {name: sgd}`` and
+    ``direction: {name: adam}``. Both rules see the same gradients and keep states of their own; neither sees its own
+    step being taken. The norms are over the whole network, or over each parameter. Where the direction is zero, so is
+    the step.
+
+    Needs whole parameters: it refuses those sharded by FSDP; under DDP every process computes the same norms. The state
+    holds the last direction beside both rules' states.
+
+    Attributes:
+        magnitude: plain values of the rule that gives the length, without ``lr``: ``{name: sgd, momentum: 0.9}``.
+        direction: plain values of the rule that gives the direction, without ``lr``.
+        per: what the norms are over: the network as one vector, or each tensor.
+    """
+
+    magnitude: dict[str, Any]
+    direction: dict[str, Any]
+    per: Literal["network", "tensor"] = "network"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for part in _PARTS:
+            given = getattr(self, part)
+            if "lr" in given:
+                raise ConfigError(f"grafted has one learning rate, got {part}.lr too; set lr alone.")
+            config = parse({**given, "lr": 1.0})
+            if config.scope != "element" or type(config).rule is OptimizerConfig.rule or config.decay != "none":
+                raise ConfigError(
+                    f"grafted.{part} must be a rule of the catalogue that works on single coordinates, without weight "
+                    f"decay, got {given.get('name')!r}."
+                )
+            filled = {key: value for key, value in describe(config).items() if key not in _COMMON}
+            object.__setattr__(self, part, filled)
+
+    @property
+    def scope(self) -> Scope:
+        """All parameters, or one."""
+        return "global" if self.per == "network" else "tensor"
+
+    @cached_property
+    def parts(self) -> dict[str, OptimizerConfig]:
+        """The rules that give the ``magnitude`` and the ``direction``, at learning rate 1."""
+        return {name: parse({**getattr(self, name), "lr": 1.0}) for name in _PARTS}
+
+    def hyperparameters(self) -> dict[str, float]:
+        """The learning rate, weight decay if there is any, and both rules' own: ``magnitude.momentum``, ..."""
+        numbers = super().hyperparameters()
+        for name in _PARTS:
+            own = self.parts[name].hyperparameters()
+            numbers |= {f"{name}.{key}": value for key, value in own.items() if key != "lr"}
+        return numbers
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """Both rules' states and the last steps."""
+        state = {f"{name}.{key}": value for name in _PARTS for key, value in self.parts[name].init_state(param).items()}
+        return {**state, **{f"{name}_step": torch.zeros_like(param) for name in _PARTS}}
+
+    def accumulate(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> dict[str, Tensor]:
+        """Both rules' states and steps."""
+        new = {}
+        for name in _PARTS:
+            own_state, own_hyper = _own(state, name), {**_own(hyper, name), "lr": 1.0}
+            delta, moved = self.parts[name].rule(grad, param, own_state, own_hyper, step)
+            new |= {f"{name}.{key}": value for key, value in moved.items()}
+            new[f"{name}_step"] = delta
+        return new
+
+    def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
+        """Sums of squares of both steps."""
+        sums = [state[f"{name}_step"].square().sum(-1, dtype=_accurate(state[f"{name}_step"])) for name in _PARTS]
+        return torch.stack(sums, dim=-1)
+
+    def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+        """Ratio of the norms, 0 where the direction is."""
+        sums = sketches.unflatten(-1, (-1, 2)).sum(-2)
+        magnitude, direction = sums[..., :1].sqrt(), sums[..., 1:].sqrt()
+        return torch.where(direction > 0, magnitude / direction, torch.zeros_like(direction))
+
+    def finish(self, state: dict[str, Tensor], statistic: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+        """The scaled direction."""
+        direction = state["direction_step"]
+        return direction * rounded(hyper["lr"] * statistic, direction)
+
+
+_COMMON = frozenset({"lr", "weight_decay", "decay", "undecayed"})
+
+
+def _own(values: Mapping[str, Any], part: str) -> dict[str, Any]:
+    return {key.removeprefix(f"{part}."): value for key, value in values.items() if key.startswith(f"{part}.")}
+
+
+def _accurate(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

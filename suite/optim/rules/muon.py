@@ -1,0 +1,158 @@
+"""Muon."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from suite.optim.broadcast import Number, average, rounded
+from suite.optim.config import ConfigError, OptimizerConfig, Scope, plain, require
+from suite.optim.registry import describe, parse
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Muon(OptimizerConfig):
+    r"""Orthogonalised momentum for the hidden matrices, another rule for the rest (Jordan et al. 2024).
+
+    .. math::
+        m_t = \mu m_{t-1} + (1 - \mu) g_t, \quad
+        u_t = (1 - \mu) g_t + \mu m_t \text{ (Nesterov) or } m_t, \quad
+        \theta_t = \theta_{t-1} - \eta_t \, s \, \mathrm{NS}(u_t)
+
+    NS brings all singular values near 1 by Newton-Schulz iterations of an odd quintic polynomial in bfloat16. For a
+    matrix of :math:`a` rows and :math:`b` columns the scale s is :math:`\sqrt{\max(1, a / b)}` (``original``) or
+    :math:`0.2 \sqrt{\max(a, b)}` (``match_rms_adamw``: steps as large as AdamW's, so that one learning rate serves
+    both; Liu et al. 2025). Convolution kernels are matrices of output channels by everything else.
+
+    Hidden parameters with two dimensions or more go this way; norms, biases, embeddings and the head go to ``adam``.
+    As a group of a hybrid it moves that group's parameters alone.
+
+    Needs whole parameters: it refuses those sharded by FSDP; under DDP every process computes the same step.
+
+    Attributes:
+        momentum: decay of the average, 0 to below 1.
+        nesterov: mix the gradient in once more.
+        iterations: Newton-Schulz iterations.
+        scale: how a step's size depends on the matrix's shape: original or match_rms_adamw.
+        adam: plain values of the rule for the rest, such as ``{lr: 1.0e-3, beta: 0.95}``; with another rule's ``name``
+            that one. Its ``lr`` may be left out with ``match_rms_adamw``, and is then the same.
+    """
+
+    momentum: float = 0.95
+    nesterov: bool = True
+    iterations: int = 5
+    scale: Literal["original", "match_rms_adamw"] = "original"
+    adam: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        require(1 <= self.iterations < 100, "iterations", "from 1 to 99", self.iterations)
+        if "lr" in self._rest_values():
+            filled = describe(self.rest())
+            object.__setattr__(self, "adam", plain(filled))
+
+    def _rest_values(self) -> dict[str, Any]:
+        shared = {"lr": self.lr} if self.scale == "match_rms_adamw" else {}
+        return {"name": "adam", **shared, **self.adam}
+
+    def rest(self) -> OptimizerConfig:
+        """The rule for all but the hidden matrices.
+
+        Raises:
+            ConfigError: it has no learning rate.
+        """
+        values = self._rest_values()
+        if "lr" not in values:
+            raise ConfigError(
+                "muon needs a learning rate for the parameters that are no hidden matrices, got none; set adam.lr, or "
+                "scale match_rms_adamw to use the same."
+            )
+        return parse(values)
+
+    @property
+    def scope(self) -> Scope:
+        """One matrix."""
+        return "matrix"
+
+    def assign(
+        self, parameters: Mapping[str, Tensor], roles: Callable[[], Mapping[str, str]]
+    ) -> list[tuple[str, OptimizerConfig, list[str]]]:
+        """The hidden matrices to Muon, the rest to ``adam``.
+
+        Raises:
+            ConfigError: there is no hidden matrix, or the rest has no learning rate.
+        """
+        known = roles()
+        matrices = [name for name, p in parameters.items() if known[name] == "hidden" and p.ndim >= 2]
+        others = [name for name in parameters if name not in set(matrices)]
+        if not matrices:
+            raise ConfigError("muon must have hidden matrices to move, but the network has none; use another optimizer.")
+        made: list[tuple[str, OptimizerConfig, list[str]]] = [("muon", self, matrices)]
+        return made + ([("adam", self.rest(), others)] if others else [])
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """The gradient's average."""
+        return {"momentum_buffer": torch.zeros_like(param)}
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step on a matrix ``[rows, columns]`` or ``[R, rows, columns]``."""
+        momentum = hyper["momentum"]
+        buffer = average(state["momentum_buffer"], grad, momentum)
+        mixed = torch.lerp(grad, buffer, rounded(momentum, grad)) if self.nesterov else buffer
+        size = hyper["lr"] * self._shape_scale(*grad.shape[-2:])
+        direction = orthogonalised(mixed, self.iterations).to(grad.dtype)
+        return direction * rounded(-size, grad), {"momentum_buffer": buffer}
+
+    def _shape_scale(self, rows: int, columns: int) -> float:
+        if self.scale == "original":
+            return math.sqrt(max(1.0, rows / columns))
+        return 0.2 * math.sqrt(max(rows, columns))
+
+    def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
+        """`torch.optim.Muon`, where torch has it and all parameters are matrices."""
+        if self.decay in ("coupled", "independent") or not hasattr(torch.optim, "Muon"):
+            return None
+        if any(p.ndim != 2 for group in groups for p in group["params"]):
+            return None
+        return torch.optim.Muon(
+            groups,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            ns_steps=self.iterations,
+            adjust_lr_fn=self.scale,
+        )
+
+
+def orthogonalised(matrices: Tensor, iterations: int) -> Tensor:
+    """Matrices with the same singular vectors and singular values near 1 (between about 0.7 and 1.2).
+
+    Args:
+        matrices: ``[rows, columns]`` or ``[R, rows, columns]``.
+        iterations: each maps a singular value s to ``a s + b s^3 + c s^5``, with the coefficients of Jordan et al. 2024,
+            whose slope at 0 is as large as convergence allows.
+
+    Returns:
+        The same shape, bfloat16.
+    """
+    a, b, c = _COEFFICIENTS
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.to(torch.bfloat16)
+    x = x.mT if tall else x
+    x = x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    add_product = torch.addmm if x.ndim == 2 else torch.baddbmm
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = add_product(x, add_product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

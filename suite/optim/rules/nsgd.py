@@ -1,0 +1,71 @@
+"""Normalised SGD."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from suite.optim.broadcast import Number, rounded
+from suite.optim.config import Scope, require
+from suite.optim.rules.sgd import accumulated
+from suite.optim.statistic import StatisticConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NSGD(StatisticConfig):
+    r"""Normalised SGD with momentum: a step of length :math:`\eta_t` along the momentum (paper 1, section 5).
+
+    .. math::
+        m_1 = g_1, \quad m_t = \mu m_{t-1} + (1 - \mu) g_t, \quad
+        \theta_t = \theta_{t-1} - \eta_t \frac{m_t}{\lVert m_t \rVert_2}
+
+    It is the linear minimisation oracle of the Euclidean ball, as Signum is that of the maximum norm's (Kovalev 2025).
+    The norm is over the whole network, or over each parameter. A zero momentum gives no step.
+
+    Needs whole parameters: it refuses those sharded by FSDP; under DDP every process computes the same norm.
+
+    Attributes:
+        momentum: decay of the average, 0 to below 1.
+        per: what is normalised: the network as one vector, or each tensor.
+    """
+
+    momentum: float = 0.0
+    per: Literal["network", "tensor"] = "network"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+
+    @property
+    def scope(self) -> Scope:
+        """All parameters, or one."""
+        return "global" if self.per == "network" else "tensor"
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """One momentum buffer."""
+        return {"momentum_buffer": torch.zeros_like(param)}
+
+    def accumulate(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> dict[str, Tensor]:
+        """The momentum."""
+        return {"momentum_buffer": accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=True, step=step)}
+
+    def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
+        """Sum of squares."""
+        momentum = state["momentum_buffer"]
+        return momentum.square().sum(-1, keepdim=True, dtype=torch.promote_types(momentum.dtype, torch.float32))
+
+    def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+        """The norm."""
+        return sketches.sum(-1, keepdim=True).sqrt()
+
+    def finish(self, state: dict[str, Tensor], statistic: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+        """A step of length ``lr``."""
+        momentum = state["momentum_buffer"]
+        smallest = torch.finfo(momentum.dtype).tiny
+        return momentum * rounded(-hyper["lr"] / statistic.clamp(min=smallest), momentum)

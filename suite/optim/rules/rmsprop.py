@@ -1,0 +1,67 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.optim.broadcast import Number, average, rounded
+from suite.optim.config import OptimizerConfig, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RMSprop(OptimizerConfig):
+    r"""RMSprop as Adam without momentum (paper 3, section 3: :math:`\beta_1 = 0`, bias-corrected).
+
+    .. math::
+        v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \quad
+        \theta_t = \theta_{t-1} - \eta_t \frac{g_t}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    Without bias correction it is `torch.optim.RMSprop` with ``alpha`` :math:`= \beta_2`.
+
+    Attributes:
+        beta2: decay of the squared gradient's average, 0 to below 1.
+        eps: added to the root of the second moment.
+        bias_correction: make up for an average that starts at zero.
+    """
+
+    beta2: float = 0.99
+    eps: float = 1e-8
+    bias_correction: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.beta2 < 1, "beta2", "from 0 to below 1", self.beta2)
+        require(self.eps >= 0, "eps", "at least 0", self.eps)
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """The squared gradient's average, at zero."""
+        return {"exp_avg_sq": torch.zeros_like(param)}
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step; see the class."""
+        beta2 = hyper["beta2"]
+        square = average(state["exp_avg_sq"], grad * grad, beta2)
+        root = square.sqrt()
+        if self.bias_correction:
+            root.mul_(rounded((1 - beta2**step) ** -0.5, root))
+        delta = torch.div(grad, root.add_(rounded(hyper["eps"], root))).mul_(rounded(-hyper["lr"], root))
+        return delta, {"exp_avg_sq": square}
+
+    def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
+        """`torch.optim.Adam` with a first beta of 0, fused; `torch.optim.RMSprop` without bias correction."""
+        if self.decay in ("decoupled", "independent"):
+            return None
+        if not self.bias_correction:
+            return torch.optim.RMSprop(
+                groups, lr=self.lr, alpha=self.beta2, eps=self.eps, weight_decay=self.weight_decay
+            )
+        return torch.optim.Adam(
+            groups, lr=self.lr, betas=(0.0, self.beta2), eps=self.eps, weight_decay=self.weight_decay, fused=True
+        )

@@ -1,0 +1,101 @@
+"""Rules that step along signs: all coordinates move equally far, whatever the gradient's size."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from suite.optim.broadcast import Number, average, rounded
+from suite.optim.config import OptimizerConfig, require
+from suite.optim.rules.adam import Initialization
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SignSGD(OptimizerConfig):
+    r"""Sign descent (Bernstein et al. 2018; paper 3, Table 1).
+
+    .. math::
+        \theta_t = \theta_{t-1} - \eta_t \, \mathrm{sign}(g_t)
+
+    A zero gradient coordinate does not move.
+    """
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step; see the class."""
+        return torch.sign(grad).mul_(rounded(-hyper["lr"], grad)), {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Signum(OptimizerConfig):
+    r"""Sign of the momentum (Bernstein et al. 2018; paper 3, section 3).
+
+    .. math::
+        m_t = \mu m_{t-1} + (1 - \mu) g_t, \quad \theta_t = \theta_{t-1} - \eta_t \, \mathrm{sign}(m_t)
+
+    It is Adam with tied betas whose variance term is dropped (paper 3, section 4).
+
+    Attributes:
+        momentum: decay of the average, 0 to below 1.
+        initialization: start the average at the first gradient (paper 3's default) or at zero.
+    """
+
+    momentum: float = 0.9
+    initialization: Initialization = "gradient"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """The gradient's average."""
+        return {"exp_avg": torch.zeros_like(param)}
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step; see the class."""
+        first = step == 1 and self.initialization == "gradient"
+        mean = grad.clone() if first else average(state["exp_avg"], grad, hyper["momentum"])
+        return torch.sign(mean).mul_(rounded(-hyper["lr"], mean)), {"exp_avg": mean}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EMASign(OptimizerConfig):
+    r"""Average of signs: momentum after the sign, not before (paper 3, "EMASign").
+
+    .. math::
+        m_t = \mu m_{t-1} + (1 - \mu) \, \mathrm{sign}(g_t), \quad \theta_t = \theta_{t-1} - \eta_t m_t
+
+    Attributes:
+        momentum: decay of the average, 0 to below 1.
+        initialization: start the average at the first sign or at zero.
+    """
+
+    momentum: float = 0.9
+    initialization: Initialization = "gradient"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+
+    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+        """The signs' average."""
+        return {"exp_avg": torch.zeros_like(param)}
+
+    def rule(
+        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step; see the class."""
+        sign = torch.sign(grad)
+        first = step == 1 and self.initialization == "gradient"
+        mean = sign if first else average(state["exp_avg"], sign, hyper["momentum"])
+        return mean * rounded(-hyper["lr"], mean), {"exp_avg": mean}
