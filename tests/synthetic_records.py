@@ -62,9 +62,7 @@ class Planted:
         return tuned + self.curvature * math.log10(lr / best) ** 2 + self.momentum_cost * places
 
 
-def write_store(
-    path: Path, planted: Planted, *, leave_out: tuple[str, ...] = ()
-) -> tuple[Store, dict[str, Any]]:
+def write_store(path: Path, planted: Planted, *, leave_out: tuple[str, ...] = ()) -> tuple[Store, dict[str, Any]]:
     """Write all runs of a planted sweep and its plan; runs whose id is in ``leave_out`` stay missing."""
     store = Store(path)
     runs = []

@@ -78,6 +78,14 @@ def test_gap_that_ends_in_divergence_still_has_an_interval():
     assert found.interpolated is None  # nothing to interpolate to
 
 
+def test_unresolved_or_contradicting_gaps_name_no_winner_everywhere():
+    assert crossover(gap_rows([0.05, 0.02])).sentence() == "The gap is not resolved at any batch size from 1 to 4."
+    assert crossover(gap_rows([0.05])).sentence().endswith("the gap is not resolved.")
+    assert crossover(gap_rows([3.0, 0.05])).sentence().endswith("from 1 to 4, 1 of 2 not resolved.")
+    mixed = crossover(gap_rows([-3.0, -3.0, 0.5, -3.0]))
+    assert mixed.contrary == 1 and mixed.sentence().startswith("No single crossover: Adam is better on the whole")
+
+
 def test_one_batch_size_and_none():
     assert "the only one measured" in crossover(gap_rows([1.0])).sentence()
     assert "No batch size has a result" in crossover(gap_rows([math.nan])).sentence()
@@ -105,9 +113,7 @@ def test_monotone_fit_is_monotone_keeps_the_mean_and_leaves_monotone_data_alone(
     assert monotone_fit(ordered, falling=False) == pytest.approx(ordered)
 
 
-@given(
-    st.lists(st.sampled_from([-math.inf, -3, -0.05, 0, 0.05, 3, math.inf, math.nan]), min_size=1, max_size=6)
-)
+@given(st.lists(st.sampled_from([-math.inf, -3, -0.05, 0, 0.05, 3, math.inf, math.nan]), min_size=1, max_size=6))
 def test_every_sequence_of_gaps_has_a_sentence_and_an_ordered_interval(gaps):
     found = crossover(gap_rows(gaps))
     assert found.sentence().endswith(".")

@@ -119,6 +119,19 @@ def test_an_absent_file_is_refused(tmp_path):
         load_csv(tmp_path / "none.csv")
 
 
+def test_files_of_many_blocks_read_the_same(tmp_path, monkeypatch):
+    rows = [
+        row("d", 0.01 * (i + 1), 4, 0.9, "sgd" if i < 30 else "adam", [4.0, 3.0 + abs(i % 30 - 12) / 100])
+        for i in range(60)
+    ]
+    path = write(tmp_path / "x.csv", rows)
+    whole = compare_csv(path)
+    monkeypatch.setattr("suite.analysis.csv_import._BLOCK_BYTES", 400)
+    blocks = compare_csv(path)
+    assert blocks.runs.equals(whole.runs) and blocks.gaps.equals(whole.gaps)
+    assert list(whole.tuned["run_ids"]) == [("13",), ("43",)] and whole.gaps["slowdown"].tolist() == [1.0]
+
+
 def test_thousands_of_runs_take_seconds(tmp_path):
     rng = np.random.default_rng(0)
     texts = [str(rng.normal(3, 0.1, 400).tolist()) for _ in range(20)]

@@ -21,9 +21,7 @@ def test_noise_is_what_a_repeated_run_would_show():
     bounds = [final_noise(losses) for losses in repeats]
     assert np.mean(bounds) == pytest.approx(np.std(finals), rel=0.15)
     means = [losses[-100:].mean() for losses in repeats]
-    assert np.mean([final_noise(x, "mean_last_100") for x in repeats]) == pytest.approx(
-        np.std(means), rel=0.15
-    )
+    assert np.mean([final_noise(x, "mean_last_100") for x in repeats]) == pytest.approx(np.std(means), rel=0.15)
 
 
 def test_noise_needs_two_steps():

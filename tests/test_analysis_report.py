@@ -56,9 +56,7 @@ def report(tmp_path_factory):
 def test_page_is_well_formed_and_self_contained(report):
     path, _ = report
     checker = check(path)
-    assert checker.loaded and all(
-        address.startswith("data:image/svg+xml;base64,") for address in checker.loaded
-    )
+    assert checker.loaded and all(address.startswith("data:image/svg+xml;base64,") for address in checker.loaded)
     page = path.read_text(encoding="utf-8")
     assert not re.search(r"https?://|@import|url\(", page)
     assert "script" not in checker.tags and "b" not in checker.tags
@@ -89,9 +87,7 @@ def test_page_says_what_it_rests_on(report):
 def test_figures_and_tables_lie_beside_the_page(report):
     folder = report[0].parent
     names = {"gap", "tuned", "sensitivity", "heatmap", "curves"}
-    assert {path.name for path in (folder / "figures").iterdir()} == {
-        f"{n}.{k}" for n in names for k in ("png", "svg")
-    }
+    assert {path.name for path in (folder / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "svg")}
     assert {path.name for path in (folder / "tables").iterdir()} == {"gap.csv", "tuned.csv", "runs.csv"}
     assert "axis_lr" in (folder / "tables" / "runs.csv").read_text().splitlines()[0]
     links = re.findall(r'href="([^"]+)"', report[0].read_text(encoding="utf-8"))

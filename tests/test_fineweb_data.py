@@ -89,10 +89,6 @@ def test_every_setting_reaches_the_command_line():
     jsonargparse = pytest.importorskip("jsonargparse")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(FineWeb, "data")
-    settings = parser.parse_args(
-        ["--data.batch_size=4", "--data.budget_tokens=2.0e6", "--data.source=sample"]
-    )
+    settings = parser.parse_args(["--data.batch_size=4", "--data.budget_tokens=2.0e6", "--data.source=sample"])
     assert settings.data.budget_tokens == 2.0e6
-    assert {"tokenizer", "seq_len", "val_share", "max_tokens", "micro_batch", "num_workers"} <= set(
-        vars(settings.data)
-    )
+    assert {"tokenizer", "seq_len", "val_share", "max_tokens", "micro_batch", "num_workers"} <= set(vars(settings.data))

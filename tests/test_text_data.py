@@ -82,9 +82,7 @@ def test_budget_in_tokens(make):
     assert data.budget_as_samples() == 125 and data.steps == 125 // 4
     data = make(budget_tokens=2.0e3, budget_steps=3)
     data.ensure_open()
-    with pytest.raises(
-        ValueError, match=r"one budget, got data\.budget_steps=3 and data\.budget_tokens=2000"
-    ):
+    with pytest.raises(ValueError, match=r"one budget, got data\.budget_steps=3 and data\.budget_tokens=2000"):
         _ = data.steps
     data = make(budget_samples=10)
     data.ensure_open()
@@ -92,9 +90,7 @@ def test_budget_in_tokens(make):
 
 
 def test_too_little_text_is_one_sentence(make):
-    with pytest.raises(
-        ValueError, match=r"val split must have at least data\.seq_len \+ 1 = 513 tokens, got 500"
-    ):
+    with pytest.raises(ValueError, match=r"val split must have at least data\.seq_len \+ 1 = 513 tokens, got 500"):
         make(seq_len=512).ensure_open()
     with pytest.raises(ValueError, match=r"train split .* lower data\.val_share"):
         make(seq_len=100, val_share=0.99).ensure_open()
@@ -117,9 +113,7 @@ def test_impossible_settings_are_one_sentence(make, values, message):
 
 
 def test_unknown_source_is_one_sentence(make):
-    with pytest.raises(
-        ValueError, match=r"data\.source must be paper, sample, or an existing file or folder"
-    ):
+    with pytest.raises(ValueError, match=r"data\.source must be paper, sample, or an existing file or folder"):
         make(source="papr").ensure_open()
     with pytest.raises(ValueError, match=r"data\.source paper is not known for TextData"):
         make(source="paper").ensure_open()

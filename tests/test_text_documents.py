@@ -91,9 +91,7 @@ def test_text_is_cut_only_between_visible_and_space(text):
         st.binary(max_size=40).filter(lambda line: b"\n" not in line),
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.text(max_size=4),
-            lambda inner: (
-                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "t"]), inner)
-            ),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "t"]), inner),
         ).map(lambda value: json.dumps(value).encode()),
     )
 )
@@ -144,7 +142,7 @@ def test_cut_gzip_is_named(tmp_path, name):
 
 
 def test_other_bad_input_is_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="data.source must be paper, sample, or an existing file or folder"):
+    with pytest.raises(ValueError, match=r"data.source must be paper, sample, or an existing file or folder"):
         LocalText(tmp_path / "missing")
     with pytest.raises(ValueError, match=r"files that end in \.txt, \.jsonl, \.parquet"):
         LocalText(tmp_path)

@@ -54,7 +54,24 @@ print(preparation.prepare_text(corpus, Path(data_dir), workers=int(workers), jou
 @pytest.fixture
 def source(tmp_path) -> Path:
     rng = np.random.default_rng(0)
-    words = np.array(["the", "of", "optimizer", "gap", "batch", "size", "is", "é", "noise", "step"])
+    words = np.array(
+        [
+            "the",
+            "of",
+            "optimizer",
+            "gap",
+            "batch",
+            "size",
+            "is",
+            "é",
+            "noise",
+            "step",
+            "learning",
+            "rate",
+            "large",
+            "momentum",
+        ]
+    )
     folder = tmp_path / "source"
     folder.mkdir()
     for name in ("a.jsonl", "b.jsonl"):
@@ -258,9 +275,7 @@ def test_damage_is_noticed(source, tmp_path):
     with pytest.raises(ValueError, match=r"val\.bin must have \d+ bytes, but has \d+; delete the folder"):
         prepare_text(corpus(source), tmp_path / "data")
     path.unlink()
-    with pytest.raises(
-        ValueError, match=r"val\.bin must have \d+ bytes, but it is missing; delete the folder"
-    ):
+    with pytest.raises(ValueError, match=r"val\.bin must have \d+ bytes, but it is missing; delete the folder"):
         prepare_text(corpus(source), tmp_path / "data")
     (files.folder / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match=r"manifest\.json must describe the prepared text"):
@@ -288,7 +303,7 @@ def test_full_disk_keeps_what_is_done(source, tmp_path, monkeypatch):
         return append(*args)
 
     monkeypatch.setattr(preparation, "append", full)
-    with pytest.raises(ValueError, match="disk of .* is full; free some space"):
+    with pytest.raises(ValueError, match=r"disk of .* is full; free some space"):
         prepare_text(corpus(source), tmp_path / "data", journal_seconds=0)
     monkeypatch.setattr(preparation, "append", append)
     whole = prepare_text(corpus(source), tmp_path / "whole")
@@ -393,12 +408,8 @@ def test_unreachable_hub_names_the_way_out(monkeypatch, tmp_path):
         raise ConnectionError("no route to host\nmore")
 
     monkeypatch.setattr(hub.HfApi, "dataset_info", offline)
-    make = Corpus(
-        dataset="toy", source=HubText("someone/text"), tokenizer="byte", val_share=0.1, max_tokens=100
-    )
-    with pytest.raises(
-        ValueError, match=r"parquet files elsewhere and set data\.source to their folder"
-    ) as error:
+    make = Corpus(dataset="toy", source=HubText("someone/text"), tokenizer="byte", val_share=0.1, max_tokens=100)
+    with pytest.raises(ValueError, match=r"parquet files elsewhere and set data\.source to their folder") as error:
         prepare_text(make, tmp_path / "data")
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "data").glob("toy*"))

@@ -81,10 +81,7 @@ def test_gpt_neox_from_a_file(shared_data):
 
 
 def test_a_tokenizer_can_be_sent_to_a_process(small_bpe):
-    assert (
-        pickle.loads(pickle.dumps(small_bpe)).encode(["of"])[0].tolist()
-        == small_bpe.encode(["of"])[0].tolist()
-    )
+    assert pickle.loads(pickle.dumps(small_bpe)).encode(["of"])[0].tolist() == small_bpe.encode(["of"])[0].tolist()
 
 
 @pytest.mark.parametrize("name", ["bpe:", "bpe:x", "bpe:255", "bpe:65537", "bpe:-5"])
@@ -94,14 +91,14 @@ def test_bpe_size_out_of_range_is_one_sentence(name):
 
 
 def test_bpe_that_needs_more_text_says_so():
-    with pytest.raises(ValueError, match="data.tokenizer bpe:1024 needs text with at least 1024"):
+    with pytest.raises(ValueError, match=r"data.tokenizer bpe:1024 needs text with at least 1024"):
         train_bpe(1024, ["too little"])
 
 
 def test_unknown_tokenizer_names_the_known_ones():
-    with pytest.raises(ValueError, match="must be gpt2, gpt-neox, .* got 'gpt3'"):
+    with pytest.raises(ValueError, match=r"must be gpt2, gpt-neox, .* got 'gpt3'"):
         tokenizer_identity("gpt3")
-    with pytest.raises(ValueError, match="must be gpt2, gpt-neox, .* got 'gpt3'"):
+    with pytest.raises(ValueError, match=r"must be gpt2, gpt-neox, .* got 'gpt3'"):
         load_tokenizer("gpt3")
 
 
@@ -130,14 +127,14 @@ def test_unavailable_gpt_neox_names_the_way_out(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         load_tokenizer(f"gpt-neox:{tmp_path / 'none.json'}")
     (tmp_path / "broken.json").write_text("{}")
-    with pytest.raises(ValueError, match="tokenizer.json of the tokenizers library"):
+    with pytest.raises(ValueError, match=r"tokenizer.json of the tokenizers library"):
         load_tokenizer(f"gpt-neox:{tmp_path / 'broken.json'}")
 
 
 def test_ids_beyond_16_bits_are_refused(small_bpe):
     definition = json.loads(small_bpe.definition)
     definition["model"]["vocab"]["far"] = 65536
-    with pytest.raises(ValueError, match="at most 65536 ids .* got 65537"):
+    with pytest.raises(ValueError, match=r"at most 65536 ids .* got 65537"):
         json_tokenizer("gpt-neox:big.json", json.dumps(definition))
 
 

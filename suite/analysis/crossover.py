@@ -39,6 +39,9 @@ class Crossover:
         small_batch: who is better at the smallest batch size, by the sign of the monotone fit.
         large_batch: who is better at the largest batch size, by the sign of the monotone fit.
         sign_changes: how often the measured gaps change sign; above 1 they are not monotone around zero.
+        measured: how many batch sizes have a gap.
+        unresolved: how many of them have a gap below its uncertainty.
+        contrary: how many have a resolved gap against the sign of the monotone fit.
         resolved: whether the interval is closed, or without a crossover, whether every gap is resolved.
     """
 
@@ -55,6 +58,9 @@ class Crossover:
     small_batch: str | None = None
     large_batch: str | None = None
     sign_changes: int = 0
+    measured: int = 0
+    unresolved: int = 0
+    contrary: int = 0
     resolved: bool = False
 
     @property
@@ -72,16 +78,19 @@ class Crossover:
         first, last = self.batch_sizes
         small, large = optimizer_title(self.small_batch), optimizer_title(self.large_batch)
         if first == last:
-            doubt = "" if self.resolved else " (not resolved)"
-            return f"At batch size {first}, the only one measured, {small} is better{doubt}."
-        if not self.in_range:
-            doubt = "" if self.resolved else ", though not every gap is resolved"
+            answer = f"{small} is better" if self.resolved else "the gap is not resolved"
+            return f"At batch size {first}, the only one measured, {answer}."
+        if self.unresolved == self.measured:
+            return f"The gap is not resolved at any batch size from {first} to {last}."
+        if not self.in_range and self.contrary:
             return (
-                f"No crossover in range: {small} is better at every batch size from {first} to {last}{doubt}."
+                f"No single crossover: {small} is better on the whole from {first} to {last}, "
+                f"but not at {self.contrary} of {self.measured} batch sizes."
             )
-        where = (
-            "" if self.interpolated is None else f" near batch size {format_batch_size(self.interpolated)}"
-        )
+        if not self.in_range:
+            doubt = f", {self.unresolved} of {self.measured} not resolved" if self.unresolved else ""
+            return f"No crossover in range: {small} is better at every batch size from {first} to {last}{doubt}."
+        where = "" if self.interpolated is None else f" near batch size {format_batch_size(self.interpolated)}"
         return f"The gap passes zero{where} ({self.interval_text()}): {small} is better below, {large} above."
 
     def interval_text(self) -> str:
@@ -115,8 +124,7 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
     keys = gaps[["task", "reference", "challenger"]].drop_duplicates()
     if len(keys) != 1:
         raise ValueError(
-            f"Expected the gaps of one task and one pair of optimizers, got {len(keys)}; "
-            "choose the rows of one."
+            f"Expected the gaps of one task and one pair of optimizers, got {len(keys)}; choose the rows of one."
         )
     task, reference, challenger = keys.iloc[0]
     known = gaps[gaps["gap"].notna()].sort_values("batch_size")
@@ -149,6 +157,9 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         small_batch=small,
         large_batch=large,
         sign_changes=int(np.count_nonzero(np.diff(np.sign(known["gap"].to_numpy(dtype=float))))),
+        measured=len(known),
+        unresolved=int((~known["resolved"].astype(bool)).sum()),
+        contrary=int((known["resolved"].astype(bool) & (np.sign(known["gap"]) != signs)).sum()),
         resolved=(low is not None and high is not None) if small != large else every,
     )
 

@@ -65,9 +65,7 @@ def load_csv(path: str | Path, final_loss: str = "ema") -> pd.DataFrame:
         row.update(_result(history, final_loss))
         rows.append(row)
     if not rows:
-        raise ValueError(
-            f"Expected a CSV with one run per row, got {path} without any row; choose another file."
-        )
+        raise ValueError(f"Expected a CSV with one run per row, got {path} without any row; choose another file.")
     runs = pd.DataFrame(rows)
     longest = runs.groupby(["task", "batch_size"])["length"].transform("max")
     short = (runs["status"] == "finished") & (runs["length"] < COMPLETE * longest)
@@ -109,12 +107,12 @@ def parse_histories(cells: pa.Array) -> pa.ListArray:
     """
     text = pc.fill_null(pc.utf8_trim_whitespace(cells), "[]")
     lists = pc.and_(pc.starts_with(text, "["), pc.ends_with(text, "]"))
-    if not pc.all(lists).as_py():
+    if not pc.all(lists, min_count=0).as_py():
         odd = text.filter(pc.invert(lists))[0].as_py()
         raise ValueError(f"Expected a list of numbers as a loss history, got {odd!r:.60}.")
     # Few histories hold a quote or a word; the others are split and converted without touching the text.
     special = pc.match_substring_regex(text, "['\"NIni]")
-    if pc.any(special).as_py():
+    if pc.any(special, min_count=0).as_py():
         cleaned = text
         for pattern, number in _WORDS:
             cleaned = pc.replace_substring_regex(cleaned, pattern, number)
@@ -125,9 +123,7 @@ def parse_histories(cells: pa.Array) -> pa.ListArray:
     try:
         numbers = pc.cast(pc.utf8_trim_whitespace(parts.flatten()), pa.float64())
     except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"Expected a list of numbers as a loss history, got something else ({error})."
-        ) from error
+        raise ValueError(f"Expected a list of numbers as a loss history, got something else ({error}).") from error
     return pa.ListArray.from_arrays(parts.offsets, numbers, mask=pc.is_null(parts))
 
 
@@ -211,9 +207,7 @@ def _run(number: int, cells: dict[str, str], default_task: str) -> dict[str, obj
 
 def _needed(number: int, column: str, text: str) -> str:
     if not text.strip():
-        raise ValueError(
-            f"Expected a value in column '{column}' of row {number}, got an empty cell; fill it in."
-        )
+        raise ValueError(f"Expected a value in column '{column}' of row {number}, got an empty cell; fill it in.")
     return text
 
 
@@ -236,9 +230,7 @@ def _result(history: np.ndarray, final_loss: str) -> dict[str, object]:
         return {"status": "diverged", "loss": math.inf, "noise": math.nan, "length": len(logged)}
     finals = final_losses(logged.tolist())
     if final_loss not in finals:
-        raise ValueError(
-            f"Expected one of {', '.join(finals)} as final_loss, got '{final_loss}'; change final_loss."
-        )
+        raise ValueError(f"Expected one of {', '.join(finals)} as final_loss, got '{final_loss}'; change final_loss.")
     noise = final_noise(logged, final_loss)
     return {"status": "finished", "loss": finals[final_loss], "noise": noise, "length": len(logged)}
 

@@ -57,7 +57,8 @@ def final_noise(losses: Sequence[float] | np.ndarray, final_loss: str = "ema") -
 
     The spread of the per-step loss over the last `NOISE_STEPS` steps is taken as independent from step to
     step. An exponential moving average of weight alpha keeps ``sqrt(alpha / (2 - alpha))`` of it, a mean
-    over n steps ``1 / sqrt(n)``, a minimum is given all of it.
+    over n steps ``1 / sqrt(n)``, a minimum is given all of it. A validation loss has none: all runs are
+    measured on the same samples, and what is left differs between seeds alone.
 
     Args:
         losses: train loss of every step, shape ``[steps]``.
@@ -73,6 +74,7 @@ def final_noise(losses: Sequence[float] | np.ndarray, final_loss: str = "ema") -
         "ema": math.sqrt(EMA_ALPHA / (2 - EMA_ALPHA)),
         "mean_last_100": 1 / math.sqrt(len(tail)),
         "mean_last_1pct": 1 / math.sqrt(max(1, len(losses) // 100)),
+        "val": 0.0,
     }
     return float(np.std(tail, ddof=1)) * kept.get(final_loss, 1.0)
 

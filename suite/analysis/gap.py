@@ -88,11 +88,7 @@ def pair_optimizers(
         return []
     against = reference or (BASELINE if BASELINE in possible else possible[0])
     others = [label for label in labels if label != against] if challenger is None else [challenger]
-    return [
-        (against, other)
-        for other in sorted(others, key=lambda label: label != CHALLENGER)
-        if other != against
-    ]
+    return [(against, other) for other in sorted(others, key=lambda label: label != CHALLENGER) if other != against]
 
 
 def gap_table(
@@ -130,9 +126,7 @@ def gap_table(
             for size in sizes:
                 if (against, size) in at.index and (other, size) in at.index:
                     row = _gap_row(at.loc[(against, size)], at.loc[(other, size)], losses)
-                    rows.append(
-                        {"task": task, "batch_size": size, "challenger": other, "reference": against, **row}
-                    )
+                    rows.append({"task": task, "batch_size": size, "challenger": other, "reference": against, **row})
     table = pd.DataFrame(rows, columns=COLUMNS)
     # Without this, pandas reads "nobody" as a missing string, and None would come back as NaN.
     table["better"] = pd.Series([row["better"] for row in rows], dtype=object)
@@ -140,9 +134,7 @@ def gap_table(
 
 
 def _gap_row(reference: pd.Series, challenger: pd.Series, losses: LossReader | None) -> dict[str, Any]:
-    gap = float(reference["loss"]) - float(
-        challenger["loss"]
-    )  # inf - inf is NaN: both diverged, nothing to compare
+    gap = float(reference["loss"]) - float(challenger["loss"])  # inf - inf is NaN: both diverged, nothing to compare
     uncertainty = math.hypot(reference["uncertainty"], challenger["uncertainty"])
     resolved = math.isinf(gap) or (math.isfinite(uncertainty) and abs(gap) > uncertainty)
     better = (challenger.name if gap > 0 else reference.name)[0] if resolved else None

@@ -112,9 +112,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _row(
-    plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _row(plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, Any]:
     found = record or {}
     code, device = found.get("code") or {}, found.get("device") or {}
     data, seconds = found.get("data") or {}, found.get("seconds") or {}
@@ -135,9 +133,7 @@ def _row(
         "commit": code.get("commit"),
         "dirty": code.get("dirty"),
         "packages": json.dumps(found["packages"], sort_keys=True) if found.get("packages") else None,
-        "device": f"{device.get('count', 1)} x {device.get('name') or device.get('kind')}"
-        if device
-        else None,
+        "device": f"{device.get('count', 1)} x {device.get('name') or device.get('kind')}" if device else None,
         "host": found.get("host"),
         "parameters": found.get("parameters"),
         "data_name": data.get("name"),

@@ -14,6 +14,8 @@ from suite.analysis.crossover import Crossover, format_batch_size
 from suite.analysis.table import STATUSES, format_setting, optimizer_title
 
 WIDTH = 100
+MOST_NAMED = 6
+"""Points on the edge that are named; the table marks all of them."""
 
 
 def format_gap_table(comparison: Comparison) -> str:
@@ -23,22 +25,17 @@ def format_gap_table(comparison: Comparison) -> str:
         Lines of at most 100 columns, ended by a newline. Control characters of names are shown escaped.
     """
     blocks = [_heading(comparison)]
-    for (task, reference, challenger), gaps in comparison.gaps.groupby(
-        ["task", "reference", "challenger"], sort=False
-    ):
+    for (task, reference, challenger), gaps in comparison.gaps.groupby(["task", "reference", "challenger"], sort=False):
         found = next(
-            x
-            for x in comparison.crossovers
-            if (x.task, x.reference, x.challenger) == (task, reference, challenger)
+            x for x in comparison.crossovers if (x.task, x.reference, x.challenger) == (task, reference, challenger)
         )
         blocks.append(_gaps(gaps, found))
     if comparison.gaps.empty:
-        blocks.append(
-            "There is no pair of optimizers to compare; list a second one under optimizers in the sweep."
-        )
+        blocks.append("There is no pair of optimizers to compare; list a second one under optimizers in the sweep.")
     for task, points in comparison.tuned.groupby("task", sort=False):
         blocks.append(_settings(str(task), points))
-    blocks.append("\n".join(caveats(comparison)))
+    notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]
+    blocks.append("\n".join(notes))
     text = "\n\n".join(block for block in blocks if block)
     return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
 
@@ -56,24 +53,19 @@ def caveats(comparison: Comparison) -> list[str]:
         )
     edges = tuned[tuned["edges"].map(len) > 0]
     if len(edges):
+        named = [f"{optimizer_title(p.optimizer)} at {p.batch_size} ({edge_text(p.edges)})" for p in _rows(edges)]
+        more = f"; and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
         notes.append(
             f"{len(edges)} of {len(tuned)} tuned points lie on the edge of their grid, so are not tuned: "
-            + "; ".join(
-                f"{optimizer_title(p.optimizer)} at {p.batch_size} ({edge_text(p.edges)})"
-                for p in _rows(edges)
-            )
-            + "."
+            + "; ".join(named[:MOST_NAMED])
+            + f"{more}."
         )
     for optimizer, points in tuned.groupby("optimizer", sort=False):
         names = sorted({name for untuned in points["untuned"] for name in untuned})
         if names:
-            notes.append(
-                f"{optimizer_title(str(optimizer))} was not tuned over {', '.join(names)}: a single value."
-            )
+            notes.append(f"{optimizer_title(str(optimizer))} was not tuned over {', '.join(names)}: a single value.")
     if tuned["seeds"].max() == 1:
-        notes.append(
-            "One seed: the uncertainty covers minibatch noise and the grid, not the spread between seeds."
-        )
+        notes.append("One seed: the uncertainty covers minibatch noise and the grid, not the spread between seeds.")
     short = comparison.short_runs
     if len(short):
         worst = short.loc[short["start_share"].idxmax()]
@@ -84,9 +76,7 @@ def caveats(comparison: Comparison) -> list[str]:
         )
     for found in comparison.crossovers:
         if found.sign_changes > 1:
-            notes.append(
-                f"The gap of {found.task} changes sign {found.sign_changes} times; the crossover assumes one."
-            )
+            notes.append(f"The gap of {found.task} changes sign {found.sign_changes} times; the crossover assumes one.")
     return notes
 
 
@@ -169,8 +159,7 @@ def _table(head: list[str], rows: list[list[str]], left: Iterable[int] = ()) -> 
     for row in (head, ["-" * widths.get(i, 0) for i in range(len(head))], *rows):
         cells = [_fit(row[i], widths[i]) for i in keep]
         padded = [
-            c.ljust(widths[i]) if i in tuple(left) else c.rjust(widths[i])
-            for c, i in zip(cells, keep, strict=True)
+            c.ljust(widths[i]) if i in tuple(left) else c.rjust(widths[i]) for c, i in zip(cells, keep, strict=True)
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)

@@ -76,9 +76,7 @@ class TunedPoint:
     steps: int
 
 
-def tuned_points(
-    runs: pd.DataFrame, losses: LossReader | None = None, final_loss: str = "ema"
-) -> pd.DataFrame:
+def tuned_points(runs: pd.DataFrame, losses: LossReader | None = None, final_loss: str = "ema") -> pd.DataFrame:
     """The tuned point of every task, optimizer and batch size.
 
     A setting's loss is the mean over its seeds, and a diverged seed makes it infinite. Settings with fewer
@@ -99,9 +97,7 @@ def tuned_points(
     for key, group in runs.groupby(POINT, sort=False):
         counts = group["status"].value_counts()
         point = vars(_tuned_point(group, losses, final_loss))
-        rows.append(
-            dict(zip(POINT, key, strict=True)) | point | {name: int(counts.get(name, 0)) for name in STATUSES}
-        )
+        rows.append(dict(zip(POINT, key, strict=True)) | point | {name: int(counts.get(name, 0)) for name in STATUSES})
     columns = [*POINT, *TunedPoint.__dataclass_fields__, *STATUSES]
     places = {label: place for place, label in enumerate(runs["optimizer"].drop_duplicates())}
     tasks = {task: place for place, task in enumerate(runs["task"].drop_duplicates())}

@@ -32,10 +32,11 @@ class SweepProgress:
         self._drawn = 0.0
         self._terminal = sys.stderr.isatty()
 
-    def add(self, runs: list[PlannedRun]) -> None:
-        """Count runs that an extension added."""
-        self.total += len(runs)
-        self.left.update({run.run_id: run for run in runs})
+    def add(self, added: list[PlannedRun], missing: list[PlannedRun]) -> None:
+        """Count runs that an extension added, and those of them that are to be trained."""
+        self.total += len(added)
+        self.counts["finished"] += len(added) - len(missing)
+        self.left.update({run.run_id: run for run in missing})
 
     def update(self, event: Progress) -> None:
         """Count one event and draw."""
@@ -53,12 +54,20 @@ class SweepProgress:
         now = time.monotonic()
         if self._terminal or now - self._drawn > LOG_EVERY_SECONDS:
             self._drawn = now
-            print(("\r\x1b[K" if self._terminal else "") + self.line(), end="" if self._terminal else "\n", file=sys.stderr)
+            print(
+                ("\r\x1b[K" if self._terminal else "") + self.line(),
+                end="" if self._terminal else "\n",
+                file=sys.stderr,
+            )
             sys.stderr.flush()
 
     def line(self) -> str:
         """The state in words."""
-        parts = [f"{self.counts['finished']} finished", f"{len(self.running)} running", f"{self.counts['diverged']} diverged"]
+        parts = [
+            f"{self.counts['finished']} finished",
+            f"{len(self.running)} running",
+            f"{self.counts['diverged']} diverged",
+        ]
         if self.counts["failed"]:
             parts.append(f"{self.counts['failed']} failed")
         parts.append(f"{len(self.left) - len(self.running)} left of {self.total}")

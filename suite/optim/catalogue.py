@@ -29,7 +29,6 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 """Registered name -> (class path of the config, what it is)."""
 
 
-
 class LibraryOptimizer(NamedTuple):
     """An optimizer class of another library under a short name.
 
@@ -53,12 +52,18 @@ LIBRARY: dict[str, LibraryOptimizer] = {
     ),
     "lion": LibraryOptimizer("pytorch_optimizer.Lion", "Lion: sign of an interpolated momentum (Chen et al. 2023)", {}),
     "schedule_free": LibraryOptimizer(
-        "pytorch_optimizer.ScheduleFreeAdamW", "schedule-free AdamW, evaluated at averaged weights (Defazio et al. 2024)", {}
+        "pytorch_optimizer.ScheduleFreeAdamW",
+        "schedule-free AdamW, evaluated at averaged weights (Defazio et al. 2024)",
+        {},
     ),
     "schedule_free_sgd": LibraryOptimizer(
-        "pytorch_optimizer.ScheduleFreeSGD", "schedule-free SGD, evaluated at averaged weights (Defazio et al. 2024)", {}
+        "pytorch_optimizer.ScheduleFreeSGD",
+        "schedule-free SGD, evaluated at averaged weights (Defazio et al. 2024)",
+        {},
     ),
-    "scion": LibraryOptimizer("pytorch_optimizer.SCION", "Scion: norm-constrained steps per layer (Pethick et al. 2025)", {}),
+    "scion": LibraryOptimizer(
+        "pytorch_optimizer.SCION", "Scion: norm-constrained steps per layer (Pethick et al. 2025)", {}
+    ),
     "soap": LibraryOptimizer("pytorch_optimizer.SOAP", "SOAP: Adam in Shampoo's eigenbasis (Vyas et al. 2024)", {}),
 }
 """Optimizers of a well-kept library, by short name; any other class works by its dotted path."""

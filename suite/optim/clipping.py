@@ -1,18 +1,85 @@
-"""Gradient clipping, without a host synchronisation."""
+"""Gradient clipping, before momentum and without a host synchronisation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from suite.optim.broadcast import Number, rounded
+from suite.optim.config import ConfigError, from_fields, require
+
+_POLICIES: dict[str, dict[str, float | None]] = {
+    "off": {},
+    "global_norm": {"max_norm": 1.0},
+    "global_norm_and_coordinates": {"max_norm": 1.0, "max_coordinate": 1.0},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clipping:
+    """What becomes of the raw gradient before the optimizer sees it: first its global norm, then its coordinates.
+
+    Paper 1 clips the global norm to 1, paper 4 nothing. Paper 3 compares no clipping, the global norm, and both clips
+    (its coordinate clip comes after momentum: that is the rule ``sgd_coordinate_clip``; here it is before).
+
+    Attributes:
+        max_norm: largest Euclidean norm of all gradients together; None: no limit.
+        max_coordinate: largest magnitude of a coordinate; None: no limit.
+    """
+
+    max_norm: float | None = None
+    max_coordinate: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_norm", "max_coordinate"):
+            value = getattr(self, name)
+            require(value is None or (math.isfinite(value) and value > 0), name, "above 0, or null for no limit", value)
+
+    @classmethod
+    def parse(cls, spec: str | float | Mapping[str, Any] | Clipping | None) -> Clipping:
+        """Read a policy: ``off``, ``global_norm``, ``global_norm_and_coordinates``, a norm, both limits, or null.
+
+        Raises:
+            ConfigError: none of these.
+        """
+        if isinstance(spec, Clipping):
+            return spec
+        if isinstance(spec, Mapping):
+            return from_fields(cls, spec, name="clipping")
+        if isinstance(spec, str) and spec in _POLICIES:
+            return cls(**_POLICIES[spec])
+        if spec is None:
+            return cls()
+        try:
+            return cls(max_norm=float(spec))
+        except ValueError:
+            raise ConfigError(f"clipping must be one of {', '.join(_POLICIES)}, or a norm, got {spec!r}.") from None
+
+    @torch.no_grad()
+    def __call__(self, grads: Sequence[Tensor]) -> Tensor:
+        """Clip gradients in place.
+
+        Returns:
+            Their norm before any clipping, a 0-d tensor.
+        """
+        norm = clip_global_norm(grads, self.max_norm)
+        if self.max_coordinate is not None and grads:
+            torch._foreach_clamp_max_(list(grads), self.max_coordinate)
+            torch._foreach_clamp_min_(list(grads), -self.max_coordinate)
+        return norm
 
 
 @torch.no_grad()
 def clip_global_norm(grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
     """Scale gradients in place so that their joint Euclidean norm is at most ``max_norm``.
 
-    The coefficient is ``min(1, max_norm / (norm + 1e-6))``, as in `torch.nn.utils.clip_grad_norm_`.
+    The coefficient is ``min(1, max_norm / (norm + 1e-6))``, as in `torch.nn.utils.clip_grad_norm_`. Of gradients that
+    FSDP's second form shards, the norm is over all devices.
 
     Args:
         grads: all gradients of one run.
@@ -21,8 +88,32 @@ def clip_global_norm(grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
     Returns:
         The norm before clipping, a 0-d tensor on the gradients' device.
     """
+    if not grads:
+        return torch.zeros(())
     norms = torch._foreach_norm(list(grads))
-    norm = torch.linalg.vector_norm(torch.stack(norms))
+    norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+    full = getattr(norm, "full_tensor", None)
+    norm = norm if full is None else full()
     if max_norm is not None:
         torch._foreach_mul_(list(grads), torch.clamp(max_norm / (norm + 1e-6), max=1.0))
     return norm
+
+
+def clip_runs(grads: Tensor, max_norm: Number | None, max_coordinate: Number | None = None) -> tuple[Tensor, Tensor]:
+    """Clip the gradients of R runs at once, each by its own norm, without side effects.
+
+    Args:
+        grads: one flat gradient per run, ``[R, P]``.
+        max_norm: largest norm, a number or ``[R, 1]``; None: no limit.
+        max_coordinate: largest magnitude of a coordinate afterwards, a number or ``[R, 1]``; None: no limit.
+
+    Returns:
+        The clipped gradients ``[R, P]`` and the norms before clipping ``[R]``.
+    """
+    norms = torch.linalg.vector_norm(grads, dim=-1, keepdim=True)
+    if max_norm is not None:
+        grads = grads * (rounded(max_norm, grads) / (norms + 1e-6)).clamp(max=1.0)
+    if max_coordinate is not None:
+        limit = rounded(max_coordinate, grads)
+        grads = torch.clamp(grads, -limit, limit)  # type: ignore[arg-type]
+    return grads, norms.squeeze(-1)

@@ -41,7 +41,9 @@ class External(OptimizerConfig):
             if key not in signature:
                 raise ConfigError(f"{self.path} has no setting {key!r}{nearest(key, ['lr', *signature])}.")
         if self.undecayed and "weight_decay" not in signature:
-            raise ConfigError(f"{self.path} has no weight decay, got undecayed {list(self.undecayed)}; leave undecayed out.")
+            raise ConfigError(
+                f"{self.path} has no weight decay, got undecayed {list(self.undecayed)}; leave undecayed out."
+            )
         filled = {key: plain(value) for key, value in signature.items() if _is_plain(value)}
         filled |= LIBRARY[self.path].presets if self.path in LIBRARY else {}
         given = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}

@@ -120,7 +120,9 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     For all others this does nothing.
     """
     parts = getattr(optimizer, "parts", [optimizer])
-    switching = [part for part in parts if callable(getattr(part, "eval", None)) and callable(getattr(part, "train", None))]
+    switching = [
+        part for part in parts if callable(getattr(part, "eval", None)) and callable(getattr(part, "train", None))
+    ]
     for part in switching:
         part.eval()
     try:

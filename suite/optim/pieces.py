@@ -96,9 +96,14 @@ def _whole(param: Tensor, state: dict[str, Tensor]) -> Piece:
     # One order of coordinates must serve all of them: that of memory where all agree on it, else the logical one.
     if all(t.is_contiguous() for t in tensors):
         tensors = [t.view(-1) for t in tensors]
-    elif torch._prims_common.is_non_overlapping_and_dense(first) and all(t.stride() == first.stride() for t in tensors):
+    elif _is_channels_last(first) and all(t.stride() == first.stride() for t in tensors):
         tensors = [t.as_strided((t.numel(),), (1,)) for t in tensors]
     return Piece([tensors[0]], [tensors[1]], {name: [t] for name, t in zip(state, tensors[2:], strict=True)})
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
+    return layout is not None and tensor.is_contiguous(memory_format=layout)
 
 
 def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -24,12 +25,13 @@ def by_module(network: nn.Module) -> dict[str, str]:
 
     A parameter of a normalisation layer is ``norm``; of an `nn.Embedding`, or a parameter that a module holds bare
     (positions, class tokens), ``embed``; the weight of the last linear or convolution layer in definition order is
-    ``head``; other parameters with one dimension are ``bias``; the rest is ``hidden``. A tied parameter keeps the
-    role of its first place.
+    ``head``; other parameters with one dimension are ``bias``; the rest, and the joint projections of
+    `nn.MultiheadAttention`, which it holds bare, is ``hidden``. A tied parameter keeps the role of its first place.
     """
     owners = _owners(network)
-    layers = [name for name, owner in owners.items() if _is_layer(owner) and name.endswith("weight")]
-    head_owner = owners[layers[-1]] if layers else None
+    # Also a layer whose weight is tied to an embedding is the head: then no other layer may pass for it.
+    layers = [module for module in network.modules() if _is_layer(module) and module.weight.requires_grad]
+    head_owner = layers[-1] if layers else None
     return {name: _role(name, owner, head_owner, network) for name, owner in owners.items()}
 
 
@@ -66,7 +68,7 @@ def _owners(network: nn.Module) -> dict[str, nn.Module]:
     return owners
 
 
-def _is_layer(module: nn.Module) -> bool:
+def _is_layer(module: nn.Module) -> TypeGuard[nn.Linear | nn.modules.conv._ConvNd]:
     return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
 
 
@@ -80,6 +82,8 @@ def _role(name: str, owner: nn.Module, head_owner: nn.Module | None, network: nn
         return "bias"
     if owner is head_owner:
         return "head"
+    if isinstance(owner, nn.MultiheadAttention):
+        return "hidden"
     if next(iter(owner.children()), None) is not None or owner is network:
         return "embed"
     return "hidden"

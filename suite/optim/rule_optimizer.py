@@ -138,7 +138,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             assert whole is not None
             device = whole.params[0].device
             by_coordinate = {
-                name: torch.cat([torch.full((n,), float(h[name]), device=device) for n, h in zip(sizes, hypers, strict=True)])
+                name: torch.cat(
+                    [torch.full((n,), float(h[name]), device=device) for n, h in zip(sizes, hypers, strict=True)]
+                )
                 for name in self._hyper
                 if any(h[name] != hypers[0][name] for h in hypers)
             }
@@ -149,7 +151,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         shape = (len(param), -1) if self.config.scope == "matrix" and param.ndim != 2 else param.shape
         shape = (-1,) if self.config.scope == "tensor" else shape
         if self.config.scope == "matrix" and param.ndim < 2:
-            raise ConfigError(f"{type(self.config).__name__} moves matrices, got a parameter of shape {tuple(param.shape)}.")
+            raise ConfigError(
+                f"{type(self.config).__name__} moves matrices, got a parameter of shape {tuple(param.shape)}."
+            )
         (state,) = self._states([param])
         old = {name: value.reshape(shape) for name, value in state.items()}
         delta, new = self.config.update(param.grad.reshape(shape), param.reshape(shape), old, hyper, step)

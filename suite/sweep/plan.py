@@ -75,7 +75,9 @@ class Plan:
         self.spec = spec
         self._identify = identify
         self.groups = [
-            self._group(label, settings, size) for label, settings in spec.optimizers.items() for size in spec.batch_size
+            self._group(label, settings, size)
+            for label, settings in spec.optimizers.items()
+            for size in spec.batch_size
         ]
 
     @property
@@ -154,9 +156,7 @@ class Plan:
             spec = nested({**group.fixed, **chosen})
             for seed in self.spec.seeds:
                 run_id, steps = self._identify(spec, group.batch_size, seed)
-                yield PlannedRun(
-                    run_id, group.optimizer, spec, chosen, group.batch_size, seed, steps, round_number
-                )
+                yield PlannedRun(run_id, group.optimizer, spec, chosen, group.batch_size, seed, steps, round_number)
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:

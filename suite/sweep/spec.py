@@ -109,11 +109,17 @@ def _check(path: Path, content: dict[str, Any]) -> None:
     if content.get("extend_edges", 0) < 0:
         raise ValueError(f"extend_edges in {path} must be at least 0, got {content['extend_edges']}.")
     if content.get("final_loss", "ema") not in FINAL_LOSSES:
-        raise ValueError(f"final_loss in {path} must be one of {', '.join(FINAL_LOSSES)}, got {content['final_loss']!r}.")
+        raise ValueError(
+            f"final_loss in {path} must be one of {', '.join(FINAL_LOSSES)}, got {content['final_loss']!r}."
+        )
     if not content["optimizers"]:
         raise ValueError(f"optimizers in {path} must name at least one optimizer.")
     for label, settings in content["optimizers"].items():
-        if not isinstance(label, str) or not isinstance(settings, dict) or not all(isinstance(k, str) for k in settings):
+        if (
+            not isinstance(label, str)
+            or not isinstance(settings, dict)
+            or not all(isinstance(k, str) for k in settings)
+        ):
             raise ValueError(f"optimizers.{label} in {path} must be a mapping from settings to values or grids.")
         for name, given in settings.items():
             for size in content["batch_size"]:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from suite.training.curves import NEVER
+
 
 class Checkpoint(Callback):
     """Writes the state needed to go on, at the end of a block, every so many seconds.
@@ -35,6 +37,20 @@ class Checkpoint(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when the interval is over."""
+        if trainer.val_check_batch == NEVER:
+            self._save_if_due(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after an evaluation instead of before it, so that a resumed run does not lack it."""
+        if trainer.state.fn == "fit":
+            self._save_if_due(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep of Lightning's loops the number of optimizer steps alone: the batch plan knows everything else."""
+        steps = "epoch_loop.manual_optimization.optim_step_progress"
+        checkpoint["loops"] = {"fit_loop": {steps: checkpoint["loops"]["fit_loop"][steps]}}
+
+    def _save_if_due(self, trainer: Trainer) -> None:
         due = time.monotonic() - self._last >= self.every_seconds
         if trainer.world_size > 1:
             due = bool(trainer.strategy.broadcast(due))
@@ -53,10 +69,10 @@ class Checkpoint(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Random states of this process, for networks and data that draw at each step."""
-        numpy_state = np.random.get_state()
+        name, keys, *rest = np.random.get_state(legacy=True)
         return {
             "torch": torch.get_rng_state(),
-            "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]],
+            "numpy": [name, np.asarray(keys).tolist(), *rest],
             "python": list(map(_plain, random.getstate())),
         }
 

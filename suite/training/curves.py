@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from typing import Any
 
@@ -10,12 +11,17 @@ import pyarrow as pa
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+NEVER = sys.maxsize
+
 
 class Curves(Callback):
     """Collects per-step values with one host synchronisation per block, stops on divergence, and times the phases.
 
     A run has diverged at the first step whose loss is not finite. The state travels in checkpoints, so that a resumed
     run has the curves of all its steps.
+
+    Args:
+        eval_every_steps: optimizer steps between evaluations; None: only after the last.
 
     Attributes:
         losses: train loss of each step so far, mean over the global batch.
@@ -26,7 +32,8 @@ class Curves(Callback):
         seconds: time spent in ``train``, ``eval`` and ``log`` (this process).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, eval_every_steps: int | None) -> None:
+        self.eval_every_steps = eval_every_steps
         self.losses: list[float] = []
         self.grad_norms: list[float] = []
         self.lrs: list[float] = []
@@ -61,9 +68,11 @@ class Curves(Callback):
         self._mark = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Ask for an evaluation after the last block, wherever it falls in the evaluation interval."""
-        if trainer.global_step + len(batch) >= trainer.max_steps:
-            trainer.val_check_batch = math.inf
+        """Ask for an evaluation after this block, or for none: steps decide, not Lightning's count of blocks."""
+        after = trainer.global_step + len(batch)
+        every = self.eval_every_steps
+        due = after >= trainer.max_steps or (every is not None and after % every == 0)
+        trainer.val_check_batch = 1 if due else NEVER
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -113,7 +122,7 @@ class Curves(Callback):
     def _log(self, trainer: Trainer, first: int) -> None:
         if not trainer.loggers or not trainer.is_global_zero:
             return
-        every = max(1, trainer.log_every_n_steps)
+        every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         for step in range(first, len(self.losses)):
             if step % every == 0:
                 metrics = {

@@ -42,7 +42,8 @@ class BatchPlan:
         micro = self.micro_batch or self.batch_size // max(1, self.world_size)
         if micro * self.world_size == 0 or self.batch_size % (micro * self.world_size):
             raise ValueError(
-                f"batch_size must equal micro_batch x devices x accumulation exactly, got batch_size {self.batch_size}, "
+                "batch_size must equal micro_batch x devices x accumulation exactly, got batch_size "
+                f"{self.batch_size}, "
                 f"micro_batch {micro}, devices {self.world_size}, accumulation "
                 f"{self.batch_size / max(1, micro * self.world_size):g}; change data.batch_size, data.micro_batch or "
                 "trainer.devices."
@@ -268,15 +269,8 @@ class Data(LightningDataModule):
         steps = self.block_steps or max(1, min(self.max_block_steps, self.block_samples // self.batch_size))
         return min(steps, self.eval_every_steps or steps)
 
-    @property
-    def blocks_per_eval(self) -> int | None:
-        """Blocks between two evaluations; every evaluation interval starts a new block."""
-        if self.eval_every_steps is None:
-            return None
-        return math.ceil(self.eval_every_steps / self.steps_per_block)
-
     def blocks(self, plan: BatchPlan, first_step: int) -> Iterator[list[list[Any]]]:
-        """Blocks of steps from ``first_step`` to the end; a block is a list of steps, a step a list of micro-batches."""
+        """Blocks from ``first_step`` to the end: a block is a list of steps, a step a list of micro-batches."""
         step = first_step
         while step < plan.steps:
             end = min(step + self.steps_per_block, plan.steps)
@@ -296,9 +290,7 @@ class Data(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         plan = self.plan(world_size=trainer.world_size, rank=trainer.global_rank)
-        return DataLoader(
-            _Generated(lambda: self.blocks(plan, trainer.global_step)), batch_size=None, num_workers=0
-        )
+        return DataLoader(_Generated(lambda: self.blocks(plan, trainer.global_step)), batch_size=None, num_workers=0)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of the validation split, this rank's share of them, in stored order."""

@@ -22,6 +22,7 @@ from suite.records.provenance import code_version, host_name, package_versions
 from suite.training.checkpoint import Checkpoint
 from suite.training.curves import Curves
 from suite.training.data import Data
+from suite.training.progress import StepProgress
 from suite.training.task import Task
 
 CHECKPOINT_SECONDS = 60.0
@@ -103,7 +104,7 @@ def run(
         checkpoint = folder / "checkpoint.ckpt"
         if rerun and trainer.is_global_zero:
             _remove(checkpoint)
-        curves = Curves()
+        curves = Curves(data.eval_every_steps)
         started, clock = _now(), time.perf_counter()
         error: BaseException | None = None
         try:
@@ -158,10 +159,10 @@ def _train(task: Task, data: Data, trainer: Trainer, curves: Curves, checkpoint:
     loop = trainer.fit_loop
     loop.epoch_loop.max_steps = data.steps
     loop.max_epochs = -1
-    if data.blocks_per_eval is not None:
-        trainer.val_check_interval = data.blocks_per_eval
-        trainer.check_val_every_n_epoch = None
-    trainer.callbacks.extend([curves, Checkpoint(checkpoint, every_seconds)])  # type: ignore[attr-defined]
+    trainer.check_val_every_n_epoch = None
+    trainer.callbacks.extend(  # type: ignore[attr-defined]
+        [curves, StepProgress(curves), Checkpoint(checkpoint, every_seconds)]
+    )
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = str(checkpoint) if checkpoint.exists() else None
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)

@@ -86,8 +86,7 @@ class TextData(Data):
         if self.source == "paper":
             if self.paper_source is None:
                 raise ValueError(
-                    f"data.source paper is not known for {type(self).__name__}; set it to sample or to a "
-                    "path."
+                    f"data.source paper is not known for {type(self).__name__}; set it to sample or to a path."
                 )
             source = self.paper_source
             max_tokens = self.max_tokens or self.paper_max_tokens

@@ -96,12 +96,8 @@ class LocalText:
         """The files that are read, in the order in which they are read."""
         if self.path.is_file():
             return [self.path] if self.path.name.lower().endswith(SUFFIXES) else []
-        inside = (
-            path for path in self.path.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file()
-        )
-        visible = (
-            path for path in inside if not any(p.startswith(".") for p in path.relative_to(self.path).parts)
-        )
+        inside = (path for path in self.path.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
+        visible = (path for path in inside if not any(p.startswith(".") for p in path.relative_to(self.path).parts))
         return sorted(visible, key=lambda path: path.relative_to(self.path).as_posix())
 
     def identity(self) -> dict[str, Any]:
@@ -121,9 +117,7 @@ class LocalText:
 
     def text_bytes(self) -> int:
         """Size of plain files, and a typical multiple of the size of compressed ones."""
-        return sum(
-            path.stat().st_size * (1 if path.suffix in (".txt", ".jsonl") else 3) for path in self.files()
-        )
+        return sum(path.stat().st_size * (1 if path.suffix in (".txt", ".jsonl") else 3) for path in self.files())
 
     def pieces(self, skip: int = 0) -> Iterator[Piece]:
         """Texts of all files in order; see `read_file`."""
@@ -182,11 +176,7 @@ def _text_of_line(path: Path, number: int, line: bytes) -> str:
         )
     text = row.get("text")
     if not isinstance(text, str):
-        got = (
-            f"{type(text).__name__} there"
-            if "text" in row
-            else f"the keys {', '.join(map(repr, row)) or '(none)'}"
-        )
+        got = f"{type(text).__name__} there" if "text" in row else f"the keys {', '.join(map(repr, row)) or '(none)'}"
         raise DamagedSource(
             f'{path} line {number} must have a string under "text", got {got}; correct or remove the line.'
         )

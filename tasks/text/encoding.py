@@ -108,9 +108,7 @@ def _texts(chunk: list[Piece]) -> list[str]:
     return [piece.text for piece in chunk]
 
 
-def _encode_in_workers(
-    tokenizer: Tokenizer, chunks: Iterator[list[Piece]], workers: int
-) -> Iterator[EncodedChunk]:
+def _encode_in_workers(tokenizer: Tokenizer, chunks: Iterator[list[Piece]], workers: int) -> Iterator[EncodedChunk]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(tokenizer,))
     pending: deque[tuple[list[Piece], Future[Ids]]] = deque()

@@ -72,9 +72,7 @@ def append(file: BinaryIO, chunk: EncodedChunk, journal: Journal, max_tokens: in
     return replace(
         journal,
         pieces=journal.pieces + used,
-        documents=journal.documents
-        + sum(piece.documents for piece in chunk.pieces[:used])
-        + cut_inside_document,
+        documents=journal.documents + sum(piece.documents for piece in chunk.pieces[:used]) + cut_inside_document,
         text_bytes=journal.text_bytes + sum(text_bytes[:used]),
         tokens=journal.tokens + room,
         crc32=zlib.crc32(ids, journal.crc32),

@@ -198,9 +198,7 @@ def _only_process(folder: Path) -> Iterator[None]:
 def _check_disk(corpus: Corpus, working: Path) -> None:
     done = sum(path.stat().st_size for path in working.glob("*.bin")) if working.exists() else 0
     # The validation split exists twice for a moment.
-    needed = (
-        int(corpus.expected_tokens() * BYTES_PER_TOKEN * (1 + corpus.val_share)) - done + _DISK_RESERVE_BYTES
-    )
+    needed = int(corpus.expected_tokens() * BYTES_PER_TOKEN * (1 + corpus.val_share)) - done + _DISK_RESERVE_BYTES
     free = shutil.disk_usage(working.parent).free
     if free < needed:
         raise ValueError(
@@ -275,8 +273,7 @@ def _tokenize(
                 written = time.monotonic()
         if journal.tokens == 0:
             raise DamagedSource(
-                f"data.source must hold some text, but {_where(source)} is empty; point data.source at other "
-                "files."
+                f"data.source must hold some text, but {_where(source)} is empty; point data.source at other files."
             )
         journal = replace(journal, complete=True)
         write_journal(file, journal, working)
@@ -322,8 +319,7 @@ def _write_manifest(corpus: Corpus, tokenizer: Tokenizer, journal: Journal, work
             for split, path in files.items()
         },
         "text": {"documents": journal.documents, "bytes": journal.text_bytes},
-        "tools": {"python": platform.python_version()}
-        | _versions("numpy", "tiktoken", "tokenizers", "datasets"),
+        "tools": {"python": platform.python_version()} | _versions("numpy", "tiktoken", "tokenizers", "datasets"),
     }
     write_durably(working / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 

@@ -94,10 +94,7 @@ def _documents() -> Iterator[str]:
 
 def _language_reference() -> Iterator[str]:
     """Sections of the language reference; none where a distribution leaves them out."""
-    if (
-        importlib.util.find_spec("pydoc_data") is None
-        or importlib.util.find_spec("pydoc_data.topics") is None
-    ):
+    if importlib.util.find_spec("pydoc_data") is None or importlib.util.find_spec("pydoc_data.topics") is None:
         return
     from pydoc_data.topics import topics
 

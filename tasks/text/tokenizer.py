@@ -87,9 +87,7 @@ class JsonTokenizer:
     def encode(self, texts: list[str]) -> list[np.ndarray]:
         """See `Tokenizer.encode`."""
         tokenizer = _from_definition(self.definition)
-        return [
-            np.array(e.ids, dtype="<u2") for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ]
+        return [np.array(e.ids, dtype="<u2") for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 @lru_cache(maxsize=2)

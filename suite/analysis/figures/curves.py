@@ -88,9 +88,7 @@ def _draw(axes: Axes, curve: np.ndarray, label: str, labels: Sequence[str]) -> N
         linewidth=1.3,
         label=optimizer_title(label),
     )
-    axes.plot(
-        [1], curve[-1:], color=drawn["color"], marker=drawn["marker"], markersize=4, clip_on=False, zorder=3
-    )
+    axes.plot([1], curve[-1:], color=drawn["color"], marker=drawn["marker"], markersize=4, clip_on=False, zorder=3)
 
 
 def _mark_slowdown(axes: Axes, curves: Sequence[np.ndarray]) -> None:

@@ -31,9 +31,7 @@ def gap_figure(gaps: pd.DataFrame, crossovers: Sequence[Crossover], labels: Sequ
         ValueError: no gap is known.
     """
     if not gaps["gap"].notna().any():
-        raise ValueError(
-            "Expected at least one batch size with results for both optimizers, got none; run the sweep."
-        )
+        raise ValueError("Expected at least one batch size with results for both optimizers, got none; run the sweep.")
     figure = Figure(figsize=(WIDTH, 3.1))
     panels = figure.subplots(1, 2)
     columns = (("relative_gap", "relative_uncertainty"), ("gap", "uncertainty"))
@@ -77,9 +75,7 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: di
     if len(values) > 1:
         slope, intercept = np.polyfit(np.log2(sizes), values, 1)
         ends = np.array([np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1])
-        axes.plot(
-            2**ends, intercept + slope * ends, color=color, linestyle=(0, (4, 2.5)), linewidth=1, alpha=0.75
-        )
+        axes.plot(2**ends, intercept + slope * ends, color=color, linestyle=(0, (4, 2.5)), linewidth=1, alpha=0.75)
     bars = finite[bound].to_numpy(dtype=float)
     axes.errorbar(
         sizes,
@@ -140,9 +136,7 @@ def _frame(axes: Axes, gaps: pd.DataFrame, value: str, bound: str) -> None:
             )
 
 
-def _zero_line(
-    axes: Axes, gaps: pd.DataFrame, value: str, challenger: str | None, labels: Sequence[str]
-) -> None:
+def _zero_line(axes: Axes, gaps: pd.DataFrame, value: str, challenger: str | None, labels: Sequence[str]) -> None:
     """The line that decides, with the two directions named on the side where the data leaves room."""
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
     reference = gaps["reference"].iloc[0]

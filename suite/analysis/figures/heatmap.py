@@ -49,9 +49,7 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
         return None
     sizes = sorted(runs["batch_size"].unique())
     maps = {
-        (label, size): _loss_map(
-            runs[(runs["optimizer"] == label) & (runs["batch_size"] == size)], runs, label, pair
-        )
+        (label, size): _loss_map(runs[(runs["optimizer"] == label) & (runs["batch_size"] == size)], runs, label, pair)
         for label, pair in names.items()
         for size in sizes
     }

@@ -127,9 +127,7 @@ def _panel(
             ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
 
 
-def _best_losses(
-    group: pd.DataFrame, x_name: str, line_name: str | None
-) -> dict[tuple[float, float | None], float]:
+def _best_losses(group: pd.DataFrame, x_name: str, line_name: str | None) -> dict[tuple[float, float | None], float]:
     """Loss at every (x, line), with any further axes at their best."""
     losses: dict[tuple[float, float | None], float] = {}
     for result in setting_results(group):
@@ -174,9 +172,7 @@ def _strip(height: float) -> float:
     return 0.045 * height
 
 
-def _legend(
-    axes: Axes, label: str, labels: Sequence[str], line_name: str, lines: Sequence[float | None]
-) -> None:
+def _legend(axes: Axes, label: str, labels: Sequence[str], line_name: str, lines: Sequence[float | None]) -> None:
     colors = shades(optimizer_style(label, labels)["color"], len(lines))
     for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
         marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]

@@ -28,9 +28,7 @@ INK, FAINT, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 # light on white). Each optimizer also has its own marker and line style, so that grey prints lose nothing.
 _OKABE_ITO = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _FIXED = {"adam": ("#0072B2", "o", "-"), "sgd": ("#D55E00", "s", (0, (5, 1.5)))}
-_SPARE = tuple(
-    zip(_OKABE_ITO, "D^vPX", ("-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2))), strict=True)
-)
+_SPARE = tuple(zip(_OKABE_ITO, "D^vPX", ("-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2))), strict=True))
 SERIES_MARKERS = "osD^vPX*"
 
 _RC: Any = {
@@ -134,9 +132,7 @@ def decade_axis(axis: Axis, values: Iterable[float]) -> None:
     decades = [10.0**power for power in range(first, last + 1)]
     every = -(-len(decades) // 5)
     axis.set_major_locator(FixedLocator(decades[::every] if len(decades) > 1 else shown))
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: _power(value) if len(decades) > 1 else format_value(value))
-    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value) if len(decades) > 1 else format_value(value)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 

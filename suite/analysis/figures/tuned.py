@@ -60,9 +60,7 @@ def _series(
 ) -> None:
     drawn = optimizer_style(label, labels)
     color, x, y = drawn["color"], sizes.to_numpy(dtype=float), values.to_numpy(dtype=float)
-    axes.plot(
-        x, y, color=color, linestyle=drawn["linestyle"], marker=drawn["marker"], label=optimizer_title(label)
-    )
+    axes.plot(x, y, color=color, linestyle=drawn["linestyle"], marker=drawn["marker"], label=optimizer_title(label))
     if bars is not None:
         axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
     axes.plot(

@@ -46,10 +46,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, left: Seq
     """
 
     def cells(tag: str, row: Sequence[object]) -> list[Markup]:
-        return [
-            element(tag, cell, **({"class_": "words"} if place in left else {}))
-            for place, cell in enumerate(row)
-        ]
+        return [element(tag, cell, **({"class_": "words"} if place in left else {})) for place, cell in enumerate(row)]
 
     header = element("thead", element("tr", *cells("th", head)))
     body = element("tbody", *(element("tr", *cells("td", row)) for row in rows))
@@ -72,9 +69,7 @@ def picture(svg: Path, alt: str, caption: str) -> Markup:
     folder = svg.parent.name
     links = [element("a", kind, href=f"{folder}/{svg.stem}.{kind.lower()}") for kind in ("PNG", "SVG")]
     downloads = element("span", links[0], " ", links[1], class_="files")
-    return element(
-        "figure", element("div", image, class_="wide"), element("figcaption", caption, " ", downloads)
-    )
+    return element("figure", element("div", image, class_="wide"), element("figcaption", caption, " ", downloads))
 
 
 def page(title: str, *content: object) -> str:
@@ -110,9 +105,9 @@ figcaption { color: var(--faint); font-size: .88rem; max-width: 50rem; margin-to
 .files { white-space: nowrap; }
 a { color: var(--adam); }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: 100%; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; min-width: 100%; }
 th { text-align: right; font-weight: 600; border-bottom: 1.5px solid var(--ink); vertical-align: bottom; }
-th, td { padding: .32rem .7rem; white-space: nowrap; }
+th, td { padding: .32rem .4rem; white-space: nowrap; }
 td { text-align: right; border-bottom: 1px solid var(--line); }
 .words { text-align: left; }
 th:first-child, td:first-child { padding-left: 0; }

@@ -16,9 +16,7 @@ from suite.analysis.table import STATUSES
 _MOST_NAMED = 20
 
 
-def provenance(
-    runs: pd.DataFrame, plan: Mapping[str, Any], problems: Sequence[tuple[str, str]], root: Path
-) -> Markup:
+def provenance(runs: pd.DataFrame, plan: Mapping[str, Any], problems: Sequence[tuple[str, str]], root: Path) -> Markup:
     """The provenance of a plan's runs as definitions, and the files of the store that could not be used.
 
     Args:
@@ -63,23 +61,15 @@ def provenance_caveats(runs: pd.DataFrame) -> list[str]:
         notes.append(f"The runs come from {len(versions)} versions of the code; see the provenance.")
     dirty = sum(flag is True for flag in recorded["dirty"])
     if dirty:
-        notes.append(
-            f"{dirty} of {len(recorded)} runs were made with files that differ from the recorded commit."
-        )
+        notes.append(f"{dirty} of {len(recorded)} runs were made with files that differ from the recorded commit.")
     if recorded["data_fingerprint"].dropna().nunique() > 1:
-        notes.append(
-            "The runs were not all made on the same data: there are several fingerprints in the provenance."
-        )
+        notes.append("The runs were not all made on the same data: there are several fingerprints in the provenance.")
     return notes
 
 
 def code_text(run: Mapping[str, Any]) -> str:
     """Code version of one run: version, commit, and whether files differed from it."""
-    commit = (
-        f", commit {str(run['commit'])[:12]}"
-        if isinstance(run["commit"], str)
-        else ", not from a git checkout"
-    )
+    commit = f", commit {str(run['commit'])[:12]}" if isinstance(run["commit"], str) else ", not from a git checkout"
     return f"version {run['version']}{commit}{' with changed files' if run['dirty'] is True else ''}"
 
 
@@ -92,11 +82,7 @@ def _status_text(runs: pd.DataFrame) -> str:
 def _extension_text(runs: pd.DataFrame, plan: Mapping[str, Any]) -> str:
     added = runs[runs["round"] > 0]
     allowed = plan.get("extend_edges")
-    limit = (
-        f" (at most {allowed} times along {', '.join(plan.get('extend_axes') or ['no axis'])})"
-        if allowed
-        else ""
-    )
+    limit = f" (at most {allowed} times along {', '.join(plan.get('extend_axes') or ['no axis'])})" if allowed else ""
     return f"{len(added)} runs in {added['round'].nunique()} rounds{limit}"
 
 
@@ -139,6 +125,4 @@ def _problems(problems: Sequence[tuple[str, str]], root: Path) -> Markup:
         return Markup("")
     items: list[object] = [Markup(element("code", path) + text(f": {reason}")) for path, reason in named]
     more = [f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else []
-    return Markup(
-        element("h3", "Files of the store that could not be used") + bullets(items[:_MOST_NAMED] + more)
-    )
+    return Markup(element("h3", "Files of the store that could not be used") + bullets(items[:_MOST_NAMED] + more))

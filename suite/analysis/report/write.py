@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from suite.analysis.comparison import Comparison, compare_plan
+from suite.analysis.crossover import Crossover
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.figures.curves import curves_figure
 from suite.analysis.figures.gap import gap_figure
@@ -62,9 +63,7 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path) -> Path:
         path = Path(out_dir) / "index.html"
         path.write_text(page(comparison.title, *content), encoding="utf-8")
     except OSError as error:
-        raise ValueError(
-            f"Expected a folder that can be written, got {out_dir} ({error}); change --out."
-        ) from error
+        raise ValueError(f"Expected a folder that can be written, got {out_dir} ({error}); change --out.") from error
     return path
 
 
@@ -95,7 +94,11 @@ _FINAL_LOSSES = {
 def _head(comparison: Comparison, notes: list[str]) -> Markup:
     seeds = sorted(comparison.runs["seed"].unique())
     loss = _FINAL_LOSSES.get(comparison.final_loss, comparison.final_loss)
-    answers = [element("p", found.sentence(), class_="answer") for found in comparison.crossovers]
+    several = len(comparison.crossovers) > 1
+    answers = [
+        element("p", f"{_pair(found)}: " if several else "", found.sentence(), class_="answer")
+        for found in comparison.crossovers
+    ]
     what = f"{len(comparison.runs)} runs, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
     return Markup(
         element("h1", comparison.title)
@@ -104,6 +107,10 @@ def _head(comparison: Comparison, notes: list[str]) -> Markup:
         + element("p", f"{what} The final loss is {loss}.")
         + bullets(notes, class_="caveats")
     )
+
+
+def _pair(found: Crossover) -> str:
+    return f"{optimizer_title(found.challenger)} against {optimizer_title(found.reference)}"
 
 
 def _gap_section(comparison: Comparison) -> Markup:
@@ -138,14 +145,14 @@ def _better(row: pd.Series) -> Markup:
     if row["better"] is None:
         found = element("span", words, class_="open")
     else:
-        found = element(
-            "span", words, class_=str(row["better"]) if row["better"] in ("adam", "sgd") else "winner"
-        )
+        found = element("span", words, class_=str(row["better"]) if row["better"] in ("adam", "sgd") else "winner")
     return Markup(found + (element("span", " (provisional)", class_="pending") if row["provisional"] else ""))
 
 
 def _settings_section(comparison: Comparison) -> Markup:
-    head = ["batch size", "optimizer", "winning setting", "flags", "final loss", "seeds", "spread"]
+    several = bool((comparison.tuned["seeds"] > 1).any())
+    head = ["batch size", "optimizer", "winning setting", "flags", "final loss"]
+    head += ["seeds", "spread"] if several else []
     head += ["finished", "diverged", "no result"]
     rows = [
         [
@@ -154,8 +161,7 @@ def _settings_section(comparison: Comparison) -> Markup:
             format_setting(point.setting) if point.run_ids else "none",
             _flags(point),
             loss_text(point.loss),
-            point.seeds,
-            _number(point.spread, ".4f"),
+            *([point.seeds, _number(point.spread, ".4f")] if several else []),
             point.finished,
             point.diverged,
             point.failed + point.interrupted + point.missing,
@@ -218,9 +224,7 @@ def _write_figures(comparison: Comparison, losses: LossReader, folder: Path) -> 
             if figure is not None:
                 heading, alt, caption = _CAPTIONS[name]
                 _, svg = save(figure, folder, name)
-                pictures[name] = Markup(
-                    (element("h2", heading) if heading else "") + picture(svg, alt, caption)
-                )
+                pictures[name] = Markup((element("h2", heading) if heading else "") + picture(svg, alt, caption))
     return pictures
 
 

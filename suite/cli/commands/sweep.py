@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 
 from suite.cli.plans import parse_sweep, sweep_parser
@@ -13,6 +12,7 @@ from suite.cli.progress import SweepProgress, duration
 from suite.cli.runs import Runs
 from suite.records import Store
 from suite.sweep import Plan, PlannedRun
+from suite.sweep.execute import execute
 from suite.sweep.launchers.local import LocalLauncher, Progress
 
 MEASURE_SECONDS = 3.0
@@ -55,58 +55,19 @@ def main(command: str, arguments: list[str]) -> int:
         store.write_plan(plan.as_record(command=as_typed, title=runs.title))
 
     write_plan()
-    failed = _execute(plan, store, launcher, write_plan)
-    write_plan()
+    progress = SweepProgress(total=len(plan.runs), left=missing, workers=workers)
+
+    def on_growth(added: list[PlannedRun]) -> None:
+        progress.add(added, [run for run in added if not store.settled(run.run_id)])
+        write_plan()
+
+    failed = execute(plan, store, launcher, on_progress=progress.update, on_growth=on_growth)
+    progress.close()
     print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
     if failed:
         print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
         return 1
     return 0
-
-
-def _execute(plan: Plan, store: Store, launcher: LocalLauncher, write_plan: object) -> list[str]:
-    """Run everything that is missing, extending as groups complete; returns what failed."""
-    failed: list[str] = []
-    group_of = {run.run_id: group for group in plan.groups for run in group.runs}
-
-    def grow(group: object) -> list[PlannedRun]:
-        new: list[PlannedRun] = []
-        while added := plan.extend_group(group, store):  # type: ignore[arg-type]
-            group_of.update({run.run_id: group for run in added})  # type: ignore[dict-item]
-            new += [run for run in added if not store.settled(run.run_id)]
-            if new:
-                break
-        return new
-
-    for group in plan.groups:
-        grow(group)
-    write_plan()  # type: ignore[operator]
-    missing = sorted(plan.missing(store), key=lambda run: -run.steps)
-    progress = SweepProgress(total=len(plan.runs), left=missing, workers=launcher.workers)
-    held: list[PlannedRun] = []
-
-    def on_progress(event: Progress) -> list[PlannedRun]:
-        progress.update(event)
-        if event.kind == "started":
-            return []
-        if event.kind == "held":
-            held.append(event.run)
-            return []
-        if event.kind == "crashed" or event.status == "failed":
-            failed.append(f"{event.run.optimizer} {event.run.axes} at batch size {event.run.batch_size}: {event.error}")
-        new = grow(group_of[event.run.run_id])
-        if new:
-            write_plan()  # type: ignore[operator]
-            progress.add(new)
-        return new
-
-    launcher.run(missing, on_progress)
-    while held:  # another process trains these: wait for its results, or take over when it dies
-        waiting, held = held, []
-        time.sleep(5)
-        launcher.run([run for run in waiting if not store.settled(run.run_id)], on_progress)
-    progress.close()
-    return failed
 
 
 def _estimate(plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[PlannedRun]) -> None:

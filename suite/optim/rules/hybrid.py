@@ -45,7 +45,9 @@ class Hybrid(OptimizerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.decay != "none" or self.undecayed:
-            raise ConfigError("hybrid has its weight decay in its groups, got one beside them; set decay in each group.")
+            raise ConfigError(
+                "hybrid has its weight decay in its groups, got one beside them; set decay in each group."
+            )
         if not self.groups:
             raise ConfigError("hybrid needs at least one group, got none; add one such as sgd: {lr: 0.3}.")
         filled = {}
@@ -56,7 +58,9 @@ class Hybrid(OptimizerConfig):
         object.__setattr__(self, "groups", filled)
         rest = [label for label, values in filled.items() if "on" not in values]
         if len(rest) > 1:
-            raise ConfigError(f"hybrid may have one group for the rest, got {', '.join(rest)}; give the others on: [...].")
+            raise ConfigError(
+                f"hybrid may have one group for the rest, got {', '.join(rest)}; give the others on: [...]."
+            )
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
@@ -106,7 +110,9 @@ class Hybrid(OptimizerConfig):
                 continue
             for name in _chosen(values["on"], parameters, roles, label):
                 if name in owners:
-                    raise ConfigError(f"{name} is in the groups {owners[name]} and {label} of hybrid; change one group's on.")
+                    raise ConfigError(
+                        f"{name} is in the groups {owners[name]} and {label} of hybrid; change one group's on."
+                    )
                 owners[name] = label
         left = [name for name in parameters if name not in owners]
         if rest is None and left:
@@ -137,7 +143,9 @@ def _read_group(label: str, values: Mapping[str, Any]) -> tuple[list[str], Optim
     except ConfigError as error:
         raise ConfigError(f"In the group {label} of hybrid: {error}") from error
     if isinstance(config, Hybrid):
-        raise ConfigError(f"The group {label} of hybrid must be a single rule, got a hybrid; put its groups beside the others.")
+        raise ConfigError(
+            f"The group {label} of hybrid must be a single rule, got a hybrid; put its groups beside the others."
+        )
     return list(on), config
 
 

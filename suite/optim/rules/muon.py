@@ -94,7 +94,9 @@ class Muon(OptimizerConfig):
         matrices = [name for name, p in parameters.items() if known[name] == "hidden" and p.ndim >= 2]
         others = [name for name in parameters if name not in set(matrices)]
         if not matrices:
-            raise ConfigError("muon must have hidden matrices to move, but the network has none; use another optimizer.")
+            raise ConfigError(
+                "muon must have hidden matrices to move, but the network has none; use another optimizer."
+            )
         made: list[tuple[str, OptimizerConfig, list[str]]] = [("muon", self, matrices)]
         return made + ([("adam", self.rest(), others)] if others else [])
 

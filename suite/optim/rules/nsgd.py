@@ -53,7 +53,9 @@ class NSGD(StatisticConfig):
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
     ) -> dict[str, Tensor]:
         """The momentum."""
-        return {"momentum_buffer": accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=True, step=step)}
+        return {
+            "momentum_buffer": accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=True, step=step)
+        }
 
     def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
         """Sum of squares."""

@@ -39,7 +39,9 @@ class SGD(OptimizerConfig):
         super().__post_init__()
         require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
         if self.nesterov:
-            require(self.momentum > 0 and not self.damped, "nesterov", "used with momentum above 0 and no damping", True)
+            require(
+                self.momentum > 0 and not self.damped, "nesterov", "used with momentum above 0 and no damping", True
+            )
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
         """One momentum buffer."""

@@ -1,0 +1,43 @@
+# Two commands, each of which sets up everything on a machine that has only Python 3.11+ and a package registry.
+#   make demo    the laptop sweep on embedded text: gap table, figure, report
+#   make test    all quick tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS ?= language,analysis,optimizers,dev
+
+.PHONY: demo test test-all lint bench env clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	touch $@
+
+env: $(VENV)/.installed
+
+demo: env
+	$(BIN)/python -m suite sweep configs/sweeps/demo.yaml
+	$(BIN)/python -m suite gap configs/sweeps/demo.yaml
+	$(BIN)/python -m suite report configs/sweeps/demo.yaml
+
+test: env lint
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: env lint
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: env
+	$(BIN)/python benchmarks/fit_step.py
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/preparation.py
+	$(BIN)/python benchmarks/optimizers.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,55 @@
+"""One example per optimizer of the catalogue, and a network to move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from suite.optim import OptimizerConfig, list_optimizers
+from suite.optim.external import External
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "adamw": {"lr": 0.01, "weight_decay": 0.1},
+    "grafted": {
+        "lr": 0.1,
+        "magnitude": {"name": "sgd", "momentum": 0.9},
+        "direction": {"name": "adam", "beta": 0.9},
+    },
+    "hybrid": {
+        "adam": {"on": ["norm", "head"], "lr": 0.01, "beta": 0.95},
+        "embed": {"name": "signum", "lr": 0.01},
+        "sgd": {"lr": 0.1, "momentum": 0.5},
+    },
+    "muon": {"lr": 0.02, "adam": {"lr": 0.01}},
+    "nsgd": {"lr": 0.1, "momentum": 0.5},
+    "schedule_free_sgd": {"lr": 0.1},
+    "sgd": {"lr": 0.1, "momentum": 0.5},
+    "sgd_coordinate_clip": {"lr": 0.1, "momentum": 0.5, "max_coordinate": 0.5},
+    "sgd_quantile_clip": {"lr": 0.1, "momentum": 0.5, "share": 0.1},
+}
+"""Settings other than ``lr: 0.01``, for small quadratics."""
+
+
+def names() -> list[str]:
+    """Every name of the catalogue, but for what tests register."""
+    return [name for name in list_optimizers() if not name.startswith("test_")]
+
+
+def broadcasts(config: OptimizerConfig) -> bool:
+    """Whether the config has a rule that can move several runs at once."""
+    return not isinstance(config, External)
+
+
+def small_network() -> nn.Module:
+    """Every role: embedding, norm, hidden, bias, head; the same weights every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Embedding(7, 6),
+            nn.LayerNorm(6),
+            nn.Linear(6, 10),
+            nn.Conv1d(10, 4, 2),
+            nn.Linear(4, 5, bias=False),
+        )

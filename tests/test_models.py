@@ -1,0 +1,67 @@
+"""The networks: sizes of the papers, first loss, causality."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.gpt import GPT
+from models.rotary import Rotary
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "max_len", "millions"),
+    [(50_257, 256, 49.2), (5, 1024, 10.63), (257, 1024, 10.82), (4097, 1024, 13.77)],
+)
+def test_gpt_has_the_papers_parameters(vocab_size: int, max_len: int, millions: float) -> None:
+    with torch.device("meta"):
+        network = GPT(vocab_size=vocab_size, max_len=max_len)
+    count = sum(p.numel() for p in network.parameters())
+    digits = len(str(millions).partition(".")[2])
+    assert round(count / 1e6, digits) == millions
+
+
+def test_first_loss_is_exactly_ln_v() -> None:
+    network = GPT(vocab_size=300, max_len=16, num_layers=2, num_heads=2, width=32)
+    tokens = torch.randint(0, 300, (4, 17))
+    loss = F.cross_entropy(network(tokens[:, :-1]).flatten(0, 1).double(), tokens[:, 1:].flatten())
+    assert loss.item() == pytest.approx(math.log(300), abs=1e-12)
+
+
+def test_gpt_is_causal() -> None:
+    torch.manual_seed(0)
+    network = GPT(vocab_size=50, max_len=12, num_layers=2, num_heads=2, width=32)
+    torch.nn.init.normal_(network.head.weight)
+    tokens = torch.randint(0, 50, (1, 12))
+    changed = tokens.clone()
+    changed[0, 7] = (changed[0, 7] + 1) % 50
+    before, after = network(tokens), network(changed)
+    assert torch.equal(before[0, :7], after[0, :7])
+    assert not torch.allclose(before[0, 7:], after[0, 7:])
+
+
+def test_gpt_refuses_a_width_that_does_not_divide() -> None:
+    with pytest.raises(ValueError, match="divisible by 2 x num_heads"):
+        GPT(vocab_size=5, num_heads=4, width=36)
+
+
+def test_rotary_makes_products_depend_on_distance_alone() -> None:
+    rotary = Rotary(8, 32)
+    query, key = torch.randn(8, dtype=torch.float64), torch.randn(8, dtype=torch.float64)
+    q = rotary.double()(query.expand(1, 1, 32, 8))[0, 0]
+    k = rotary(key.expand(1, 1, 32, 8))[0, 0]
+    products = q @ k.T
+    for distance in range(-5, 6):
+        diagonal = torch.diagonal(products, offset=distance)
+        assert torch.allclose(diagonal, diagonal[:1], atol=1e-5)
+    assert not torch.allclose(products[0, 0], products[0, 5], atol=1e-3)
+
+
+def test_rotary_turns_adjacent_pairs_by_hand() -> None:
+    x = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])[None, None]
+    y = Rotary(4, 2, theta=100.0)(x)[0, 0, 1]
+    expected = [math.cos(1), math.sin(1), -math.sin(0.1), math.cos(0.1)]
+    assert torch.allclose(y, torch.tensor(expected), atol=1e-6)

@@ -1,0 +1,227 @@
+"""Identity, store and lease."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from suite.records import Lease, LeaseHeld, Store, StoreError, final_losses, run_id_of
+from suite.records.files import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = {
+    "seed_everything": 42,
+    "trainer": {"precision": "32-true", "devices": 1},
+    "model": {
+        "class_path": "a.B",
+        "init_args": {"optimizer": {"class_path": "suite.optim.SGD", "init_args": {"lr": 0.1}}},
+    },
+    "data": {"class_path": "c.D", "init_args": {"batch_size": 4, "source": "sample", "micro_batch": None}},
+}
+
+
+def make_record(run_id: str = "0" * 16, **changes: object) -> dict:
+    return {
+        "run_id": run_id, "status": "finished", "task": "fineweb/gpt", "optimizer": {"name": "sgd", "lr": 0.1},
+        "batch_size": 4, "seed": 42, "steps": 3, "final": {"ema": 1.0}, "metrics": {}, "config": CONFIG, **changes,
+    }  # fmt: skip
+
+
+def make_curves() -> pa.Table:
+    return pa.table({"step": [0, 1, 2], "train_loss": [3.0, 2.0, 1.0]})
+
+
+def changed(path: str, value: object) -> dict:
+    config = json.loads(json.dumps(CONFIG))
+    *parents, last = path.split("/")
+    place = config
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "same"),
+    [
+        ("trainer/devices", 4, True),
+        ("data/init_args/source", "elsewhere", True),
+        ("data/init_args/micro_batch", 2, True),
+        ("trainer/precision", "bf16-mixed", False),
+        ("seed_everything", 43, False),
+        ("data/init_args/batch_size", 8, False),
+        ("model/init_args/optimizer/init_args/lr", 0.2, False),
+    ],
+)
+def test_identity_changes_with_what_changes_the_numbers(path: str, value: object, same: bool) -> None:
+    base, _ = run_id_of(CONFIG, data_fingerprint="f")
+    other, _ = run_id_of(changed(path, value), data_fingerprint="f")
+    assert (base == other) is same
+
+
+def test_identity_holds_the_data_and_does_not_depend_on_key_order() -> None:
+    base, identity = run_id_of(CONFIG, data_fingerprint="f")
+    assert run_id_of(dict(reversed(CONFIG.items())), data_fingerprint="f")[0] == base
+    assert run_id_of(CONFIG, data_fingerprint="g")[0] != base
+    assert run_id_of(CONFIG, data_fingerprint="f", micro_batch=2)[0] != base
+    assert identity["data"]["fingerprint"] == "f" and len(base) == 16
+    with pytest.raises(ValueError, match="plain finite values"):
+        run_id_of(changed("seed_everything", math.nan), data_fingerprint="f")
+
+
+def test_final_losses_by_hand() -> None:
+    losses = [2.0, 1.0, 4.0]
+    average = 2.0 + 0.01 * (1.0 - 2.0)
+    average += 0.01 * (4.0 - average)
+    final = final_losses(losses)
+    assert final == pytest.approx({"ema": average, "min_last_1pct": 4, "mean_last_1pct": 4, "mean_last_100": 7 / 3})
+    assert final_losses([float(i) for i in range(400)])["min_last_1pct"] == 396
+    assert final_losses(losses, 1.5)["val"] == 1.5
+
+
+def test_ema_is_pandas() -> None:
+    pandas = pytest.importorskip("pandas")
+    losses = [math.sin(i) + 3 for i in range(500)]
+    assert final_losses(losses)["ema"] == pytest.approx(
+        pandas.Series(losses).ewm(alpha=0.01, adjust=False).mean().iloc[-1]
+    )
+
+
+def test_store_round_trip(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    assert list(store.records()) == [] and store.record("0" * 16) is None
+    store.write_record(make_record(), make_curves())
+    record = store.record("0" * 16)
+    assert record is not None and record["curves"]["rows"] == 3 and store.settled("0" * 16)
+    assert store.curves("0" * 16).equals(make_curves())
+    store.write_plan({"plan_id": "a-1", "runs": []})
+    assert [plan["plan_id"] for plan in store.plans()] == ["a-1"] and store.plan("b") is None
+    assert not [path for path in store.path.rglob(".*")]
+
+
+def test_broken_records_are_named_and_set_aside(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for i in range(6):
+        store.write_record(make_record(f"{i:016x}"), make_curves())
+    paths = sorted(tmp_path.glob("runs/*/*/record.json"))
+    paths[0].write_text(paths[0].read_text()[:50])
+    paths[1].write_text("[]")
+    paths[2].write_text(json.dumps({**json.loads(paths[2].read_text()), "schema": 0}))
+    paths[3].write_text(json.dumps({**json.loads(paths[3].read_text()), "final": None}))
+    paths[4].write_text(json.dumps({**json.loads(paths[4].read_text()), "run_id": "f" * 16}))
+    assert [record["run_id"] for record in store.records()] == [f"{5:016x}"]
+    reasons = [reason for _, reason in store.problems]
+    assert len(reasons) == 5
+    for reason, part in zip(
+        reasons, ["cannot be read", "JSON object", "schema 0", "'final'", "another run's"], strict=True
+    ):
+        assert part in reason
+
+
+def test_changed_curves_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_record(make_record(), make_curves())
+    path = store.run_folder("0" * 16) / "curves.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(StoreError, match="not those of its record"):
+        store.curves("0" * 16)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_store_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match="could not be written"):
+        Store(tmp_path).write_record(make_record(), make_curves())
+
+
+def test_lease_excludes_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "lease.json"
+    with Lease(path) as lease:
+        assert lease.held()
+        with pytest.raises(LeaseHeld, match=f"process {os.getpid()}"), Lease(path):
+            pass
+    assert not path.exists()
+    with Lease(path):
+        pass
+
+
+def test_lease_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    code = (
+        "import time; from pathlib import Path; from suite.records import Lease
+"
+        f"Lease(Path({str(path)!r})).__enter__()
+time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        for _ in range(500):
+            if path.exists():
+                break
+            time.sleep(0.02)
+        with pytest.raises(LeaseHeld), Lease(path):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with Lease(path) as lease:
+            assert lease.held()
+    finally:
+        holder.kill()
+
+
+def test_lease_of_a_silent_host_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    path.write_text(json.dumps({"token": "x", "host": "another-host", "pid": 1}))
+    with pytest.raises(LeaseHeld, match="process 1 on another-host"), Lease(path):
+        pass
+    os.utime(path, (time.time() - 120, time.time() - 120))
+    with Lease(path) as lease:
+        assert lease.held()
+
+
+def _count_alone(path: Path, inside: Path, rounds: int) -> None:
+    done = 0
+    while done < rounds:
+        try:
+            with Lease(path):
+                with open(inside, "x"):
+                    pass
+                time.sleep(0.001)
+                inside.unlink()
+                done += 1
+        except LeaseHeld:
+            time.sleep(0.001)
+
+
+def test_lease_admits_one_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=_count_alone, args=(tmp_path / "lease.json", tmp_path / "inside", 20)) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 4
