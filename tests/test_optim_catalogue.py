@@ -15,7 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optimizer_examples import EXAMPLES, broadcasts, names, small_network
 
-from suite.optim import ConfigError, OptimizerConfig, build, config_class, describe, list_optimizers, parse, rule_groups
+from suite.optim import (
+    ConfigError,
+    OptimizerConfig,
+    build,
+    config_class,
+    describe,
+    list_optimizers,
+    parse,
+    rule_groups,
+)
 from suite.optim.catalogue import CATALOGUE, LIBRARY
 from suite.optim.registry import resolve
 

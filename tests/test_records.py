@@ -170,10 +170,8 @@ def test_lease_excludes_and_ends(tmp_path: Path) -> None:
 def test_lease_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "lease.json"
     code = (
-        "import time; from pathlib import Path; from suite.records import Lease
-"
-        f"Lease(Path({str(path)!r})).__enter__()
-time.sleep(60)"
+        "import time; from pathlib import Path; from suite.records import Lease; "
+        f"Lease(Path({str(path)!r})).__enter__(); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from typing import Any, NoReturn
@@ -54,11 +55,21 @@ class SuiteParser(LightningArgumentParser):
         raise SystemExit(2)
 
 
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
+
+
 def one_sentence(message: str) -> str:
-    """A parser's message over several lines as one, without the parser's own reading aids."""
-    lines = [line.strip(" -") for line in message.splitlines()]
-    kept = [line for line in lines if line and not line.lower().startswith(("expected a ", "tip:", "for more details"))]
-    return " ".join(kept).rstrip(".") + "."
+    """A parser's message over several lines as one sentence: what was expected, what came, what to change."""
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    kinds = re.findall(r"Expected an? <class '(\w+)'>", message)
+    values = re.findall(r"(?:Given|Got) value: (.*)", message)
+    if keys and kinds and values:
+        expected = " or ".join(dict.fromkeys(_KINDS.get(kind, kind) for kind in kinds))
+        return f"{keys[-1]} must be {expected}, got {values[-1]!r}."
+    unknown = re.search(r"Option '([^']+)' is not accepted", message)
+    if unknown:
+        return f"There is no setting {unknown.group(1)!r} here; --print_config shows those there are."
+    return " ".join(message.split()).rstrip(".") + "; see --help."
 
 
 class SuiteCLI(LightningCLI):
@@ -138,12 +149,12 @@ class Resolver:
 
     def build(self, config: dict[str, Any]) -> tuple[Task, Data, Trainer]:
         """Task, data and trainer of a resolved configuration."""
-        made = self.parser.instantiate_classes(self.parser.parse_object(config))
+        made = self.parser.instantiate(self.parser.parse_object(config))
         return made.model, made.data, Trainer(**made.trainer)
 
     def build_data(self, config: dict[str, Any]) -> tuple[Task, Data]:
         """Task and data of a resolved configuration, without a trainer."""
-        made = self.parser.instantiate_classes(self.parser.parse_object(config))
+        made = self.parser.instantiate(self.parser.parse_object(config))
         return made.model, made.data
 
 
@@ -166,6 +177,6 @@ def settle(config: Any) -> None:
 
 def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     """A parsed configuration as plain values, every default filled in."""
-    values = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+    values = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
     assert isinstance(values, dict)
     return {key: value for key, value in values.items() if key not in ("config", "ckpt_path", "verbose")}

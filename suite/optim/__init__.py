@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from suite.optim.clipping import clip_global_norm
+    from suite.optim.clipping import Clipping, clip_global_norm, clip_runs
     from suite.optim.composite import CompositeOptimizer
     from suite.optim.config import ConfigError, OptimizerConfig
     from suite.optim.external import External
@@ -40,6 +40,7 @@ _HOME = {
     "AdaVar": "rules.adavar",
     "Adam": "rules.adam",
     "AdamW": "rules.adam",
+    "Clipping": "clipping",
     "CompositeOptimizer": "composite",
     "ConfigError": "config",
     "Constant": "schedule",
@@ -66,6 +67,7 @@ _HOME = {
     "WarmupStableDecay": "schedule",
     "build": "factory",
     "clip_global_norm": "clipping",
+    "clip_runs": "clipping",
     "config_class": "registry",
     "describe": "registry",
     "evaluation_weights": "factory",
@@ -83,6 +85,7 @@ __all__ = [
     "AdaVar",
     "Adam",
     "AdamW",
+    "Clipping",
     "CompositeOptimizer",
     "ConfigError",
     "Constant",
@@ -106,6 +109,7 @@ __all__ = [
     "WarmupStableDecay",
     "build",
     "clip_global_norm",
+    "clip_runs",
     "config_class",
     "describe",
     "evaluation_weights",

@@ -1,7 +1,7 @@
 """Arithmetic with hyperparameters that are floats, or tensors that broadcast over a leading run dimension.
 
-Factors such as ``1 - beta`` lose digits in single precision (``1 - 0.999`` is wrong in the fifth), so rules compute them
-first, in the precision that the hyperparameters came in (float64 where runs are trained at once), and round last.
+Factors such as ``1 - beta`` lose digits in single precision (``1 - 0.999`` is wrong in the fifth), so rules compute
+them first, in the precision that the hyperparameters came in (float64 where runs are trained at once), and round last.
 """
 
 from __future__ import annotations
@@ -25,8 +25,3 @@ def average(old: Tensor, new: Tensor, decay: Number) -> Tensor:
 def heavy_ball(old: Tensor, new: Tensor, momentum: Number) -> Tensor:
     """Sum ``momentum * old + new``, in a new tensor."""
     return torch.mul(old, rounded(momentum, old)).add_(new)
-
-
-def first_or(step: int, first: Number, later: Number) -> Number:
-    """A factor that differs at the first step."""
-    return first if step == 1 else later

@@ -7,10 +7,19 @@ from typing import Any, NamedTuple
 CATALOGUE: dict[str, tuple[str, str]] = {
     "adam": ("suite.optim.rules.adam.Adam", "Adam with tied betas or independent ones"),
     "adamw": ("suite.optim.rules.adam.AdamW", "Adam with decoupled weight decay"),
-    "adavar": ("suite.optim.rules.adavar.AdaVar", "Adam as a mean and a variance, with free weights (paper 3)"),
+    "adavar": (
+        "suite.optim.rules.adavar.AdaVar",
+        "Adam as a mean and a variance, with free weights (paper 3)",
+    ),
     "ema_sign": ("suite.optim.rules.sign.EMASign", "average of the gradients' signs (paper 3)"),
-    "grafted": ("suite.optim.rules.grafted.Grafted", "length of one rule's step, direction of another's (paper 2)"),
-    "hybrid": ("suite.optim.rules.hybrid.Hybrid", "a rule per parameter role or name pattern (paper 1, Table 1)"),
+    "grafted": (
+        "suite.optim.rules.grafted.Grafted",
+        "length of one rule's step, direction of another's (paper 2)",
+    ),
+    "hybrid": (
+        "suite.optim.rules.hybrid.Hybrid",
+        "a rule per parameter role or name pattern (paper 1, Table 1)",
+    ),
     "muon": ("suite.optim.rules.muon.Muon", "orthogonalised momentum on hidden matrices, Adam on the rest"),
     "nsgd": ("suite.optim.rules.nsgd.NSGD", "normalised SGD with momentum (paper 1, section 5)"),
     "rmsprop": ("suite.optim.rules.rmsprop.RMSprop", "Adam without momentum (paper 3)"),
@@ -35,7 +44,7 @@ class LibraryOptimizer(NamedTuple):
     Attributes:
         path: dotted path of the class.
         line: what it is.
-        presets: arguments whose values differ here from the class's defaults, so that ``lr`` means the peak learning rate.
+        presets: arguments whose values differ here from the class's defaults, so that ``lr`` is the peak learning rate.
     """
 
     path: str

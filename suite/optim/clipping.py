@@ -38,7 +38,12 @@ class Clipping:
     def __post_init__(self) -> None:
         for name in ("max_norm", "max_coordinate"):
             value = getattr(self, name)
-            require(value is None or (math.isfinite(value) and value > 0), name, "above 0, or null for no limit", value)
+            require(
+                value is None or (math.isfinite(value) and value > 0),
+                name,
+                "above 0, or null for no limit",
+                value,
+            )
 
     @classmethod
     def parse(cls, spec: str | float | Mapping[str, Any] | Clipping | None) -> Clipping:

@@ -78,6 +78,9 @@ class OptimizerConfig:
                 "decoupled or independent."
             )
 
+        if self.decay == "independent":
+            require(self.weight_decay < 1, "weight_decay", "below 1 for independent decay", self.weight_decay)
+
     @property
     def scope(self) -> Scope:
         """What the rule may look at, and the shapes it is given.
@@ -108,7 +111,8 @@ class OptimizerConfig:
             grad: gradient, shaped as `scope` says; for R runs at once with R in front.
             param: parameter, shaped like ``grad``.
             state: the state that `init_state` or the last step returned, shaped like ``grad``.
-            hyper: `hyperparameters` by name (``lr`` already scheduled); floats, or tensors that broadcast over ``grad``.
+            hyper: `hyperparameters` by name (``lr`` already scheduled); floats, or tensors, best in
+                float64, that broadcast over ``grad``.
             step: 1 for the first step.
 
         Returns:
@@ -198,9 +202,9 @@ def from_fields(cls: type[Config], values: Mapping[str, Any], *, name: str) -> C
         if key not in known:
             raise ConfigError(f"{name} has no setting {key!r}{nearest(key, known)}.")
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            if f.name not in values:
-                raise ConfigError(f"{name} needs {f.name}, which has no default; set {f.name}.")
+        required = f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and f.name not in values:
+            raise ConfigError(f"{name} needs {f.name}, which has no default; set {f.name}.")
     return cls(**{key: coerce(value, known[key], f"{name}.{key}") for key, value in values.items()})
 
 

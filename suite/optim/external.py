@@ -18,9 +18,10 @@ _PLAIN = (bool, int, float, str, type(None))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class External(OptimizerConfig):
-    """An optimizer class of torch or another library, such as ``torch.optim.NAdam``, or a short name from the catalogue.
+    """An optimizer class of torch or another library, such as ``torch.optim.NAdam``, or its short name.
 
     Its weight decay is the class's own argument ``weight_decay``; ``undecayed`` works where the class has one.
+    How it behaves on parameters sharded over devices is up to the class.
 
     Attributes:
         path: dotted path of the class, or its short name (``soap``).
@@ -34,7 +35,7 @@ class External(OptimizerConfig):
         super().__post_init__()
         if self.decay != "none":
             raise ConfigError(
-                f"{self.path} brings its own weight decay, got decay {self.decay!r}; leave decay out and set weight_decay."
+                f"{self.path} brings its own weight decay, got decay {self.decay!r}; set weight_decay alone."
             )
         signature = arguments_of(self._target())
         for key in self.arguments:

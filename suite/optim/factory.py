@@ -83,6 +83,7 @@ def build(
     parameters: Parameters,
     *,
     implementation: Literal["auto", "rule", "torch"] = "auto",
+    compiled: bool | None = None,
 ) -> torch.optim.Optimizer:
     """Make the optimizer that a config describes.
 
@@ -91,6 +92,7 @@ def build(
         parameters: a module, or named parameters; those that require no gradient are left out, tied ones counted once.
         implementation: ``torch`` for torch's own implementation, ``rule`` for the suite's pure rule, ``auto`` for
             torch's where it gives the same numbers.
+        compiled: whether rules are fused with torch.compile; None: for large networks where a compiler is at hand.
 
     Returns:
         A real optimizer: schedulers, ``state_dict`` and AMP work. Every group has ``initial_lr``, the peak.
@@ -105,7 +107,7 @@ def build(
     by_config: dict[int, list[RuleGroup]] = {}
     for group in rule_groups(config, parameters):
         by_config.setdefault(id(group.config), []).append(group)
-    parts = [_part(groups, named, implementation) for groups in by_config.values()]
+    parts = [_part(groups, named, implementation, compiled) for groups in by_config.values()]
     optimizer = parts[0] if len(parts) == 1 else CompositeOptimizer(parts)
     for param_group in optimizer.param_groups:
         param_group.setdefault("initial_lr", param_group["lr"])
@@ -133,7 +135,10 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def _part(
-    groups: list[RuleGroup], named: Mapping[str, Tensor], implementation: Literal["auto", "rule", "torch"]
+    groups: list[RuleGroup],
+    named: Mapping[str, Tensor],
+    implementation: Literal["auto", "rule", "torch"],
+    compiled: bool | None,
 ) -> torch.optim.Optimizer:
     config = groups[0].config
     _refuse_sharded(config, groups, named)
@@ -145,7 +150,9 @@ def _part(
     if implementation == "torch":
         raise ConfigError(f"{type(config).__name__} has no implementation in torch; use implementation='rule'.")
     return RuleOptimizer(
-        [{"params": [named[n] for n in g.names], "names": list(g.names), **_name(g), **g.hyper} for g in groups], config
+        [{"params": [named[n] for n in g.names], "names": list(g.names), **_name(g), **g.hyper} for g in groups],
+        config,
+        compiled=compiled,
     )
 
 

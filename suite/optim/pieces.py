@@ -16,6 +16,9 @@ CPU_CHUNK = 1 << 16
 DEVICE_CHUNK = 1 << 24
 """The same on an accelerator, where a launch costs more than memory traffic saves."""
 
+WHOLE = 1 << 62
+"""A length that no parameter has."""
+
 
 @dataclasses.dataclass
 class Piece:
@@ -61,13 +64,16 @@ class Piece:
             _write(torch._foreach_copy_, tensors, new_state[name])
 
 
-def pieces_of(params: Sequence[Tensor], states: Sequence[dict[str, Tensor]], *, cut: bool = True) -> Iterator[Piece]:
+def pieces_of(
+    params: Sequence[Tensor], states: Sequence[dict[str, Tensor]], *, longest: int | None = None
+) -> Iterator[Piece]:
     """Cover parameters with pieces, in order.
 
     Args:
         params: parameters with gradients.
         states: state tensors of each, by name.
-        cut: whether a large parameter may be cut; small ones are then joined too.
+        longest: length above which a parameter is cut; by default what suits the device. Smaller parameters are joined
+            up to what suits the device, whatever this is.
     """
     waiting: list[Piece] = []
     size = 0
@@ -75,10 +81,10 @@ def pieces_of(params: Sequence[Tensor], states: Sequence[dict[str, Tensor]], *, 
         piece = _whole(param, state)
         first = piece.params[0]
         chunk = CPU_CHUNK if first.device.type == "cpu" else DEVICE_CHUNK
-        if not cut or first.numel() >= chunk:
+        if first.numel() >= chunk:
             yield from _joined(waiting)
             waiting, size = [], 0
-            yield from _cut(piece, chunk) if cut and first.ndim == 1 else [piece]
+            yield from _cut(piece, longest or chunk) if first.ndim == 1 else [piece]
             continue
         last = waiting[-1].params[0] if waiting else first
         if size + first.numel() > chunk or (last.dtype, last.device) != (first.dtype, first.device):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from suite.optim.config import ConfigError, OptimizerConfig
-from suite.optim.decay import decay_delta, decay_gradient
-from suite.optim.pieces import Piece, pieces_of
+from suite.optim.kernels import Kernels, pays_off
+from suite.optim.pieces import WHOLE, Piece, pieces_of
 from suite.optim.sharding import is_sharded
 from suite.optim.statistic import StatisticConfig
 
@@ -27,16 +27,25 @@ class RuleOptimizer(torch.optim.Optimizer):
     Args:
         groups: parameter groups; their numbers override the config's hyperparameters, ``names`` are for `report`.
         config: the update rule.
+        compiled: fuse the rule's arithmetic with torch.compile, which takes some seconds once per rule; None: for
+            large networks where a compiler is at hand. The numbers are equal up to rounding.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig) -> None:
+    def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig, *, compiled: bool | None = None) -> None:
         self.config = config
         self._hyper = tuple(config.hyperparameters())
         super().__init__(groups, config.hyperparameters())
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        self._kernels = Kernels(config, compiled=pays_off(parameters) if compiled is None else compiled)
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles hold: torch's own, and the rule."""
-        return {**super().__getstate__(), "config": self.config, "_hyper": self._hyper}
+        return {
+            **super().__getstate__(),
+            "config": self.config,
+            "_hyper": self._hyper,
+            "_kernels": self._kernels,
+        }
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -50,8 +59,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._statistic_steps(self.config, batches)
         elif self.config.scope == "element":
             for hyper, step, params in batches:
-                for piece in pieces_of(params, self._states(params)):
-                    self._move(piece, hyper, step)
+                for piece in pieces_of(params, self._states(params), longest=self._kernels.longest):
+                    self._kernels.move(piece, hyper, step)
         elif self.config.scope == "global":
             self._move_all(batches)
         else:
@@ -97,8 +106,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                     continue
                 if param.grad.is_sparse:
                     raise ConfigError(
-                        f"{type(self.config).__name__} needs dense gradients, got a sparse one; set sparse=False in the "
-                        "network's embeddings."
+                        f"{type(self.config).__name__} needs dense gradients, got a sparse one; set sparse=False in "
+                        "the network's embeddings."
                     )
                 state = self.state[param]
                 if not state:
@@ -119,11 +128,6 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _states(self, params: list[Tensor]) -> list[dict[str, Tensor]]:
         return [{name: value for name, value in self.state[p].items() if name != "step"} for p in params]
 
-    def _move(self, piece: Piece, hyper: dict[str, Any], step: int) -> None:
-        delta, new = self.config.update(piece.grad, piece.param, piece.old_state, hyper, step)
-        piece.add(delta)
-        piece.keep(new)
-
     def _move_all(self, batches: list[_Batch]) -> None:
         """One vector of all parameters with as many steps; numbers that differ between groups go by coordinate."""
         for step in sorted({step for _, step, _ in batches}):
@@ -131,7 +135,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             sizes, hypers = [], []
             for hyper, at_step, params in batches:
                 if at_step == step:
-                    for piece in pieces_of(params, self._states(params), cut=False):
+                    for piece in pieces_of(params, self._states(params), longest=WHOLE):
                         whole = piece if whole is None else whole.joined(piece)
                     sizes.append(sum(p.numel() for p in params))
                     hypers.append(hyper)
@@ -144,12 +148,11 @@ class RuleOptimizer(torch.optim.Optimizer):
                 for name in self._hyper
                 if any(h[name] != hypers[0][name] for h in hypers)
             }
-            self._move(whole, {**hypers[0], **by_coordinate}, step)
+            Kernels(self.config, compiled=False).move(whole, {**hypers[0], **by_coordinate}, step)
 
     def _move_whole(self, param: Tensor, hyper: dict[str, Any], step: int) -> None:
         assert param.grad is not None
-        shape = (len(param), -1) if self.config.scope == "matrix" and param.ndim != 2 else param.shape
-        shape = (-1,) if self.config.scope == "tensor" else shape
+        shape: tuple[int, ...] = (-1,) if self.config.scope == "tensor" else (len(param), -1)
         if self.config.scope == "matrix" and param.ndim < 2:
             raise ConfigError(
                 f"{type(self.config).__name__} moves matrices, got a parameter of shape {tuple(param.shape)}."
@@ -157,9 +160,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         (state,) = self._states([param])
         old = {name: value.reshape(shape) for name, value in state.items()}
         delta, new = self.config.update(param.grad.reshape(shape), param.reshape(shape), old, hyper, step)
-        param.add_(delta.view_as(param))
+        param.add_(delta.reshape(param.shape))
         for name, value in state.items():
-            value.copy_(new[name].view_as(value))
+            value.copy_(new[name].reshape(value.shape))
 
     def _statistic_steps(self, config: StatisticConfig, batches: list[_Batch]) -> None:
         if config.scope == "global":
@@ -178,18 +181,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         sketches = []
         offset = 0
         for hyper, step, params in batches:
-            for piece in pieces_of(params, self._states(params)):
-                param, grad = piece.param, piece.grad
-                grad = decay_gradient(config.decay, grad, param, hyper)
-                new = config.accumulate(grad, param, piece.old_state, hyper, step)
-                piece.keep(new)
+            for piece in pieces_of(params, self._states(params), longest=self._kernels.longest):
+                new = self._kernels.accumulate(config, piece, hyper, step)
                 pieces.append((hyper, piece))
                 sketches.append(config.sketch(new, offset=offset, total=total))
-                offset += grad.numel()
+                offset += sum(p.numel() for p in piece.params)
         statistic = config.statistic(torch.cat(sketches), batches[0][0])
         for hyper, piece in pieces:
-            delta = config.finish(piece.old_state, statistic, hyper)
-            piece.add(decay_delta(config.decay, delta, piece.param, hyper))
+            self._kernels.finish(config, piece, statistic, hyper)
 
 
 def _named(group: dict[str, Any]) -> Iterator[tuple[Tensor, str]]:

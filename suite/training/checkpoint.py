@@ -48,7 +48,7 @@ class Checkpoint(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep of Lightning's loops the number of optimizer steps alone: the batch plan knows everything else."""
         steps = "epoch_loop.manual_optimization.optim_step_progress"
-        checkpoint["loops"] = {"fit_loop": {steps: checkpoint["loops"]["fit_loop"][steps]}}
+        checkpoint["loops"]["fit_loop"] = {steps: checkpoint["loops"]["fit_loop"][steps]}
 
     def _save_if_due(self, trainer: Trainer) -> None:
         due = time.monotonic() - self._last >= self.every_seconds

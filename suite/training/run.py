@@ -92,12 +92,15 @@ def run(
         LeaseHeld: another process is training this run.
         StoreError: the record cannot be written.
     """
+    if task.optimizer_config is None:
+        raise ValueError("fit needs an optimizer; give --optimizer NAME and --optimizer.lr VALUE.")
     data.ensure_open()
     data.seed = task.seed = int(config.get("seed_everything") or 0)
     data.plan(world_size=trainer.world_size)  # refuses an impossible batch before anything is written
     run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=trainer.world_size)
     if not rerun and store.settled(run_id):
         return Outcome(store.record(run_id) or {}, trained=False)
+    task.build_network(data.facts())
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
     with lease:
         folder = store.run_folder(run_id)
@@ -119,7 +122,7 @@ def run(
             "run_id": run_id,
             "status": _status(trainer, curves, error),
             "task": name,
-            "optimizer": describe(task.optimizer_config) if task.optimizer_config else {},
+            "optimizer": describe(task.optimizer_config),
             "batch_size": data.batch_size,
             "seed": task.seed,
             "steps": data.steps,

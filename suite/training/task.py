@@ -81,14 +81,20 @@ class Task(LightningModule):
     # What the suite makes of it.
 
     def configure_model(self) -> None:
-        """Build the network from the data's facts; its initial weights are a function of the seed alone."""
-        if self.network is not None:
-            return
-        facts = self.trainer.datamodule.facts()  # type: ignore[attr-defined]
-        self.network = self.seeded_network(self.seed, facts)
-        self.val_metrics = MetricCollection(
-            {"loss": MeanMetric(), **self.metrics(facts)}, prefix="val/", compute_groups=False
-        )
+        """Build the network, unless `run` has (Lightning calls this before every entry point)."""
+        self.build_network(self.trainer.datamodule.facts())  # type: ignore[attr-defined]
+
+    def build_network(self, facts: dict[str, Any]) -> None:
+        """Build the network for the data's facts, once; its initial weights are a function of the seed alone.
+
+        Raises:
+            ValueError: the settings make no network.
+        """
+        if self.network is None:
+            self.network = self.seeded_network(self.seed, facts)
+            self.val_metrics = MetricCollection(
+                {"loss": MeanMetric(), **self.metrics(facts)}, prefix="val/", compute_groups=False
+            )
 
     def seeded_network(self, seed: int, facts: dict[str, Any]) -> nn.Module:
         """The network with the initial weights of ``seed``; the global random state is left as it was."""
@@ -98,8 +104,7 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer, from the shared factory."""
-        if self.optimizer_config is None:
-            raise ValueError("fit needs an optimizer; give --optimizer NAME and --optimizer.lr.")
+        assert self.optimizer_config is not None
         assert self.network is not None
         return build(self.optimizer_config, self.network)
 

@@ -19,6 +19,8 @@ short options (before Lightning's own, below):
 
 def main(command: str, arguments: list[str]) -> int:
     """Run one of Lightning's four entry points."""
+    if command != "fit" and not any(a.startswith("--weights_only") for a in arguments):
+        arguments = [*arguments, "--weights_only=true"]  # a checkpoint from elsewhere runs no code
     request = read_request(arguments, default_store=DEFAULT_STORE)
     if "--help" in arguments or "-h" in arguments:
         print(SHORT_OPTIONS)

@@ -12,6 +12,7 @@ from torch import Tensor
 from suite.optim.broadcast import Number, average, rounded
 from suite.optim.config import ConfigError, OptimizerConfig, require
 from suite.optim.decay import Decay
+from suite.optim.independent_adamw import IndependentAdamW
 
 Initialization = Literal["zero", "gradient"]
 
@@ -94,11 +95,22 @@ class Adam(OptimizerConfig):
         return delta, {"exp_avg": mean, "exp_avg_sq": square}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """`torch.optim.Adam`, or `torch.optim.AdamW` for decoupled decay, fused."""
-        if self.decay == "independent" or not self.bias_correction:
+        """`torch.optim.Adam`, or for decoupled and independent decay `torch.optim.AdamW`, fused."""
+        if not self.bias_correction:
             return None
-        cls = torch.optim.AdamW if self.decay == "decoupled" else torch.optim.Adam
-        return cls(groups, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True)
+        return fused_adam(self, groups, self.betas, self.eps)
+
+
+def fused_adam(
+    config: OptimizerConfig, groups: list[dict[str, Any]], betas: tuple[float, float], eps: float
+) -> torch.optim.Optimizer:
+    """Torch's fused Adam with a config's learning rate and weight decay policy."""
+    settings: dict[str, Any] = {"lr": config.lr, "betas": betas, "eps": eps, "fused": True}
+    settings["weight_decay"] = config.weight_decay
+    if config.decay == "independent":
+        return IndependentAdamW([{**group, "peak_lr": config.lr} for group in groups], **settings)
+    cls = torch.optim.AdamW if config.decay == "decoupled" else torch.optim.Adam
+    return cls(groups, **settings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

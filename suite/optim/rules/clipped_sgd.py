@@ -54,7 +54,7 @@ class SGDCoordinateClip(OptimizerConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SGDQuantileClip(StatisticConfig):
-    r"""SGD with momentum whose largest coordinates are clipped at a quantile, anew at every step (paper 2, Algorithm 1).
+    r"""SGD with momentum whose largest coordinates are clipped at a quantile of every step (paper 2, Algorithm 1).
 
     .. math::
         \tau_t = Q_{1-p}(\lvert m_t \rvert), \quad
@@ -109,8 +109,8 @@ class SGDQuantileClip(StatisticConfig):
         share, count = hyper["share"], sketches.shape[-1]
         if isinstance(share, Tensor):
             # The rounding before the ceiling keeps (1 - 0.1) * 10 at 9.
-            rank = ((1 - share.double()) * count).sub_(1e-6).ceil().clamp_(1, count).long() - 1
-            return sketches.sort(-1).values.gather(-1, rank.expand(*sketches.shape[:-1], 1))
+            ranks = ((1 - share.double()) * count).sub_(1e-6).ceil().clamp_(1, count).long() - 1
+            return sketches.sort(-1).values.gather(-1, ranks.expand(*sketches.shape[:-1], 1))
         rank = min(max(math.ceil((1 - share) * count - 1e-6), 1), count)
         return sketches.kthvalue(rank, dim=-1, keepdim=True).values
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from suite.optim.broadcast import Number, rounded
 from suite.optim.config import ConfigError, OptimizerConfig, Scope
 from suite.optim.registry import describe, parse
+from suite.optim.rules.nsgd import sum_of_squares
 from suite.optim.statistic import StatisticConfig
 
 _PARTS = ("magnitude", "direction")
@@ -85,7 +86,7 @@ class Grafted(StatisticConfig):
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
     ) -> dict[str, Tensor]:
         """Both rules' states and steps."""
-        new = {}
+        new: dict[str, Tensor] = {}
         for name in _PARTS:
             own_state, own_hyper = _own(state, name), {**_own(hyper, name), "lr": 1.0}
             delta, moved = self.parts[name].rule(grad, param, own_state, own_hyper, step)
@@ -95,8 +96,7 @@ class Grafted(StatisticConfig):
 
     def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
         """Sums of squares of both steps."""
-        sums = [state[f"{name}_step"].square().sum(-1, dtype=_accurate(state[f"{name}_step"])) for name in _PARTS]
-        return torch.stack(sums, dim=-1)
+        return torch.cat([sum_of_squares(state[f"{name}_step"]) for name in _PARTS], dim=-1)
 
     def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
         """Ratio of the norms, 0 where the direction is."""
@@ -115,7 +115,3 @@ _COMMON = frozenset({"lr", "weight_decay", "decay", "undecayed"})
 
 def _own(values: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {key.removeprefix(f"{part}."): value for key, value in values.items() if key.startswith(f"{part}.")}
-
-
-def _accurate(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)

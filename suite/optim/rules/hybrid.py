@@ -27,9 +27,9 @@ class Hybrid(OptimizerConfig):
         sgd:  {lr: 0.3, momentum: 0.95}
 
     ``on`` lists parameter roles (norm, embed, head, bias, hidden; see `suite.optim.parameter_roles`) and patterns of
-    parameter names such as ``blocks.*.attention.*``; a label that is itself a role needs no ``on``, and at most one group
-    without either takes all the rest. The rule is ``name``, or the label where that is an optimizer. Every setting is
-    an axis: ``adam.lr``, ``sgd.momentum``.
+    parameter names such as ``blocks.*.attention.*``; a label that is itself a role needs no ``on``, and at most one
+    group without either takes all the rest. The rule is ``name``, or the label where that is an optimizer. Every
+    setting is an axis: ``adam.lr``, ``sgd.momentum``.
 
     Every parameter belongs to exactly one group; a role or pattern that no parameter has is an error. Sharding is up
     to the rules.

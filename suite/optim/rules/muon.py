@@ -142,8 +142,8 @@ def orthogonalised(matrices: Tensor, iterations: int) -> Tensor:
 
     Args:
         matrices: ``[rows, columns]`` or ``[R, rows, columns]``.
-        iterations: each maps a singular value s to ``a s + b s^3 + c s^5``, with the coefficients of Jordan et al. 2024,
-            whose slope at 0 is as large as convergence allows.
+        iterations: each maps a singular value s to ``a s + b s^3 + c s^5``; the coefficients (Jordan et al. 2024) have
+            the largest slope at 0 that keeps the values bounded.
 
     Returns:
         The same shape, bfloat16.

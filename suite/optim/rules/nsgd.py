@@ -59,8 +59,7 @@ class NSGD(StatisticConfig):
 
     def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
         """Sum of squares."""
-        momentum = state["momentum_buffer"]
-        return momentum.square().sum(-1, keepdim=True, dtype=torch.promote_types(momentum.dtype, torch.float32))
+        return sum_of_squares(state["momentum_buffer"])
 
     def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
         """The norm."""
@@ -71,3 +70,9 @@ class NSGD(StatisticConfig):
         momentum = state["momentum_buffer"]
         smallest = torch.finfo(momentum.dtype).tiny
         return momentum * rounded(-hyper["lr"] / statistic.clamp(min=smallest), momentum)
+
+
+def sum_of_squares(vectors: Tensor) -> Tensor:
+    """Over the last dimension, ``[P]`` to ``[1]`` or ``[R, P]`` to ``[R, 1]``, in single precision at least."""
+    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=dtype).square()

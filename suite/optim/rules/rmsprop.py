@@ -11,6 +11,7 @@ from torch import Tensor
 
 from suite.optim.broadcast import Number, average, rounded
 from suite.optim.config import OptimizerConfig, require
+from suite.optim.rules.adam import fused_adam
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,12 +57,8 @@ class RMSprop(OptimizerConfig):
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
         """`torch.optim.Adam` with a first beta of 0, fused; `torch.optim.RMSprop` without bias correction."""
+        if self.bias_correction:
+            return fused_adam(self, groups, (0.0, self.beta2), self.eps)
         if self.decay in ("decoupled", "independent"):
             return None
-        if not self.bias_correction:
-            return torch.optim.RMSprop(
-                groups, lr=self.lr, alpha=self.beta2, eps=self.eps, weight_decay=self.weight_decay
-            )
-        return torch.optim.Adam(
-            groups, lr=self.lr, betas=(0.0, self.beta2), eps=self.eps, weight_decay=self.weight_decay, fused=True
-        )
+        return torch.optim.RMSprop(groups, lr=self.lr, alpha=self.beta2, eps=self.eps, weight_decay=self.weight_decay)

@@ -40,7 +40,10 @@ class SGD(OptimizerConfig):
         require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
         if self.nesterov:
             require(
-                self.momentum > 0 and not self.damped, "nesterov", "used with momentum above 0 and no damping", True
+                self.momentum > 0 and not self.damped,
+                "nesterov",
+                "used with momentum above 0 and no damping",
+                True,
             )
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
@@ -56,7 +59,7 @@ class SGD(OptimizerConfig):
         return direction * rounded(-hyper["lr"], direction), {"momentum_buffer": buffer}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """`torch.optim.SGD`, fused."""
+        """`torch.optim.SGD`, fused; it has no decoupled or independent decay."""
         if self.decay in ("decoupled", "independent"):
             return None
         return torch.optim.SGD(
@@ -71,7 +74,7 @@ class SGD(OptimizerConfig):
 
 
 def accumulated(buffer: Tensor, grad: Tensor, momentum: Number, *, damped: bool, step: int) -> Tensor:
-    """The momentum after one more gradient: a heavy-ball sum, or damped a moving average that starts at the gradient."""
+    """The momentum after one more gradient: a heavy-ball sum; damped, an average that starts at the first gradient."""
     if damped:
         return average(buffer, grad, momentum) if step > 1 else grad.clone()
     return heavy_ball(buffer, grad, momentum)

@@ -1,0 +1,167 @@
+"""The command line: short options, plain LightningCLI underneath, every mistake answered in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from small_runs import ARGUMENTS
+
+from suite.cli.main import COMMANDS, main
+from suite.records import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+SGD = ["--optimizer", "sgd", "--optimizer.lr", "0.3"]
+RUN = ["--data.batch_size", "4", "--data.budget_steps", "6"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return ["--data.data_dir", str(tmp_path_factory.mktemp("data"))]
+
+
+def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    capsys.readouterr()
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    output, errors = capsys.readouterr()
+    return code, output, errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["fti"], ["no command 'fti'", "did you mean 'fit'"]),
+        (["fit", "--task", "fineweb/gtp", *SGD], ["no task 'fineweb/gtp'", "did you mean 'fineweb/gpt'"]),
+        (["fit", *ARGUMENTS, "--optimizer", "sdg", "--optimizer.lr", "1"], ["no optimizer 'sdg'", "did you mean 'sgd'"]),
+        (["fit", *ARGUMENTS, "--optimizer", "sgd"], ["sgd needs lr"]),
+        (["fit", *ARGUMENTS], ["fit needs an optimizer", "--optimizer"]),
+        (["fit", *ARGUMENTS, "--optimizer.lr", "1"], ["--optimizer.lr needs --optimizer"]),
+        (["fit", *ARGUMENTS, *SGD, "--optimizer.momentm", "0.9"], ["no setting 'momentm'", "did you mean 'momentum'"]),
+        (["fit", *ARGUMENTS, *SGD, "--optimizer.beta", "0.9"], ["sgd has no setting 'beta'"]),
+        (["fit", *ARGUMENTS, "--optimizer", "sgd", "--optimizer.lr", "1e-3x"], ["lr must be a number", "'1e-3x'"]),
+        (["fit", *ARGUMENTS, "--optimizer", "sgd", "--optimizer.lr", "-1"], ["lr must be", "-1"]),
+        (["fit", *ARGUMENTS, *SGD, "--optimizer.momentum", "1.5"], ["momentum must be", "1.5"]),
+        (["fit", *ARGUMENTS, *SGD, "--schedule", "cosin"], ["no schedule 'cosin'"]),
+        (["fit", *ARGUMENTS, *SGD, "--data.bach_size", "4"], ["bach_size"]),
+        (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "four"], ["batch_size", "four"]),
+        (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "0"], ["data.batch_size must be a positive number"]),
+        (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "10", "--data.micro_batch", "4"], ["micro_batch 4", "devices 1"]),
+        (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "10000000"], ["batch_size must not exceed"]),
+        (["fit", *ARGUMENTS, *SGD, "--data.source", "nowhere.txt"], ["nowhere.txt"]),
+        (["fit", *ARGUMENTS, *SGD, "--trainer.max_steps", "5"], ["trainer.max_steps", "data.budget_steps"]),
+        (["fit", *ARGUMENTS, *SGD, "--trainer.gradient_clip_val", "5"], ["trainer.gradient_clip_val", "model.clip_norm"]),
+        (["fit", *ARGUMENTS, *SGD, "--model.width", "15"], ["width must be divisible"]),
+        (["fit", *ARGUMENTS, *SGD, "--config", "no.yaml"], ["no.yaml"]),
+        (["fit", *ARGUMENTS, "--optimizer"], ["--optimizer needs a value"]),
+        (["sweep", "no.yaml"], ["no sweep file no.yaml"]),
+        (["status", str(ROOT / "configs/sweeps/demo.yaml")], ["has no plan", "python -m suite sweep"]),
+        (["gap"], ["gap takes a sweep's YAML or --csv"]),
+    ],
+    ids=lambda value: " ".join(value[-3:]) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_every_mistake_is_one_sentence(
+    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str], data_dir: list[str]
+) -> None:
+    if arguments[0] == "fit":
+        arguments = [*arguments, *data_dir]
+    if "--data.batch_size" not in arguments and arguments[0] == "fit":
+        arguments = [*arguments, *RUN]
+    code, _, errors = call(arguments, capsys)
+    assert code == 2
+    said = [line for line in errors.splitlines() if line.startswith("suite: ")]
+    assert len(said) == 1 and "Traceback" not in errors
+    for part in parts:
+        assert part in said[0]
+    assert not Path("runs").exists()
+
+
+def test_yaml_text_where_a_number_belongs(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:
+    layer = {"model": {"init_args": {"optimizer": {"class_path": "suite.optim.SGD", "init_args": {"lr": "1e-3x"}}}}}
+    Path("layer.yaml").write_text(yaml.safe_dump(layer))
+    code, _, errors = call(["fit", *ARGUMENTS, *RUN, *data_dir, "--config", "layer.yaml"], capsys)
+    assert code == 2 and "lr must be a number, got '1e-3x'" in errors
+
+
+def test_printed_config_is_plain_lightning_and_runs(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:
+    arguments = ["fit", *ARGUMENTS, *RUN, *data_dir, *SGD, "--optimizer.momentum", "0.9"]
+    code, printed, _ = call([*arguments, "--print_config"], capsys)
+    config = yaml.safe_load(printed)
+    assert code == 0
+    assert config["model"]["init_args"]["optimizer"]["class_path"] == "suite.optim.SGD"
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["momentum"] == 0.9
+    assert set(config) >= {"seed_everything", "trainer", "model", "data"}
+    Path("resolved.yaml").write_text(printed)
+    assert call([*arguments, "--store", "first"], capsys)[0] == 0
+    assert call(["fit", "--config", "resolved.yaml", "--store", "second"], capsys)[0] == 0
+    (first,), (second,) = list(Store("first").records()), list(Store("second").records())
+    assert first["run_id"] == second["run_id"] and first["final"] == second["final"]
+    code, output, _ = call(["fit", "--config", "resolved.yaml", "--store", "second"], capsys)
+    assert code == 0 and "Already trained" in output
+    layered = ["fit", "--config", "resolved.yaml", "--optimizer.lr", "0.1", "--store", "second"]
+    assert call(layered, capsys)[0] == 0
+    assert sorted(r["optimizer"]["lr"] for r in Store("second").records()) == [0.1, 0.3]
+
+
+def test_checkpoint_can_be_validated(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:
+    arguments = [*ARGUMENTS, *RUN, *data_dir, *SGD]
+    assert call(["fit", *arguments, "--keep_checkpoint"], capsys)[0] == 0
+    (record,) = Store("runs").records()
+    checkpoint = Store("runs").run_folder(record["run_id"]) / "final.ckpt"
+    for command in ("validate", "test"):
+        code, output, _ = call([command, *arguments, "--ckpt_path", str(checkpoint)], capsys)
+        assert code == 0 and str(record["metrics"]["val/loss"])[:7] in output
+    assert call(["predict", *arguments, "--ckpt_path", str(checkpoint)], capsys)[0] == 0
+
+
+def test_any_torch_optimizer_works_by_its_path(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:
+    optimizer = ["--optimizer", "torch.optim.NAdam", "--optimizer.lr", "1e-2", "--optimizer.momentum_decay", "0.01"]
+    assert call(["fit", *ARGUMENTS, *RUN, *data_dir, *optimizer], capsys)[0] == 0
+    (record,) = Store("runs").records()
+    assert record["optimizer"]["name"] == "torch.optim.NAdam" and record["optimizer"]["momentum_decay"] == 0.01
+
+
+def test_every_command_has_a_module_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        code, output, _ = call([command, "--help"], capsys)
+        assert code == 0 and "usage" in output
+
+
+def test_prepare_says_what_it_prepared(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:
+    code, output, _ = call(["prepare", *ARGUMENTS, *RUN, *data_dir], capsys)
+    assert code == 0 and "training" in output and "vocab_size 256" in output
+
+
+def test_every_task_config_is_accepted_by_the_real_parser(capsys: pytest.CaptureFixture[str]) -> None:
+    from suite.cli.matrix import task_files
+
+    for name in task_files():
+        code, printed, errors = call(["fit", "--task", name, *SGD, "--print_config"], capsys)
+        assert code == 0, errors
+        assert yaml.safe_load(printed)["model"]["init_args"]["name"] == name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_sweep_config_is_readable(path: Path) -> None:
+    from suite.cli.matrix import task_file
+    from suite.optim import parse
+    from suite.sweep import Plan, read_spec
+
+    spec = read_spec(path)
+    task_file(spec.task)
+
+    def identify(optimizer: dict, batch_size: int, seed: int) -> tuple[str, int]:
+        parse(optimizer)
+        return f"{optimizer}{batch_size}{seed}", 1
+
+    runs = Plan(spec, identify).runs
+    assert len({run.run_id for run in runs}) == len(runs) > 0
+    assert spec.question and spec.source

@@ -1,0 +1,99 @@
+"""Schedules at steps computed by hand, and clipping against torch's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from suite.optim import (
+    Clipping,
+    ConfigError,
+    Constant,
+    Linear,
+    WarmupCosine,
+    WarmupStableDecay,
+    clip_global_norm,
+    clip_runs,
+)
+from suite.optim.catalogue import SCHEDULES
+from suite.optim.schedule import parse_schedule, resolve_schedule
+
+
+def test_warmup_cosine_by_hand() -> None:
+    schedule = WarmupCosine()
+    assert [schedule(step, 100) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert schedule(55, 100) == pytest.approx(0.5)
+    assert schedule(40, 100) == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))
+    assert schedule(100, 100) == pytest.approx(0.0)
+    assert WarmupCosine(final_share=0.1)(100, 100) == pytest.approx(0.1)
+
+
+def test_linear_constant_and_stable_decay_by_hand() -> None:
+    assert [Linear()(step, 100) for step in (0, 10, 55, 100)] == pytest.approx([0.1, 1.0, 0.5, 0.0])
+    assert [Constant()(step, 100) for step in (0, 99)] == [1.0, 1.0]
+    stable = WarmupStableDecay(warmup_share=0.1, cooldown_share=0.2)
+    assert [stable(step, 100) for step in (0, 10, 79, 90, 100)] == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_stays_between_0_and_1_and_goes_through_plain_values(name: str) -> None:
+    schedule = parse_schedule({"name": name})
+    for total in (1, 2, 3, 10, 97):
+        assert all(0 <= schedule(step, total) <= 1 for step in range(total + 1))
+        assert schedule(0, total) > 0
+    assert parse_schedule(resolve_schedule(schedule)) == schedule
+    with pytest.raises(ConfigError, match="no setting"):
+        parse_schedule({"name": name, "warmup_steps": 10})
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1e6])
+def test_clip_equals_torch(max_norm: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.nn.Parameter(torch.zeros(3, 4)), torch.nn.Parameter(torch.zeros(7))]
+    for p in ours:
+        p.grad = torch.randn(p.shape, generator=generator)
+    grads = [p.grad.clone() for p in ours if p.grad is not None]
+    norm = clip_global_norm(grads, max_norm)
+    expected = torch.nn.utils.clip_grad_norm_(ours, max_norm)
+    torch.testing.assert_close(norm, expected)
+    for p, grad in zip(ours, grads, strict=True):
+        torch.testing.assert_close(grad, p.grad)
+
+
+def test_clip_without_gradients_or_limit() -> None:
+    assert clip_global_norm([], 1.0).item() == 0
+    grads = [torch.tensor([3.0, -4.0])]
+    assert clip_global_norm(grads, None).item() == 5 and grads[0].tolist() == [3.0, -4.0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("off", [30.0, -40.0]),
+        (None, [30.0, -40.0]),
+        ("global_norm", [0.6, -0.8]),
+        (5, [3.0, -4.0]),
+        ({"max_norm": 5, "max_coordinate": 3.5}, [3.0, -3.5]),
+        ({"max_coordinate": 35}, [30.0, -35.0]),
+    ],
+)
+def test_clipping_policies(policy: Any, expected: list[float]) -> None:
+    grads = [torch.tensor([30.0]), torch.tensor([-40.0])]
+    assert Clipping.parse(policy)(grads).item() == pytest.approx(50)
+    assert torch.cat(grads).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_runs_are_clipped_each_by_its_own_norm() -> None:
+    grads = torch.tensor([[30.0, -40.0], [0.3, 0.4], [3.0, 4.0]])
+    clipped, norms = clip_runs(grads, torch.tensor([[1.0], [1.0], [2.5]], dtype=torch.float64), 1.8)
+    assert norms.tolist() == pytest.approx([50, 0.5, 5])
+    torch.testing.assert_close(clipped, torch.tensor([[0.6, -0.8], [0.3, 0.4], [1.5, 1.8]]))
+
+
+def test_clipping_refuses_what_is_no_policy() -> None:
+    for wrong in ("sometimes", -1.0, 0.0, {"max_norm": "nan"}):
+        with pytest.raises(ConfigError):
+            Clipping.parse(wrong)  # type: ignore[arg-type]

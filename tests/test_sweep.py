@@ -1,0 +1,271 @@
+"""Grids, plans, and sweeps that are killed."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from suite.records import Store
+from suite.sweep import Plan, PlannedRun, read_spec
+from suite.sweep.execute import execute
+from suite.sweep.grid import Axis, log_value, read_axis
+from suite.sweep.launchers.local import Progress
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEC: dict[str, Any] = {
+    "question": "Does it work?",
+    "source": "a test",
+    "task": "fineweb/gpt",
+    "overrides": {
+        "data.source": "sample", "data.tokenizer": "byte", "data.seq_len": 16, "data.budget_steps": 300,
+        "data.eval_samples": 4, "model.num_layers": 1, "model.num_heads": 1, "model.width": 8,
+        "trainer.accelerator": "cpu", "trainer.precision": "32-true",
+    },
+    "batch_size": [1, 2],
+    "optimizers": {"sgd": {"lr": [0.03, 0.1, 0.3], "momentum": 0.9}, "adam": {"lr": [0.001, 0.01], "beta": 0.9}},
+}  # fmt: skip
+
+
+def write(path: Path, **changes: Any) -> Path:
+    path.write_text(yaml.safe_dump({**SPEC, **changes}))
+    return path
+
+
+# Grids.
+
+
+def test_log_grids_nest_exactly() -> None:
+    coarse = read_axis("lr", {"decades": [-3, 1]}, 1)
+    fine = read_axis("lr", {"decades": [-3, 1], "per_decade": 2}, 1)
+    finer = read_axis("lr", {"decades": [-3, 1], "per_decade": 4}, 1)
+    assert coarse is not None and fine is not None and finer is not None
+    assert set(coarse.values) <= set(fine.values) <= set(finer.values)
+    assert coarse.values == (0.001, 0.01, 0.1, 1.0, 10.0) and len(finer.values) == 17
+
+
+@settings(max_examples=200, deadline=None)
+@given(low=st.integers(-20, 20), length=st.integers(1, 8), per_decade=st.integers(1, 6), sides=st.lists(st.booleans()))
+def test_extension_keeps_every_old_value(low: int, length: int, per_decade: int, sides: list[bool]) -> None:
+    axis = Axis("lr", tuple(log_value(Fraction(k, per_decade)) for k in range(low, low + length + 1)), per_decade)
+    grown = axis
+    for side in sides[:6]:
+        wider = grown.extended("low" if side else "high")
+        assert wider is not None and set(grown.values) < set(wider.values)
+        assert list(wider.values) == sorted(wider.values) and len(wider.values) == len(grown.values) + 1
+        grown = wider
+    whole = range(low - 6, low + length + 7)
+    assert set(grown.values) <= {log_value(Fraction(k, per_decade)) for k in whole}
+
+
+def test_lists_extend_by_their_ratio_and_momenta_by_one_minus() -> None:
+    assert Axis("lr", (0.25, 0.5, 1.0)).extended("high").values == (0.25, 0.5, 1.0, 2.0)  # type: ignore[union-attr]
+    assert Axis("momentum", (0.9, 0.99)).extended("high").values[-1] == pytest.approx(0.999)  # type: ignore[union-attr]
+    assert Axis("head.beta1", (0.9, 0.95)).extended("low").values[0] == pytest.approx(0.8)  # type: ignore[union-attr]
+    assert Axis("lr", (0.1,)).extended("low") is None and Axis("lr", (0.0, 1.0)).extended("low") is None
+    assert Axis("lr", (0.1,)).edge(0.1) is None and Axis("policy", ("a", "b")).edge("a") is None
+
+
+def test_grids_by_batch_size() -> None:
+    table = {"by_batch_size": {1: [0.1, 0.2], 64: {"decades": [0, 1]}}}
+    assert read_axis("lr", table, 1).values == (0.1, 0.2)  # type: ignore[union-attr]
+    assert read_axis("lr", table, 64).values == (1.0, 10.0)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="no entry for batch size 4"):
+        read_axis("lr", table, 4)
+
+
+# Specs.
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"batchsize": [1]}, "'batchsize' that a sweep does not know (did you mean 'batch_size'?)"),
+        ({"batch_size": [1, 1]}, "batch_size"),
+        ({"batch_size": [0]}, "from 1 up"),
+        ({"batch_size": "64"}, "batch_size"),
+        ({"seeds": [1.5]}, "seeds"),
+        ({"optimizers": {}}, "at least one optimizer"),
+        ({"optimizers": {"sgd": 0.1}}, "optimizers.sgd"),
+        ({"optimizers": {"sgd": {"lr": []}}}, "at least one value"),
+        ({"optimizers": {"sgd": {"lr": [0.1, 0.1]}}}, "lists a value twice"),
+        ({"optimizers": {"sgd": {"lr": {"decades": [0.25, 1], "per_decade": 2}}}}, "multiples of 1/2"),
+        ({"optimizers": {"sgd": {"lr": {"decades": "x"}}}}, "two exponents"),
+        ({"optimizers": {"sgd": {"lr": {"decades": [0, 1], "per": 2}}}}, "per_decade"),
+        ({"extend_edges": -1}, "at least 0"),
+        ({"final_loss": "last"}, "one of ema"),
+        ({"overrides": [1]}, "overrides"),
+    ],
+)
+def test_every_wrong_spec_is_one_sentence(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        read_spec(write(tmp_path / "s.yaml", **changes))
+    assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "- 1", "task: fineweb/gpt", "\x00", "!!python/object:os.system {}"])
+def test_hostile_files_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"s\.yaml"):
+        read_spec(path)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from([*SPEC, "lr", "decades", "by_batch_size", "sgd"]) | st.text(max_size=4),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_no_content_makes_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: Any) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "s.yaml"
+    base = {k: v for k, v in SPEC.items() if k != "question"}
+    for document in (content, {**base, **content} if isinstance(content, dict) else {**base, "optimizers": content}):
+        path.write_text(yaml.safe_dump(document))
+        try:
+            read_spec(path)
+        except ValueError as error:
+            assert "\n" not in str(error)
+
+
+def test_plan_id_follows_what_is_asked(tmp_path: Path) -> None:
+    base = read_spec(write(tmp_path / "s.yaml")).plan_id
+    assert read_spec(write(tmp_path / "s.yaml", question="Another?")).plan_id == base
+    assert read_spec(write(tmp_path / "s.yaml", seeds=[1])).plan_id != base
+
+
+# Plans and their execution, on a pretended launcher.
+
+
+def identify(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
+    return f"{abs(hash((repr(sorted(optimizer.items())), batch_size, seed))):016x}"[:16], 10
+
+
+class Pretend:
+    """Trains by writing the record of a parabola in log lr with its best at ``best``."""
+
+    def __init__(self, store: Store, best: float) -> None:
+        self.store, self.best, self.trained = store, best, []  # type: ignore[var-annotated]
+        self.events: list[Progress] = []
+
+    def run(self, runs: Any, on_progress: Any) -> None:
+        queue = list(runs)
+        while queue:
+            run: PlannedRun = queue.pop(0)
+            on_progress(Progress("started", run))
+            self.trained.append(run.run_id)
+            diverged = run.axes["lr"] > 30 * self.best
+            loss = 1 + abs(math.log(run.axes["lr"] / self.best))
+            record = {
+                "run_id": run.run_id, "status": "diverged" if diverged else "finished", "task": "fineweb/gpt",
+                "optimizer": run.spec, "batch_size": run.batch_size, "seed": run.seed, "steps": 10,
+                "final": {} if diverged else {"ema": loss}, "metrics": {}, "config": {},
+            }  # fmt: skip
+            self.store.write_record(record, pa.table({"step": [0]}))
+            queue += on_progress(Progress("done", run, record["status"]))
+
+
+@pytest.mark.parametrize(
+    ("best", "grown"), [(0.1, ()), (1.0, (0.9, 2.7)), (0.001, (0.009, 0.0027)), (100.0, (0.9, 2.7))]
+)
+def test_grids_grow_until_the_best_is_inside(tmp_path: Path, best: float, grown: tuple[float, ...]) -> None:
+    optimizers = {"sgd": {"lr": [0.03, 0.1, 0.3], "momentum": 0.9}}
+    spec = read_spec(write(tmp_path / "s.yaml", optimizers=optimizers, batch_size=[1], extend_edges=2))
+    store = Store(tmp_path / "runs")
+    plan = Plan(spec, identify)
+    launcher = Pretend(store, best)
+    added: list[PlannedRun] = []
+    failed = execute(plan, store, launcher, on_progress=launcher.events.append, on_growth=added.extend)
+    assert not failed and len(set(launcher.trained)) == len(launcher.trained) == 3 + len(added)
+    assert [run.axes["lr"] for run in added] == pytest.approx(grown, rel=0.1)
+    assert [run.round for run in added] == list(range(1, len(grown) + 1))
+    again = Plan(spec, identify)
+    second = Pretend(store, best)
+    execute(again, store, second, on_progress=lambda event: None, on_growth=lambda runs: None)
+    assert second.trained == [] and {r.run_id for r in again.runs} == {r.run_id for r in plan.runs}
+
+
+def test_everything_diverged_grows_downwards(tmp_path: Path) -> None:
+    optimizers = {"sgd": {"lr": [10.0, 100.0], "momentum": 0.9}}
+    spec = read_spec(write(tmp_path / "s.yaml", optimizers=optimizers, batch_size=[1], extend_edges=1))
+    plan = Plan(spec, identify)
+    store = Store(tmp_path / "runs")
+    execute(plan, store, Pretend(store, 1e-3), on_progress=lambda event: None, on_growth=lambda runs: None)
+    assert plan.groups[0].axes["lr"].values == (1.0, 10.0, 100.0)
+
+
+# The real thing, killed.
+
+
+def table_of(store: Store) -> dict[str, tuple[str, float]]:
+    return {r["run_id"]: (r["status"], r["final"].get("ema")) for r in store.records()}
+
+
+def sweep(file: Path, store: Path, data: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "suite", "sweep", str(file), "--store", str(store), "--workers", "2"]
+    return subprocess.Popen(
+        [*command, "--data.data_dir", str(data)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_killed_sweep_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    file, data = write(tmp_path / "s.yaml"), tmp_path / "data"
+    assert sweep(file, tmp_path / "calm", data).wait() == 0
+    expected = table_of(Store(tmp_path / "calm"))
+    assert len(expected) == 10 and all(status == "finished" for status, _ in expected.values())
+    store = Store(tmp_path / "killed")
+    chance = random.Random(0)
+    for _ in range(2):
+        before = len(table_of(store))
+        process = sweep(file, store.path, data)
+        while process.poll() is None and len(table_of(store)) < before + 2:
+            time.sleep(0.05)
+        time.sleep(chance.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not store.problems
+    partial = table_of(store)
+    assert 4 <= len(partial) and partial.items() <= expected.items()
+    assert sweep(file, store.path, data).wait() == 0
+    assert table_of(store) == expected
+    assert not list(store.path.glob("runs/*/*/lease.json")) and not list(store.path.glob("runs/*/*/*.ckpt"))
+
+
+def test_a_sweep_draws_its_gap_and_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from suite.cli.main import main
+
+    file = write(tmp_path / "s.yaml")
+    options = [str(file), "--store", str(tmp_path / "runs"), "--data.data_dir", str(tmp_path / "data")]
+    assert main(["sweep", *options, "--dry-run"]) == 0
+    assert "10 to train" in (said := capfd.readouterr().out) and "ms/step" in said
+    assert main(["sweep", *options]) == 0
+    assert main(["status", *options]) == 0
+    assert "10 of 10 runs have a result" in capfd.readouterr().out
+    assert main(["gap", *options]) == 0
+    assert "SGD" in capfd.readouterr().out
+    assert main(["report", *options]) == 0
+    page = Path(capfd.readouterr().out.strip().removeprefix("Report: "))
+    assert page.is_file() and {".png", ".svg", ".csv"} <= {path.suffix for path in page.parent.rglob("*")}
