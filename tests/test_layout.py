@@ -21,7 +21,8 @@ RULES: dict[str, set[str]] = {
         "suite.records", "suite.theory", "suite.analysis", "numpy", "pandas", "pyarrow", "matplotlib", "markupsafe",
     },
     "suite.training": {
-        "suite.optim", "suite.records", "suite.training", "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm",
+        "suite.optim", "suite.records", "suite.training",
+        "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm",
     },
     "models": {"torch", "timm", "torch_geometric", "fla", "models"},
 }  # fmt: skip

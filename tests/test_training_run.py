@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -198,3 +199,27 @@ def test_lightning_loggers_get_the_steps(tmp_path: Path, data_dir: Path) -> None
     train(Store(tmp_path / "runs"), make_data(data_dir), trainer={"logger": logger, "log_every_n_steps": 10})
     lines = (Path(logger.log_dir) / "metrics.csv").read_text()
     assert "train/loss" in lines and "val/loss" in lines and lines.count("\n") >= 5
+
+
+def test_evaluation_uses_the_weights_that_the_optimizer_evaluates_at(tmp_path: Path, data_dir: Path) -> None:
+    pytest.importorskip("pytorch_optimizer")
+    spec = {"name": "schedule_free", "lr": 1e-2}
+    store = Store(tmp_path)
+    outcome = train(store, make_data(data_dir, budget_steps=30), spec, keep_checkpoint=True)
+    (trained,) = (torch.load(path, weights_only=True) for path in store.path.glob("runs/*/*/final.ckpt"))
+    data = make_data(data_dir, budget_steps=30)
+    data.ensure_open()
+    task = make_task(spec)
+    task.build_network(data.facts())
+    task.load_state_dict(trained["state_dict"], strict=False)
+    with torch.no_grad():
+        batch = data.gather("val", np.arange(16))
+        total, count = task.loss(task(batch), batch)
+    assert outcome.record["metrics"]["val/loss"] != pytest.approx((total / count).item(), abs=1e-4)
+
+
+def test_both_clips_reach_the_gradient(tmp_path: Path, data_dir: Path) -> None:
+    plain = losses(Store(tmp_path / "a"), train(Store(tmp_path / "a"), make_data(data_dir)))
+    store = Store(tmp_path / "b")
+    clipped = losses(store, train(store, make_data(data_dir), model={"clip_norm": 1.0, "clip_coordinate": 1e-4}))
+    assert plain[0] == clipped[0] and plain[-1] < clipped[-1] - 0.1

@@ -11,6 +11,8 @@ import pyarrow as pa
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from suite.optim import Clipping
+
 NEVER = sys.maxsize
 
 
@@ -42,15 +44,15 @@ class Curves(Callback):
         self.seconds = {"train": 0.0, "eval": 0.0, "log": 0.0}
         self._mark = time.perf_counter()
 
-    def table(self, clip_norm: float | None) -> pa.Table:
+    def table(self, clipping: Clipping) -> pa.Table:
         """The curves as a table: step, train_loss, lr, grad_norm, clipped, and a nullable column per metric."""
-        count = len(self.losses)
+        count, limit = len(self.losses), clipping.max_norm
         columns: dict[str, Any] = {
             "step": pa.array(range(count), pa.int64()),
             "train_loss": pa.array(self.losses, pa.float64()),
             "lr": pa.array(self.lrs, pa.float64()),
             "grad_norm": pa.array(self.grad_norms, pa.float64()),
-            "clipped": pa.array([clip_norm is not None and norm > clip_norm for norm in self.grad_norms], pa.bool_()),
+            "clipped": pa.array([limit is not None and norm > limit for norm in self.grad_norms], pa.bool_()),
         }
         for name, values in sorted(self.evaluations.items()):
             columns[name] = pa.array([values.get(step) for step in range(count)], pa.float64())

@@ -147,7 +147,7 @@ def run(
         if record["status"] == "finished":
             record["final"] = final_losses(curves.losses, curves.last_metrics().get("val/loss"))
         if trainer.is_global_zero:
-            store.write_record(record, curves.table(task.clip_norm))
+            store.write_record(record, curves.table(task.clipping))
             if record["status"] in SETTLED:
                 _remove(checkpoint)
         if keep_checkpoint and record["status"] == "finished":

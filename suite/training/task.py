@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +13,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from suite.optim import build, clip_global_norm
+from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.registry import parse
 from suite.optim.schedule import parse_schedule
 
@@ -30,7 +29,8 @@ class Task(LightningModule):
     Args:
         optimizer: plain values of an optimizer config, such as ``{name: sgd, lr: 0.3, momentum: 0.95}``.
         schedule: plain values of a learning-rate schedule; default: paper 1's 10% warm-up and cosine to zero.
-        clip_norm: largest global norm of the raw gradient; null: no clipping.
+        clip_norm: largest global norm of the raw gradient; null: no limit.
+        clip_coordinate: largest magnitude of a coordinate, after the norm was clipped; null: no limit.
         name: ``<dataset>/<architecture>`` as in ``--task``; default: from the place of the class in ``tasks/``.
     """
 
@@ -43,19 +43,19 @@ class Task(LightningModule):
         optimizer: Spec | None = None,
         schedule: Spec | None = None,
         clip_norm: float | None = 1.0,
+        clip_coordinate: float | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()
-        if clip_norm is not None and not (math.isfinite(clip_norm) and clip_norm > 0):
-            raise ValueError(f"model.clip_norm must be a positive number or null, got {clip_norm}.")
         self.automatic_optimization = False
         self.name = name or "/".join(type(self).__module__.split(".")[-2:])
         self.optimizer_config = None if optimizer is None else parse(optimizer)
         self.schedule = parse_schedule(schedule or {"name": "warmup_cosine"})
-        self.clip_norm = clip_norm
+        self.clipping = Clipping(max_norm=clip_norm, max_coordinate=clip_coordinate)
         self.seed = 0
         self.network: nn.Module | None = None
         self.val_metrics: MetricCollection | None = None
+        self._evaluation = ExitStack()
 
     # What a pair gives.
 
@@ -130,7 +130,7 @@ class Task(LightningModule):
         for micro_batches in block:
             lrs.append(self._schedule_lr(optimizer))
             losses.append(self._accumulate(micro_batches))
-            norms.append(clip_global_norm([p.grad for p in parameters if p.grad is not None], self.clip_norm))
+            norms.append(self.clipping([p.grad for p in parameters if p.grad is not None]))
             optimizer.step()
             optimizer.zero_grad()
             if torch.is_autocast_enabled():
@@ -162,6 +162,15 @@ class Task(LightningModule):
         if last or not isinstance(strategy, ParallelStrategy):
             return nullcontext()
         return strategy.block_backward_sync()
+
+    def on_validation_start(self) -> None:
+        """Evaluate at the weights that the optimizer means to be evaluated at."""
+        if self.trainer.state.fn == "fit":
+            self._evaluation.enter_context(evaluation_weights(self.optimizers(use_pl_optimizer=False)))  # type: ignore[arg-type]
+
+    def on_validation_end(self) -> None:
+        """Go back to the weights that are trained."""
+        self._evaluation.close()
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""

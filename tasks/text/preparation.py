@@ -9,7 +9,6 @@ many pieces are skipped, and the result is the same to the byte. At the end the 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -17,13 +16,12 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tasks.prepared_folder import only_process
 from tasks.text.documents import DamagedSource, Source
 from tasks.text.encoding import available_cores, encode_stream
 from tasks.text.journal import JOURNAL, Journal, append, resume, write_durably, write_journal
@@ -127,7 +125,7 @@ def prepare_text(
     if finished is not None:
         return finished
     working = folder.with_name(f"{folder.name}.partial")
-    with _only_process(folder):
+    with only_process(folder):
         finished = read_token_files(folder)
         if finished is None:
             try:
@@ -167,32 +165,6 @@ def _work(corpus: Corpus, working: Path, workers: int, journal_seconds: float) -
             "start again (what is done so far is kept)."
         ) from error
     _write_manifest(corpus, tokenizer, journal, working)
-
-
-@contextmanager
-def _only_process(folder: Path) -> Iterator[None]:
-    locks = folder.parent / ".locks"
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        # The file stays: removing it could hand the same lock to two processes.
-        lock = open(locks / f"{folder.name}.lock", "a+")  # noqa: SIM115
-    except OSError as error:
-        raise ValueError(
-            f"data.data_dir must be a folder that can be written, but {folder.parent} cannot "
-            f"({error.strerror}); set data.data_dir to another folder."
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("Another process prepares %s; waiting for it.", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise ValueError(
-                f"data.data_dir must lie on a file system with file locks, but {folder.parent} cannot be "
-                f"locked ({error.strerror}); set data.data_dir to another disk."
-            ) from error
-        yield
 
 
 def _check_disk(corpus: Corpus, working: Path) -> None:

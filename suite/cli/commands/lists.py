@@ -41,5 +41,10 @@ def _print_optimizer(name: str) -> None:
     if dataclasses.is_dataclass(cls):
         print("\nSettings:")
         for field in dataclasses.fields(cls):
-            has_default = field.default is not dataclasses.MISSING
-            print(f"  --optimizer.{field.name}  {f'default {field.default}' if has_default else 'required'}")
+            if field.default_factory is not dataclasses.MISSING:
+                default = f"default {field.default_factory()}"
+            elif field.default is not dataclasses.MISSING:
+                default = f"default {field.default}"
+            else:
+                default = "required"
+            print(f"  --optimizer.{field.name}  {default}")

@@ -1,0 +1,110 @@
+"""Paper 1's language-model skeleton, whatever mixes the positions: EmbedNorm, pre-norm blocks, zero-initialised head.
+
+Shape letters: B batch, T positions, C width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_EPS = 1e-6
+
+MakeMixer = Callable[[], nn.Module]
+"""Makes the mixer of one block: a causal module ``[B, T, C]`` to ``[B, T, C]`` whose last projection is ``out``."""
+
+
+class MLP(nn.Module):
+    """Two linear layers with a squared ReLU between them.
+
+    Args:
+        width: C.
+        expansion: hidden width as a multiple of C.
+    """
+
+    def __init__(self, width: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, expansion * width, bias=False)
+        self.fc2 = nn.Linear(expansion * width, width, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Transform each position; ``[B, T, C]`` to ``[B, T, C]``."""
+        return self.fc2(F.relu(self.fc1(x_BTC)).square())
+
+
+class Block(nn.Module):
+    """A pre-norm residual block: one module mixes the positions, then an MLP transforms each.
+
+    Args:
+        width: C.
+        mixer: causal, ``[B, T, C]`` to ``[B, T, C]``.
+    """
+
+    def __init__(self, width: int, mixer: nn.Module) -> None:
+        super().__init__()
+        self.norm1 = nn.RMSNorm(width, eps=NORM_EPS)
+        self.mixer = mixer
+        self.norm2 = nn.RMSNorm(width, eps=NORM_EPS)
+        self.mlp = MLP(width)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """``[B, T, C]`` to ``[B, T, C]``."""
+        x_BTC = x_BTC + self.mixer(self.norm1(x_BTC))
+        return x_BTC + self.mlp(self.norm2(x_BTC))
+
+
+class Decoder(nn.Module):
+    """Token embedding, EmbedNorm, blocks, norm and an untied head (paper 1, section 4 and appendix A.3).
+
+    Embeddings start as N(0, 0.02^2), weights inside the blocks Xavier-uniform (depthwise convolutions keep torch's
+    own), those that write into the residual stream scaled by ``1 / sqrt(2 * num_layers)``, the head at zero.
+
+    Args:
+        vocab_size: V.
+        num_layers: number of blocks.
+        width: C.
+        make_mixer: called once per block.
+    """
+
+    def __init__(self, *, vocab_size: int, num_layers: int, width: int, make_mixer: MakeMixer) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocab_size, width)
+        self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.blocks = nn.ModuleList([Block(width, make_mixer()) for _ in range(num_layers)])
+        self.norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.head = nn.Linear(width, vocab_size, bias=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        # The head starts at zero, so the first loss is exactly ln V; the projections that write into the residual
+        # stream are scaled down with depth.
+        nn.init.normal_(self.embed.weight, std=0.02)
+        nn.init.zeros_(self.head.weight)
+        for block in self.blocks:
+            for layer in block.modules():
+                is_dense_conv = isinstance(layer, nn.Conv1d) and layer.groups == 1
+                if isinstance(layer, nn.Linear) or is_dense_conv:
+                    nn.init.xavier_uniform_(layer.weight)
+            for layer in (block.mixer.out, block.mlp.fc2):
+                layer.weight.data.mul_(1 / math.sqrt(2 * len(self.blocks)))
+
+    def embedded(self, tokens_BT: Tensor) -> Tensor:
+        """What EmbedNorm normalises, ``[B, T, C]``; a network with positions in its embedding overrides this."""
+        return self.embed(tokens_BT)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Predict the next token at every position.
+
+        Args:
+            tokens_BT: int64 token ids.
+
+        Returns:
+            Logits ``[B, T, V]``.
+        """
+        x_BTC = self.embed_norm(self.embedded(tokens_BT))
+        for block in self.blocks:
+            x_BTC = block(x_BTC)
+        return self.head(self.norm(x_BTC))

@@ -1,0 +1,263 @@
+"""Gated DeltaNet (Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464), the linear recurrent mixer of paper 1.
+
+The definition is flash-linear-attention's: short convolutions on queries, keys and values, decay from a softplus, a
+gated norm on the way out. Its CUDA kernel is used where it is installed; elsewhere the same recurrence runs in chunks
+in plain torch.
+
+Shape letters: B batch, T positions, C width, H heads, K key dim of a head, V value dim of a head; in the chunked rule
+N chunks of L positions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.decoder import NORM_EPS, Decoder
+
+CHUNK = 64
+"""Positions per chunk: long enough that the sequential part is short, short enough that L x L products are cheap."""
+
+
+def recurrent_gated_delta_rule(
+    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor
+) -> Tensor:
+    """The gated delta rule, one position after the other: slow, and the definition.
+
+    A head holds a matrix ``S`` (K x V), at first zero. At every position it fades and is corrected towards mapping the
+    key to the value, then read with the query::
+
+        S <- exp(log_decay) S
+        S <- S + beta k (v - S^T k)^T
+        o  = S^T q / sqrt(K)
+
+    Args:
+        q_BTHK: queries.
+        k_BTHK: keys; the rule is stable for keys of length one and beta at most 2.
+        v_BTHV: values.
+        log_decay_BTH: at most 0.
+        beta_BTH: how far a value is written, 0 to 1.
+
+    Returns:
+        ``[B, T, H, V]``.
+    """
+    scale = q_BTHK.shape[-1] ** -0.5
+    state_BHKV = v_BTHV.new_zeros(q_BTHK.shape[0], *q_BTHK.shape[2:], v_BTHV.shape[-1])
+    outputs = []
+    for t in range(q_BTHK.shape[1]):
+        key_BHK1 = k_BTHK[:, t, :, :, None]
+        state_BHKV = state_BHKV * log_decay_BTH[:, t, :, None, None].exp()
+        error_BH1V = v_BTHV[:, t, :, None, :] - key_BHK1.transpose(-1, -2) @ state_BHKV
+        state_BHKV = state_BHKV + key_BHK1 @ (beta_BTH[:, t, :, None, None] * error_BH1V)
+        outputs.append((q_BTHK[:, t, :, None, :] @ state_BHKV).squeeze(-2) * scale)
+    return torch.stack(outputs, dim=1)
+
+
+def chunked_gated_delta_rule(
+    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor, *, chunk: int = CHUNK
+) -> Tensor:
+    """The gated delta rule, many positions at once: equal to `recurrent_gated_delta_rule` up to rounding.
+
+    With ``g`` the decay's logarithm summed from the chunk's start, the corrections ``u`` of a chunk that starts in
+    state ``S`` solve a unit lower-triangular system::
+
+        u_t = beta_t (v_t - exp(g_t) S^T k_t - sum_{s<t} exp(g_t - g_s) (k_t . k_s) u_s)
+
+    The solve is linear in ``S``, so it is done for all chunks together, once for the values and once for the keys;
+    only the state then goes from chunk to chunk.
+
+    Args:
+        q_BTHK: queries.
+        k_BTHK: keys.
+        v_BTHV: values.
+        log_decay_BTH: at most 0.
+        beta_BTH: how far a value is written, 0 to 1.
+        chunk: L.
+
+    Returns:
+        ``[B, T, H, V]``.
+    """
+    length = q_BTHK.shape[1]
+    q_BHNLK, k_BHNLK, v_BHNLV = (_in_chunks(x, chunk) for x in (q_BTHK * q_BTHK.shape[-1] ** -0.5, k_BTHK, v_BTHV))
+    beta_BHNL1 = _in_chunks(beta_BTH[..., None], chunk)
+    # Positions of padding have beta 0 and decay 1: they leave the state as it is.
+    g_BHNL1 = _in_chunks(log_decay_BTH[..., None], chunk).cumsum(dim=-2)
+
+    later = torch.ones(chunk, chunk, dtype=torch.bool, device=q_BTHK.device).triu(1)
+    # Masked before the exponential: above the diagonal it could overflow.
+    decay_BHNLL = (g_BHNL1 - g_BHNL1.transpose(-1, -2)).masked_fill(later, -torch.inf).exp()
+    system_BHNLL = beta_BHNL1 * (k_BHNLK @ k_BHNLK.transpose(-1, -2)) * decay_BHNLL
+    right = torch.cat((v_BHNLV, k_BHNLK * g_BHNL1.exp()), dim=-1) * beta_BHNL1
+    # Of the system only what lies below the diagonal is read; the diagonal counts as one.
+    solved = torch.linalg.solve_triangular(system_BHNLL, right, upper=False, unitriangular=True)
+    u_BHNLV, w_BHNLK = solved.split((v_BHNLV.shape[-1], k_BHNLK.shape[-1]), dim=-1)
+
+    scores_BHNLL = (q_BHNLK @ k_BHNLK.transpose(-1, -2)) * decay_BHNLL
+    faded_q_BHNLK = q_BHNLK * g_BHNL1.exp()
+    last_BHN11 = g_BHNL1[..., -1:, :]
+    kept_k_BHNKL = (k_BHNLK * (last_BHN11 - g_BHNL1).exp()).transpose(-1, -2)
+    kept_BHN11 = last_BHN11.exp()
+
+    state_BHKV = v_BTHV.new_zeros(q_BTHK.shape[0], *q_BTHK.shape[2:], v_BTHV.shape[-1])
+    outputs = []
+    for q, w, u, scores, k, kept in zip(
+        *(x.unbind(2) for x in (faded_q_BHNLK, w_BHNLK, u_BHNLV, scores_BHNLL, kept_k_BHNKL, kept_BHN11)), strict=True
+    ):
+        corrections_BHLV = u - w @ state_BHKV
+        outputs.append(q @ state_BHKV + scores @ corrections_BHLV)
+        state_BHKV = kept * state_BHKV + k @ corrections_BHLV
+    return torch.cat(outputs, dim=2)[:, :, :length].transpose(1, 2)
+
+
+def _in_chunks(x_BTHD: Tensor, chunk: int) -> Tensor:
+    """``[B, T, H, D]`` to ``[B, H, N, L, D]``, zeros after the end."""
+    padding = -x_BTHD.shape[1] % chunk
+    return F.pad(x_BTHD, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, chunk)).permute(0, 3, 1, 2, 4)
+
+
+@cache
+def kernel_is_installed() -> bool:
+    """Whether flash-linear-attention can be imported; looked up without importing it."""
+    return importlib.util.find_spec("fla") is not None
+
+
+def gated_delta_rule(
+    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor
+) -> Tensor:
+    """The gated delta rule by the fastest means of the device: flash-linear-attention on CUDA, else in chunks.
+
+    Args:
+        q_BTHK: queries; cast to the values' dtype for the kernel, to float32 without it.
+        k_BTHK: keys.
+        v_BTHV: values.
+        log_decay_BTH: at most 0, float32.
+        beta_BTH: how far a value is written, 0 to 1.
+
+    Returns:
+        ``[B, T, H, V]`` in the values' dtype.
+    """
+    if v_BTHV.is_cuda and kernel_is_installed():
+        from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+
+        dtype = v_BTHV.dtype
+        output, _ = chunk_gated_delta_rule(
+            q_BTHK.to(dtype), k_BTHK.to(dtype), v_BTHV, g=log_decay_BTH.float(), beta=beta_BTH.to(dtype)
+        )
+        return output
+    # A triangular solve exists in full precision only, and in half precision its error would grow along the chunk.
+    with torch.autocast(v_BTHV.device.type, enabled=False):
+        parts = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH)
+        wide = torch.promote_types(v_BTHV.dtype, torch.float32)
+        return chunked_gated_delta_rule(*(x.to(wide) for x in parts)).to(v_BTHV.dtype)
+
+
+class ShortConvolution(nn.Module):
+    """Causal convolution of each feature by itself, then SiLU.
+
+    Args:
+        features: of the last dimension.
+        kernel_size: positions seen, the present one included.
+    """
+
+    def __init__(self, features: int, kernel_size: int) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.conv = nn.Conv1d(features, features, kernel_size, groups=features, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """``[B, T, C]`` to ``[B, T, C]``."""
+        padded_BCT = F.pad(x_BTC.transpose(1, 2), (self.kernel_size - 1, 0))
+        return F.silu(self.conv(padded_BCT).transpose(1, 2))
+
+
+class GatedDelta(nn.Module):
+    """The mixer: what `gated_delta_rule` needs is projected from the input, its output normed, gated and projected.
+
+    Args:
+        width: C.
+        num_heads: H.
+        head_dim: K.
+        expand_v: V / K.
+        kernel_size: positions that the short convolutions see.
+        norm_eps: of the norm on the way out.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        head_dim: int,
+        expand_v: int = 2,
+        kernel_size: int = 4,
+        norm_eps: float = NORM_EPS,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        keys, values = num_heads * head_dim, num_heads * head_dim * expand_v
+        self.q = nn.Linear(width, keys, bias=False)
+        self.k = nn.Linear(width, keys, bias=False)
+        self.v = nn.Linear(width, values, bias=False)
+        self.q_conv = ShortConvolution(keys, kernel_size)
+        self.k_conv = ShortConvolution(keys, kernel_size)
+        self.v_conv = ShortConvolution(values, kernel_size)
+        self.decay = nn.Linear(width, num_heads, bias=False)
+        self.beta = nn.Linear(width, num_heads, bias=False)
+        self.gate = nn.Linear(width, values, bias=False)
+        self.norm = nn.RMSNorm(head_dim * expand_v, eps=norm_eps)
+        self.out = nn.Linear(values, width, bias=False)
+        # Decay rates spread over 0 to 16, time steps log-uniformly over 0.001 to 0.1: the start of Mamba 2.
+        self.log_rate_H = nn.Parameter(torch.empty(num_heads).uniform_(1e-4, 16).log())
+        step_H = torch.empty(num_heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+        self.step_bias_H = nn.Parameter(step_H + torch.log(-torch.expm1(-step_H)))  # the inverse of softplus
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Mix positions; ``[B, T, C]`` to ``[B, T, C]``."""
+        q_BTHK, k_BTHK, v_BTHV = (
+            conv(project(x_BTC)).unflatten(-1, (self.num_heads, -1))
+            for project, conv in ((self.q, self.q_conv), (self.k, self.k_conv), (self.v, self.v_conv))
+        )
+        log_decay_BTH = -self.log_rate_H.exp() * F.softplus(self.decay(x_BTC).float() + self.step_bias_H)
+        y_BTHV = gated_delta_rule(_unit(q_BTHK), _unit(k_BTHK), v_BTHV, log_decay_BTH, self.beta(x_BTC).sigmoid())
+        gate_BTHV = self.gate(x_BTC).unflatten(-1, (self.num_heads, -1))
+        return self.out((self.norm(y_BTHV) * F.silu(gate_BTHV)).flatten(-2))
+
+
+def _unit(x_BTHK: Tensor) -> Tensor:
+    """Each head's vector at length one (zero stays zero), float32 at least."""
+    wide = x_BTHK.to(torch.promote_types(x_BTHK.dtype, torch.float32))
+    return wide * torch.rsqrt(wide.square().sum(dim=-1, keepdim=True) + 1e-6)
+
+
+class GDN(Decoder):
+    """The Gated DeltaNet language model of paper 1 (appendix A.6): GPT's skeleton without positions.
+
+    A head's keys have 3/4 of ``width / num_heads`` features and its values twice as many, so that a mixer with its
+    gate has about ``6 C^2`` parameters.
+
+    Args:
+        vocab_size: V.
+        num_layers: number of blocks.
+        num_heads: H.
+        width: C; 3/4 of it must divide by H.
+
+    Raises:
+        ValueError: the width does not divide.
+    """
+
+    def __init__(self, *, vocab_size: int, num_layers: int = 6, num_heads: int = 6, width: int = 384) -> None:
+        if 3 * width % (4 * num_heads):
+            raise ValueError(
+                "3/4 of width must be divisible by num_heads (a key has 3/4 of a head's features), got width "
+                f"{width} and num_heads {num_heads}."
+            )
+        super().__init__(
+            vocab_size=vocab_size,
+            num_layers=num_layers,
+            width=width,
+            make_mixer=lambda: GatedDelta(width, num_heads, 3 * width // (4 * num_heads)),
+        )

@@ -1,0 +1,70 @@
+"""Paper 1's gated convolutional language model (after Dauphin et al. 2017): GPT's skeleton, convolutions for attention.
+
+Shape letters: B batch, T positions, C width, K kernel size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.decoder import Decoder
+from models.sinusoidal import sinusoidal_positions
+
+
+class GatedConvolution(nn.Module):
+    """Causal convolution whose one half of the channels gates the other: ``out(a * sigmoid(b))``.
+
+    Args:
+        width: C.
+        kernel_size: K: a position sees itself and the K - 1 before it.
+    """
+
+    def __init__(self, width: int, kernel_size: int) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.conv = nn.Conv1d(width, 2 * width, kernel_size, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Mix positions; ``[B, T, C]`` to ``[B, T, C]``."""
+        # Padding the past alone gives what padding both sides and keeping the first T positions would.
+        padded_BCT = F.pad(x_BTC.transpose(1, 2), (self.kernel_size - 1, 0))
+        return self.out(F.glu(self.conv(padded_BCT), dim=1).transpose(1, 2))
+
+
+class GCNN(Decoder):
+    """The convolutional language model of paper 1 (appendix A.8): 53.64M parameters at a vocabulary of 50,257.
+
+    Sinusoidal positions are added to the embedding before EmbedNorm.
+
+    Args:
+        vocab_size: V.
+        max_len: longest sequence.
+        num_layers: number of blocks.
+        width: C, even.
+        kernel_size: K.
+
+    Raises:
+        ValueError: the width is odd, or the kernel has no position.
+    """
+
+    positions_TC: Tensor
+
+    def __init__(
+        self, *, vocab_size: int, max_len: int = 256, num_layers: int = 6, width: int = 384, kernel_size: int = 4
+    ) -> None:
+        if kernel_size < 1:
+            raise ValueError(f"kernel_size must be at least 1, got {kernel_size}.")
+        positions = sinusoidal_positions(max_len, width)
+        super().__init__(
+            vocab_size=vocab_size,
+            num_layers=num_layers,
+            width=width,
+            make_mixer=lambda: GatedConvolution(width, kernel_size),
+        )
+        self.register_buffer("positions_TC", positions, persistent=False)
+
+    def embedded(self, tokens_BT: Tensor) -> Tensor:
+        """Token embedding plus positions, ``[B, T, C]``."""
+        return self.embed(tokens_BT) + self.positions_TC[: tokens_BT.shape[1]]

@@ -1,0 +1,34 @@
+"""Fixed sinusoidal positions (Vaswani et al. 2017), as paper 1's convolutional networks use them.
+
+Shape letters: T positions, C width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sinusoidal_positions(length: int, width: int, temperature: float = 10_000.0) -> Tensor:
+    """Sines in the first half of the features, cosines in the second.
+
+    Frequency ``i`` of the ``width / 2`` is ``temperature ** (-i / (width / 2 - 1))``: the last one is exactly
+    ``1 / temperature``.
+
+    Args:
+        length: T.
+        width: C, even and at least 4.
+        temperature: ratio of the highest to the lowest frequency.
+
+    Returns:
+        float32 ``[T, C]``.
+
+    Raises:
+        ValueError: the width is odd or too small.
+    """
+    if width < 4 or width % 2:
+        raise ValueError(f"width must be even and at least 4 (sines and cosines of two frequencies), got {width}.")
+    frequencies = width // 2
+    exponent = torch.arange(frequencies, dtype=torch.float64) / (frequencies - 1)
+    angle_TF = torch.outer(torch.arange(length, dtype=torch.float64), temperature**-exponent)
+    return torch.cat((angle_TF.sin(), angle_TF.cos()), dim=1).float()

@@ -1,0 +1,9 @@
+"""The gated convolutional network on FineWeb (paper 1, appendix A.8)."""
+
+from __future__ import annotations
+
+from tasks.sequences.gcnn import SequenceGCNN
+
+
+class FineWebGCNN(SequenceGCNN):
+    """The gated convolutional network on FineWeb."""

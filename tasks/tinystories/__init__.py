@@ -1,0 +1,1 @@
+"""What does `paper` mean for TinyStories, and which architectures are trained on it?"""

@@ -1,0 +1,1 @@
+"""How do molecules become graphs with a true target, and which architectures are trained on them?"""

@@ -1,0 +1,111 @@
+"""Relative random walk probabilities (RRWP), the positions that GRIT sees (Ma et al., arXiv 2305.17589).
+
+For a graph with adjacency A and degrees D the walk matrix is ``M = D^-1 A``, and the pair (source j, target i) has
+``[I, M, M^2, ..., M^(K-1)][i, j]``: how likely a walk from i is at j after k steps. A node without edges has
+zeros but for the identity. They are computed once and kept beside the graphs, as float16: under bf16 autocast the
+network sees 8 bits of the 11 that are kept.
+
+The array of a split is ``[P, K]``: graph by graph, for each target all sources.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from tasks.prepared_folder import only_process
+from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs, offsets, ranges
+
+_CHUNK_PAIRS = 1 << 20
+_DISK_RESERVE_BYTES = 64_000_000
+
+
+def pair_offsets(graphs: Graphs) -> np.ndarray:
+    """First pair of each graph, int64 ``[G + 1]``."""
+    return offsets(graphs.nodes_per_graph**2)
+
+
+def prepare_rrwp(folder: Path, steps: int, *, workers: int) -> None:
+    """Compute the RRWP of both splits if they are not there yet; safe to call from several processes, after a kill.
+
+    Args:
+        folder: prepared graphs.
+        steps: K, the identity included.
+        workers: threads (the matrix products release the interpreter lock).
+
+    Raises:
+        ValueError: the disk is too small.
+    """
+    final = folder / f"rrwp{steps}"
+    if final.exists():
+        return
+    with only_process(final):
+        if final.exists():
+            return
+        splits = {split: map_graphs(folder, split) for split in SPLITS}
+        needed = sum(int(pair_offsets(g)[-1]) for g in splits.values()) * steps * 2
+        free = shutil.disk_usage(folder).free
+        if needed + _DISK_RESERVE_BYTES > free:
+            raise ValueError(
+                f"The disk of {folder} must have {needed / 1e9:.1f} GB free for the random walk probabilities, got "
+                f"{free / 1e9:.1f} GB; free some space or set data.data_dir to a larger disk."
+            )
+        working = folder / f"rrwp{steps}.partial"
+        shutil.rmtree(working, ignore_errors=True)
+        working.mkdir()
+        for split, graphs in splits.items():
+            write_rrwp(graphs, steps, working / f"{split}.npy", workers=workers)
+        os.rename(working, final)
+
+
+def map_rrwp(folder: Path, steps: int, split: str) -> np.ndarray:
+    """The RRWP of one split, float16 ``[P, K]``, mapped read-only."""
+    return np.asarray(np.load(folder / f"rrwp{steps}" / f"{split}.npy", mmap_mode="r"))
+
+
+def write_rrwp(graphs: Graphs, steps: int, path: Path, *, workers: int) -> None:
+    """Compute the RRWP of all graphs into one file, several chunks at a time."""
+    first = pair_offsets(graphs)
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(int(first[-1]), steps))
+    cuts = np.unique(np.searchsorted(first, np.arange(0, first[-1], _CHUNK_PAIRS)))
+    bounds = list(zip(cuts, [*cuts[1:], len(graphs)], strict=True))
+
+    def work(bound: tuple[int, int]) -> None:
+        out[first[bound[0]] : first[bound[1]]] = rrwp(graphs.select(np.arange(*bound)), steps)
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for _ in pool.map(work, bounds):
+            pass
+    out.flush()
+
+
+def rrwp(graphs: Graphs, steps: int) -> np.ndarray:
+    """The RRWP of some graphs, float16 ``[P, K]``; graphs with equally many nodes are computed together."""
+    first = pair_offsets(graphs)
+    out = np.empty((int(first[-1]), steps), dtype=np.float16)
+    sizes = graphs.nodes_per_graph
+    for size in np.unique(sizes):
+        chosen = np.flatnonzero(sizes == size)
+        powers = _walks(graphs.select(chosen), int(size), steps)
+        out[ranges(first[chosen], sizes[chosen] ** 2)] = powers.reshape(-1, steps)
+    return out
+
+
+def _walks(graphs: Graphs, size: int, steps: int) -> np.ndarray:
+    """Powers of the walk matrices of graphs with ``size`` nodes each, float16 ``[G, size, size, K]``."""
+    adjacency = np.zeros((len(graphs), size, size), dtype=np.float32)
+    graph = np.repeat(np.arange(len(graphs)), np.diff(graphs.edge_offsets))
+    adjacency[graph, graphs.edges[0], graphs.edges[1]] = 1
+    degree = adjacency.sum(axis=2, keepdims=True)
+    walk = adjacency / np.maximum(degree, 1)
+    out = np.empty((len(graphs), size, size, steps), dtype=np.float16)
+    power = np.broadcast_to(np.eye(size, dtype=np.float32), walk.shape)
+    for k in range(steps):
+        out[..., k] = power
+        if k + 1 < steps:
+            power = power @ walk
+    return out
