@@ -149,6 +149,15 @@ def test_every_task_config_is_accepted_by_the_real_parser(capsys: pytest.Capture
         assert yaml.safe_load(printed)["model"]["init_args"]["name"] == name
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "hardware").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_hardware_config_is_accepted(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", "--task", "fineweb/gpt", *SGD, "--config", str(path), "--print_config"]
+    code, printed, errors = call(arguments, capsys)
+    assert code == 0, errors
+    wanted = yaml.safe_load(path.read_text())
+    assert set(wanted) == {"trainer"} and wanted["trainer"].items() <= yaml.safe_load(printed)["trainer"].items()
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_every_sweep_config_is_readable(path: Path) -> None:
     from suite.cli.matrix import task_file

@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> int:
         from suite.optim.config import nearest
 
         return _complain(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
+    _make_importable()
     try:
         return _load(module)(command, arguments[1:])
     except KeyboardInterrupt:
@@ -79,6 +80,15 @@ def usage() -> str:
             "  python -m suite sweep configs/sweeps/demo.yaml --dry-run",
         ]
     )
+
+
+def _make_importable() -> None:
+    """Let class paths name modules of the working directory, then of the checkout (its ``tasks`` and ``models``)."""
+    from suite.cli.matrix import config_roots
+
+    for root in [os.getcwd(), *map(str, config_roots())]:
+        if root not in sys.path:
+            sys.path.append(root)
 
 
 def _load(module: str) -> Callable[[str, list[str]], int]:

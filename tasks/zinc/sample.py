@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rdkit import Chem, rdBase
 from rdkit.Chem import BRICS
 
-from tasks.zinc.molecules import UnusableMolecule, molecule_graph, parse_smiles
+from tasks.zinc.molecules import UnusableMolecule, parse_smiles
 from tasks.zinc.smiles_files import Row
 
 RECIPE = 1
@@ -170,14 +170,14 @@ def _grow(
     """Join fragments to ``first`` until there are about so many atoms; None: no molecule of the wanted kind."""
     mol = Chem.RWMol(first.mol)
     places = [place for place in first.places if place.label in partners]
-    used = []
-    while places and mol.GetNumAtoms() - len(used) < atoms:
+    dummies = [place.dummy for place in first.places]
+    while places and mol.GetNumAtoms() - len(dummies) < atoms:
         place = places.pop(rng.randrange(len(places)))
         fragment, end = rng.choice(partners[place.label])
         shift = mol.GetNumAtoms()
         mol.InsertMol(fragment.mol)
         mol.AddBond(place.neighbour, end.neighbour + shift, Chem.BondType.SINGLE)
-        used += [place.dummy, end.dummy + shift]
+        dummies += [other.dummy + shift for other in fragment.places]
         places += [
             _Place(other.dummy + shift, other.label, other.neighbour + shift)
             for other in fragment.places
@@ -185,16 +185,15 @@ def _grow(
         ]
     mol.BeginBatchEdit()
     # Places that stay open become hydrogens, which are implicit.
-    for atom in mol.GetAtoms():
-        if atom.GetAtomicNum() == 0:
-            mol.RemoveAtom(atom.GetIdx())
+    for dummy in dummies:
+        mol.RemoveAtom(dummy)
     mol.CommitBatchEdit()
     if not MIN_ATOMS <= mol.GetNumAtoms() <= MAX_ATOMS:
         return None
     smiles = Chem.MolToSmiles(mol)
     try:
-        # What the SMILES says is what is kept: an open place at an aromatic nitrogen, for one, makes none.
-        molecule_graph(parse_smiles(smiles))
+        # An open place at an aromatic nitrogen, for one, makes no molecule.
+        parse_smiles(smiles)
     except UnusableMolecule:
         return None
     return smiles

@@ -1,0 +1,198 @@
+"""ZINC: molecules and their penalised logP, the graph data of paper 1."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.training.data import Data
+from tasks.zinc import preparation
+from tasks.zinc.graph_files import SPLITS, Graphs, gather_batches, map_graphs
+from tasks.zinc.molecules import ATOM_TYPES, BOND_TYPES
+from tasks.zinc.published import PublishedGraphs
+from tasks.zinc.rrwp import map_rrwp, pair_offsets, prepare_rrwp
+from tasks.zinc.sample import SampleMolecules
+from tasks.zinc.smiles_files import SmilesFiles
+
+
+class Pairs(NamedTuple):
+    """All ordered pairs of atoms of the same molecule, for attention over whole molecules.
+
+    Attributes:
+        index: source and target atom, int64 ``[2, P]``, sorted by target.
+        of_edge: pair that each edge is, int64 ``[E]``.
+        of_node: pair of each atom with itself, int64 ``[N]``.
+        rrwp: relative random walk probabilities, float16 ``[P, K]``.
+    """
+
+    index: Tensor
+    of_edge: Tensor
+    of_node: Tensor
+    rrwp: Tensor
+
+
+class MoleculeBatch(NamedTuple):
+    """A batch of G molecules as one graph with N atoms and E directed edges, as PyTorch Geometric lays it out.
+
+    Attributes:
+        atoms: atom types, int64 ``[N]``.
+        edge_index: source and target atom of each edge, int64 ``[2, E]``.
+        bonds: bond types, int64 ``[E]``.
+        graph: molecule of each atom, ascending, int64 ``[N]``.
+        target: float32 ``[G]``.
+        num_graphs: G.
+        pairs: for architectures that attend to whole molecules; else None.
+    """
+
+    atoms: Tensor
+    edge_index: Tensor
+    bonds: Tensor
+    graph: Tensor
+    target: Tensor
+    num_graphs: int
+    pairs: Pairs | None
+
+
+class Zinc(Data):
+    """Molecular graphs with the penalised logP as target, standardised.
+
+    ``source: paper`` is PyTorch Geometric's full ZINC in its splits (220,011 and 24,445 molecules; paper 1, appendix
+    A.7), fetched at the first preparation. ``source: <path>`` is a CSV file, plain or gzipped, with a column
+    ``smiles``; RDKit computes graphs and targets (`tasks.zinc.target`). ``source: sample`` is
+    `tasks.zinc.sample`.
+
+    Args:
+        val_share: share of the molecules that is the validation split, drawn at random by a fixed seed; ``paper`` has
+            splits of its own.
+        max_molecules: use only the first so many molecules of the source; None: all.
+        rrwp_steps: walk lengths of the relative random walk probabilities, the identity included; 0: none, for
+            architectures that see bonds alone.
+        **kwargs: settings of every dataset, see `suite.training.data.Data`.
+    """
+
+    def __init__(
+        self,
+        *,
+        val_share: float = 0.1,
+        max_molecules: int | None = None,
+        rrwp_steps: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 < val_share < 1:
+            raise ValueError(f"data.val_share must lie between 0 and 1, got {val_share}.")
+        if max_molecules is not None and max_molecules < 2:
+            raise ValueError(f"data.max_molecules must be at least 2, got {max_molecules}.")
+        if rrwp_steps < 0:
+            raise ValueError(f"data.rrwp_steps must be 0 or more, got {rrwp_steps}.")
+        self.val_share = val_share
+        self.max_molecules = max_molecules
+        self.rrwp_steps = rrwp_steps
+        self.folder: Path | None = None
+        self.manifest: dict[str, Any] = {}
+        self._graphs: dict[str, Graphs] = {}
+        self._pair_offsets: dict[str, np.ndarray] = {}
+        self._rrwp: dict[str, np.ndarray] = {}
+
+    def molecules(self) -> preparation.MoleculeSet:
+        """What is prepared: the source that ``source`` names, and the settings that decide the graphs."""
+        source: Any
+        if self.source == "paper":
+            source = PublishedGraphs(self.data_dir / "zinc-pyg")
+        elif self.source == "sample":
+            source = SampleMolecules()
+        else:
+            source = SmilesFiles(Path(self.source))
+        return preparation.MoleculeSet(source=source, val_share=self.val_share, max_molecules=self.max_molecules)
+
+    def prepare(self) -> str:
+        """Make graphs, targets and random walk probabilities once; see `tasks.zinc.preparation`."""
+        workers = max(1, self.num_workers or _available_cores())
+        self.folder, self.manifest = preparation.prepare_molecules(self.molecules(), self.data_dir, workers=workers)
+        if self.rrwp_steps:
+            prepare_rrwp(self.folder, self.rrwp_steps, workers=workers)
+        return preparation.fingerprint(self.manifest)
+
+    def verify(self) -> None:
+        """Compare the prepared files with their checksums.
+
+        Raises:
+            ValueError: a file was changed; the message names it.
+        """
+        self.ensure_open()
+        assert self.folder is not None
+        preparation.verify(self.folder)
+
+    def open(self) -> None:
+        """Map the arrays into memory."""
+        assert self.folder is not None
+        for split in SPLITS:
+            self._graphs[split] = map_graphs(self.folder, split)
+            if self.rrwp_steps:
+                self._pair_offsets[split] = pair_offsets(self._graphs[split])
+                self._rrwp[split] = map_rrwp(self.folder, self.rrwp_steps, split)
+        self.train_samples = len(self._graphs["train"])
+        self.val_samples = len(self._graphs["val"])
+
+    def targets(self, split: str) -> np.ndarray:
+        """Targets of a split, float32 ``[samples]``."""
+        return self._graphs[split].targets
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers of atom and bond types, and walk lengths."""
+        return {"atom_types": len(ATOM_TYPES), "bond_types": len(BOND_TYPES), "rrwp_steps": self.rrwp_steps}
+
+    def gather(self, split: str, indices: np.ndarray) -> MoleculeBatch:
+        """Join some molecules to one graph.
+
+        Args:
+            split: ``train`` or ``val``.
+            indices: sample numbers, int64 ``[n]``.
+        """
+        return self.gather_many(split, indices[None])[0]
+
+    def gather_many(self, split: str, indices: np.ndarray) -> list[MoleculeBatch]:
+        """Several batches, gathered at once; their tensors are views of common ones.
+
+        Args:
+            split: ``train`` or ``val``.
+            indices: sample numbers, int64 ``[batches, n]``.
+        """
+        arrays = gather_batches(self._graphs[split], indices, self._pair_offsets.get(split))
+        nodes, edges = arrays.nodes.tolist(), arrays.edges.tolist()
+        pairs: list[Any] = [None] * len(indices)
+        if arrays.pair_arrays is not None:
+            found = arrays.pair_arrays
+            sizes = arrays.pairs.tolist()
+            rrwp = torch.from_numpy(np.take(self._rrwp[split], found.pair_rows, axis=0))
+            pairs = [
+                Pairs(*tensors)
+                for tensors in zip(
+                    torch.from_numpy(found.pair_index).split(sizes, dim=1),
+                    torch.from_numpy(found.edge_pair).split(edges),
+                    torch.from_numpy(found.self_pair).split(nodes),
+                    rrwp.split(sizes),
+                    strict=True,
+                )
+            ]
+        return [
+            MoleculeBatch(*tensors, num_graphs=indices.shape[1], pairs=of_batch)
+            for *tensors, of_batch in zip(
+                torch.from_numpy(arrays.atoms).split(nodes),
+                torch.from_numpy(arrays.edge_index).split(edges, dim=1),
+                torch.from_numpy(arrays.bonds).split(edges),
+                torch.from_numpy(arrays.graph).split(nodes),
+                torch.from_numpy(arrays.target).split(indices.shape[1]),
+                pairs,
+                strict=True,
+            )
+        ]
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
