@@ -1,12 +1,16 @@
-"""A folder of prepared data: made by one process at a time, whoever else asks for it."""
+"""A folder of prepared data: made by one process at a time, whoever else asks for it, on a disk that can hold it."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_RESERVE_BYTES = 64_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -43,3 +47,45 @@ def only_process(folder: Path) -> Iterator[None]:
                 f"locked ({error.strerror}); set data.data_dir to another disk."
             ) from error
         yield
+
+
+def require_space(folder: Path, needed_bytes: int, *, what: str, less: str) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Args:
+        folder: where it is made; its parent exists.
+        needed_bytes: expected size, less what is already there.
+        what: is made, for the message.
+        less: the setting that makes it smaller.
+
+    Raises:
+        ValueError: there is less room, counting a reserve.
+    """
+    free = shutil.disk_usage(folder.parent).free
+    if free < needed_bytes + _RESERVE_BYTES:
+        raise ValueError(
+            f"Preparing {what} needs about {(needed_bytes + _RESERVE_BYTES) / 1e9:.1f} GB at {folder.parent}, which "
+            f"has {free / 1e9:.1f} GB free; free some space, set data.data_dir to a larger disk, or lower {less}."
+        )
+
+
+@contextmanager
+def full_disk_explained(folder: Path, *, kept: bool) -> Iterator[None]:
+    """Turn the operating system's word for a full disk into one sentence.
+
+    Args:
+        folder: what is written to.
+        kept: whether starting again goes on with what is done so far.
+
+    Raises:
+        ValueError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ValueError(
+            f"The disk of {folder} is full; free some space or set data.data_dir to a larger disk, and start again"
+            + (" (what is done so far is kept)." if kept else ".")
+        ) from error

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from small_runs import ADAM, SGD, losses, make_data, make_task, train
 
 from suite.records import Store, final_losses
-from suite.training.data import BatchPlan
+from suite.training import BatchPlan
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """HOW one run is executed: the task, its data, the stepping, what is kept of it. The only Lightning code in suite/."""
 
-from suite.training.data import BatchPlan, Data
+from suite.training.batches import BatchPlan
+from suite.training.data import Data
 from suite.training.run import Outcome, run
 from suite.training.task import Task
 

@@ -8,7 +8,6 @@ many pieces are skipped, and the result is the same to the byte. At the end the 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -21,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tasks.prepared_folder import only_process
+from tasks.prepared_folder import full_disk_explained, only_process, require_space
 from tasks.text.documents import DamagedSource, Source
 from tasks.text.encoding import available_cores, encode_stream
 from tasks.text.journal import JOURNAL, Journal, append, resume, write_durably, write_journal
@@ -29,10 +28,10 @@ from tasks.text.token_files import (
     BYTES_PER_TOKEN,
     MANIFEST,
     SCHEMA,
-    SPLITS,
     TokenFiles,
-    file_sha256,
+    describe_splits,
     read_token_files,
+    split_tokens,
 )
 from tasks.text.tokenizer import (
     Tokenizer,
@@ -49,9 +48,7 @@ BPE_TRAINING_BYTES = 64_000_000
 JOURNAL_SECONDS = 2.0
 """At most about so much work is done again after a kill."""
 
-_DISK_RESERVE_BYTES = 64_000_000
 _TYPICAL_BYTES_PER_BPE_TOKEN = 4.0
-_COPY_BYTES = 1 << 24
 
 _log = logging.getLogger(__name__)
 
@@ -150,34 +147,21 @@ def _has_tokens(working: Path) -> bool:
 def _work(corpus: Corpus, working: Path, workers: int, journal_seconds: float) -> None:
     _check_disk(corpus, working)
     working.mkdir(parents=True, exist_ok=True)
-    try:
+    with full_disk_explained(working, kept=True):
         journal = resume(corpus.source, working)
         source = corpus.source.pinned(journal.source)
         tokenizer = _tokenizer(corpus, source, working)
         if not journal.complete:
             journal = _tokenize(corpus, source, tokenizer, journal, working, workers, journal_seconds)
-        _split(journal, corpus.val_share, working)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise ValueError(
-            f"The disk of {working} is full; free some space or set data.data_dir to a larger disk, and "
-            "start again (what is done so far is kept)."
-        ) from error
+        split_tokens(working, journal.tokens - int(journal.tokens * corpus.val_share))
     _write_manifest(corpus, tokenizer, journal, working)
 
 
 def _check_disk(corpus: Corpus, working: Path) -> None:
     done = sum(path.stat().st_size for path in working.glob("*.bin")) if working.exists() else 0
     # The validation split exists twice for a moment.
-    needed = int(corpus.expected_tokens() * BYTES_PER_TOKEN * (1 + corpus.val_share)) - done + _DISK_RESERVE_BYTES
-    free = shutil.disk_usage(working.parent).free
-    if free < needed:
-        raise ValueError(
-            f"Preparing {corpus.dataset} needs about {needed / 1e9:.1f} GB at {working.parent}, which has "
-            f"{free / 1e9:.1f} GB free; free some space, set data.data_dir to a larger disk, or lower "
-            "data.max_tokens."
-        )
+    needed = int(corpus.expected_tokens() * BYTES_PER_TOKEN * (1 + corpus.val_share)) - done
+    require_space(working, needed, what=corpus.dataset, less="data.max_tokens")
 
 
 def _tokenizer(corpus: Corpus, source: Source, working: Path) -> Tokenizer:
@@ -256,25 +240,7 @@ def _where(source: Source) -> str:
     return str(source.identity().get("path", source.label))
 
 
-def _split(journal: Journal, val_share: float, working: Path) -> None:
-    """Move the last tokens to ``val.bin``; may be interrupted and repeated at any point."""
-    val_bytes = int(journal.tokens * val_share) * BYTES_PER_TOKEN
-    train_bytes = journal.tokens * BYTES_PER_TOKEN - val_bytes
-    train, val = working / "train.bin", working / "val.bin"
-    # Once val.bin is there it is whole, so train.bin may already have been cut.
-    if not val.exists():
-        part = working / "val.bin.part"
-        with open(train, "rb") as file, open(part, "wb") as copy:
-            file.seek(train_bytes)
-            shutil.copyfileobj(file, copy, _COPY_BYTES)
-            copy.flush()
-            os.fsync(copy.fileno())
-        os.replace(part, val)
-    os.truncate(train, train_bytes)
-
-
 def _write_manifest(corpus: Corpus, tokenizer: Tokenizer, journal: Journal, working: Path) -> None:
-    files = {split: working / f"{split}.bin" for split in SPLITS}
     manifest = {
         "schema": SCHEMA,
         "dataset": corpus.dataset,
@@ -282,14 +248,7 @@ def _write_manifest(corpus: Corpus, tokenizer: Tokenizer, journal: Journal, work
         "tokenizer": tokenizer_identity(corpus.tokenizer) | {"vocab_size": tokenizer.vocab_size},
         "val_share": corpus.val_share,
         "max_tokens": corpus.max_tokens,
-        "splits": {
-            split: {
-                "file": path.name,
-                "tokens": path.stat().st_size // BYTES_PER_TOKEN,
-                "sha256": file_sha256(path),
-            }
-            for split, path in files.items()
-        },
+        "splits": describe_splits(working),
         "text": {"documents": journal.documents, "bytes": journal.text_bytes},
         "tools": {"python": platform.python_version()} | _versions("numpy", "tiktoken", "tokenizers", "datasets"),
     }

@@ -1,9 +1,11 @@
-"""Prepared text on disk: ``train.bin``, ``val.bin`` (16-bit ids, little-endian) and ``manifest.json``."""
+"""Prepared sequences on disk: ``train.bin``, ``val.bin`` (16- or 8-bit ids, little-endian) and ``manifest.json``."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ BYTES_PER_TOKEN = 2
 SPLITS = ("train", "val")
 MANIFEST = "manifest.json"
 
+_COPY_BYTES = 1 << 24
+
 
 @dataclass(frozen=True)
 class TokenFiles:
@@ -23,7 +27,7 @@ class TokenFiles:
     Attributes:
         folder: where they are.
         manifest: what they hold: ``source``, ``tokenizer``, ``splits`` (file, tokens, sha256), ``text``
-            (documents, bytes), ``tools`` (versions).
+            (documents, bytes), ``tools`` (versions), and ``bytes_per_token`` where it is not 2.
     """
 
     folder: Path
@@ -35,6 +39,11 @@ class TokenFiles:
         return int(self.manifest["tokenizer"]["vocab_size"])
 
     @property
+    def bytes_per_token(self) -> int:
+        """Size of an id in the files: 1 or 2."""
+        return int(self.manifest.get("bytes_per_token", BYTES_PER_TOKEN))
+
+    @property
     def fingerprint(self) -> str:
         """Checksum over both splits and the vocabulary size: equal content, equal fingerprint."""
         splits = self.manifest["splits"]
@@ -42,10 +51,11 @@ class TokenFiles:
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def tokens(self, split: str) -> np.ndarray:
-        """The ids of one split, uint16 ``[tokens]``, as a read-only memory map."""
+        """The ids of one split, uint16 or uint8 ``[tokens]``, as a read-only memory map."""
+        dtype = f"<u{self.bytes_per_token}"
         if not self.manifest["splits"][split]["tokens"]:
-            return np.zeros(0, dtype="<u2")  # an empty file cannot be mapped
-        return np.memmap(self._path(split), dtype="<u2", mode="r")
+            return np.zeros(0, dtype=dtype)  # an empty file cannot be mapped
+        return np.memmap(self._path(split), dtype=dtype, mode="r")
 
     def verify(self) -> None:
         """Read both files and compare their checksums with the manifest.
@@ -66,7 +76,7 @@ class TokenFiles:
 
     def _check_size(self, split: str) -> None:
         path = self._path(split)
-        expected = self.manifest["splits"][split]["tokens"] * BYTES_PER_TOKEN
+        expected = self.manifest["splits"][split]["tokens"] * self.bytes_per_token
         found = path.stat().st_size if path.exists() else None
         if found != expected:
             raise ValueError(
@@ -109,6 +119,43 @@ def read_token_files(folder: Path) -> TokenFiles | None:
             f"{path} must have schema {SCHEMA}, got {schema}; delete the folder {folder} and prepare again."
         )
     return files
+
+
+def split_tokens(working: Path, train_tokens: int, bytes_per_token: int = BYTES_PER_TOKEN) -> None:
+    """Move the tokens after the first ``train_tokens`` from ``train.bin`` to ``val.bin``.
+
+    May be interrupted and repeated at any point.
+
+    Args:
+        working: folder with a ``train.bin`` that holds both splits.
+        train_tokens: tokens that stay.
+        bytes_per_token: size of a token.
+    """
+    train, val = working / "train.bin", working / "val.bin"
+    # Once val.bin is there it is whole, so train.bin may already have been cut.
+    if not val.exists():
+        part = working / "val.bin.part"
+        with open(train, "rb") as file, open(part, "wb") as copy:
+            file.seek(train_tokens * bytes_per_token)
+            shutil.copyfileobj(file, copy, _COPY_BYTES)
+            copy.flush()
+            os.fsync(copy.fileno())
+        os.replace(part, val)
+    os.truncate(train, train_tokens * bytes_per_token)
+
+
+def describe_splits(working: Path, bytes_per_token: int = BYTES_PER_TOKEN) -> dict[str, Any]:
+    """The manifest's ``splits``: file, tokens and checksum of each.
+
+    Args:
+        working: folder of finished token files.
+        bytes_per_token: size of a token.
+    """
+    files = {split: working / f"{split}.bin" for split in SPLITS}
+    return {
+        split: {"file": path.name, "tokens": path.stat().st_size // bytes_per_token, "sha256": file_sha256(path)}
+        for split, path in files.items()
+    }
 
 
 def file_sha256(path: Path) -> str:

@@ -1,0 +1,189 @@
+"""GRIT, a graph transformer without message passing (Ma et al. 2023, arXiv 2305.17589), as paper 1 trains it.
+
+Every atom attends to every atom of its graph; each ordered pair carries features of its own, which start from
+relative random walk probabilities and the bond, gate the attention and are updated by it.
+
+Shape letters: N nodes, E directed edges, P ordered pairs of nodes of the same graph (self-pairs included), G graphs,
+K walk lengths, C width, H heads, D head dim (C / H rounded down).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CLAMP = 5.0
+"""Attention scores stay within this distance of zero, which is also why their exponentials need no shift."""
+
+
+def sum_at(x: Tensor, index: Tensor, size: int) -> Tensor:
+    """Sum rows that share an index; ``[R, ...]`` to ``[size, ...]``."""
+    return x.new_zeros(size, *x.shape[1:]).index_add(0, index, x)
+
+
+def signed_sqrt(x: Tensor) -> Tensor:
+    """Square root of the magnitude, with the sign."""
+    # Through relu, whose backward pass selects: the infinite slope of the root at zero would make it nan.
+    return torch.sqrt(F.relu(x)) - torch.sqrt(F.relu(-x))
+
+
+class PairAttention(nn.Module):
+    """Attention whose scores are pair features modulated by both nodes (equation 2 of arXiv 2305.17589).
+
+    For a target i and a source j with pair features e::
+
+        u = relu(signed_sqrt((Q x_i + K x_j) * W e) + B e)        per head, [D]
+        attention_ij = softmax over j of clamp(a . u)
+        out_i = sum_j attention_ij (V x_j + R u),     new pair features u
+
+    Args:
+        width: C.
+        num_heads: H.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        head_dim = width // num_heads
+        inner = head_dim * num_heads
+        self.query = nn.Linear(width, inner)
+        self.key = nn.Linear(width, inner, bias=False)
+        self.value = nn.Linear(width, inner, bias=False)
+        self.pair = nn.Linear(width, 2 * inner)
+        self.score_DH = nn.Parameter(torch.empty(head_dim, num_heads))
+        self.relation_DHD = nn.Parameter(torch.empty(head_dim, num_heads, head_dim))
+        for layer in (self.query, self.key, self.value, self.pair):
+            nn.init.xavier_normal_(layer.weight)
+        # The reference keeps these as [D, H, 1] and [D, H, D]; the trailing axis decides the spread.
+        nn.init.xavier_normal_(self.score_DH.data.unsqueeze(-1))
+        nn.init.xavier_normal_(self.relation_DHD)
+
+    def forward(self, x_NC: Tensor, e_PC: Tensor, pair_index_2P: Tensor) -> tuple[Tensor, Tensor]:
+        """New node features ``[N, H * D]`` and pair features ``[P, H * D]``."""
+        source_P, target_P = pair_index_2P
+        heads = (self.num_heads, -1)
+        gate_PHD, shift_PHD = self.pair(e_PC).unflatten(-1, (self.num_heads, 2, -1)).unbind(-2)
+        nodes_PHD = (self.key(x_NC)[source_P] + self.query(x_NC)[target_P]).unflatten(-1, heads)
+        u_PHD = F.relu(signed_sqrt(nodes_PHD * gate_PHD) + shift_PHD)
+        score_PH = torch.einsum("phd,dh->ph", u_PHD, self.score_DH).clamp(-CLAMP, CLAMP)
+        weight_PH = score_PH.exp()
+        share_PH = weight_PH / sum_at(weight_PH, target_P, len(x_NC))[target_P]
+        value_PHD = self.value(x_NC)[source_P].unflatten(-1, heads)
+        # One sum over sources for both kinds of message.
+        message_PHD = torch.cat([value_PHD, u_PHD], dim=-1) * share_PH.unsqueeze(-1)
+        value_NHD, relation_NHD = sum_at(message_PHD, target_P, len(x_NC)).chunk(2, dim=-1)
+        y_NHD = value_NHD + torch.einsum("nhd,dhc->nhc", relation_NHD, self.relation_DHD)
+        return y_NHD.flatten(-2), u_PHD.flatten(-2)
+
+
+class Block(nn.Module):
+    """Attention with degree scaling, then an MLP on nodes; residuals, each followed by BatchNorm.
+
+    Args:
+        width: C.
+        num_heads: H.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        inner = width // num_heads * num_heads
+        self.attn = PairAttention(width, num_heads)
+        self.degree_C2 = nn.Parameter(torch.empty(inner, 2))
+        nn.init.xavier_normal_(self.degree_C2.data.unsqueeze(0))
+        self.node_out = nn.Linear(inner, width)
+        self.pair_out = nn.Linear(inner, width)
+        self.node_norm1 = nn.BatchNorm1d(width)
+        self.pair_norm = nn.BatchNorm1d(width)
+        self.fc1 = nn.Linear(width, 2 * width)
+        self.fc2 = nn.Linear(2 * width, width)
+        self.node_norm2 = nn.BatchNorm1d(width)
+
+    def forward(
+        self, x_NC: Tensor, e_PC: Tensor, pair_index_2P: Tensor, log_degree_N1: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Nodes ``[N, C]`` and pairs ``[P, C]`` to the same."""
+        y_NC, u_PC = self.attn(x_NC, e_PC, pair_index_2P)
+        plain_C, scaled_C = self.degree_C2.unbind(-1)
+        y_NC = y_NC * plain_C + y_NC * log_degree_N1.to(y_NC.dtype) * scaled_C
+        x_NC = self.node_norm1(x_NC + self.node_out(y_NC))
+        e_PC = self.pair_norm(e_PC + self.pair_out(u_PC))
+        return self.node_norm2(x_NC + self.fc2(F.relu(self.fc1(x_NC)))), e_PC
+
+
+class GRIT(nn.Module):
+    """Regression of one number per graph (paper 1, appendix A.7): 0.27M parameters, sum pooling, no dropout.
+
+    Args:
+        atom_types: number of node types.
+        bond_types: number of edge types.
+        rrwp_steps: K, the identity included.
+        num_layers: number of blocks.
+        num_heads: H; with 6 heads at width 64 a head has 10 features and the attention 60.
+        width: C.
+
+    Raises:
+        ValueError: there are more heads than features.
+    """
+
+    def __init__(
+        self,
+        *,
+        atom_types: int,
+        bond_types: int,
+        rrwp_steps: int = 21,
+        num_layers: int = 6,
+        num_heads: int = 6,
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        if num_heads > width:
+            raise ValueError(f"num_heads must not exceed width, got num_heads {num_heads} and width {width}.")
+        self.atom_embed = nn.Embedding(atom_types, width)
+        self.bond_embed = nn.Embedding(bond_types, width)
+        self.node_rrwp = nn.Linear(rrwp_steps, width, bias=False)
+        self.pair_rrwp = nn.Linear(rrwp_steps, width, bias=False)
+        nn.init.xavier_uniform_(self.node_rrwp.weight)
+        nn.init.xavier_uniform_(self.pair_rrwp.weight)
+        self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(num_layers))
+        self.head = nn.Linear(width, 1)
+
+    def forward(
+        self,
+        atoms_N: Tensor,
+        edge_index_2E: Tensor,
+        bonds_E: Tensor,
+        graph_N: Tensor,
+        pair_index_2P: Tensor,
+        edge_pair_E: Tensor,
+        self_pair_N: Tensor,
+        rrwp_PK: Tensor,
+        num_graphs: int,
+    ) -> Tensor:
+        """Predict one number per graph.
+
+        Args:
+            atoms_N: int64 node types.
+            edge_index_2E: int64 source and target nodes.
+            bonds_E: int64 edge types.
+            graph_N: int64 graph of each node.
+            pair_index_2P: int64 source and target of each pair.
+            edge_pair_E: int64 pair that each edge is.
+            self_pair_N: int64 pair of each node with itself.
+            rrwp_PK: relative random walk probabilities, any float type.
+            num_graphs: G.
+
+        Returns:
+            ``[G]``.
+        """
+        rrwp_PK = rrwp_PK.to(self.pair_rrwp.weight.dtype)
+        ones_E = rrwp_PK.new_ones(len(bonds_E))
+        log_degree_N1 = torch.log1p(sum_at(ones_E, edge_index_2E[1], len(atoms_N))).unsqueeze(-1)
+        x_NC = self.atom_embed(atoms_N) + self.node_rrwp(rrwp_PK[self_pair_N])
+        bonds_EC = self.bond_embed(bonds_E)
+        e_PC = self.pair_rrwp(rrwp_PK)
+        # A pair without a bond has the random walk probabilities alone.
+        e_PC = e_PC + sum_at(bonds_EC, edge_pair_E, len(rrwp_PK))
+        for block in self.blocks:
+            x_NC, e_PC = block(x_NC, e_PC, pair_index_2P, log_degree_N1)
+        return self.head(sum_at(x_NC, graph_N, num_graphs)).squeeze(-1)

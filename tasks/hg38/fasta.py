@@ -1,0 +1,180 @@
+"""FASTA, plain or gzipped, as a stream of codes: A, C, G, T, N are 0 to 4, and no more than a chunk is in memory.
+
+A whole chunk is turned into codes by one table, line ends left out in the same pass; only headers are looked for one
+by one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from tasks.text.documents import DamagedSource
+
+CHUNK_BYTES = 1 << 20
+"""At most so much decompressed text is held at once."""
+
+N = 4
+"""Code of a nucleotide that is not known: N, and every IUPAC letter that stands for several."""
+
+_INVALID = 255
+_READ_BYTES = 1 << 18
+_LAYOUT = b"\r\n\t "
+_NEWLINE, _HEADER = ord("\n"), ord(">")
+
+
+def _table() -> bytes:
+    table = bytearray([_INVALID]) * 256
+    for letters, code in (("A", 0), ("C", 1), ("G", 2), ("TU", 3), ("NRYSWKMBDHV", N)):
+        for letter in letters + letters.lower():
+            table[ord(letter)] = code
+    return bytes(table)
+
+
+_TABLE = _table()
+
+
+class Stretch(NamedTuple):
+    """Consecutive nucleotides of one record.
+
+    Attributes:
+        starts_record: whether a record (a chromosome) begins here; otherwise it goes on.
+        codes: one byte per nucleotide, 0 to 4.
+    """
+
+    starts_record: bool
+    codes: bytes
+
+
+class _Incomplete(Exception):
+    """A gzip file that does not decompress to its end.
+
+    Args:
+        reason: what is wrong.
+        pending: what was decompressed since the last chunk.
+    """
+
+    def __init__(self, reason: str, pending: bytes) -> None:
+        super().__init__(reason)
+        self.pending = pending
+
+
+def read_chunks(path: Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Content of a file in chunks, decompressed if it is gzip (blocked gzip too); the name does not matter.
+
+    Args:
+        path: an existing file.
+        chunk_bytes: size of all chunks but the last.
+    """
+    with open(path, "rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if is_gzip:
+            yield from _decompressed(file, chunk_bytes)
+        else:
+            while chunk := file.read(chunk_bytes):
+                yield chunk
+
+
+def _decompressed(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
+    # Not the gzip module: it decompresses a few kilobytes at a time.
+    member = zlib.decompressobj(wbits=31)
+    data = file.read(_READ_BYTES)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            part = member.decompress(data, chunk_bytes - size)
+        except zlib.error as error:
+            raise _Incomplete(str(error), b"".join(parts)) from error
+        parts.append(part)
+        size += len(part)
+        if size == chunk_bytes:
+            yield b"".join(parts)
+            parts, size = [], 0
+        if not member.eof:
+            data = member.unconsumed_tail or file.read(_READ_BYTES)
+            if not data:
+                raise _Incomplete("it is cut short", b"".join(parts))
+            continue
+        # Zeros may fill up the last block of a medium.
+        data = member.unused_data.lstrip(b"\0")
+        while not data and (block := file.read(_READ_BYTES)):
+            data = block.lstrip(b"\0")
+        if not data:
+            break
+        member = zlib.decompressobj(wbits=31)
+    if parts:
+        yield b"".join(parts)
+
+
+def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
+    """Turn the text of a FASTA file into codes.
+
+    Args:
+        name: of the file, for messages.
+        chunks: its text, cut anywhere.
+
+    Yields:
+        Stretches; together the nucleotides of all records in order.
+
+    Raises:
+        DamagedSource: the text is empty, does not begin with a header, has a letter that is no nucleotide, or its gzip
+            file is damaged; the message names file and line.
+    """
+    lines_before, nucleotides = 0, 0
+    in_header, at_line_start, starts_record, seen_header = False, True, False, False
+    try:
+        for chunk in chunks:
+            at = 0
+            while at < len(chunk):
+                if in_header:
+                    end = chunk.find(b"\n", at)
+                    in_header, at_line_start = end < 0, True
+                    at = len(chunk) if in_header else end + 1
+                    continue
+                if at_line_start and chunk[at] == _HEADER:
+                    in_header = starts_record = seen_header = True
+                    continue
+                end = chunk.find(b"\n>", at) + 1 or len(chunk)
+                codes = chunk[at:end].translate(_TABLE, _LAYOUT)
+                if codes and (not seen_header or _INVALID in codes):
+                    raise _misplaced(name, chunk[at:end], lines_before + chunk.count(b"\n", 0, at), seen_header)
+                yield Stretch(starts_record, codes)
+                nucleotides += len(codes)
+                starts_record, at_line_start = False, chunk[end - 1] == _NEWLINE
+                at = end
+            lines_before += chunk.count(b"\n")
+    except _Incomplete as error:
+        raise DamagedSource(
+            f"{name} must be a complete gzip file, but it cannot be read past line "
+            f"{lines_before + error.pending.count(_NEWLINE) + 1} ({error}); fetch it again or take it out of data.source."
+        ) from error
+    if not nucleotides:
+        raise DamagedSource(
+            f"{name} must hold a sequence, but it {'has headers alone' if seen_header else 'is empty'} "
+            f"({lines_before} lines); fetch it again or take it out of data.source."
+        )
+
+
+def _misplaced(name: str, text: bytes, lines_before: int, seen_header: bool) -> DamagedSource:
+    """The error for the first letter of a text that should not be there."""
+    codes = text.translate(_TABLE)
+    wrong = (i for i, code in enumerate(codes) if text[i] not in _LAYOUT and (code == _INVALID or not seen_header))
+    at = next(wrong)
+    line = lines_before + text.count(b"\n", 0, at) + 1
+    if not seen_header:
+        return DamagedSource(
+            f"{name} line {line} must be a FASTA header (> and a name) since none came before, got "
+            f"{_shown(text[at : at + 20])}; point data.source at FASTA files."
+        )
+    return DamagedSource(
+        f"{name} line {line} must hold nucleotides (IUPAC letters), got {_shown(text[at : at + 1])}; correct the line "
+        "or take the file out of data.source."
+    )
+
+
+def _shown(text: bytes) -> str:
+    return repr(text.split(b"\n")[0].decode("latin-1"))

@@ -1,0 +1,180 @@
+"""Where nucleotides come from: FASTA files, or the one that paper 1 used, fetched once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.hg38.fasta import Stretch, parse_fasta, read_chunks
+from tasks.prepared_folder import full_disk_explained, only_process
+
+SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fa", "fasta", "fna") for packed in ("", ".gz", ".bgz"))
+_COPY_BYTES = 1 << 20
+_TIMEOUT_SECONDS = 60
+
+_log = logging.getLogger(__name__)
+
+
+class Genome(Protocol):
+    """A deterministic stream of nucleotides."""
+
+    @property
+    def label(self) -> str:
+        """A short name for the prepared folder."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the nucleotides, known without reading them."""
+        ...
+
+    def expected_nucleotides(self) -> int:
+        """Rough number, for the disk check."""
+        ...
+
+    def stretches(self) -> Iterator[Stretch]:
+        """All nucleotides in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalGenome:
+    """A FASTA file, or all FASTA files in a folder and its subfolders, in sorted order.
+
+    Args:
+        path: an existing file of any name, or a folder.
+
+    Raises:
+        ValueError: there is no such path, or no FASTA file in the folder.
+    """
+
+    path: Path
+
+    label = "files"
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            raise ValueError(
+                f"data.source must be paper, sample, or an existing file or folder, got {str(self.path)!r}."
+            )
+        if not self.files():
+            raise ValueError(
+                f"data.source must contain files that end in {', '.join(SUFFIXES)}, and {self.path} does not; point "
+                "data.source at FASTA files."
+            )
+
+    def files(self) -> list[Path]:
+        """The files that are read, in the order in which they are read."""
+        if self.path.is_file():
+            return [self.path]
+        inside = (path for path in self.path.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
+        visible = (path for path in inside if not any(p.startswith(".") for p in path.relative_to(self.path).parts))
+        return sorted(visible, key=lambda path: path.relative_to(self.path).as_posix())
+
+    def identity(self) -> dict[str, Any]:
+        """The path and each file's name, size and time of last change: cheap to look at."""
+        root = self.path if self.path.is_dir() else self.path.parent
+        files = [(path, path.stat()) for path in self.files()]
+        listed = [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in files]
+        return {"kind": "files", "path": str(self.path.resolve()), "files": listed}
+
+    def expected_nucleotides(self) -> int:
+        """Size of plain files, and a typical multiple of the size of compressed ones."""
+        return sum(path.stat().st_size * (4 if path.suffix in (".gz", ".bgz") else 1) for path in self.files())
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Nucleotides of all files; see `tasks.hg38.fasta.parse_fasta`."""
+        for path in self.files():
+            yield from parse_fasta(str(path), read_chunks(path))
+
+
+@dataclass(frozen=True)
+class FetchedGenome:
+    """A FASTA file on the network, kept in ``<data_dir>/downloads``; a broken download goes on where it was.
+
+    Args:
+        url: of the file.
+        data_dir: folder for prepared data.
+        nucleotides: expected number.
+    """
+
+    url: str
+    data_dir: Path
+    nucleotides: int
+
+    label = "paper"
+
+    def identity(self) -> dict[str, Any]:
+        """The address."""
+        return {"kind": "url", "url": self.url}
+
+    def expected_nucleotides(self) -> int:
+        """As given."""
+        return self.nucleotides
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Nucleotides of the file, fetched first if it is not there."""
+        path = self.fetch()
+        yield from parse_fasta(str(path), read_chunks(path))
+
+    def fetch(self) -> Path:
+        """Download the file unless it is there.
+
+        Returns:
+            Its path.
+
+        Raises:
+            ValueError: it cannot be fetched; what came so far is kept.
+        """
+        path = self.data_dir / "downloads" / self.url.rpartition("/")[2]
+        with only_process(path):
+            if not path.exists():
+                part = path.with_name(f"{path.name}.part")
+                try:
+                    with full_disk_explained(path.parent, kept=True):
+                        self._download(part)
+                except (OSError, urllib.error.URLError) as error:
+                    raise self._unreachable(str(error)) from error
+                os.replace(part, path)
+        return path
+
+    def _download(self, part: Path) -> None:
+        from tqdm import tqdm
+
+        done = part.stat().st_size if part.exists() else 0
+        request = urllib.request.Request(self.url, headers={"Range": f"bytes={done}-"} if done else {})
+        try:
+            answer = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as error:
+            if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{done}":
+                return  # killed after the last byte, before the file got its name
+            raise
+        with answer:
+            if done and answer.status != 206:
+                done = 0  # the server sends the whole again
+            left = answer.headers.get("Content-Length")
+            total = None if left is None else done + int(left)
+            _log.info("Fetching %s to %s from byte %d on.", self.url, part, done)
+            with (
+                open(part, "ab" if done else "wb") as file,
+                tqdm(total=total, initial=done, unit="B", unit_scale=True, desc="Fetching", disable=None) as bar,
+            ):
+                while block := answer.read(_COPY_BYTES):
+                    bar.update(file.write(block))
+                file.flush()
+                os.fsync(file.fileno())
+        size = part.stat().st_size
+        if total is not None and size != total:
+            raise OSError(f"the connection ended after {size} of {total} bytes")
+
+    def _unreachable(self, reason: str) -> ValueError:
+        return ValueError(
+            f"data.source paper reads {self.url}, but that failed ({reason.splitlines()[0][:120] if reason else ''}); "
+            "start again when it can be reached (what came so far is kept), or fetch it elsewhere and set data.source "
+            "to its path."
+        )

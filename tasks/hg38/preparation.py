@@ -1,0 +1,154 @@
+"""From nucleotides to token files: one pass, a chunk in memory, finished in one step.
+
+The whole genome takes about a minute, so an interrupted preparation starts again; what takes long, the download, goes
+on where it was (`tasks.hg38.genomes.FetchedGenome`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.hg38.genomes import Genome
+from tasks.hg38.kmers import KmerTokens
+from tasks.prepared_folder import full_disk_explained, only_process, require_space
+from tasks.text.documents import DamagedSource
+from tasks.text.journal import write_durably
+from tasks.text.token_files import (
+    MANIFEST,
+    SCHEMA,
+    TokenFiles,
+    describe_splits,
+    read_token_files,
+    split_tokens,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedGenome:
+    """Which nucleotides become which token files; equal values share one prepared folder.
+
+    Attributes:
+        dataset: name of the dataset, for the folder.
+        source: the nucleotides.
+        k: nucleotides per token.
+        val_share: share of the tokens, at the end, that is the validation split.
+        max_tokens: use only the first so many tokens; None: all.
+    """
+
+    dataset: str
+    source: Genome
+    k: int
+    val_share: float
+    max_tokens: int | None
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the prepared content."""
+        return {
+            "schema": SCHEMA,
+            "source": self.source.identity(),
+            "tokenizer": {"kind": "kmer", "k": self.k},
+            "val_share": self.val_share,
+            "max_tokens": self.max_tokens,
+        }
+
+    def folder(self, data_dir: Path) -> Path:
+        """The final folder; its name ends with a hash of the identity."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:10]
+        unit = "char" if self.k == 1 else f"{self.k}mer"
+        return data_dir / f"{self.dataset}-{self.source.label}-{unit}-{digest}"
+
+
+def prepare_genome(genome: TokenizedGenome, data_dir: Path) -> TokenFiles:
+    """Make the token files of a genome if they are not there yet.
+
+    Safe to call again, from several processes at once (one works, the others wait), and after a kill.
+
+    Args:
+        genome: what to prepare.
+        data_dir: folder for prepared data.
+
+    Returns:
+        The finished files.
+
+    Raises:
+        ValueError: the source cannot be used, the disk is too small, or an earlier result is damaged; the message says
+            what to change.
+    """
+    folder = genome.folder(data_dir)
+    finished = read_token_files(folder)
+    if finished is not None:
+        return finished
+    working = folder.with_name(f"{folder.name}.partial")
+    with only_process(folder):
+        finished = read_token_files(folder)
+        if finished is None:
+            shutil.rmtree(working, ignore_errors=True)
+            try:
+                with full_disk_explained(working, kept=False):
+                    _work(genome, working)
+            except Exception:
+                shutil.rmtree(working, ignore_errors=True)
+                raise
+            os.rename(working, folder)
+            finished = read_token_files(folder)
+    assert finished is not None
+    return finished
+
+
+def _work(genome: TokenizedGenome, working: Path) -> None:
+    kmers = KmerTokens(genome.k)
+    size = kmers.dtype.itemsize
+    expected = genome.source.expected_nucleotides() // genome.k
+    if genome.max_tokens is not None:
+        expected = min(expected, genome.max_tokens)
+    # The validation split exists twice for a moment.
+    needed = int(expected * size * (1 + genome.val_share))
+    require_space(working, needed, what=genome.dataset, less="data.max_tokens")
+    working.mkdir(parents=True)
+    tokens = _write_tokens(genome, kmers, working / "train.bin")
+    # Paper 1 rounds the training split, not the validation split, down.
+    split_tokens(working, int(tokens * (1 - genome.val_share)), size)
+    manifest = {
+        **genome.identity(),
+        "dataset": genome.dataset,
+        "tokenizer": {"kind": "kmer", "k": genome.k, "vocab_size": kmers.vocab_size},
+        "bytes_per_token": size,
+        "splits": describe_splits(working, size),
+        "tools": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+    write_durably(working / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def _write_tokens(genome: TokenizedGenome, kmers: KmerTokens, path: Path) -> int:
+    """Write all tokens to one file and return their number."""
+    from tqdm import tqdm
+
+    written = 0
+    bar = tqdm(unit=" tokens", unit_scale=True, desc=f"Preparing {path.parent.stem}", disable=None)
+    with bar, open(path, "wb") as file:
+        for stretch in genome.source.stretches():
+            tokens = kmers.tokens(stretch)
+            if genome.max_tokens is not None:
+                tokens = tokens[: genome.max_tokens - written]
+            file.write(tokens.data)
+            written += len(tokens)
+            bar.update(len(tokens))
+            if written == genome.max_tokens:
+                break
+        file.flush()
+        os.fsync(file.fileno())
+    if not written:
+        raise DamagedSource(
+            f"data.source must have a record of at least data.kmer = {genome.k} nucleotides, but there is none in "
+            f"{genome.source.identity().get('path', genome.source.label)}; give longer sequences or lower data.kmer."
+        )
+    return written

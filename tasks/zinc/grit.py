@@ -1,0 +1,61 @@
+"""GRIT on ZINC (paper 1, appendix A.7)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from models.grit import GRIT
+from tasks.regression import Regression
+from tasks.zinc.data import MoleculeBatch
+
+
+class ZincGRIT(Regression):
+    """GRIT on ZINC; needs ``data.rrwp_steps``.
+
+    Args:
+        num_layers: blocks.
+        num_heads: attention heads per block.
+        width: features per atom and per pair of atoms.
+        **recipe: optimizer, schedule and clipping; see `suite.training.Task`.
+    """
+
+    batch_coupled: ClassVar[bool] = True
+
+    def __init__(self, *, num_layers: int = 6, num_heads: int = 6, width: int = 64, **recipe: Any) -> None:
+        super().__init__(**recipe)
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.width = width
+
+    def make_network(self, facts: dict[str, Any]) -> GRIT:
+        """The network for numbers of atom types, bond types and walk lengths.
+
+        Raises:
+            ValueError: the data has no random walk probabilities.
+        """
+        if not facts["rrwp_steps"]:
+            raise ValueError("GRIT must have random walk probabilities, got data.rrwp_steps 0; the paper has 21.")
+        return GRIT(
+            atom_types=facts["atom_types"],
+            bond_types=facts["bond_types"],
+            rrwp_steps=facts["rrwp_steps"],
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            width=self.width,
+        )
+
+    def inputs(self, batch: MoleculeBatch) -> tuple[Any, ...]:
+        """Atoms, bonds and all pairs of atoms."""
+        pairs = batch.pairs
+        assert pairs is not None
+        return (
+            batch.atoms,
+            batch.edge_index,
+            batch.bonds,
+            batch.graph,
+            pairs.index,
+            pairs.of_edge,
+            pairs.of_node,
+            pairs.rrwp,
+            batch.num_graphs,
+        )
