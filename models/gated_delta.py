@@ -86,22 +86,25 @@ def chunked_gated_delta_rule(
     q_BHNLK, k_BHNLK, v_BHNLV = (_in_chunks(x, chunk) for x in (q_BTHK * q_BTHK.shape[-1] ** -0.5, k_BTHK, v_BTHV))
     beta_BHNL1 = _in_chunks(beta_BTH[..., None], chunk)
     # Positions of padding have beta 0 and decay 1: they leave the state as it is.
-    g_BHNL1 = _in_chunks(log_decay_BTH[..., None], chunk).cumsum(dim=-2)
+    # Sums of a chunk can be large and their differences small, so both are taken in double precision.
+    g_BHNL1 = _in_chunks(log_decay_BTH[..., None], chunk).cumsum(dim=-2, dtype=torch.float64)
 
     later = torch.ones(chunk, chunk, dtype=torch.bool, device=q_BTHK.device).triu(1)
     # Masked before the exponential: above the diagonal it could overflow.
-    decay_BHNLL = (g_BHNL1 - g_BHNL1.transpose(-1, -2)).masked_fill(later, -torch.inf).exp()
+    between_BHNLL = (g_BHNL1 - g_BHNL1.transpose(-1, -2)).to(v_BTHV.dtype)
+    decay_BHNLL = between_BHNLL.masked_fill(later, -torch.inf).exp()
+    since_start_BHNL1 = g_BHNL1.to(v_BTHV.dtype).exp()
+    until_end_BHNL1 = (g_BHNL1[..., -1:, :] - g_BHNL1).to(v_BTHV.dtype).exp()
     system_BHNLL = beta_BHNL1 * (k_BHNLK @ k_BHNLK.transpose(-1, -2)) * decay_BHNLL
-    right = torch.cat((v_BHNLV, k_BHNLK * g_BHNL1.exp()), dim=-1) * beta_BHNL1
+    right = torch.cat((v_BHNLV, k_BHNLK * since_start_BHNL1), dim=-1) * beta_BHNL1
     # Of the system only what lies below the diagonal is read; the diagonal counts as one.
     solved = torch.linalg.solve_triangular(system_BHNLL, right, upper=False, unitriangular=True)
     u_BHNLV, w_BHNLK = solved.split((v_BHNLV.shape[-1], k_BHNLK.shape[-1]), dim=-1)
 
     scores_BHNLL = (q_BHNLK @ k_BHNLK.transpose(-1, -2)) * decay_BHNLL
-    faded_q_BHNLK = q_BHNLK * g_BHNL1.exp()
-    last_BHN11 = g_BHNL1[..., -1:, :]
-    kept_k_BHNKL = (k_BHNLK * (last_BHN11 - g_BHNL1).exp()).transpose(-1, -2)
-    kept_BHN11 = last_BHN11.exp()
+    faded_q_BHNLK = q_BHNLK * since_start_BHNL1
+    kept_k_BHNKL = (k_BHNLK * until_end_BHNL1).transpose(-1, -2)
+    kept_BHN11 = since_start_BHNL1[..., -1:, :]
 
     state_BHKV = v_BTHV.new_zeros(q_BTHK.shape[0], *q_BTHK.shape[2:], v_BTHV.shape[-1])
     outputs = []
@@ -120,15 +123,18 @@ def _in_chunks(x_BTHD: Tensor, chunk: int) -> Tensor:
     return F.pad(x_BTHD, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, chunk)).permute(0, 3, 1, 2, 4)
 
 
+def kernel_applies(values: Tensor) -> bool:
+    """Whether flash-linear-attention's kernel can be used: a CUDA tensor, and the library is installed."""
+    return values.is_cuda and _is_installed("fla")
+
+
 @cache
-def kernel_is_installed() -> bool:
-    """Whether flash-linear-attention can be imported; looked up without importing it."""
-    return importlib.util.find_spec("fla") is not None
+def _is_installed(library: str) -> bool:
+    # Looked up, not imported: importing it takes seconds.
+    return importlib.util.find_spec(library) is not None
 
 
-def gated_delta_rule(
-    q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor
-) -> Tensor:
+def gated_delta_rule(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor) -> Tensor:
     """The gated delta rule by the fastest means of the device: flash-linear-attention on CUDA, else in chunks.
 
     Args:
@@ -141,7 +147,7 @@ def gated_delta_rule(
     Returns:
         ``[B, T, H, V]`` in the values' dtype.
     """
-    if v_BTHV.is_cuda and kernel_is_installed():
+    if kernel_applies(v_BTHV):
         from fla.ops.gated_delta_rule import chunk_gated_delta_rule
 
         dtype = v_BTHV.dtype

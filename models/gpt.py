@@ -6,8 +6,8 @@ Shape letters: B batch, T positions, C width, H heads, D head dim (C / H), V voc
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from models.attention import attend
 from models.decoder import NORM_EPS, Decoder
 from models.rotary import Rotary
 
@@ -38,7 +38,7 @@ class Attention(nn.Module):
         )
         q_BHTD = self.rotary(self.q_norm(q_BHTD)).to(v_BHTD.dtype)
         k_BHTD = self.rotary(self.k_norm(k_BHTD)).to(v_BHTD.dtype)
-        y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, is_causal=True)
+        y_BHTD = attend(q_BHTD, k_BHTD, v_BHTD, causal=True)
         return self.out(y_BHTD.transpose(-3, -2).flatten(-2))
 
 

@@ -22,6 +22,11 @@ def sum_at(x: Tensor, index: Tensor, size: int) -> Tensor:
     return x.new_zeros(size, *x.shape[1:]).index_add(0, index, x)
 
 
+def rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows by number; its backward pass is `sum_at`, several times faster on a CPU than that of ``x[index]``."""
+    return x.index_select(0, index)
+
+
 def signed_sqrt(x: Tensor) -> Tensor:
     """Square root of the magnitude, with the sign."""
     # Through relu, whose backward pass selects: the infinite slope of the root at zero would make it nan.
@@ -64,12 +69,12 @@ class PairAttention(nn.Module):
         source_P, target_P = pair_index_2P
         heads = (self.num_heads, -1)
         gate_PHD, shift_PHD = self.pair(e_PC).unflatten(-1, (self.num_heads, 2, -1)).unbind(-2)
-        nodes_PHD = (self.key(x_NC)[source_P] + self.query(x_NC)[target_P]).unflatten(-1, heads)
+        nodes_PHD = (rows(self.key(x_NC), source_P) + rows(self.query(x_NC), target_P)).unflatten(-1, heads)
         u_PHD = F.relu(signed_sqrt(nodes_PHD * gate_PHD) + shift_PHD)
         score_PH = torch.einsum("phd,dh->ph", u_PHD, self.score_DH).clamp(-CLAMP, CLAMP)
         weight_PH = score_PH.exp()
-        share_PH = weight_PH / sum_at(weight_PH, target_P, len(x_NC))[target_P]
-        value_PHD = self.value(x_NC)[source_P].unflatten(-1, heads)
+        share_PH = weight_PH / rows(sum_at(weight_PH, target_P, len(x_NC)), target_P)
+        value_PHD = rows(self.value(x_NC), source_P).unflatten(-1, heads)
         # One sum over sources for both kinds of message.
         message_PHD = torch.cat([value_PHD, u_PHD], dim=-1) * share_PH.unsqueeze(-1)
         value_NHD, relation_NHD = sum_at(message_PHD, target_P, len(x_NC)).chunk(2, dim=-1)
@@ -113,6 +118,9 @@ class Block(nn.Module):
 
 class GRIT(nn.Module):
     """Regression of one number per graph (paper 1, appendix A.7): 0.27M parameters, sum pooling, no dropout.
+
+    As in the paper's released code, nothing reads the pair features of the last block: its ``pair_out`` and
+    ``pair_norm`` have parameters but no gradient.
 
     Args:
         atom_types: number of node types.
@@ -179,7 +187,7 @@ class GRIT(nn.Module):
         rrwp_PK = rrwp_PK.to(self.pair_rrwp.weight.dtype)
         ones_E = rrwp_PK.new_ones(len(bonds_E))
         log_degree_N1 = torch.log1p(sum_at(ones_E, edge_index_2E[1], len(atoms_N))).unsqueeze(-1)
-        x_NC = self.atom_embed(atoms_N) + self.node_rrwp(rrwp_PK[self_pair_N])
+        x_NC = self.atom_embed(atoms_N) + self.node_rrwp(rows(rrwp_PK, self_pair_N))
         bonds_EC = self.bond_embed(bonds_E)
         e_PC = self.pair_rrwp(rrwp_PK)
         # A pair without a bond has the random walk probabilities alone.

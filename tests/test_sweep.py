@@ -170,11 +170,11 @@ class Pretend:
         self.store, self.best, self.trained = store, best, []  # type: ignore[var-annotated]
         self.events: list[Progress] = []
 
-    def run(self, runs: Any, on_progress: Any) -> None:
-        queue = list(runs)
+    def run(self, jobs: Any, on_progress: Any) -> None:
+        queue = list(jobs)
         while queue:
-            run: PlannedRun = queue.pop(0)
-            on_progress(Progress("started", run))
+            (run,) = job = queue.pop(0)
+            on_progress(Progress("started", job))
             self.trained.append(run.run_id)
             diverged = run.axes["lr"] > 30 * self.best
             loss = 1 + abs(math.log(run.axes["lr"] / self.best))
@@ -184,7 +184,7 @@ class Pretend:
                 "final": {} if diverged else {"ema": loss}, "metrics": {}, "config": {},
             }  # fmt: skip
             self.store.write_record(record, pa.table({"step": [0]}))
-            queue += on_progress(Progress("done", run, record["status"]))
+            queue += on_progress(Progress("done", job, (record["status"],)))
 
 
 @pytest.mark.parametrize(

@@ -40,17 +40,18 @@ class SweepProgress:
 
     def update(self, event: Progress) -> None:
         """Count one event and draw."""
-        run = event.run
-        if event.kind == "started":
-            self.running[run.run_id] = time.monotonic()
-        else:
+        for number, run in enumerate(event.job):
+            if event.kind == "started":
+                self.running[run.run_id] = time.monotonic()
+                continue
             self.running.pop(run.run_id, None)
             if event.kind == "done":
                 self.left.pop(run.run_id, None)
-                self.counts[event.status] += 1
-                if event.status == "finished":
+                self.counts[event.statuses[number]] += 1
+                if event.statuses[number] == "finished":
                     seconds, steps = self._spent.get(run.batch_size, (0.0, 0))
-                    self._spent[run.batch_size] = (seconds + event.seconds, steps + run.steps)
+                    share = event.seconds / len(event.job)
+                    self._spent[run.batch_size] = (seconds + share, steps + run.steps)
         now = time.monotonic()
         if self._terminal or now - self._drawn > LOG_EVERY_SECONDS:
             self._drawn = now
@@ -89,7 +90,8 @@ class SweepProgress:
         }
         seconds = sum(run.steps * rates[nearest[run.batch_size]] for run in self.left.values())
         now = time.monotonic()
-        seconds -= sum(now - begun for begun in self.running.values())
+        together = max(1, len(self.running) // self.workers)
+        seconds -= sum(now - begun for begun in self.running.values()) / together
         return f"about {duration(max(0.0, seconds) / self.workers)} to go"
 
 

@@ -10,7 +10,8 @@ from suite.cli.matrix import describe_tasks, task_file
 from suite.optim.registry import resolve
 
 if TYPE_CHECKING:
-    from suite.sweep import PlannedRun, SweepSpec
+    from suite.sweep import SweepSpec
+    from suite.sweep.packs import Job
     from suite.training import Data
 
 
@@ -63,9 +64,10 @@ class Runs:
         run_id, _ = run_identity(config, data, coupled=self._coupled)
         return run_id, data.steps
 
-    def request(self, run: PlannedRun, store: str, do: str = "run") -> dict[str, Any]:
-        """What a worker is asked to do with a run."""
-        return {"do": do, "config": self.config(run.spec, run.batch_size, run.seed), "store": store}
+    def request(self, job: Job, store: str, do: str = "run") -> dict[str, Any]:
+        """What a worker is asked to do with the runs of a job."""
+        configs = [self.config(run.spec, run.batch_size, run.seed) for run in job]
+        return {"do": do, "configs": configs, "store": store}
 
     def _open(self, config: dict[str, Any], batch_size: int) -> Data:
         if batch_size not in self._data:

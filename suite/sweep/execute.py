@@ -8,16 +8,17 @@ from typing import Protocol
 
 from suite.records import Store
 from suite.sweep.launchers.local import Progress
+from suite.sweep.packs import Job, jobs_of
 from suite.sweep.plan import Group, Plan, PlannedRun
 
 HELD_WAIT_SECONDS = 5.0
 
 
 class Launcher(Protocol):
-    """Executes runs somewhere; see `suite.sweep.launchers`."""
+    """Executes jobs somewhere; see `suite.sweep.launchers`."""
 
-    def run(self, runs: Iterable[PlannedRun], on_progress: Callable[[Progress], Iterable[PlannedRun]]) -> None:
-        """Execute runs, telling every event; the callback returns runs to add."""
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+        """Execute jobs, telling every event; the callback returns jobs to add."""
 
 
 def execute(
@@ -27,6 +28,7 @@ def execute(
     *,
     on_progress: Callable[[Progress], None],
     on_growth: Callable[[list[PlannedRun]], None],
+    pack: Callable[[Group], int] = lambda group: 1,
 ) -> list[str]:
     """Train every run of a plan that has no result, longest first.
 
@@ -36,6 +38,7 @@ def execute(
         launcher: executes the runs.
         on_progress: told every event.
         on_growth: told runs that an extension added, those that already have a result included.
+        pack: most runs of a group to train at once.
 
     Returns:
         A sentence for every run that failed.
@@ -56,21 +59,21 @@ def execute(
         grow(group)
     held: list[PlannedRun] = []
 
-    def tell(event: Progress) -> list[PlannedRun]:
+    def tell(event: Progress) -> list[Job]:
         on_progress(event)
         if event.kind == "started":
             return []
         if event.kind == "held":
-            held.append(event.run)
+            held.extend(event.job)
             return []
-        if event.kind == "crashed" or event.status == "failed":
-            run = event.run
-            failed.append(f"{run.optimizer} {run.axes} at batch size {run.batch_size}: {event.error}")
-        return grow(group_of[event.run.run_id])
+        for run, status in zip(event.job, event.statuses or ["failed"] * len(event.job), strict=True):
+            if status == "failed":
+                failed.append(f"{run.optimizer} {run.axes} at batch size {run.batch_size}: {event.error}")
+        return jobs_of(plan, grow(group_of[event.job[0].run_id]), pack)
 
-    waiting = sorted(plan.missing(store), key=lambda run: -run.steps)
+    waiting = plan.missing(store)
     while waiting:
-        launcher.run(waiting, tell)
+        launcher.run(sorted(jobs_of(plan, waiting, pack), key=lambda job: -job[0].steps * len(job)), tell)
         # What another process trains is waited for, or taken over when that process dies.
         waiting = [run for run in held if not store.settled(run.run_id)]
         held.clear()

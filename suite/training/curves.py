@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -63,6 +64,24 @@ class Curves(Callback):
         last = {name: values[max(values)] for name, values in self.evaluations.items() if values}
         return {name: value for name, value in last.items() if math.isfinite(value)}
 
+    def extend(self, losses: list[float], grad_norms: list[float], lrs: list[float]) -> None:
+        """Add a block's values, up to the first loss that is not finite."""
+        first = len(self.losses)
+        self.losses += losses
+        self.grad_norms += grad_norms
+        self.lrs += lrs
+        bad = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if bad is not None:
+            self.diverged_at = first + bad
+            for column in (self.losses, self.grad_norms, self.lrs):
+                del column[self.diverged_at + 1 :]
+
+    def evaluated(self, metrics: Mapping[str, Any]) -> None:
+        """Keep an evaluation, at the step it followed."""
+        for name, value in metrics.items():
+            if name.startswith("val/"):
+                self.evaluations.setdefault(name, {})[len(self.losses) - 1] = float(value)
+
     # Lightning's hooks.
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -84,28 +103,20 @@ class Curves(Callback):
         if trainer.world_size > 1:
             values = trainer.strategy.reduce(values, reduce_op="mean")
         losses, norms = values.tolist()
-        self._lap("train")
+        self.lap("train")
         first = len(self.losses)
-        self.losses += losses
-        self.grad_norms += norms
-        self.lrs += outputs["lrs"]
-        bad = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        if bad is not None:
-            self.diverged_at = first + bad
-            for column in (self.losses, self.grad_norms, self.lrs):
-                del column[self.diverged_at + 1 :]
+        self.extend(losses, norms, outputs["lrs"])
+        if self.diverged_at is not None:
             trainer.limit_val_batches = 0
             trainer.should_stop = True
         self._log(trainer, first)
-        self._lap("log")
+        self.lap("log")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the evaluation, at the step it followed."""
         if trainer.state.fn == "fit" and self.losses:
-            for name, value in trainer.callback_metrics.items():
-                if name.startswith("val/"):
-                    self.evaluations.setdefault(name, {})[len(self.losses) - 1] = float(value)
-            self._lap("eval")
+            self.evaluated(trainer.callback_metrics)
+            self.lap("eval")
 
     def state_dict(self) -> dict[str, Any]:
         """The curves so far, for the checkpoint."""
@@ -135,7 +146,8 @@ class Curves(Callback):
                 for logger in trainer.loggers:
                     logger.log_metrics(metrics, step=step)
 
-    def _lap(self, phase: str) -> None:
+    def lap(self, phase: str, share: int = 1) -> None:
+        """Add the time since the last lap to a phase, or this run's share of it where several are trained at once."""
         now = time.perf_counter()
-        self.seconds[phase] += now - self._mark
+        self.seconds[phase] += (now - self._mark) / share
         self._mark = now

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from suite.optim.registry import describe
@@ -106,50 +106,26 @@ def run(
         folder = store.run_folder(run_id)
         checkpoint = folder / "checkpoint.ckpt"
         if rerun and trainer.is_global_zero:
-            _remove(checkpoint)
+            remove(checkpoint)
         curves = Curves(data.eval_every_steps)
-        started, clock = _now(), time.perf_counter()
+        started, clock = now(), time.perf_counter()
         error: BaseException | None = None
         try:
-            _train(task, data, trainer, curves, checkpoint, checkpoint_seconds)
+            train(task, data, trainer, [curves, StepProgress(curves)], checkpoint, checkpoint_seconds)
         except (KeyboardInterrupt, SystemExit) as stop:
             error = stop
         except (ValueError, MisconfigurationException):
             raise
         except Exception as failure:
             error = failure
-        record = {
-            "run_id": run_id,
-            "status": _status(trainer, curves, error),
-            "task": name,
-            "optimizer": describe(task.optimizer_config),
-            "batch_size": data.batch_size,
-            "seed": task.seed,
-            "steps": data.steps,
-            "steps_done": len(curves.losses),
-            "diverged_at": curves.diverged_at,
-            "final": {},
-            "metrics": curves.last_metrics(),
-            "config": config,
-            "identity": identity,
-            "data": {"name": name.partition("/")[0], "fingerprint": data.fingerprint, "samples": data.train_samples},
-            "facts": data.facts(),
-            "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
-            "code": code_version(),
-            "packages": package_versions(),
-            "device": _device(trainer),
-            "host": host_name(),
-            "started": started,
-            "ended": _now(),
-            "seconds": {**curves.seconds, "total": time.perf_counter() - clock},
-            "error": None if error is None else f"{type(error).__name__}: {error}",
-        }
-        if record["status"] == "finished":
-            record["final"] = final_losses(curves.losses, curves.last_metrics().get("val/loss"))
+        record = describe_run(
+            task, data, trainer, curves, name=name, config=config, run_id=run_id, identity=identity,
+            started=started, seconds=time.perf_counter() - clock, error=error,
+        )  # fmt: skip
         if trainer.is_global_zero:
             store.write_record(record, curves.table(task.clipping))
             if record["status"] in SETTLED:
-                _remove(checkpoint)
+                remove(checkpoint)
         if keep_checkpoint and record["status"] == "finished":
             trainer.save_checkpoint(folder / "final.ckpt")
     if error is not None:
@@ -157,18 +133,72 @@ def run(
     return Outcome(store.record(run_id) or record, trained=True)
 
 
-def _train(task: Task, data: Data, trainer: Trainer, curves: Curves, checkpoint: Path, every_seconds: float) -> None:
+def describe_run(
+    task: Task,
+    data: Data,
+    trainer: Trainer,
+    curves: Curves,
+    *,
+    name: str,
+    config: Mapping[str, Any],
+    run_id: str,
+    identity: Mapping[str, Any],
+    started: str,
+    seconds: float,
+    error: BaseException | None,
+) -> dict[str, Any]:
+    """The record of a run that has ended, however it ended; see `run` for the arguments."""
+    assert task.optimizer_config is not None
+    status = _status(trainer, curves, error)
+    finished = status == "finished"
+    return {
+        "run_id": run_id,
+        "status": status,
+        "task": name,
+        "optimizer": describe(task.optimizer_config),
+        "batch_size": data.batch_size,
+        "seed": task.seed,
+        "steps": data.steps,
+        "steps_done": len(curves.losses),
+        "diverged_at": curves.diverged_at,
+        "final": final_losses(curves.losses, curves.last_metrics().get("val/loss")) if finished else {},
+        "metrics": curves.last_metrics(),
+        "config": config,
+        "identity": identity,
+        "data": {"name": name.partition("/")[0], "fingerprint": data.fingerprint, "samples": data.train_samples},
+        "facts": data.facts(),
+        "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
+        "code": code_version(),
+        "packages": package_versions(),
+        "device": _device(trainer),
+        "host": host_name(),
+        "started": started,
+        "ended": now(),
+        "seconds": {**curves.seconds, "total": seconds},
+        "error": None if error is None else f"{type(error).__name__}: {error}",
+    }
+
+
+def train(
+    module: LightningModule,
+    data: Data,
+    trainer: Trainer,
+    callbacks: list[Callback],
+    checkpoint: Path,
+    every_seconds: float,
+) -> None:
+    """Fit for the data's number of steps, going on from ``checkpoint`` if it is there."""
     # Whole runs are one Lightning epoch: the batch plan knows the data's epochs, the budget the number of steps.
     loop = trainer.fit_loop
     loop.epoch_loop.max_steps = data.steps
     loop.max_epochs = -1
     trainer.check_val_every_n_epoch = None
     trainer.callbacks.extend(  # type: ignore[attr-defined]
-        [curves, StepProgress(curves), Checkpoint(checkpoint, every_seconds)]
+        [*callbacks, Checkpoint(checkpoint, every_seconds)]
     )
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = str(checkpoint) if checkpoint.exists() else None
-    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
 
 
 def _status(trainer: Trainer, curves: Curves, error: BaseException | None) -> str:
@@ -187,11 +217,13 @@ def _device(trainer: Trainer) -> dict[str, Any]:
     return {"kind": device.type, "name": label, "count": trainer.world_size, "threads": torch.get_num_threads()}
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a checkpoint, a file or a folder of shards, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, ISO 8601 in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -20,7 +20,7 @@ N = 4
 """Code of a nucleotide that is not known: N, and every IUPAC letter that stands for several."""
 
 _INVALID = 255
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
 _LAYOUT = b"\r\n\t "
 _NEWLINE, _HEADER = ord("\n"), ord(">")
 
@@ -52,7 +52,7 @@ class _Incomplete(Exception):
     """A gzip file that does not decompress to its end.
 
     Args:
-        reason: what is wrong.
+        reason: what is wrong, before the number of the line.
         pending: what was decompressed since the last chunk.
     """
 
@@ -88,7 +88,7 @@ def _decompressed(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
         try:
             part = member.decompress(data, chunk_bytes - size)
         except zlib.error as error:
-            raise _Incomplete(str(error), b"".join(parts)) from error
+            raise _Incomplete(f"is damaged ({error}) after", b"".join(parts)) from error
         parts.append(part)
         size += len(part)
         if size == chunk_bytes:
@@ -97,7 +97,7 @@ def _decompressed(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
         if not member.eof:
             data = member.unconsumed_tail or file.read(_READ_BYTES)
             if not data:
-                raise _Incomplete("it is cut short", b"".join(parts))
+                raise _Incomplete("is cut short in", b"".join(parts))
             continue
         # Zeros may fill up the last block of a medium.
         data = member.unused_data.lstrip(b"\0")
@@ -148,9 +148,10 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
                 at = end
             lines_before += chunk.count(b"\n")
     except _Incomplete as error:
+        line = lines_before + error.pending.count(_NEWLINE) + 1
         raise DamagedSource(
-            f"{name} must be a complete gzip file, but it cannot be read past line "
-            f"{lines_before + error.pending.count(_NEWLINE) + 1} ({error}); fetch it again or take it out of data.source."
+            f"{name} must be a complete gzip file, but it {error} line {line}; fetch it again or take it out of "
+            "data.source."
         ) from error
     if not nucleotides:
         raise DamagedSource(
@@ -168,13 +169,13 @@ def _misplaced(name: str, text: bytes, lines_before: int, seen_header: bool) -> 
     if not seen_header:
         return DamagedSource(
             f"{name} line {line} must be a FASTA header (> and a name) since none came before, got "
-            f"{_shown(text[at : at + 20])}; point data.source at FASTA files."
+            f"{_shown(text[at])}; point data.source at FASTA files."
         )
     return DamagedSource(
-        f"{name} line {line} must hold nucleotides (IUPAC letters), got {_shown(text[at : at + 1])}; correct the line "
+        f"{name} line {line} must hold nucleotides (IUPAC letters), got {_shown(text[at])}; correct the line "
         "or take the file out of data.source."
     )
 
 
-def _shown(text: bytes) -> str:
-    return repr(text.split(b"\n")[0].decode("latin-1"))
+def _shown(letter: int) -> str:
+    return repr(chr(letter))

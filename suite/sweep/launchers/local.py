@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from suite.sweep.plan import PlannedRun
+from suite.sweep.packs import Job
 
 MAX_ATTEMPTS = 3
-"""Times that a run is started when its worker dies."""
+"""Times that a job is started when its worker dies."""
 
 
 @dataclasses.dataclass
@@ -25,27 +25,27 @@ class Progress:
     """What a launcher tells while it works.
 
     Attributes:
-        kind: ``started``, ``done`` (with a status), ``held`` (another process trains it) or ``crashed``.
-        run: the run.
-        status: of its record, for ``done``.
-        seconds: wall time it took, for ``done``.
+        kind: ``started``, ``done`` (with statuses), ``held`` (another process trains it) or ``crashed``.
+        job: the runs it is about.
+        statuses: of their records, for ``done``.
+        seconds: wall time they took, for ``done``.
         error: what went wrong, for ``failed`` runs and crashes.
     """
 
     kind: str
-    run: PlannedRun
-    status: str = ""
+    job: Job
+    statuses: tuple[str, ...] = ()
     seconds: float = 0.0
     error: str = ""
 
 
 class LocalLauncher:
-    """Keeps ``workers`` processes busy; a worker that dies is replaced and its run started again.
+    """Keeps ``workers`` processes busy; a worker that dies is replaced and its job started again.
 
     Args:
         workers: processes.
         command: starts one worker; it reads a request per line and answers with a line per event.
-        request: the request for a run, as plain values.
+        request: the request for a job, as plain values.
         logs: folder for the workers' own output.
         gpus: devices to spread the workers over; 0: none.
     """
@@ -55,7 +55,7 @@ class LocalLauncher:
         workers: int,
         *,
         command: list[str],
-        request: Callable[[PlannedRun], dict[str, Any]],
+        request: Callable[[Job], dict[str, Any]],
         logs: Path,
         gpus: int = 0,
     ) -> None:
@@ -65,14 +65,14 @@ class LocalLauncher:
         self.logs = logs
         self.gpus = gpus
 
-    def run(self, runs: Iterable[PlannedRun], on_progress: Callable[[Progress], Iterable[PlannedRun]]) -> None:
-        """Execute runs until none is left.
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+        """Execute jobs until none is left.
 
         Args:
-            runs: in the order to be started.
-            on_progress: called (in this thread) with every event; returns runs to add.
+            jobs: in the order to be started.
+            on_progress: called (in this thread) with every event; returns jobs to add.
         """
-        waiting = list(runs)
+        waiting = list(jobs)
         events: queue.Queue[Progress] = queue.Queue()
         idle = list(range(self.workers))
         attempts: dict[str, int] = {}
@@ -81,19 +81,19 @@ class LocalLauncher:
         try:
             while waiting or running:
                 while waiting and idle:
-                    run = waiting.pop(0)
-                    attempts[run.run_id] = attempts.get(run.run_id, 0) + 1
-                    workers[idle[0]].start(run)
-                    idle.pop(0)
+                    job = waiting.pop(0)
+                    attempts[job[0].run_id] = attempts.get(job[0].run_id, 0) + 1
+                    workers[idle.pop(0)].start(job)
                     running += 1
-                    on_progress(Progress("started", run))
+                    on_progress(Progress("started", job))
                 event = events.get()
-                number = next(w.number for w in workers if w.run is event.run)
-                workers[number].run = None
+                number = next(w.number for w in workers if w.job is event.job)
+                workers[number].job = None
                 idle.append(number)
                 running -= 1
-                if event.kind == "crashed" and attempts[event.run.run_id] < MAX_ATTEMPTS:
-                    waiting.insert(0, event.run)
+                if event.kind == "crashed" and attempts[event.job[0].run_id] < MAX_ATTEMPTS:
+                    waiting.insert(0, event.job)
+                    continue
                 waiting.extend(on_progress(event))
         finally:
             for worker in workers:
@@ -105,22 +105,22 @@ class _Worker:
 
     def __init__(self, number: int, launcher: LocalLauncher, events: queue.Queue[Progress]) -> None:
         self.number = number
-        self.run: PlannedRun | None = None
+        self.job: Job | None = None
         self._launcher = launcher
         self._events = events
         self._process: subprocess.Popen[str] | None = None
         self._log: Any = None
 
-    def start(self, run: PlannedRun) -> None:
-        self.run = run
+    def start(self, job: Job) -> None:
+        self.job = job
         if self._process is None or self._process.poll() is not None:
             self._spawn()
         assert self._process is not None and self._process.stdin is not None
-        line = json.dumps(self._launcher.request(run))
+        line = json.dumps(self._launcher.request(job))
         with contextlib.suppress(BrokenPipeError):  # the listening thread reports the death
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
-        threading.Thread(target=self._listen, args=(self._process, run), daemon=True).start()
+        threading.Thread(target=self._listen, args=(self._process, job), daemon=True).start()
 
     def stop(self) -> None:
         if self._process is not None:
@@ -147,7 +147,7 @@ class _Worker:
             text=True,
         )
 
-    def _listen(self, process: subprocess.Popen[str], run: PlannedRun) -> None:
+    def _listen(self, process: subprocess.Popen[str], job: Job) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             try:
@@ -157,8 +157,10 @@ class _Worker:
                 print(line, end="", file=sys.stderr)  # a library's own words on standard output
                 continue
             self._events.put(
-                Progress(kind, run, answer.get("status", ""), answer.get("seconds", 0.0), answer.get("error", ""))
+                Progress(
+                    kind, job, tuple(answer.get("statuses", ())), answer.get("seconds", 0.0), answer.get("error", "")
+                )
             )
             return
         code = process.wait()
-        self._events.put(Progress("crashed", run, error=f"its worker ended with exit code {code}"))
+        self._events.put(Progress("crashed", job, error=f"its worker ended with exit code {code}"))

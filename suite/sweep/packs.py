@@ -1,0 +1,54 @@
+"""Which runs of a plan can be trained at once, and when that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from suite.sweep.plan import Group, Plan, PlannedRun
+
+Job = tuple[PlannedRun, ...]
+"""What a worker is given: one run, or several to be trained at once."""
+
+MAX_PACK = 16
+"""Runs per pack where the size is not given."""
+
+LEAST_GAIN = 1.05
+"""A pack must train its runs so many times as fast as singly to be worth it."""
+
+
+def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], int]) -> list[Job]:
+    """Cut missing runs into jobs.
+
+    Runs share a pack when they share optimizer, batch size, seed and every choice that is not a number. The cut is a
+    function of the plan, not of what is missing, so that a restarted sweep finds the checkpoints of the same packs.
+
+    Args:
+        plan: the plan.
+        missing: the runs that are to be trained.
+        size: most runs per pack of a group; 1: single runs.
+    """
+    wanted = {run.run_id for run in missing}
+    jobs: list[Job] = []
+    for group in plan.groups:
+        alike: dict[object, list[PlannedRun]] = {}
+        for run in group.runs:
+            alike.setdefault(_shared(run), []).append(run)
+        most = size(group) if any(run.run_id in wanted for run in group.runs) else 1
+        for runs in alike.values():
+            count = -(-len(runs) // most)  # packs, filled evenly
+            for number in range(count):
+                chosen = runs[number * len(runs) // count : (number + 1) * len(runs) // count]
+                job = tuple(run for run in chosen if run.run_id in wanted)
+                if job:
+                    jobs.append(job)
+    return jobs
+
+
+def pack_size(single_seconds: float, pack_seconds: float, runs: int) -> int:
+    """Whether a pack of ``runs`` pays, from the measured seconds per step of one run and of the pack; 1 if not."""
+    return runs if runs * single_seconds > LEAST_GAIN * pack_seconds else 1
+
+
+def _shared(run: PlannedRun) -> object:
+    choices = tuple((k, v) for k, v in run.axes.items() if not isinstance(v, int | float) or isinstance(v, bool))
+    return run.seed, run.steps, run.round, repr(choices)

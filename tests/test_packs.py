@@ -1,0 +1,163 @@
+"""Packs: every run of a pack is its single twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback
+from small_runs import make_data, make_task, make_trainer, train
+
+from suite.records import Store
+from suite.training.pack import PackRefused, run_pack
+
+SPECS: dict[str, list[dict[str, Any]]] = {
+    "sgd": [{"name": "sgd", "lr": lr, "momentum": m} for lr in (0.1, 0.5) for m in (0.0, 0.9)],
+    "damped": [{"name": "sgd", "lr": lr, "momentum": 0.9, "damped": True} for lr in (0.5, 1.0)],
+    "adam": [{"name": "adam", "lr": lr, "beta": b} for lr in (1e-3, 1e-2) for b in (0.9, 0.99)],
+    "adam eps": [{"name": "adam", "lr": 1e-2, "beta1": 0.9, "beta2": 0.95, "eps": eps} for eps in (1e-8, 1e-2)],
+    "signum": [{"name": "signum", "lr": lr, "momentum": 0.9} for lr in (1e-3, 3e-3)],
+    "nsgd": [{"name": "nsgd", "lr": lr, "momentum": 0.9} for lr in (0.1, 0.3)],
+    "quantile clip": [{"name": "sgd_quantile_clip", "lr": lr, "momentum": 0.9} for lr in (0.1, 0.3)],
+    "adamw": [{"name": "adamw", "lr": 1e-2, "weight_decay": wd, "undecayed": ["norm"]} for wd in (0.01, 0.1)],
+    "independent decay": [
+        {"name": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 1e-2, "decay": "independent"} for lr in (0.1, 0.3)
+    ],
+    "hybrid": [
+        {"name": "hybrid", "adam": {"on": ["head", "norm"], "lr": lr}, "sgd": {"lr": 0.3, "momentum": 0.9}}
+        for lr in (1e-3, 1e-2)
+    ],
+    "muon": [{"name": "muon", "lr": lr, "adam": {"lr": 1e-3}} for lr in (0.01, 0.02)],
+}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+def config_of(spec: dict[str, Any], data: Any, model: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "seed_everything": 42,
+        "model": {"init_args": {"optimizer": spec, **model}},
+        "data": {"init_args": {"batch_size": data.batch_size, "budget_steps": data.budget_steps}},
+        "trainer": {"precision": None},
+    }
+
+
+def pack(store: Store, data: Any, specs: list[dict[str, Any]], *, trainer: Any = None, **options: Any) -> list[Any]:
+    model = options.pop("model", {})
+    return run_pack(
+        [make_task(spec, **model) for spec in specs],
+        data,
+        trainer or make_trainer(),
+        name="fineweb/gpt",
+        configs=[config_of(spec, data, model) for spec in specs],
+        store=store,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("specs", SPECS.values(), ids=SPECS)
+def test_every_run_of_a_pack_is_its_single_twin(tmp_path: Path, data_dir: Path, specs: list[dict[str, Any]]) -> None:
+    together, alone = Store(tmp_path / "pack"), Store(tmp_path / "single")
+    settings = {"budget_steps": 50, "batch_size": 4, "micro_batch": 2, "eval_every_steps": 20}
+    outcomes = pack(together, make_data(data_dir, **settings), specs)
+    assert [o.record["optimizer"]["lr"] for o in outcomes] == [s.get("lr", 1.0) for s in specs]
+    for spec, outcome in zip(specs, outcomes, strict=True):
+        twin = train(alone, make_data(data_dir, **settings), spec).record
+        got = outcome.record
+        assert got["run_id"] == twin["run_id"] and got["status"] == "finished"
+        assert set(got) - {"pack"} == set(twin) and got["parameters"] == twin["parameters"]
+        ours, theirs = together.curves(got["run_id"]), alone.curves(twin["run_id"])
+        assert ours.column_names == theirs.column_names
+        for column in ("train_loss", "lr", "grad_norm"):
+            tolerance = 2e-3 if spec["name"] in ("muon", "signum") else 1e-4
+            np.testing.assert_allclose(ours[column].to_numpy(), theirs[column].to_numpy(), rtol=tolerance)
+        assert got["final"]["val"] == pytest.approx(twin["final"]["val"], rel=1e-3)
+
+
+def test_a_diverged_run_leaves_the_others_bitwise_unchanged(tmp_path: Path, data_dir: Path) -> None:
+    calm = [{"name": "sgd", "lr": 0.1}, {"name": "sgd", "lr": 0.2}]
+    wild = [calm[0], {"name": "sgd", "lr": 1e30}, calm[1]]
+    model = {"clip_norm": None}
+    expected = pack(Store(tmp_path / "a"), make_data(data_dir), calm, model=model)
+    got = pack(Store(tmp_path / "b"), make_data(data_dir), wild, model=model)
+    assert [o.record["status"] for o in got] == ["finished", "diverged", "finished"]
+    assert got[0].record["final"] == expected[0].record["final"]
+    assert got[2].record["final"] == expected[1].record["final"]
+    twin = train(Store(tmp_path / "c"), make_data(data_dir), wild[1], model=model).record
+    assert got[1].record["diverged_at"] == twin["diverged_at"] and got[1].record["run_id"] == twin["run_id"]
+
+
+def test_a_pack_resumes_bit_equal(tmp_path: Path, data_dir: Path) -> None:
+    class Stop(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 4:
+                raise KeyboardInterrupt
+
+    expected = pack(Store(tmp_path / "whole"), make_data(data_dir, block_steps=3), SPECS["adam"])
+    store = Store(tmp_path / "cut")
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        stopping = make_trainer(callbacks=[Stop()])
+        pack(store, make_data(data_dir, block_steps=3), SPECS["adam"], trainer=stopping, checkpoint_seconds=0)
+    assert not list(store.records()) and len(list(store.path.glob("packs/*/checkpoint.ckpt"))) == 1
+    got = pack(store, make_data(data_dir, block_steps=3), SPECS["adam"])
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.record["final"] == theirs.record["final"]
+        assert store.curves(ours.record["run_id"]).equals(Store(tmp_path / "whole").curves(theirs.record["run_id"]))
+    assert not list(store.path.glob("packs/*/*"))
+
+
+def test_settled_runs_are_not_trained_again(tmp_path: Path, data_dir: Path) -> None:
+    store = Store(tmp_path)
+    first = train(store, make_data(data_dir), SPECS["sgd"][1]).record
+    outcomes = pack(store, make_data(data_dir), SPECS["sgd"])
+    assert [o.trained for o in outcomes] == [True, False, True, True]
+    assert outcomes[1].record == first
+
+
+def test_a_run_does_not_depend_on_the_size_of_its_pack(tmp_path: Path, data_dir: Path) -> None:
+    finals = []
+    for size in (1, 2, 4):
+        store = Store(tmp_path / str(size))
+        finals.append(pack(store, make_data(data_dir), SPECS["sgd"][:size])[0].record["final"]["ema"])
+    np.testing.assert_allclose(finals, finals[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("specs", "part"),
+    [
+        ([{"name": "torch.optim.NAdam", "lr": lr} for lr in (0.1, 0.2)], "one run at a time"),
+        ([{"name": "sgd", "lr": 0.1}, {"name": "adam", "lr": 0.1}], "differ in numbers alone"),
+        ([{"name": "sgd", "lr": 0.1}, {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True}], "numbers alone"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_with_a_reason(
+    tmp_path: Path, data_dir: Path, specs: list[dict[str, Any]], part: str
+) -> None:
+    with pytest.raises(PackRefused, match=part):
+        pack(Store(tmp_path), make_data(data_dir), specs)
+    with pytest.raises(PackRefused, match="full precision"):
+        pack(Store(tmp_path), make_data(data_dir), SPECS["sgd"], trainer=make_trainer(precision="bf16-mixed"))
+
+
+def test_attention_folds_the_run_dimension() -> None:
+    from models.attention import attend
+
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 4, 8, 16, requires_grad=True) for _ in "qkv")
+    folded = torch.func.vmap(lambda q, k, v: attend(q, k, v, causal=True))(q, k, v)
+    looped = torch.stack([attend(q[r], k[r], v[r], causal=True) for r in range(3)])
+    torch.testing.assert_close(folded, looped)
+    for ours, theirs in zip(
+        torch.autograd.grad(folded.square().sum(), (q, k, v)),
+        torch.autograd.grad(looped.square().sum(), (q, k, v)),
+        strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(ours, theirs)
+    shared = torch.func.vmap(lambda q: attend(q, k[0], v[0], causal=True))(q)
+    torch.testing.assert_close(shared[1], attend(q[1], k[0], v[0], causal=True))
