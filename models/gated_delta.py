@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from models.decoder import NORM_EPS, Decoder
 
-CHUNK = 64
+CHUNK = 32
 """Positions per chunk: long enough that the sequential part is short, short enough that L x L products are cheap."""
 
 
@@ -96,10 +96,14 @@ def chunked_gated_delta_rule(
     since_start_BHNL1 = g_BHNL1.to(v_BTHV.dtype).exp()
     until_end_BHNL1 = (g_BHNL1[..., -1:, :] - g_BHNL1).to(v_BTHV.dtype).exp()
     system_BHNLL = beta_BHNL1 * (k_BHNLK @ k_BHNLK.transpose(-1, -2)) * decay_BHNLL
-    right = torch.cat((v_BHNLV, k_BHNLK * since_start_BHNL1), dim=-1) * beta_BHNL1
-    # Of the system only what lies below the diagonal is read; the diagonal counts as one.
-    solved = torch.linalg.solve_triangular(system_BHNLL, right, upper=False, unitriangular=True)
-    u_BHNLV, w_BHNLK = solved.split((v_BHNLV.shape[-1], k_BHNLK.shape[-1]), dim=-1)
+    # The inverse by one small solve, then products: of the system only what lies below the diagonal is read, and the
+    # diagonal counts as one.
+    identity_LL = torch.eye(chunk, dtype=system_BHNLL.dtype, device=system_BHNLL.device)
+    inverse_BHNLL = torch.linalg.solve_triangular(
+        system_BHNLL, identity_LL.expand_as(system_BHNLL), upper=False, unitriangular=True
+    )
+    u_BHNLV = inverse_BHNLL @ (beta_BHNL1 * v_BHNLV)
+    w_BHNLK = inverse_BHNLL @ (beta_BHNL1 * since_start_BHNL1 * k_BHNLK)
 
     scores_BHNLL = (q_BHNLK @ k_BHNLK.transpose(-1, -2)) * decay_BHNLL
     faded_q_BHNLK = q_BHNLK * since_start_BHNL1
@@ -120,7 +124,7 @@ def chunked_gated_delta_rule(
 def _in_chunks(x_BTHD: Tensor, chunk: int) -> Tensor:
     """``[B, T, H, D]`` to ``[B, H, N, L, D]``, zeros after the end."""
     padding = -x_BTHD.shape[1] % chunk
-    return F.pad(x_BTHD, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, chunk)).permute(0, 3, 1, 2, 4)
+    return F.pad(x_BTHD, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, chunk)).permute(0, 3, 1, 2, 4).contiguous()
 
 
 def kernel_applies(values: Tensor) -> bool:

@@ -106,7 +106,9 @@ def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
         int64 ``[counts.sum()]``.
     """
     ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + counts, counts)
+    numbers = np.repeat(starts - ends + counts, counts)
+    numbers += np.arange(len(numbers))
+    return numbers
 
 
 class PairArrays(NamedTuple):
@@ -173,11 +175,12 @@ def gather_batches(graphs: Graphs, indices: np.ndarray, pair_offsets: np.ndarray
         nodes_of_graph = np.repeat(nodes, nodes)
         node_in_graph = ranges(np.zeros_like(nodes), nodes)
         start = np.repeat(node_start, nodes)
+        # Every node is the target of as many pairs as its graph has nodes.
+        pair_index = np.empty((2, int(pairs.sum())), dtype=np.int64)
+        pair_index[0] = ranges(start, nodes_of_graph)
+        pair_index[1] = np.repeat(start + node_in_graph, nodes_of_graph)
         pair_arrays = PairArrays(
-            # Every node is the target of as many pairs as its graph has nodes.
-            pair_index=np.stack(
-                [ranges(start, nodes_of_graph), np.repeat(start + node_in_graph, nodes_of_graph)],
-            ),
+            pair_index=pair_index,
             pair_rows=ranges(pair_offsets[chosen], pairs),
             edge_pair=np.repeat(pair_start, edges) + local[1] * np.repeat(nodes, edges) + local[0],
             self_pair=np.repeat(pair_start, nodes) + node_in_graph * (nodes_of_graph + 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -32,6 +33,7 @@ def main(command: str, arguments: list[str]) -> int:
         answer = _answer(resolver, request)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+        gc.collect()  # trainers and their modules refer to each other
 
 
 def quiet() -> None:
