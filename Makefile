@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= language,analysis,optimizers,dev
+EXTRAS ?= language,graph,analysis,optimizers,dev
 
 .PHONY: demo test test-all lint bench env clean
 
