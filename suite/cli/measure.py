@@ -67,11 +67,11 @@ def measure(plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[Plann
     for (key, packed), job in jobs.items():
         if packed:
             continue
-        single, bunch = seconds[job], jobs.get((key, True))
-        size = 1 if bunch is None else len(bunch)
-        if bunch is not None and pack == "auto":
-            size = pack_size(single, seconds[bunch], size)
-        costs[key] = Cost(single, single if size == 1 or bunch is None else seconds[bunch], size)
+        single, bunch = seconds[_ids(job)], jobs.get((key, True), job)
+        together, size = seconds[_ids(bunch)], len(bunch)
+        if pack == "auto":
+            size = pack_size(single, together, size)
+        costs[key] = Cost(single, single if size == 1 else together, size)
     return costs
 
 
@@ -94,8 +94,12 @@ def print_costs(costs: dict[Key, Cost], missing: list[PlannedRun], workers: int)
     )
 
 
-def _measured(jobs: Iterable[Job], runs: Runs, launcher: LocalLauncher) -> dict[Job, float]:
-    seconds: dict[Job, float] = {}
+def _ids(job: Job) -> tuple[str, ...]:
+    return tuple(run.run_id for run in job)
+
+
+def _measured(jobs: Iterable[Job], runs: Runs, launcher: LocalLauncher) -> dict[tuple[str, ...], float]:
+    seconds: dict[tuple[str, ...], float] = {}
     asked = launcher.request
     launcher.request = lambda job: {**runs.request(job, "", do="measure"), "seconds": MEASURE_SECONDS}
 
@@ -105,7 +109,7 @@ def _measured(jobs: Iterable[Job], runs: Runs, launcher: LocalLauncher) -> dict[
             raise ValueError(f"{run.optimizer} at batch size {run.batch_size} fails at once: {event.error}")
         if event.kind != "started":
             # What cannot be packed costs as much as its runs one by one, or more.
-            seconds[event.job] = event.seconds if "measured" in event.statuses else float("inf")
+            seconds[_ids(event.job)] = event.seconds if "measured" in event.statuses else float("inf")
         return []
 
     try:
