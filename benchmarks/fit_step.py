@@ -33,8 +33,8 @@ SIZES = {
     "small": {"net": {"num_layers": 2, "num_heads": 2, "width": 64}, "vocab": "byte", "seq": 64, "batch": 1},
     "large": {"net": {"num_layers": 6, "num_heads": 6, "width": 384}, "vocab": None, "seq": 256, "batch": 8},
 }
-STEPS = {"small": 1500, "large": 4}
-ROUNDS = {"small": 7, "large": 5}
+STEPS = {"small": 600, "large": 3}
+ROUNDS = {"small": 7, "large": 3}
 PAPER_VOCABULARY = 50_257
 
 
