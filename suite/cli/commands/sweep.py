@@ -63,6 +63,7 @@ def main(command: str, arguments: list[str]) -> int:
 
     write_plan()
     sizes = _pack_sizes(plan, runs, launcher, missing, pack, sizes)
+    write_plan()
     progress = SweepProgress(total=len(plan.runs), left=missing, workers=workers)
 
     def on_growth(added: list[PlannedRun]) -> None:
