@@ -44,6 +44,8 @@ class Kernels:
     def __init__(self, config: OptimizerConfig, *, compiled: bool) -> None:
         self.config = config
         self.compiled = compiled
+        self._last_hyper: dict[str, Any] = {}
+        self._last_numbers: dict[str, Tensor] = {}
 
     @property
     def longest(self) -> int | None:
@@ -85,7 +87,7 @@ class Kernels:
         state = {name: tensors[0] for name, tensors in piece.state.items()}
         try:
             fused = _fused(function, type(self.config).__qualname__)
-            fused(self.config, piece.params[0], extra, state, dict(hyper), step)
+            fused(self.config, piece.params[0], extra, state, self._numbers(hyper), step)
         except Exception as error:
             # Compilation fails before anything has moved, and in many ways: no compiler, no space, an unknown one.
             if "torch" not in type(error).__module__:
@@ -99,6 +101,13 @@ class Kernels:
             return False
         return True
 
+    def _numbers(self, hyper: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Hyperparameters as tensors: numbers would be part of the compiled code, which other numbers make anew."""
+        if hyper != self._last_hyper:
+            self._last_hyper = dict(hyper)
+            self._last_numbers = {k: torch.as_tensor(value, dtype=torch.float64) for k, value in hyper.items()}
+        return self._last_numbers
+
 
 @functools.cache
 def _fused(function: Callable[..., None], rule: str) -> Callable[..., None]:
@@ -109,7 +118,9 @@ def _fused(function: Callable[..., None], rule: str) -> Callable[..., None]:
         function.__globals__,
         function.__name__,
     )
-    return torch.compile(own, dynamic=True)
+    # Without `dynamic_threads` the length of the first piece, perhaps in an earlier process whose code is kept on disk,
+    # decides whether a kernel for all lengths uses more than one thread.
+    return torch.compile(own, dynamic=True, options={"cpp.dynamic_threads": True})
 
 
 def _move(

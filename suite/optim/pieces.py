@@ -35,6 +35,16 @@ class Piece:
     state: dict[str, list[Tensor]]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return self.params[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the parameters."""
+        return self.params[0].device
+
+    @property
     def grad(self) -> Tensor:
         """Gradient, one vector."""
         return _vector(self.grads)
@@ -65,15 +75,20 @@ class Piece:
 
 
 def pieces_of(
-    params: Sequence[Tensor], states: Sequence[dict[str, Tensor]], *, longest: int | None = None
+    params: Sequence[Tensor],
+    states: Sequence[dict[str, Tensor]],
+    *,
+    longest: int | None = None,
+    in_order: bool = False,
 ) -> Iterator[Piece]:
-    """Cover parameters with pieces, in order.
+    """Cover parameters with pieces.
 
     Args:
         params: parameters with gradients.
         states: state tensors of each, by name.
         longest: length above which a parameter is cut; by default what suits the device. Smaller parameters are joined
             up to what suits the device, whatever this is.
+        in_order: join neighbours alone, so that the pieces one after the other are the parameters one after the other.
     """
     waiting: list[Piece] = []
     size = 0
@@ -81,18 +96,20 @@ def pieces_of(
         piece = _whole(param, state)
         first = piece.params[0]
         chunk = CPU_CHUNK if first.device.type == "cpu" else DEVICE_CHUNK
-        if first.numel() >= chunk:
-            yield from _joined(waiting)
+        large = first.numel() >= chunk
+        alike = not waiting or (waiting[-1].dtype, waiting[-1].device) == (piece.dtype, piece.device)
+        if waiting and (in_order if large else size + first.numel() > chunk or not alike):
+            yield _joined(waiting)
             waiting, size = [], 0
-            yield from _cut(piece, longest or chunk) if first.ndim == 1 else [piece]
-            continue
-        last = waiting[-1].params[0] if waiting else first
-        if size + first.numel() > chunk or (last.dtype, last.device) != (first.dtype, first.device):
-            yield from _joined(waiting)
-            waiting, size = [], 0
-        waiting.append(piece)
-        size += first.numel()
-    yield from _joined(waiting)
+        if not large:
+            waiting.append(piece)
+            size += first.numel()
+        elif first.ndim == 1 and first.numel() > (longest or chunk):
+            yield from _cut(piece, longest or chunk)
+        else:
+            yield piece
+    if waiting:
+        yield _joined(waiting)
 
 
 def _whole(param: Tensor, state: dict[str, Tensor]) -> Piece:
@@ -119,13 +136,12 @@ def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
         yield Piece([param], [grad], {name: [value] for name, value in zip(names, state, strict=True)})
 
 
-def _joined(pieces: list[Piece]) -> Iterator[Piece]:
-    if pieces:
-        yield Piece(
-            [piece.params[0] for piece in pieces],
-            [piece.grads[0] for piece in pieces],
-            {name: [piece.state[name][0] for piece in pieces] for name in pieces[0].state},
-        )
+def _joined(pieces: list[Piece]) -> Piece:
+    return Piece(
+        [piece.params[0] for piece in pieces],
+        [piece.grads[0] for piece in pieces],
+        {name: [piece.state[name][0] for piece in pieces] for name in pieces[0].state},
+    )
 
 
 def _vector(tensors: list[Tensor]) -> Tensor:

@@ -181,7 +181,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         sketches = []
         offset = 0
         for hyper, step, params in batches:
-            for piece in pieces_of(params, self._states(params), longest=self._kernels.longest):
+            for piece in pieces_of(params, self._states(params), longest=self._kernels.longest, in_order=True):
                 new = self._kernels.accumulate(config, piece, hyper, step)
                 pieces.append((hyper, piece))
                 sketches.append(config.sketch(new, offset=offset, total=total))
