@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= language,graph,analysis,optimizers,dev
+EXTRAS ?= language,vision,graph,analysis,optimizers,dev
 
 .PHONY: demo test test-all lint bench env clean
 
@@ -38,6 +38,7 @@ bench: env
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/images.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

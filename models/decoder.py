@@ -1,4 +1,4 @@
-"""Paper 1's language-model skeleton, whatever mixes the positions: EmbedNorm, pre-norm blocks, zero-initialised head.
+"""The language-model skeleton of all papers, whatever mixes the positions: pre-norm blocks and an untied head.
 
 Shape letters: B batch, T positions, C width, V vocabulary.
 """
@@ -11,10 +11,15 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.head import Head, LossChunk
+
 NORM_EPS = 1e-6
 
 MakeMixer = Callable[[], nn.Module]
 """Makes the mixer of one block: a causal module ``[B, T, C]`` to ``[B, T, C]`` whose last projection is ``out``."""
+
+MakeMLP = Callable[[int], nn.Module]
+"""Makes the MLP of one block from its width C: ``[B, T, C]`` to ``[B, T, C]``, its last projection is ``fc2``."""
 
 
 class MLP(nn.Module):
@@ -32,7 +37,9 @@ class MLP(nn.Module):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Transform each position; ``[B, T, C]`` to ``[B, T, C]``."""
-        return self.fc2(F.relu(self.fc1(x_BTC)).square())
+        # Not `square`: as a power, autocast would run it in single precision and keep a copy; the product is bit-equal.
+        rectified = F.relu(self.fc1(x_BTC))
+        return self.fc2(rectified * rectified)
 
 
 class Block(nn.Module):
@@ -40,15 +47,16 @@ class Block(nn.Module):
 
     Args:
         width: C.
-        mixer: causal, ``[B, T, C]`` to ``[B, T, C]``.
+        mixer: ``[B, T, C]`` to ``[B, T, C]``.
+        make_mlp: makes the MLP.
     """
 
-    def __init__(self, width: int, mixer: nn.Module) -> None:
+    def __init__(self, width: int, mixer: nn.Module, make_mlp: MakeMLP = MLP) -> None:
         super().__init__()
         self.norm1 = nn.RMSNorm(width, eps=NORM_EPS)
         self.mixer = mixer
         self.norm2 = nn.RMSNorm(width, eps=NORM_EPS)
-        self.mlp = MLP(width)
+        self.mlp = make_mlp(width)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """``[B, T, C]`` to ``[B, T, C]``."""
@@ -67,15 +75,26 @@ class Decoder(nn.Module):
         num_layers: number of blocks.
         width: C.
         make_mixer: called once per block.
+        make_mlp: called once per block.
+        embed_norm: whether there is an EmbedNorm.
     """
 
-    def __init__(self, *, vocab_size: int, num_layers: int, width: int, make_mixer: MakeMixer) -> None:
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        num_layers: int,
+        width: int,
+        make_mixer: MakeMixer,
+        make_mlp: MakeMLP = MLP,
+        embed_norm: bool = True,
+    ) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocab_size, width)
-        self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS)
-        self.blocks = nn.ModuleList([Block(width, make_mixer()) for _ in range(num_layers)])
+        self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS) if embed_norm else nn.Identity()
+        self.blocks = nn.ModuleList([Block(width, make_mixer(), make_mlp) for _ in range(num_layers)])
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)
-        self.head = nn.Linear(width, vocab_size, bias=False)
+        self.head = Head(width, vocab_size)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -95,16 +114,18 @@ class Decoder(nn.Module):
         """What EmbedNorm normalises, ``[B, T, C]``; a network with positions in its embedding overrides this."""
         return self.embed(tokens_BT)
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
+    def forward(self, tokens_BT: Tensor, targets_BT: Tensor | None = None, loss_chunk: LossChunk = None) -> Tensor:
         """Predict the next token at every position.
 
         Args:
             tokens_BT: int64 token ids.
+            targets_BT: int64 ids of the next tokens, for the loss.
+            loss_chunk: tokens whose logits are held at once; see `models.head.LossChunk`.
 
         Returns:
-            Logits ``[B, T, V]``.
+            Logits ``[B, T, V]``; or the summed cross-entropy of ``targets_BT``, 0-d; see `models.head.Head`.
         """
         x_BTC = self.embed_norm(self.embedded(tokens_BT))
         for block in self.blocks:
             x_BTC = block(x_BTC)
-        return self.head(self.norm(x_BTC))
+        return self.head(self.norm(x_BTC), targets_BT, loss_chunk)

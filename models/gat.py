@@ -7,9 +7,35 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn import GATConv, global_mean_pool
+from torch_geometric.nn import GATConv
 
+from models.message_passing import collect, highest, lift, mean_pool
 from models.self_loops import with_self_loops
+
+
+class AttentionConv(GATConv):
+    """PyG's layer with its own parameters and values, computed by row copies (`models.message_passing`).
+
+    Args:
+        width: C, in and out.
+        num_heads: attention heads; their outputs are concatenated.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        # The self-loops are added once, by the network: the layer would look for existing ones and wait for the device.
+        super().__init__(width, width // num_heads, heads=num_heads, add_self_loops=False)
+
+    def forward(self, x_NC: Tensor, edge_index_2E: Tensor) -> Tensor:  # type: ignore[override]
+        """One layer of attention; shapes as in `GAT`."""
+        source_E, target_E = edge_index_2E
+        size = x_NC.shape[0]
+        h_NHD = self.lin(x_NC).unflatten(-1, (self.heads, self.out_channels))
+        from_NH, to_NH = (h_NHD * self.att_src).sum(-1), (h_NHD * self.att_dst).sum(-1)
+        score_EH = F.leaky_relu(lift(from_NH, source_E) + lift(to_NH, target_E), self.negative_slope)
+        weight_EH = (score_EH - lift(highest(score_EH, target_E, size), target_E)).exp()
+        sum_NHD = collect(lift(h_NHD, source_E) * weight_EH.unsqueeze(-1), target_E, size)
+        norm_NH = collect(weight_EH, target_E, size) + 1e-16
+        return (sum_NHD / norm_NH.unsqueeze(-1)).flatten(-2) + self.bias
 
 
 class GAT(nn.Module):
@@ -32,10 +58,7 @@ class GAT(nn.Module):
         if width % num_heads:
             raise ValueError(f"width must be divisible by num_heads, got width {width} and num_heads {num_heads}.")
         self.embed = nn.Embedding(atom_types, width)
-        # The self-loops are added once, below: the layer would look for existing ones, which waits for the device.
-        self.convs = nn.ModuleList(
-            GATConv(width, width // num_heads, heads=num_heads, add_self_loops=False) for _ in range(num_layers)
-        )
+        self.convs = nn.ModuleList(AttentionConv(width, num_heads) for _ in range(num_layers))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(num_layers))
         self.head = nn.Linear(width, 1)
 
@@ -55,4 +78,4 @@ class GAT(nn.Module):
         x_NC = self.embed(atoms_N)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x_NC = F.relu(norm(conv(x_NC, edge_index_2E)))
-        return self.head(global_mean_pool(x_NC, graph_N, size=num_graphs)).squeeze(-1)
+        return self.head(mean_pool(x_NC, graph_N, num_graphs)).squeeze(-1)

@@ -10,15 +10,14 @@ N chunks of L positions.
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.decoder import NORM_EPS, Decoder
+from models.installed import is_installed
 
 CHUNK = 32
 """Positions per chunk: long enough that the sequential part is short, short enough that L x L products are cheap."""
@@ -129,13 +128,7 @@ def _in_chunks(x_BTHD: Tensor, chunk: int) -> Tensor:
 
 def kernel_applies(values: Tensor) -> bool:
     """Whether flash-linear-attention's kernel can be used: a CUDA tensor, and the library is installed."""
-    return values.is_cuda and _is_installed("fla")
-
-
-@cache
-def _is_installed(library: str) -> bool:
-    # Looked up, not imported: importing it takes seconds.
-    return importlib.util.find_spec(library) is not None
+    return values.is_cuda and is_installed("fla")
 
 
 def gated_delta_rule(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor) -> Tensor:

@@ -13,23 +13,32 @@ class Rotary(nn.Module):
     """Rotates adjacent pairs of features by angles that grow with position.
 
     Args:
-        head_dim: D, even.
+        head_dim: D.
         max_len: longest sequence, T.
         theta: base of the frequencies.
+        rotated: the first so many features are rotated, the others left as they are; an even number, None: all.
     """
 
     cos_TD: Tensor
     sin_TD: Tensor
 
-    def __init__(self, head_dim: int, max_len: int, theta: float = 10_000.0) -> None:
+    def __init__(self, head_dim: int, max_len: int, theta: float = 10_000.0, rotated: int | None = None) -> None:
         super().__init__()
-        frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        self.kept = 0 if rotated is None else head_dim - rotated
+        turning = head_dim - self.kept
+        frequency = theta ** (-torch.arange(0, turning, 2, dtype=torch.float64) / turning)
         angle = torch.outer(torch.arange(max_len, dtype=torch.float64), frequency).repeat_interleave(2, dim=1)
         self.register_buffer("cos_TD", angle.cos().float(), persistent=False)
         self.register_buffer("sin_TD", angle.sin().float(), persistent=False)
 
     def forward(self, x_BHTD: Tensor) -> Tensor:
         """Rotate ``x_BHTD``; returns the same shape and dtype."""
+        if self.kept:
+            x_BHTD, kept_BHTD = x_BHTD.split((x_BHTD.shape[-1] - self.kept, self.kept), dim=-1)
+            return torch.cat((self._turned(x_BHTD), kept_BHTD), dim=-1)
+        return self._turned(x_BHTD)
+
+    def _turned(self, x_BHTD: Tensor) -> Tensor:
         length = x_BHTD.shape[-2]
         pairs = x_BHTD.unflatten(-1, (-1, 2))
         turned = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)

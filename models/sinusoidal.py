@@ -1,4 +1,4 @@
-"""Fixed sinusoidal positions (Vaswani et al. 2017), as paper 1's convolutional networks use them.
+"""Fixed sinusoidal positions (Vaswani et al. 2017): of a sequence, and of a grid as vision transformers use them.
 
 Shape letters: T positions, C width.
 """
@@ -32,3 +32,26 @@ def sinusoidal_positions(length: int, width: int, temperature: float = 10_000.0)
     exponent = torch.arange(frequencies, dtype=torch.float64) / (frequencies - 1)
     angle_TF = torch.outer(torch.arange(length, dtype=torch.float64), temperature**-exponent)
     return torch.cat((angle_TF.sin(), angle_TF.cos()), dim=1).float()
+
+
+def grid_positions(rows: int, columns: int, width: int, temperature: float = 10_000.0) -> Tensor:
+    """Positions of a grid, row by row (SimpleViT, Beyer et al. 2022): waves along the columns, then along the rows.
+
+    Args:
+        rows: of the grid.
+        columns: of the grid.
+        width: C, divisible by 4 and at least 8.
+        temperature: ratio of the highest to the lowest frequency of either axis.
+
+    Returns:
+        float32 ``[rows * columns, C]``.
+
+    Raises:
+        ValueError: the width does not divide or is too small.
+    """
+    if width < 8 or width % 4:
+        raise ValueError(f"width must be divisible by 4 and at least 8 (two axes of positions), got {width}.")
+    patch = torch.arange(rows * columns)
+    along_x = sinusoidal_positions(columns, width // 2, temperature)[patch % columns]
+    along_y = sinusoidal_positions(rows, width // 2, temperature)[patch // columns]
+    return torch.cat((along_x, along_y), dim=1)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from synthetic_records import Planted, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.crossover import crossover, monotone_fit
+from suite.analysis.crossover import crossover
+from suite.analysis.monotone import monotone_fit
 
 
 def gap_rows(gaps, sizes=None, uncertainty=0.1):
@@ -24,6 +25,7 @@ def gap_rows(gaps, sizes=None, uncertainty=0.1):
             "gap": gaps,
             "relative_gap": gaps,
             "uncertainty": uncertainty,
+            "relative_uncertainty": uncertainty,
             "resolved": [math.isinf(gap) or abs(gap) > uncertainty for gap in gaps],
         }
     )

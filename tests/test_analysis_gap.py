@@ -41,6 +41,7 @@ def runs_table(rows):
                 "loss": loss,
                 "steps": 1000,
                 "round": 0,
+                "reporting": False,
                 "noise": 0.001,
             }
         )

@@ -50,7 +50,7 @@ def report(tmp_path_factory):
     plan["task_title"] = plan["source"] = plan["name"] = HOSTILE
     broken = store.run_folder(run_id_for("adam", 4, 0.001, 0.9)) / "record.json"
     broken.write_text("not json")
-    return write_report(store, plan, folder / "out"), broken
+    return write_report(store, plan, folder / "out").page, broken
 
 
 def test_page_is_well_formed_and_self_contained(report):
@@ -58,7 +58,7 @@ def test_page_is_well_formed_and_self_contained(report):
     checker = check(path)
     assert checker.loaded and all(address.startswith("data:image/svg+xml;base64,") for address in checker.loaded)
     page = path.read_text(encoding="utf-8")
-    assert not re.search(r"https?://|@import|url\(", page)
+    assert not re.search(r"https?://|@import|url\((?!#)", page)  # what url(#...) names is in the page
     assert "script" not in checker.tags and "b" not in checker.tags
     assert "&lt;script&gt;" in page
 
@@ -86,12 +86,17 @@ def test_page_says_what_it_rests_on(report):
 
 def test_figures_and_tables_lie_beside_the_page(report):
     folder = report[0].parent
-    names = {"gap", "tuned", "sensitivity", "heatmap", "curves"}
+    names = {"gap", "tuned", "tuning_cost", "sensitivity", "heatmap", "curves"}
     assert {path.name for path in (folder / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "svg")}
-    assert {path.name for path in (folder / "tables").iterdir()} == {"gap.csv", "tuned.csv", "runs.csv"}
+    tables = {f"{n}.csv" for n in ("gap", "tuned", "runs", "tuning_cost", "lr_width")}
+    tables |= {f"{n}.tex" for n in ("gap", "tuned", "lr_width")}
+    assert {path.name for path in (folder / "tables").iterdir()} == tables
     assert "axis_lr" in (folder / "tables" / "runs.csv").read_text().splitlines()[0]
     links = re.findall(r'href="([^"]+)"', report[0].read_text(encoding="utf-8"))
-    assert links and all((folder / link).exists() for link in links)
+    inside = [link for link in links if link.startswith("data:")]
+    assert len(inside) == 6 + len(names) and all(
+        (folder / link).exists() for link in set(links) - set(inside) if link[0] != "#"
+    )
 
 
 def test_a_store_without_results_gives_a_page_that_says_so(tmp_path):
@@ -99,7 +104,7 @@ def test_a_store_without_results_gives_a_page_that_says_so(tmp_path):
     _, plan = write_store(tmp_path / "full", planted)
     from suite.records import Store
 
-    path = write_report(Store(tmp_path / "empty"), plan, tmp_path / "out")
+    path = write_report(Store(tmp_path / "empty"), plan, tmp_path / "out").page
     words = " ".join(check(path).text)
     assert "No batch size has a result for both Adam and SGD yet." in words
     assert "48 of 48 runs have no result (48 missing)" in words
@@ -118,7 +123,7 @@ def test_everything_diverged_and_other_optimizers(tmp_path):
         momentum_name=names,
     )
     store, plan = write_store(tmp_path / "store", planted)
-    path = write_report(store, plan, tmp_path / "out")
+    path = write_report(store, plan, tmp_path / "out").page
     words = " ".join(check(path).text)
     assert "both diverged" not in words and "diverged" in words and "Muon" in words and "Lion" in words
 

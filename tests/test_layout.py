@@ -16,17 +16,22 @@ RULES: dict[str, set[str]] = {
     "suite.optim": {"torch", "suite.optim"},
     "suite.records": {"pyarrow", "suite.records"},
     "suite.theory": {"numpy", "scipy", "suite.theory"},
-    "suite.sweep": {"suite.records", "suite.optim", "suite.sweep", "yaml"},
+    "suite.sweep": {"suite.records", "suite.optim", "suite.sweep", "yaml", "ray", "submitit"},
     "suite.analysis": {
-        "suite.records", "suite.theory", "suite.analysis", "numpy", "pandas", "pyarrow", "matplotlib", "markupsafe",
+        "suite.records", "suite.theory", "suite.analysis",
+        "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "markupsafe",
     },
     "suite.training": {
         "suite.optim", "suite.records", "suite.training",
         "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm",
     },
-    "models": {"torch", "timm", "torch_geometric", "fla", "models"},
+    "models": {"torch", "timm", "torch_geometric", "fla", "flash_attn", "models"},
 }  # fmt: skip
 """Package -> what its modules may import, beside the standard library."""
+SHARED_TASKS = {
+    "tasks.text", "tasks.sequences", "tasks.images", "tasks.prepared_folder", "tasks.next_token", "tasks.regression",
+}  # fmt: skip
+"""What every dataset may import of `tasks`, beside its own folder; none of these is a dataset."""
 
 
 def sources() -> list[Path]:
@@ -59,10 +64,7 @@ def test_every_module_imports_what_its_package_may(path: Path) -> None:
         assert not wrong, f"{module} may not import {wrong}"
     if module.startswith("tasks."):
         parts = module.split(".")
-        own = {
-            "tasks.text", "tasks.sequences", "tasks.prepared_folder", "tasks.next_token", "tasks.regression",
-            f"tasks.{parts[1]}",
-        }  # fmt: skip
+        own = SHARED_TASKS | {f"tasks.{parts[1]}"}
         wrong = {n for n in names if n.startswith("tasks.") and not any(n == o or n.startswith(o + ".") for o in own)}
         wrong |= {n for n in names if n.startswith(("suite.sweep", "suite.analysis", "suite.cli"))}
         assert not wrong, f"{module} may not import {wrong}"
@@ -71,18 +73,22 @@ def test_every_module_imports_what_its_package_may(path: Path) -> None:
 
 
 def test_every_task_has_a_yaml_and_every_yaml_a_task() -> None:
+    named = set()
     for path in (ROOT / "configs" / "tasks").glob("*/*.yaml"):
         content = yaml.safe_load(path.read_text())
         module = content["model"]["class_path"].rpartition(".")[0]
         source = ROOT / (module.replace(".", "/") + ".py")
         assert source.is_file() and source.parent.name == path.parent.name
+        assert path.stem == source.stem or path.stem.startswith(f"{source.stem}_")
+        named.add(source)
         assert content["data"]["class_path"].startswith(f"tasks.{path.parent.name}.data.")
         assert "optimizer" not in content["model"]["init_args"]
     # Beside its architectures a dataset may have modules that its data is made by.
     architectures = {p.stem for top in ("models", "configs/tasks") for p in (ROOT / top).rglob("*") if p.is_file()}
     for path in (ROOT / "tasks").glob("*/*.py"):
-        if (path.parent / "data.py").exists() and path.stem in architectures - {"__init__"}:
-            assert (ROOT / "configs" / "tasks" / path.parent.name / f"{path.stem}.yaml").is_file()
+        is_dataset = (path.parent / "data.py").exists() and f"tasks.{path.parent.name}" not in SHARED_TASKS
+        if is_dataset and path.stem in architectures - {"__init__"}:
+            assert path in named
 
 
 def test_no_file_is_named_for_nothing() -> None:
@@ -96,6 +102,7 @@ def test_no_file_is_named_for_nothing() -> None:
         ("import suite.optim; suite.optim.list_optimizers()", {"torch", "lightning"}),
         ("import suite.optim; suite.optim.SGD(lr=0.1)", {"lightning", "timm", "pyarrow", "numpy.testing"}),
         ("import suite.records", {"torch", "pandas", "lightning"}),
+        ("import suite.cli.launching, suite.cli.commands.status", {"ray", "submitit", "lightning"}),
         ("import suite.analysis.comparison", {"torch", "lightning", "matplotlib"}),
         ("from suite.cli.main import main; main(['--help'])", {"torch", "lightning", "pandas", "pyarrow"}),
         ("from suite.cli.main import main; main(['tasks'])", {"torch", "lightning", "pandas", "pyarrow"}),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from small_runs import make_data, make_task, make_trainer, train
+from small_runs import SGD, make_data, make_task, make_trainer, train
 
+from suite.optim.kernels import has_compiler
 from suite.records import Store
+from suite.training import compiled_step
 from suite.training.pack import PackRefused, run_pack
 
 SPECS: dict[str, list[dict[str, Any]]] = {
@@ -141,8 +143,93 @@ def test_what_cannot_be_packed_is_refused_with_a_reason(
 ) -> None:
     with pytest.raises(PackRefused, match=part):
         pack(Store(tmp_path), make_data(data_dir), specs)
-    with pytest.raises(PackRefused, match="full precision"):
-        pack(Store(tmp_path), make_data(data_dir), SPECS["sgd"], trainer=make_trainer(precision="bf16-mixed"))
+    with pytest.raises(PackRefused, match="32-true or bf16-mixed"):
+        pack(Store(tmp_path), make_data(data_dir), SPECS["sgd"], trainer=make_trainer(precision="64-true"))
+
+
+def curve(store: Store, outcome: Any) -> np.ndarray:
+    return store.curves(outcome.record["run_id"])["train_loss"].to_numpy()
+
+
+def test_a_pack_in_bf16_is_as_near_to_its_twins_as_bf16_to_float32(tmp_path: Path, data_dir: Path) -> None:
+    specs, settings = SPECS["adam"], {"budget_steps": 30, "micro_batch": 2}
+    store = Store(tmp_path / "pack")
+    together = pack(store, make_data(data_dir, **settings), specs, trainer=make_trainer(precision="bf16-mixed"))
+    for spec, outcome in zip(specs, together, strict=True):
+        low, full = Store(tmp_path / "low"), Store(tmp_path / "full")
+        twin = curve(low, train(low, make_data(data_dir, **settings), spec, trainer={"precision": "bf16-mixed"}))
+        single = curve(full, train(full, make_data(data_dir, **settings), spec))
+        ours = curve(store, outcome)
+        rounding = np.abs(twin / single - 1).max()
+        assert rounding > 0 and np.abs(ours / single - 1).max() > 0
+        assert np.abs(ours / twin - 1).max() < 2 * rounding
+
+
+@pytest.mark.skipif(not has_compiler("cpu"), reason="no C++ compiler")
+def test_compiled_packs_equal_uncompiled_ones_and_share_a_graph(tmp_path: Path, data_dir: Path) -> None:
+    settings = {"budget_steps": 12, "eval_every_steps": 6}
+    graphs = []
+    for number, specs in enumerate((SPECS["adam"][:2], SPECS["adam"][2:])):
+        fast, plain = Store(tmp_path / f"fast{number}"), Store(tmp_path / f"plain{number}")
+        compiled = pack(fast, make_data(data_dir, **settings), specs, compiled=True)
+        eager = pack(plain, make_data(data_dir, **settings), specs)
+        for ours, theirs in zip(compiled, eager, strict=True):
+            assert ours.record["pack"] == {"runs": 2, "compiled": True}
+            np.testing.assert_allclose(curve(fast, ours), curve(plain, theirs), rtol=1e-5)
+            assert ours.record["final"]["val"] == pytest.approx(theirs.record["final"]["val"], rel=1e-5)
+        graphs.append(set(compiled_step._GRAPHS))
+    assert graphs[0] == graphs[1]
+
+
+def test_a_step_that_draws_random_numbers_is_not_compiled() -> None:
+    step = compiled_step.CompiledStep(lambda x: torch.nn.functional.dropout(x, 0.5), "dropout")
+    with pytest.raises(compiled_step.NotCompiled, match="random"):
+        step(torch.ones(3))
+
+
+def test_the_dead_leave_a_pack_and_the_living_go_on_as_before(tmp_path: Path, data_dir: Path) -> None:
+    calm = [{"name": "adam", "lr": lr, "beta": 0.9} for lr in (1e-3, 1e-2)]
+    wild = [{**calm[0], "lr": lr} for lr in (1e30, 1e31, 1e32)]
+    model, settings = {"clip_norm": None}, {"block_steps": 5, "eval_every_steps": 10}
+    rows = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            rows.append(pl_module.rows.tolist())
+            if len(rows) == 5:
+                raise KeyboardInterrupt
+
+    expected = pack(Store(tmp_path / "a"), make_data(data_dir, **settings), calm, model=model)
+    specs = [wild[0], calm[0], wild[1], calm[1], wild[2]]
+    store = Store(tmp_path / "b")
+    stopping = {"trainer": make_trainer(callbacks=[Watch()]), "checkpoint_seconds": 0}
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        pack(store, make_data(data_dir, **settings), specs, model=model, **stopping)
+    assert rows[0] == [0, 1, 2, 3, 4] and rows[-1] == [1, 3]
+    got = pack(store, make_data(data_dir, **settings), specs, model=model)
+    assert [o.record["status"] for o in got] == ["diverged", "finished", "diverged", "finished", "diverged"]
+    for ours, theirs in zip((got[1], got[3]), expected, strict=True):
+        assert ours.record["final"] == theirs.record["final"]
+
+
+def test_runs_of_several_seeds_share_a_pack_where_they_see_the_same_batches(tmp_path: Path, data_dir: Path) -> None:
+    data = make_data(data_dir, order_seed=7)
+    configs = [{**config_of(SGD, data, {}), "seed_everything": seed} for seed in (1, 2)]
+    store, options = Store(tmp_path / "pack"), {"name": "fineweb/gpt", "configs": configs}
+    together = run_pack([make_task(SGD), make_task(SGD)], data, make_trainer(), store=store, **options)
+    for seed, outcome in zip((1, 2), together, strict=True):
+        alone = Store(tmp_path / "single")
+        twin = train(alone, make_data(data_dir, order_seed=7), SGD, seed=seed)
+        assert outcome.record["run_id"] == twin.record["run_id"] and outcome.record["seed"] == seed
+        np.testing.assert_allclose(curve(store, outcome), curve(alone, twin), rtol=1e-4)
+    with pytest.raises(PackRefused, match="order_seed"):
+        run_pack(
+            [make_task(SGD), make_task(SGD)],
+            make_data(data_dir),
+            make_trainer(),
+            store=Store(tmp_path / "x"),
+            **options,
+        )
 
 
 def test_attention_folds_the_run_dimension() -> None:

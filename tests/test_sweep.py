@@ -224,7 +224,20 @@ def table_of(store: Store) -> dict[str, tuple[str, float]]:
 
 
 def sweep(file: Path, store: Path, data: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "suite", "sweep", str(file), "--store", str(store), "--workers", "2"]
+    # A fixed size of packs: a measured one depends on how busy the machine is, and the last digits on the size.
+    command = [
+        sys.executable,
+        "-m",
+        "suite",
+        "sweep",
+        str(file),
+        "--store",
+        str(store),
+        "--workers",
+        "2",
+        "--pack",
+        "4",
+    ]
     return subprocess.Popen(
         [*command, "--data.data_dir", str(data)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +16,10 @@ from suite.analysis.crossover import Crossover, crossover
 from suite.analysis.csv_import import csv_losses, load_csv
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.gap import gap_table
+from suite.analysis.lr_width import lr_width_table
 from suite.analysis.table import load_runs
 from suite.analysis.tuned import tuned_points
+from suite.analysis.tuning_cost import tuning_cost_table
 from suite.records import EMA_ALPHA, Store
 
 START_LEFT = 0.05
@@ -33,6 +38,9 @@ class Comparison:
         tuned: see `suite.analysis.tuned.tuned_points`.
         gaps: see `suite.analysis.gap.gap_table`.
         crossovers: one per task and pair of optimizers, in the order of ``gaps``.
+        start_losses: loss of the untrained network by task and batch size, where a curve is known.
+        tuned_by: definition of the final loss that edges were extended by and reporting runs chosen by.
+        published: values that a paper prints for the same question; see `suite.analysis.published`.
     """
 
     title: str
@@ -42,6 +50,34 @@ class Comparison:
     tuned: pd.DataFrame
     gaps: pd.DataFrame
     crossovers: tuple[Crossover, ...]
+    start_losses: Mapping[tuple[str, int], float] = dataclasses.field(default_factory=dict)
+    tuned_by: str = ""
+    published: tuple[Mapping[str, Any], ...] = ()
+
+    @functools.cached_property
+    def tuning_cost(self) -> pd.DataFrame:
+        """See `suite.analysis.tuning_cost.tuning_cost_table`."""
+        return tuning_cost_table(self.runs, self.gaps, self.start_losses)
+
+    @functools.cached_property
+    def lr_widths(self) -> pd.DataFrame:
+        """See `suite.analysis.lr_width.lr_width_table`."""
+        return lr_width_table(self.runs)
+
+    def of_task(self, task: str) -> Comparison:
+        """The part of the comparison that one task is in."""
+        frames = {name: getattr(self, name) for name in ("runs", "tuned", "gaps")}
+        return dataclasses.replace(
+            self,
+            **{name: frame[frame["task"] == task].reset_index(drop=True) for name, frame in frames.items()},
+            crossovers=tuple(found for found in self.crossovers if found.task == task),
+            published=tuple(entry for entry in self.published if entry.get("panel") == task),
+        )
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Pairs of optimizers that are compared, as ``(reference, challenger)``."""
+        return list(dict.fromkeys(zip(self.gaps["reference"], self.gaps["challenger"], strict=True)))
 
     @property
     def short_runs(self) -> pd.DataFrame:
@@ -62,6 +98,7 @@ def compare_plan(
     plan: Mapping[str, Any],
     *,
     losses: LossReader | None = None,
+    final_loss: str | None = None,
     reference: str | None = None,
     challenger: str | None = None,
 ) -> Comparison:
@@ -71,21 +108,26 @@ def compare_plan(
         store: where the records are.
         plan: see `suite.records.Store.plan`.
         losses: reads the curves of the tuned points; by default from ``store``.
+        final_loss: definition of the final loss; by default the plan's.
         reference: see `suite.analysis.gap.pair_optimizers`.
         challenger: see `suite.analysis.gap.pair_optimizers`.
     """
-    runs = load_runs(store, plan)
+    definition = final_loss or plan["final_loss"]
+    runs = load_runs(store, {**plan, "final_loss": definition})
     read = losses or store_losses(store)
-    tuned = tuned_points(runs, read, plan["final_loss"])
+    tuned = tuned_points(runs, read, definition)
     gaps = gap_table(runs, read, tuned=tuned, reference=reference, challenger=challenger)
     return Comparison(
         title=plan.get("question") or plan["name"],
         subtitle=", ".join(str(plan[key]) for key in ("task_title", "source") if plan.get(key)),
-        final_loss=plan["final_loss"],
+        final_loss=definition,
         runs=runs,
         tuned=tuned,
         gaps=gaps,
         crossovers=crossovers(gaps),
+        start_losses=start_losses(tuned, read),
+        tuned_by=plan["final_loss"],
+        published=tuple(plan.get("published") or ()),
     )
 
 
@@ -109,7 +151,19 @@ def compare_csv(
         tuned=tuned,
         gaps=gaps,
         crossovers=crossovers(gaps),
+        start_losses=start_losses(tuned, kept.get),
     )
+
+
+def start_losses(tuned: pd.DataFrame, losses: LossReader) -> dict[tuple[str, int], float]:
+    """Loss of the untrained network by task and batch size: the highest first loss among the tuned points."""
+    found: dict[tuple[str, int], float] = {}
+    for point in tuned.itertuples(index=False):
+        for curve in map(losses, point.run_ids):
+            if curve is not None and len(curve):
+                key = (point.task, point.batch_size)
+                found[key] = max(found.get(key, -math.inf), float(curve[0]))
+    return found
 
 
 def crossovers(gaps: pd.DataFrame) -> tuple[Crossover, ...]:

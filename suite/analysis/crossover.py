@@ -5,7 +5,8 @@ line of the relative gap in log2 of the batch size (the dashed line of paper 1, 
 *interpolation* makes no assumption but that the gap is monotone: the closest monotone sequence to the
 measured gaps, joined by straight pieces in log2. The
 *interval* assumes less still: up to its lower end every resolved gap favours one optimizer, from its upper
-end on every one favours the other.
+end on every one favours the other. Each estimate has an interval of its own as well
+(`suite.analysis.crossover_interval`): where its zero lies when the gaps move within their uncertainty.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from suite.analysis.crossover_interval import (
+    Interval,
+    batch_size_words,
+    crossover_intervals,
+    interval_words,
+    monotone_zeros,
+)
+from suite.analysis.monotone import monotone_fit
 from suite.analysis.table import optimizer_title
 
 
@@ -34,6 +43,8 @@ class Crossover:
         line: batch size at which the line is zero; None when that is over one octave outside the data.
         interpolated: batch size at which the monotone interpolation is zero; None when it has one sign or
             contradicts the interval.
+        line_interval: of the line's zero; None when an uncertainty is not known.
+        interpolated_interval: of the monotone fit's zero, likewise.
         low: lower end of the interval; None when the side below is not resolved.
         high: upper end of the interval; None when the side above is not resolved.
         small_batch: who is better at the smallest batch size, by the sign of the monotone fit.
@@ -53,6 +64,8 @@ class Crossover:
     intercept: float = math.nan
     line: float | None = None
     interpolated: float | None = None
+    line_interval: Interval | None = None
+    interpolated_interval: Interval | None = None
     low: int | None = None
     high: int | None = None
     small_batch: str | None = None
@@ -90,8 +103,21 @@ class Crossover:
         if not self.in_range:
             doubt = f", {self.unresolved} of {self.measured} not resolved" if self.unresolved else ""
             return f"No crossover in range: {small} is better at every batch size from {first} to {last}{doubt}."
-        where = "" if self.interpolated is None else f" near batch size {format_batch_size(self.interpolated)}"
+        where = "" if self.interpolated is None else f" near batch size {batch_size_words(self.interpolated)}"
         return f"The gap passes zero{where} ({self.interval_text()}): {small} is better below, {large} above."
+
+    def estimates(self) -> str:
+        """Both estimates of the crossover with their intervals, in words; empty where there is no interval."""
+        if self.line_interval is None or self.interpolated_interval is None:
+            return ""
+        parts = []
+        for name, zero, interval in (
+            ("Line in log2 of the batch size", self.line, self.line_interval),
+            ("monotone fit", self.interpolated, self.interpolated_interval),
+        ):
+            found = "no zero in range" if zero is None else f"zero at {batch_size_words(zero)}"
+            parts.append(f"{name}: {found} ({interval_words(interval)})")
+        return "; ".join(parts) + "."
 
     def interval_text(self) -> str:
         """The interval in words; an open end says that the measured gaps do not bound it."""
@@ -102,11 +128,6 @@ class Crossover:
         if self.low is not None:
             return f"above {self.low}, upper end not resolved"
         return "neither side resolved"
-
-
-def format_batch_size(size: float) -> str:
-    """A batch size that an estimate gives: two digits where there are no more to be had."""
-    return f"{size:.2g}" if size < 10 else f"{size:.0f}"
 
 
 def crossover(gaps: pd.DataFrame) -> Crossover:
@@ -143,6 +164,7 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
     if root is not None and not (low or 0) <= root <= (high or math.inf):
         root = None  # the fit and the resolved gaps contradict each other: only the interval can be believed
     every = bool(known["resolved"].all())
+    line_interval, interpolated_interval = crossover_intervals(known, falling=falling)
     return Crossover(
         task=task,
         reference=reference,
@@ -152,6 +174,8 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         intercept=float(intercept),
         line=_line_root(slope, intercept, sizes),
         interpolated=root,
+        line_interval=line_interval,
+        interpolated_interval=interpolated_interval,
         low=low,
         high=high,
         small_batch=small,
@@ -162,25 +186,6 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         contrary=int((known["resolved"].astype(bool) & (np.sign(known["gap"]) != signs)).sum()),
         resolved=(low is not None and high is not None) if small != large else every,
     )
-
-
-def monotone_fit(values: np.ndarray, *, falling: bool) -> np.ndarray:
-    """The monotone sequence closest to the values in squared distance (pool adjacent violators).
-
-    Args:
-        values: shape ``[points]``, finite.
-        falling: whether the sequence may only fall or only rise.
-    """
-    signed = -values if falling else values
-    blocks: list[tuple[float, int]] = []
-    for value in signed:
-        mean, count = float(value), 1
-        while blocks and blocks[-1][0] > mean:
-            earlier, length = blocks.pop()
-            mean, count = (earlier * length + mean * count) / (length + count), length + count
-        blocks.append((mean, count))
-    fitted = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
-    return -fitted if falling else fitted
 
 
 def _is_falling(known: pd.DataFrame, slope: float) -> bool:
@@ -200,13 +205,10 @@ def _monotone_signs(known: pd.DataFrame, *, falling: bool) -> np.ndarray:
 
 
 def _interpolated_root(log_sizes: np.ndarray, values: np.ndarray, *, falling: bool) -> float | None:
-    fitted = monotone_fit(values, falling=falling)
-    change = np.flatnonzero((fitted[:-1] > 0) != (fitted[1:] > 0))
-    if not len(change):
+    if len(values) < 2:
         return None
-    left = change[0]
-    share = fitted[left] / (fitted[left] - fitted[left + 1])
-    return float(2 ** (log_sizes[left] + share * (log_sizes[left + 1] - log_sizes[left])))
+    zero = float(monotone_zeros(log_sizes, values[None], falling=falling)[0])
+    return 2**zero if math.isfinite(zero) else None
 
 
 def _line_root(slope: float, intercept: float, sizes: np.ndarray) -> float | None:

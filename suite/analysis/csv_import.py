@@ -23,7 +23,11 @@ from suite.records import final_losses
 
 HISTORY = "tr_loss_history"
 REQUIRED = ("opt", "bs", "lr", HISTORY)
-OPTIONAL = ("data", "mom", "wd", "seed")
+VAL_HISTORY = "vl_loss_history"
+OPTIONAL = ("data", "mom", "wd", "cool_ratio", "seed")
+VARIED = {"wd": "weight_decay", "cool_ratio": "cool_ratio"}
+"""Columns that are an axis where they vary, with their names as settings."""
+
 MOMENTUM_FIELD = {"adam": "beta"}
 """What column ``mom`` is called, by optimizer: paper 1's Adam has one beta for both moments."""
 
@@ -40,8 +44,9 @@ def load_csv(path: str | Path, final_loss: str = "ema") -> pd.DataFrame:
 
     Needed columns are ``opt``, ``bs`` (the batch size), ``lr`` and ``tr_loss_history`` (a list of the
     logged train losses; a number that was never finite is written ``'NaN'``, ``'Infinity'`` or the like).
-    ``data`` names the task, by default the file; ``mom`` is the momentum or beta; ``wd`` is the weight
-    decay, an axis where it varies; ``seed`` is 42 by default. Every other column is ignored.
+    ``data`` names the task, by default the file; ``mom`` is the momentum or beta; ``wd`` (weight decay) and
+    ``cool_ratio`` (share of a branch that cools down) are axes where they vary; ``seed`` is 42 by default;
+    the last number of ``vl_loss_history`` is the final loss ``val``. Every other column is ignored.
 
     A run is ``diverged`` when its history holds a written-out NaN or an infinity, or ends in a missing value;
     ``interrupted`` when it is shorter than `COMPLETE` of the longest with the same data and batch size;
@@ -59,10 +64,11 @@ def load_csv(path: str | Path, final_loss: str = "ema") -> pd.DataFrame:
         ValueError: the file cannot be read, a needed column is missing, or a cell is not what its column
         holds.
     """
+    measured = _val_losses(Path(path)) if final_loss == "val" else {}
     rows = []
     for number, cells, history in _rows(Path(path)):
         row = _run(number, cells, default_task=Path(path).stem)
-        row.update(_result(history, final_loss))
+        row.update(_result(history, final_loss, measured.get(number)))
         rows.append(row)
     if not rows:
         raise ValueError(f"Expected a CSV with one run per row, got {path} without any row; choose another file.")
@@ -74,7 +80,8 @@ def load_csv(path: str | Path, final_loss: str = "ema") -> pd.DataFrame:
     runs["steps"] = longest
     runs["setting"] = _settings(runs)
     runs["round"] = 0
-    return runs.drop(columns=["length", "lr", "mom", "wd"])
+    runs["reporting"] = False
+    return runs.drop(columns=["length", "lr", "mom", *VARIED])
 
 
 def csv_losses(path: str | Path, run_ids: set[str]) -> dict[str, np.ndarray]:
@@ -136,22 +143,22 @@ _WORDS = (
 
 
 def _rows(
-    path: Path, wanted: Callable[[int], bool] = lambda number: True
+    path: Path, wanted: Callable[[int], bool] = lambda number: True, history_column: str = HISTORY
 ) -> Iterator[tuple[int, dict[str, str], np.ndarray]]:
     """Row number (from 1, the header not counted), the cells that are not the history, and the history."""
-    columns = _columns(path)
+    columns = _columns(path, history_column)
     number = 0
     try:
         for batch in _reader(path, columns):
-            names = [name for name in columns if name != HISTORY]
+            names = [name for name in columns if name != history_column]
             cells = {name: batch.column(name).to_pylist() for name in names}
             chosen = [i for i in range(batch.num_rows) if wanted(number + 1 + i)]
-            texts = batch.column(HISTORY).take(pa.array(chosen, pa.int64()))
+            texts = batch.column(history_column).take(pa.array(chosen, pa.int64()))
             try:
                 histories = parse_histories(texts)
             except ValueError as error:
                 last = number + batch.num_rows
-                raise ValueError(f"{path}, rows {number + 1} to {last}, column {HISTORY}: {error}") from error
+                raise ValueError(f"{path}, rows {number + 1} to {last}, column {history_column}: {error}") from error
             values = histories.values.to_numpy(zero_copy_only=False)
             offsets = histories.offsets.to_numpy()
             for place, i in enumerate(chosen):
@@ -159,7 +166,8 @@ def _rows(
                 yield number + 1 + i, row, values[offsets[place] : offsets[place + 1]]
             number += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise ValueError(f"Expected a well-formed CSV, got {path}: {error}; export it again.") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"Expected a well-formed CSV, got {path}: {reason}; export it again.") from error
 
 
 def _reader(path: Path, columns: list[str]) -> arrow_csv.CSVStreamingReader:
@@ -177,19 +185,30 @@ def _reader(path: Path, columns: list[str]) -> arrow_csv.CSVStreamingReader:
     )
 
 
-def _columns(path: Path) -> list[str]:
+def _val_losses(path: Path) -> dict[int, float]:
+    """Row number to the last number of its validation history; rows without one are left out."""
+    found = {}
+    for number, _, history in _rows(path, history_column=VAL_HISTORY):
+        logged = history[np.isfinite(history)]
+        if len(logged):
+            found[number] = float(logged[-1])
+    return found
+
+
+def _columns(path: Path, history_column: str) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header = next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"Expected a readable CSV file, got {path} ({error}); change --csv.") from error
-    missing = [name for name in REQUIRED if name not in header]
+    needed = dict.fromkeys((*REQUIRED[:-1], history_column))
+    missing = [name for name in needed if name not in header]
     if missing:
         raise ValueError(
-            f"Expected the columns {', '.join(REQUIRED)} in {path}, got none called {', '.join(missing)}; "
+            f"Expected the columns {', '.join(needed)} in {path}, got none called {', '.join(missing)}; "
             "rename them in the file's first line."
         )
-    return [name for name in (*REQUIRED, *OPTIONAL) if name in header]
+    return [name for name in (*needed, *OPTIONAL) if name in header]
 
 
 def _run(number: int, cells: dict[str, str], default_task: str) -> dict[str, object]:
@@ -197,11 +216,11 @@ def _run(number: int, cells: dict[str, str], default_task: str) -> dict[str, obj
         "task": cells.get("data", "").strip() or default_task,
         "run_id": str(number),
         "optimizer": _needed(number, "opt", cells["opt"]).strip().lower(),
-        "batch_size": int(_number(number, "bs", _needed(number, "bs", cells["bs"]))),
+        "batch_size": int(_finite(number, "bs", cells["bs"])),
         "seed": int(_number(number, "seed", cells.get("seed", "") or "42")),
-        "lr": _number(number, "lr", _needed(number, "lr", cells["lr"])),
+        "lr": _finite(number, "lr", cells["lr"]),
         "mom": _number(number, "mom", cells.get("mom", "") or "nan"),
-        "wd": _number(number, "wd", cells.get("wd", "") or "0"),
+        **{name: _number(number, name, cells.get(name, "") or "0") for name in VARIED},
     }
 
 
@@ -209,6 +228,13 @@ def _needed(number: int, column: str, text: str) -> str:
     if not text.strip():
         raise ValueError(f"Expected a value in column '{column}' of row {number}, got an empty cell; fill it in.")
     return text
+
+
+def _finite(number: int, column: str, text: str) -> float:
+    value = _number(number, column, _needed(number, column, text))
+    if not math.isfinite(value):
+        raise ValueError(f"Expected a number in column '{column}' of row {number}, got {text!r:.40}; correct the file.")
+    return value
 
 
 def _number(number: int, column: str, text: str) -> float:
@@ -220,7 +246,7 @@ def _number(number: int, column: str, text: str) -> float:
         ) from None
 
 
-def _result(history: np.ndarray, final_loss: str) -> dict[str, object]:
+def _result(history: np.ndarray, final_loss: str, val_loss: float | None) -> dict[str, object]:
     logged = history[~np.isnan(history)]
     if not len(logged):
         return {"status": "missing" if not len(history) else "diverged", "length": 0} | (
@@ -228,23 +254,23 @@ def _result(history: np.ndarray, final_loss: str) -> dict[str, object]:
         )
     if np.isinf(logged).any() or np.isnan(history[-1]):
         return {"status": "diverged", "loss": math.inf, "noise": math.nan, "length": len(logged)}
-    finals = final_losses(logged.tolist())
+    finals = final_losses(logged.tolist(), math.nan if val_loss is None else val_loss)
     if final_loss not in finals:
-        raise ValueError(f"Expected one of {', '.join(finals)} as final_loss, got '{final_loss}'; change final_loss.")
+        known = ", ".join(finals)
+        raise ValueError(f"Expected one of {known} as final loss, got '{final_loss}'; change --final-loss.")
+    if math.isnan(finals[final_loss]):
+        return {"status": "missing", "loss": math.nan, "noise": math.nan, "length": len(logged)}
     noise = final_noise(logged, final_loss)
     return {"status": "finished", "loss": finals[final_loss], "noise": noise, "length": len(logged)}
 
 
 def _settings(runs: pd.DataFrame) -> list[Setting]:
-    decays = runs.groupby("task")["wd"].transform("nunique") > 1
+    varies = {name: runs.groupby("task")[name].transform("nunique") > 1 for name in VARIED}
     settings = []
-    for lr, mom, wd, optimizer, decay in zip(
-        runs["lr"], runs["mom"], runs["wd"], runs["optimizer"], decays, strict=True
-    ):
+    for place, (lr, mom, optimizer) in enumerate(zip(runs["lr"], runs["mom"], runs["optimizer"], strict=True)):
         axes = {"lr": lr}
         if not math.isnan(mom):
             axes[MOMENTUM_FIELD.get(optimizer, "momentum")] = mom
-        if decay:
-            axes["weight_decay"] = wd
+        axes |= {VARIED[name]: runs[name].iat[place] for name in VARIED if varies[name].iat[place]}
         settings.append(setting_of(axes))
     return settings

@@ -13,7 +13,9 @@ with a single value is *untuned*, which is said apart. A point whose grid has ru
 *provisional*.
 
 **Seed rule.** The tuned point is chosen on the mean over seeds; a setting with one diverged seed is not
-chosen while another is finite; settings with fewer results than others do not compete.
+chosen while another is finite; settings with fewer results than others do not compete. A sweep may name
+reporting seeds: the chosen setting is trained again with them, and they alone give its loss, because a loss that
+was chosen for being low is low partly by luck. Without them a reader is told so.
 
 **Uncertainty.** Of one tuned point, two parts added in quadrature. From the runs: the standard error over
 seeds, or with one seed the minibatch noise left in the final loss (`suite.analysis.curves.final_noise`),
@@ -23,6 +25,9 @@ the grid. Of the gap: both points' in quadrature. Paper 1 has one seed and state
 **Decision rule.** An optimizer is called better only when the gap exceeds its uncertainty; otherwise the
 gap is *not resolved*. When all settings of one optimizer diverged and the other has a finite loss, the
 other is better and the gap infinite. Without a result for both there is no gap.
+
+**Seeds needed.** The fewest seeds per optimizer with which a gap of the measured size would exclude zero at
+95% (`suite.analysis.seeds`), given the spread between seeds near the tuned points. With one seed it is not known.
 
 **Slowdown.** Share of the budget that the better optimizer needs to reach the other's final loss, on the
 smoothed curves.
@@ -37,6 +42,7 @@ from typing import Any
 import pandas as pd
 
 from suite.analysis.curves import LossReader, mean_ema, slowdown
+from suite.analysis.seeds import seeds_needed
 from suite.analysis.tuned import tuned_points
 
 BASELINE = "adam"
@@ -56,6 +62,8 @@ COLUMNS = [
     "resolved",
     "better",
     "slowdown",
+    "seeds",
+    "seeds_needed",
     "challenger_setting",
     "reference_setting",
     "challenger_edges",
@@ -111,7 +119,7 @@ def gap_table(
     Returns:
         The columns `COLUMNS`, ordered by task, pair and batch size. Losses, ``gap`` and ``uncertainty``
         have the loss's unit; ``relative_gap`` and its uncertainty are percent; ``slowdown`` is a share of
-        the budget.
+        the budget; ``seeds`` is the smaller number of results behind the two losses.
 
     Raises:
         ValueError: a named optimizer is not in the runs.
@@ -149,6 +157,8 @@ def _gap_row(reference: pd.Series, challenger: pd.Series, losses: LossReader | N
         "resolved": resolved,
         "better": better,
         "slowdown": _slowdown(reference, challenger, gap, losses),
+        "seeds": int(min(reference["seeds"], challenger["seeds"])),
+        "seeds_needed": seeds_needed(gap, reference["seed_spread"], challenger["seed_spread"]),
         "challenger_setting": challenger["setting"],
         "reference_setting": reference["setting"],
         "challenger_edges": challenger["edges"],

@@ -4,7 +4,8 @@ Every other file of this package starts from this table and does not care whethe
 from a CSV export. Its columns:
 
 ==================  ====================================================================================
-task                ``<dataset>/<architecture>``, or the data set's name for a CSV export
+task                ``<dataset>/<architecture>``; the panel's name in a sweep of several; the data set's name for
+                    a CSV export
 run_id              the record's id, or the row number in a CSV export
 optimizer           label of the optimizer in the sweep
 batch_size, seed    integers
@@ -13,9 +14,9 @@ status              ``finished``, ``diverged``, ``failed``, ``interrupted`` or `
 loss                final loss; +inf when the run diverged, NaN when there is no result
 steps               planned optimizer steps
 round               0, or the number of the edge extension that added the run
-noise               standard deviation of the final loss from minibatch noise, where it is known without
-curves ==================
-====================================================================================
+reporting           whether the run was made to report a chosen setting, with a seed that had no part in the choice
+noise               standard deviation of the final loss from minibatch noise, where it is known without curves
+==================  ====================================================================================
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _row(plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[st
     code, device = found.get("code") or {}, found.get("device") or {}
     data, seconds = found.get("data") or {}, found.get("seconds") or {}
     return {
-        "task": plan["task"],
+        "task": planned.get("panel") or plan["task"],
         "run_id": planned["run_id"],
         "optimizer": planned["optimizer"],
         "batch_size": int(planned["batch_size"]),
@@ -127,6 +128,7 @@ def _row(plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[st
         "loss": _final_loss(record, plan["final_loss"]),
         "steps": int(planned["steps"]),
         "round": int(planned.get("round", 0)),
+        "reporting": bool(planned.get("reporting", False)),
         "noise": math.nan,
         "diverged_at": found.get("diverged_at"),
         "version": code.get("version"),

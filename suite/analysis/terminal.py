@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from suite.analysis.comparison import START_LEFT, Comparison
-from suite.analysis.crossover import Crossover, format_batch_size
-from suite.analysis.table import STATUSES, format_setting, optimizer_title
+from suite.analysis.caveats import caveats, edge_text
+from suite.analysis.comparison import Comparison
+from suite.analysis.crossover import Crossover
+from suite.analysis.lr_width import lr_width_sentences
+from suite.analysis.table import format_setting, optimizer_title
 
 WIDTH = 100
-MOST_NAMED = 6
-"""Points on the edge that are named; the table marks all of them."""
 
 
 def format_gap_table(comparison: Comparison) -> str:
@@ -34,55 +34,12 @@ def format_gap_table(comparison: Comparison) -> str:
         blocks.append("There is no pair of optimizers to compare; list a second one under optimizers in the sweep.")
     for task, points in comparison.tuned.groupby("task", sort=False):
         blocks.append(_settings(str(task), points))
+    widths = lr_width_sentences(comparison.lr_widths, comparison.pairs)
+    blocks.append("\n".join(textwrap.fill(sentence, WIDTH) for sentence in widths))
     notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]
     blocks.append("\n".join(notes))
     text = "\n\n".join(block for block in blocks if block)
     return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
-
-
-def caveats(comparison: Comparison) -> list[str]:
-    """What a reader must know before believing the numbers, one sentence each; also shown in the report."""
-    runs, tuned = comparison.runs, comparison.tuned
-    notes = []
-    unfinished = {status: int(tuned[status].sum()) for status in STATUSES[2:] if tuned[status].sum()}
-    if unfinished:
-        what = ", ".join(f"{count} {status}" for status, count in unfinished.items())
-        notes.append(
-            f"{sum(unfinished.values())} of {len(runs)} runs have no result ({what}): "
-            f"{_sizes(tuned.loc[tuned['provisional'], 'batch_size'])} provisional."
-        )
-    edges = tuned[tuned["edges"].map(len) > 0]
-    if len(edges):
-        named = [f"{optimizer_title(p.optimizer)} at {p.batch_size} ({edge_text(p.edges)})" for p in _rows(edges)]
-        more = f"; and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-        notes.append(
-            f"{len(edges)} of {len(tuned)} tuned points lie on the edge of their grid, so are not tuned: "
-            + "; ".join(named[:MOST_NAMED])
-            + f"{more}."
-        )
-    for optimizer, points in tuned.groupby("optimizer", sort=False):
-        names = sorted({name for untuned in points["untuned"] for name in untuned})
-        if names:
-            notes.append(f"{optimizer_title(str(optimizer))} was not tuned over {', '.join(names)}: a single value.")
-    if tuned["seeds"].max() == 1:
-        notes.append("One seed: the uncertainty covers minibatch noise and the grid, not the spread between seeds.")
-    short = comparison.short_runs
-    if len(short):
-        worst = short.loc[short["start_share"].idxmax()]
-        notes.append(
-            f"Short runs: at {_sizes(short['batch_size'])} the moving average still holds more than "
-            f"{START_LEFT:.0%} of the first loss (at {int(worst['batch_size'])}: {worst['start_share']:.0%} "
-            f"after {int(worst['steps'])} steps)."
-        )
-    for found in comparison.crossovers:
-        if found.sign_changes > 1:
-            notes.append(f"The gap of {found.task} changes sign {found.sign_changes} times; the crossover assumes one.")
-    return notes
-
-
-def edge_text(edges: Sequence[tuple[str, str]]) -> str:
-    """Edge flags in words: ``lr largest, momentum smallest``."""
-    return ", ".join(f"{axis} {which}" for axis, which in edges)
 
 
 def _heading(comparison: Comparison) -> str:
@@ -102,20 +59,18 @@ def _gaps(gaps: pd.DataFrame, found: Crossover) -> str:
         ("gap %", lambda row: _signed(row["relative_gap"], ".2f")),
         ("better", better_text),
         ("slowdown", lambda row: _number(row["slowdown"], ".0%")),
+        ("seeds needed", lambda row: _number(row["seeds_needed"], ".0f")),
         ("", lambda row: "provisional" if row["provisional"] else ""),
     ]
     rows = [[show(row) for _, show in columns] for _, row in gaps.iterrows()]
     signs = f"positive: {challenger} better, negative: {reference} better"
     head = f"{found.task}: gap = {reference} - {challenger}; {signs}"
     starred = gaps["reference_edges"].map(len).any() or gaps["challenger_edges"].map(len).any()
-    lines = [*textwrap.wrap(head, WIDTH), "", _table([name for name, _ in columns], rows), ""]
+    lines = [*textwrap.wrap(head, WIDTH), "", text_table([name for name, _ in columns], rows), ""]
     if starred:
         lines.append("* on the edge of the grid: not tuned")
     lines += textwrap.wrap("Crossover: " + found.sentence(), WIDTH)
-    if found.line is not None:
-        lines += textwrap.wrap(
-            f"Least-squares line in log2 of the batch size: zero at {format_batch_size(found.line)}.", WIDTH
-        )
+    lines += textwrap.wrap(found.estimates(), WIDTH)
     return "\n".join(lines)
 
 
@@ -143,10 +98,10 @@ def _settings(task: str, points: pd.DataFrame) -> str:
         for point in _rows(points)
     ]
     head = ["batch size", "optimizer", "winning setting", "edge", "finished", "diverged", "no result"]
-    return "\n".join([f"{task}: winning settings", "", _table(head, rows, left=(1, 2, 3))])
+    return "\n".join([f"{task}: winning settings", "", text_table(head, rows, left=(1, 2, 3))])
 
 
-def _table(head: list[str], rows: list[list[str]], left: Iterable[int] = ()) -> str:
+def text_table(head: list[str], rows: list[list[str]], left: Iterable[int] = ()) -> str:
     """Columns aligned right, or left where asked; the widest text column gives way to `WIDTH`."""
     keep = [i for i in range(len(head)) if head[i] or any(row[i] for row in rows)]
     keep = [i for i in keep if head[i] != "edge" or any(row[i] for row in rows)]
@@ -184,11 +139,6 @@ def _signed(value: float, form: str) -> str:
 
 def _number(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
-
-
-def _sizes(sizes: Iterable[int]) -> str:
-    unique = [str(size) for size in sorted(set(sizes))]
-    return f"batch size{'s' if len(unique) > 1 else ''} {', '.join(unique)}"
 
 
 def _rows(table: pd.DataFrame) -> Iterable[Any]:

@@ -18,6 +18,10 @@ Edges = tuple[tuple[str, str], ...]
 
 POINT = ["task", "optimizer", "batch_size"]
 
+NEAR = 0.05
+"""Settings at most this share above the best loss count towards the spread between seeds: one setting's few seeds
+tell it badly, and settings far from the best have other spreads."""
+
 
 @dataclass(frozen=True)
 class SettingResult:
@@ -48,11 +52,16 @@ class TunedPoint:
     """One row of `tuned_points`, less its key and its counts per status.
 
     Attributes:
-        loss: lowest loss over the settings; +inf when all diverged, NaN without any result.
-        setting: the setting that has it.
-        run_ids: its runs.
-        seeds: how many results the loss averages.
+        loss: lowest loss over the settings, or where the setting was trained again with reporting seeds, the mean
+            over those; +inf when all diverged, NaN without any result.
+        setting: the setting with the lowest loss.
+        run_ids: the runs that ``loss`` averages.
+        seeds: how many they are.
+        selection_loss: lowest loss over the settings, on the seeds that chose; below the truth on average, because
+            the luckiest of several settings won.
+        apart: whether ``loss`` comes from seeds that had no part in choosing.
         spread: standard deviation over seeds.
+        seed_spread: standard deviation over seeds, pooled over the settings `NEAR` the best; NaN with one seed.
         noise: standard deviation of the loss from minibatch noise.
         grid: half the way to the best grid neighbour.
         uncertainty: see `suite.analysis.gap`.
@@ -66,7 +75,10 @@ class TunedPoint:
     setting: Setting = ()
     run_ids: tuple[str, ...] = ()
     seeds: int = 0
+    selection_loss: float = math.nan
+    apart: bool = False
     spread: float = math.nan
+    seed_spread: float = math.nan
     noise: float = math.nan
     grid: float = math.nan
     uncertainty: float = math.nan
@@ -80,12 +92,13 @@ def tuned_points(runs: pd.DataFrame, losses: LossReader | None = None, final_los
     """The tuned point of every task, optimizer and batch size.
 
     A setting's loss is the mean over its seeds, and a diverged seed makes it infinite. Settings with fewer
-    results than others do not compete. The tuned point is the setting with the lowest loss.
+    results than others do not compete. The tuned point is the setting with the lowest loss. Where that setting was
+    trained again with reporting seeds, they alone give the point's loss: a loss that was chosen for being low is low
+    partly by luck.
 
     Args:
         runs: one row per run; see `suite.analysis.table`.
-        losses: reads the curves of the tuned points, for the noise of single-seed results. Without it the
-        noise
+        losses: reads the curves of the tuned points, for the noise of single-seed results. Without it the noise
             comes from the column ``noise``.
         final_loss: definition of the final loss in ``runs``, for the noise.
 
@@ -144,33 +157,55 @@ def _tuned_point(group: pd.DataFrame, losses: LossReader | None, final_loss: str
         "provisional": bool((~group["status"].isin(RESULTS)).any()),
         "steps": int(group["steps"].max()),
     }
-    results = setting_results(group)
+    results = setting_results(group[~group["reporting"]])
     if not results:
         return TunedPoint(**known)
     settings = [result.setting for result in results]
-    complete = max(result.seeds for result in results)
-    best = min((result for result in results if result.seeds == complete), key=lambda result: result.loss)
+    best = best_setting(results)
+    again = group["reporting"] & group["setting"].map(lambda setting: setting == best.setting)
+    reported = next(iter(setting_results(group[again])), None) or best
     known |= {
-        "loss": best.loss,
+        "loss": reported.loss,
         "setting": best.setting,
-        "seeds": best.seeds,
+        "seeds": reported.seeds,
+        "selection_loss": best.loss,
+        "apart": reported is not best,
         "untuned": tuple(name for name, values, _ in axes_of(settings) if len(values) < 2),
     }
-    if not math.isfinite(best.loss):
+    if not math.isfinite(reported.loss):
         return TunedPoint(**known)
-    noise = _noise(best, losses, final_loss)
+    noise = _noise(reported, losses, final_loss)
     grid = _grid_error(best, results)
-    from_runs = best.spread / math.sqrt(best.seeds) if best.seeds > 1 else noise
+    from_runs = reported.spread / math.sqrt(reported.seeds) if reported.seeds > 1 else noise
     parts = [part for part in (from_runs, grid) if math.isfinite(part)]
     return TunedPoint(
         **known,
-        run_ids=best.run_ids,
-        spread=best.spread,
+        run_ids=reported.run_ids,
+        spread=reported.spread,
+        seed_spread=_seed_spread(best, [*results, reported]),
         noise=noise,
         grid=grid,
         uncertainty=math.hypot(*parts) if parts else math.nan,
         edges=_edges(best.setting, settings),
     )
+
+
+def best_setting(results: Sequence[SettingResult]) -> SettingResult:
+    """The lowest loss among the settings that have the most results."""
+    complete = max(result.seeds for result in results)
+    return min((result for result in results if result.seeds == complete), key=lambda result: result.loss)
+
+
+def _seed_spread(best: SettingResult, results: Sequence[SettingResult]) -> float:
+    """Standard deviation over seeds, pooled over the settings near the best one."""
+    limit = best.loss + NEAR * abs(best.loss)
+    near = {
+        result.run_ids: result
+        for result in results
+        if math.isfinite(result.spread) and (result.loss <= limit or result.setting == best.setting)
+    }.values()
+    freedom = sum(result.seeds - 1 for result in near)
+    return math.sqrt(sum((r.seeds - 1) * r.spread**2 for r in near) / freedom) if freedom else math.nan
 
 
 def _noise(best: SettingResult, losses: LossReader | None, final_loss: str) -> float:

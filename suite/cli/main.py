@@ -15,7 +15,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("sweep", "train the runs of a sweep that are missing"),
     "status": ("status", "how far a sweep is"),
     "gap": ("gap", "the gap table of a sweep or of a CSV of results"),
-    "report": ("report", "figures, tables and a page from the records of a sweep"),
+    "compare": ("compare", "two stores, or a store and a CSV of results, side by side"),
+    "report": ("report", "figures, tables and a page from the records of a sweep, or of a whole store"),
+    "theory": ("theory", "what the papers' formulas predict: tables and figures, no runs"),
     "tasks": ("lists", "the tasks, one line each"),
     "optimizers": ("lists", "the optimizers, one line each"),
 }

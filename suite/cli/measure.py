@@ -1,9 +1,10 @@
-"""What a step costs, measured: for the estimate of a sweep, and to tell where packs pay."""
+"""What a step costs, measured: for the estimate of a sweep, and to tell where packs and compiled steps pay."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 from suite.cli.progress import duration
 from suite.cli.runs import Runs
@@ -14,8 +15,14 @@ from suite.sweep.packs import MAX_PACK, Job, jobs_of, pack_size
 MEASURE_SECONDS = 3.0
 """Wall time that measuring one job's seconds per step may take, about."""
 
+COMPILE_FROM = 120.0
+"""Seconds of training per worker from which a compiled step is tried: compilation itself takes about half of that."""
+
+MEMORY_SHARE = 0.7
+"""Share of the free memory that packs may take."""
+
 Key = tuple[str, int]
-"""Optimizer label and batch size: runs of one key cost the same per step."""
+"""Label (panel and optimizer) and batch size: runs of one key cost the same per step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,24 +33,37 @@ class Cost:
         single: seconds per step of one run.
         pack: seconds per step of ``size`` runs trained at once; equals ``single`` where that does not pay.
         size: runs per pack; 1: single runs.
+        compiled: whether the whole step is one compiled graph.
+        setup: seconds of compilation, once per worker.
+        memory: bytes that ``size`` runs take.
     """
 
     single: float
     pack: float
     size: int
+    compiled: bool = False
+    setup: float = 0.0
+    memory: float = 0.0
 
     @property
     def seconds_per_step(self) -> float:
         """Seconds per step and run as they will be trained."""
         return self.pack / self.size
 
+    @property
+    def gain(self) -> float:
+        """How many times as fast as single uncompiled runs."""
+        return self.single / self.seconds_per_step
+
 
 def key_of(item: PlannedRun | Group) -> Key:
     """The key of a run or a group."""
-    return item.optimizer, item.batch_size
+    return item.label, item.batch_size
 
 
-def measure(plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[PlannedRun], pack: str) -> dict[Key, Cost]:
+def measure(
+    plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[PlannedRun], pack: str, compiled: str = "off"
+) -> dict[Key, Cost]:
     """Measure seconds per step for every optimizer and batch size with missing runs.
 
     Args:
@@ -52,41 +72,79 @@ def measure(plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[Plann
         launcher: lends its workers.
         missing: runs that are to be trained.
         pack: ``off``, ``auto`` or a number of runs.
+        compiled: ``off``, ``on``, or ``auto``: where a key's training is long enough to win back the compilation.
 
     Raises:
         ValueError: a run fails within its first steps.
     """
     most = 1 if pack == "off" else MAX_PACK if pack == "auto" else int(pack)
-    jobs: dict[tuple[Key, bool], Job] = {}
-    for job in jobs_of(plan, missing, lambda group: most):
-        jobs.setdefault((key_of(job[0]), False), job[:1])
-        if len(job) > len(jobs.get((key_of(job[0]), True), ())) and len(job) > 1:
-            jobs[key_of(job[0]), True] = job
-    seconds = _measured(jobs.values(), runs, launcher)
-    costs = {}
-    for (key, packed), job in jobs.items():
-        if packed:
-            continue
-        single, bunch = seconds[_ids(job)], jobs.get((key, True), job)
-        together, size = seconds[_ids(bunch)], len(bunch)
-        if pack == "auto":
-            size = pack_size(single, together, size)
-        costs[key] = Cost(single, single if size == 1 else together, size)
+    singles: dict[Key, Job] = {}
+    for run in missing:
+        singles.setdefault(key_of(run), (run,))
+    alone = {key_of(job[0]): figures for job, figures in _measured(singles.values(), runs, launcher)}
+
+    packs: dict[Key, Job] = {}
+    for job in jobs_of(plan, missing, lambda group: _room(alone.get(key_of(group), {}), most, launcher.workers)):
+        if len(job) > max(1, len(packs.get(key_of(job[0]), ()))):
+            packs[key_of(job[0])] = job
+    together = {key_of(job[0]): figures for job, figures in _measured(packs.values(), runs, launcher)}
+    costs: dict[Key, Cost] = {}
+    chosen: dict[Key, Job] = {}
+    for key, job in singles.items():
+        single, bunch = alone[key]["seconds_per_step"], packs.get(key, job)
+        figures = together.get(key, alone[key])
+        size = pack_size(single, figures["seconds_per_step"], len(bunch)) if pack == "auto" else len(bunch)
+        costs[key] = Cost(single, single, 1, memory=alone[key]["memory"])
+        if size > 1:
+            costs[key] = Cost(single, figures["seconds_per_step"], size, memory=figures.get("memory", 0.0))
+        chosen[key] = bunch if size > 1 else job
+    if compiled != "off":
+        _try_compiled(costs, chosen, missing, runs, launcher, certain=compiled == "on")
     return costs
+
+
+def _room(figures: Mapping[str, float], most: int, workers: int) -> int:
+    """Runs that fit into a worker's share of the memory, at most ``most``."""
+    each = figures.get("memory", 0.0)
+    return max(1, min(most, int(MEMORY_SHARE * figures["available"] / workers / each))) if each else most
+
+
+def _try_compiled(
+    costs: dict[Key, Cost],
+    chosen: dict[Key, Job],
+    missing: list[PlannedRun],
+    runs: Runs,
+    launcher: LocalLauncher,
+    *,
+    certain: bool,
+) -> None:
+    """Put compiled steps into ``costs`` where they are faster, their compilation included."""
+    steps = {key: sum(run.steps for run in missing if key_of(run) == key) / launcher.workers for key in costs}
+    tried = [chosen[key] for key, cost in costs.items() if certain or steps[key] * cost.seconds_per_step > COMPILE_FROM]
+    for job, figures in _measured(tried, runs, launcher, compiled=True):
+        key, cost = key_of(job[0]), costs[key_of(job[0])]
+        fast = Cost(cost.single, figures["seconds_per_step"], len(job), True, figures.get("setup_seconds", 0.0),
+                    figures.get("memory", 0.0))  # fmt: skip
+        spent = steps[key] * fast.seconds_per_step + fast.setup
+        if math.isfinite(spent) and (certain or spent < steps[key] * cost.seconds_per_step):
+            costs[key] = fast
 
 
 def print_costs(costs: dict[Key, Cost], missing: list[PlannedRun], workers: int) -> None:
     """Print what a sweep will cost, from what was measured."""
-    print(f"{'optimizer':12} {'batch size':>10} {'runs':>5} {'steps each':>10} {'ms/step':>8} {'pack':>5} {'cost':>9}")
+    print(
+        f"{'optimizer':12} {'batch size':>10} {'runs':>5} {'steps each':>10} {'ms/step':>8} {'pack':>5} "
+        f"{'compiled':>8} {'memory':>8} {'cost':>9}"
+    )
     total = 0.0
     for key, cost in costs.items():
         mine = [run for run in missing if key_of(run) == key]
-        seconds = sum(run.steps for run in mine) * cost.seconds_per_step
+        seconds = sum(run.steps for run in mine) * cost.seconds_per_step + cost.setup * workers
         total += seconds
         rate = 1000 * cost.seconds_per_step
         print(
             f"{key[0]:12} {key[1]:>10} {len(mine):>5} {mine[0].steps:>10} {rate:>8.2f} {cost.size:>5} "
-            f"{duration(seconds):>9}"
+            f"{'yes' if cost.compiled else 'no':>8} {cost.memory / 2**20:>5.0f} MB {duration(seconds):>9}"
         )
     print(
         f"About {duration(total / workers)} with {workers} workers ({duration(total)} of training, measured on a few "
@@ -94,26 +152,27 @@ def print_costs(costs: dict[Key, Cost], missing: list[PlannedRun], workers: int)
     )
 
 
-def _ids(job: Job) -> tuple[str, ...]:
-    return tuple(run.run_id for run in job)
-
-
-def _measured(jobs: Iterable[Job], runs: Runs, launcher: LocalLauncher) -> dict[tuple[str, ...], float]:
-    seconds: dict[tuple[str, ...], float] = {}
+def _measured(
+    jobs: Iterable[Job], runs: Runs, launcher: LocalLauncher, *, compiled: bool = False
+) -> list[tuple[Job, Mapping[str, float]]]:
+    measured: list[tuple[Job, Mapping[str, float]]] = []
     asked = launcher.request
-    launcher.request = lambda job: {**runs.request(job, "", do="measure"), "seconds": MEASURE_SECONDS}
+    launcher.request = lambda job: {
+        **runs.request(job, "", do="measure"), "seconds": MEASURE_SECONDS, "compiled": compiled,
+    }  # fmt: skip
 
     def keep(event: Progress) -> list[Job]:
-        if event.kind == "done" and "measured" not in event.statuses and len(event.job) == 1:
+        if event.kind == "done" and "measured" not in event.statuses and len(event.job) == 1 and not compiled:
             run = event.job[0]
             raise ValueError(f"{run.optimizer} at batch size {run.batch_size} fails at once: {event.error}")
         if event.kind != "started":
-            # What cannot be packed costs as much as its runs one by one, or more.
-            seconds[_ids(event.job)] = event.seconds if "measured" in event.statuses else float("inf")
+            # What cannot be packed or compiled costs as much as its runs one by one, or more.
+            done = "measured" in event.statuses
+            measured.append((event.job, event.figures if done else {"seconds_per_step": math.inf}))
         return []
 
     try:
-        launcher.run(jobs, keep)
+        launcher.run(list(jobs), keep)
     finally:
         launcher.request = asked
-    return seconds
+    return measured

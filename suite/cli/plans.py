@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import Any
 
 import yaml
@@ -45,12 +44,12 @@ def parse_sweep(
         return options, None, ""
     spec = read_spec(options.file)
     if changes:
-        spec = dataclasses.replace(spec, overrides={**spec.overrides, **changes})
+        spec = spec.changed(changes)
     return options, spec, "".join(f" {word}" for word in extra)
 
 
 def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
-    """The plan of a sweep.
+    """The plan of a sweep, with what its YAML says about it now.
 
     Raises:
         ValueError: the sweep was not started with this content in this store.
@@ -62,7 +61,7 @@ def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
             f"The store {store.path} has no plan {spec.plan_id} for {spec.file} as it is now (it has: {started}); run "
             f"`python -m suite sweep {spec.file} --store {store.path}` first, it trains only what is missing."
         )
-    return plan
+    return {**plan, "question": spec.question, "source": spec.source, "published": spec.published}
 
 
 def _changes(extra: list[str]) -> dict[str, Any]:

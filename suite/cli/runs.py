@@ -12,6 +12,7 @@ from suite.optim.registry import resolve
 if TYPE_CHECKING:
     from suite.sweep import SweepSpec
     from suite.sweep.packs import Job
+    from suite.sweep.spec import Panel
     from suite.training import Data
 
 
@@ -30,28 +31,33 @@ class Runs:
 
         self.spec = spec
         self.resolver = Resolver()
-        arguments = ["--config", str(task_file(spec.task)), f"--model.init_args.name={spec.task}"]
-        for name, value in spec.overrides.items():
+        self.bases = {panel.label: self._base(panel) for panel in spec.parts}
+        self._data: dict[tuple[str, int], Data] = {}
+        self._coupled: dict[str, bool] = {}
+
+    def _base(self, panel: Panel) -> dict[str, Any]:
+        arguments = ["--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}"]
+        for name, value in panel.overrides.items():
             text = value if isinstance(value, str) else json.dumps(value)
             arguments.append(f"--{name}={text}")
-        self.base = self.resolver.resolve(arguments)
-        self._data: dict[int, Data] = {}
-        self._coupled = False
+        return self.resolver.resolve(arguments)
 
     @property
     def title(self) -> str:
         """What the task is, in a line."""
-        return describe_tasks().get(self.spec.task, self.spec.task).partition(",")[0].partition(" (")[0]
+        known = describe_tasks()
+        lines = [known.get(panel.task, panel.task).partition(",")[0].partition(" (")[0] for panel in self.spec.parts]
+        return "; ".join(dict.fromkeys(lines))
 
-    def config(self, optimizer: dict[str, Any], batch_size: int, seed: int) -> dict[str, Any]:
+    def config(self, optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> dict[str, Any]:
         """The resolved configuration of one run."""
-        config = copy.deepcopy(self.base)
+        config = copy.deepcopy(self.bases[panel])
         config["seed_everything"] = seed
         config["model"]["init_args"]["optimizer"] = resolve(optimizer)
         config["data"]["init_args"]["batch_size"] = batch_size
         return config
 
-    def identify(self, optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
+    def identify(self, optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
         """Run id and number of steps; prepares the data on first use.
 
         Raises:
@@ -59,20 +65,25 @@ class Runs:
         """
         from suite.training.run import run_identity
 
-        config = self.config(optimizer, batch_size, seed)
-        data = self._open(config, batch_size)
-        run_id, _ = run_identity(config, data, coupled=self._coupled)
+        config = self.config(optimizer, batch_size, seed, panel)
+        data = self._open(config, batch_size, panel)
+        run_id, _ = run_identity(config, data, coupled=self._coupled[panel])
         return run_id, data.steps
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Checksum of the prepared data by panel, of the panels whose runs have been identified."""
+        return {panel: data.fingerprint for (panel, _), data in self._data.items()}
 
     def request(self, job: Job, store: str, do: str = "run") -> dict[str, Any]:
         """What a worker is asked to do with the runs of a job."""
-        configs = [self.config(run.spec, run.batch_size, run.seed) for run in job]
+        configs = [self.config(run.spec, run.batch_size, run.seed, run.panel) for run in job]
         return {"do": do, "configs": configs, "store": store}
 
-    def _open(self, config: dict[str, Any], batch_size: int) -> Data:
-        if batch_size not in self._data:
+    def _open(self, config: dict[str, Any], batch_size: int, panel: str) -> Data:
+        if (panel, batch_size) not in self._data:
             task, data = self.resolver.build_data(config)
             data.ensure_open()
-            self._data[batch_size] = data
-            self._coupled = task.batch_coupled
-        return self._data[batch_size]
+            self._data[panel, batch_size] = data
+            self._coupled[panel] = task.batch_coupled
+        return self._data[panel, batch_size]

@@ -12,6 +12,43 @@ from torch import Tensor
 Number = float | Tensor
 
 
+class LaterStep:
+    """Number of a step after the first, as a tensor: what a rule sees where its arithmetic is traced for all steps.
+
+    Rules compare a step with 1 and raise numbers to its power, and may do no more.
+
+    Args:
+        number: 0-d, float64.
+    """
+
+    def __init__(self, number: Tensor) -> None:
+        self._number = number
+
+    def __eq__(self, other: object) -> bool:
+        """Whether this is the first step: never."""
+        return self._refuse_but_one(other, False)
+
+    def __ne__(self, other: object) -> bool:
+        """Whether this is a later step."""
+        return self._refuse_but_one(other, True)
+
+    def __gt__(self, other: object) -> bool:
+        """Whether this comes after the first step."""
+        return self._refuse_but_one(other, True)
+
+    def __rpow__(self, base: Number) -> Tensor:
+        """``base ** step``."""
+        return base**self._number  # type: ignore[return-value]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @staticmethod
+    def _refuse_but_one(other: object, answer: bool) -> bool:
+        if other != 1:
+            raise TypeError(f"A traced step can be compared with 1 alone, got {other!r}.")
+        return answer
+
+
 def rounded(number: Number, like: Tensor) -> Number:
     """A factor in the precision of the tensor that it is to multiply."""
     return number.to(like.dtype) if isinstance(number, Tensor) else number

@@ -28,9 +28,15 @@ def pays_off(parameters: Sequence[Tensor]) -> bool:
     """Whether fused arithmetic is worth its compilation: many coordinates, and a compiler for their device."""
     if sum(p.numel() for p in parameters) < COMPILE_FROM:
         return False
-    if all(p.device.type == "cpu" for p in parameters):
+    kinds = {p.device.type for p in parameters}
+    return len(kinds) == 1 and has_compiler(kinds.pop())
+
+
+def has_compiler(device: str) -> bool:
+    """Whether torch.compile finds what it needs for a kind of device, ``cpu`` or ``cuda``."""
+    if device == "cpu":
         return any(shutil.which(name) for name in ("g++", "c++", "clang++"))
-    return all(p.device.type == "cuda" for p in parameters) and importlib.util.find_spec("triton") is not None
+    return device == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 class Kernels:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from suite.optim.broadcast import Number
 from suite.optim.config import ConfigError, OptimizerConfig
 from suite.optim.factory import RuleGroup, rule_groups
 
@@ -66,7 +67,7 @@ def shared_groups(configs: Sequence[OptimizerConfig], network: nn.Module) -> lis
         first = same[0]
         if type(first.config).rule is OptimizerConfig.rule:
             raise ConfigError(f"{type(first.config).__name__} is another library's and trains one run at a time.")
-        if any(_fixed(g) != _fixed(first) for g in same):
+        if any(fixed_part(g) != fixed_part(first) for g in same):
             raise ConfigError("Runs trained at once must have optimizers that differ in numbers alone.")
     if len(groups) > 1 and any(same[0].config.scope == "global" for same in groups):
         raise ConfigError("A rule over all parameters cannot be split over groups where runs are trained at once.")
@@ -93,57 +94,132 @@ class RunsOptimizer(torch.optim.Optimizer):
         self.alive = torch.ones(len(flat), 1, dtype=torch.bool, device=flat.device)
         self.multiplier = 1.0
         self._flat = flat
-        self._groups = [(same[0].config, list(same[0].names), _numbers(same)) for same in groups]
+        self._groups = [(same[0].config, list(same[0].names)) for same in groups]
+        self._numbers = [_numbers(same) for same in groups]
+
+    @property
+    def steps_done(self) -> int:
+        """Steps taken so far."""
+        return self.state[self._flat].get("step", 0)
+
+    @property
+    def numbers(self) -> list[dict[str, Tensor]]:
+        """Hyperparameters of each group, float64 ``[R, 1]``, on the parameters' device."""
+        device = self._flat.device
+        self._numbers = [{name: value.to(device) for name, value in own.items()} for own in self._numbers]
+        return self._numbers
+
+    @property
+    def buffers(self) -> dict[str, dict[str, Tensor]]:
+        """State tensors by part and name; they are written in place."""
+        state = self.state[self._flat]
+        if "parts" not in state:
+            state["parts"] = {
+                key: config.init_state(self._flat.data[:, columns].unflatten(1, shape))
+                for config, names in self._groups
+                for key, columns, shape in self._parts(config, names)
+            }
+        return state["parts"]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Move every living run by its rule; the gradient is ``flat.grad``, ``[R, P]``."""
+        """Move every living run by its rule; the gradient is ``flat.grad``, ``[R, P]``.
+
+        Without a gradient nothing moves: who calls `move` itself says so by `stepped`.
+        """
         loss = None if closure is None else closure()
-        state = self.state[self._flat]
-        state["step"] = state.get("step", 0) + 1
-        for number, (config, names, numbers) in enumerate(self._groups):
-            hyper = {key: value.to(self._flat.device) for key, value in numbers.items()}
-            hyper["lr"] = hyper["lr"] * self.multiplier
-            for columns, shape in self._parts(config, names):
-                self._move(config, f"{number}/{columns.start}", columns, shape, hyper, state)
+        if self._flat.grad is not None:
+            self.stepped()
+            self.move(
+                self._flat.data,
+                self._flat.grad,
+                self.buffers,
+                self.numbers,
+                self.steps_done,
+                self.multiplier,
+                self.alive,
+            )
         return loss
 
-    def _parts(self, config: OptimizerConfig, names: list[str]) -> list[tuple[slice, tuple[int, ...]]]:
-        """Columns that a rule sees at once, with the shape that it sees them in."""
-        spans = self.layout.spans()
-        first, last = spans[names[0]][0], spans[names[-1]][1]
-        if config.scope == "global":
-            return [(slice(first, last), (-1,))]
-        if config.scope == "element":
-            wide = last - first if self._flat.is_cuda else max(1024, ELEMENTS_AT_A_TIME // len(self._flat))
-            return [(slice(c, min(c + wide, last)), (-1,)) for c in range(first, last, wide)]
-        rows = {name: (self.layout.shapes[name][0], -1) if config.scope == "matrix" else (-1,) for name in names}
-        return [(slice(*spans[name]), rows[name]) for name in names]
+    def stepped(self) -> None:
+        """Count a step."""
+        self.state[self._flat]["step"] = self.steps_done + 1
 
-    def _move(
+    def move(
         self,
-        config: OptimizerConfig,
-        key: str,
-        columns: slice,
-        shape: tuple[int, ...],
-        hyper: Mapping[str, Tensor],
-        state: dict[str, Any],
+        flat: Tensor,
+        grad: Tensor,
+        buffers: Mapping[str, Mapping[str, Tensor]],
+        numbers: Sequence[Mapping[str, Tensor]],
+        step: int,
+        multiplier: Number,
+        alive: Tensor,
+        *,
+        at_once: bool = False,
     ) -> None:
-        assert self._flat.grad is not None
-        runs = len(self._flat)
-        param = self._flat.data[:, columns].unflatten(1, shape)
-        grad = self._flat.grad[:, columns].unflatten(1, shape)
-        if key not in state:
-            state[key] = config.init_state(param)
-        shaped = {name: value.reshape(runs, *[1] * len(shape)) for name, value in hyper.items()}
-        delta, new = config.update(grad, param, state[key], shaped, state["step"])
-        alive = self.alive.reshape(runs, *[1] * len(shape))
-        param.add_(torch.where(alive, delta, 0.0))
-        state[key] = new
+        """One step as a function of its arguments, of which ``flat`` and ``buffers`` are written in place.
+
+        Args:
+            flat: parameters, ``[R, P]``.
+            grad: gradients, ``[R, P]``.
+            buffers: see `buffers`.
+            numbers: see `numbers`.
+            step: 1 for the first step; a `LaterStep` where the step is traced.
+            multiplier: of the learning rates.
+            alive: bool ``[R, 1]``.
+            at_once: do not cut elementwise arithmetic, because it will be fused.
+        """
+        for (config, names), own in zip(self._groups, numbers, strict=True):
+            hyper = {**own, "lr": own["lr"] * multiplier}
+            for key, columns, shape in self._parts(config, names):
+                for piece in [columns] if at_once or config.scope != "element" else self._cut(columns):
+                    at = slice(piece.start - columns.start, piece.stop - columns.start)
+                    state = {k: v[:, at] if config.scope == "element" else v for k, v in buffers[key].items()}
+                    _move(config, flat[:, piece], grad[:, piece], shape, state, hyper, step, alive)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all runs but those in ``rows``, int64; the parameters' owner has cut them already."""
+        for tensors in self.buffers.values():
+            tensors.update({name: value[rows] for name, value in tensors.items()})
+        self._numbers = [{name: value[rows.to(value.device)] for name, value in own.items()} for own in self._numbers]
+
+    def _parts(self, config: OptimizerConfig, names: list[str]) -> list[tuple[str, slice, tuple[int, ...]]]:
+        """Name of a stretch of columns that a rule sees at once, the columns, and the shape that it sees them in."""
+        spans = self.layout.spans()
+        if config.scope in ("global", "element"):
+            return [(names[0], slice(spans[names[0]][0], spans[names[-1]][1]), (-1,))]
+        rows = {name: (self.layout.shapes[name][0], -1) if config.scope == "matrix" else (-1,) for name in names}
+        return [(name, slice(*spans[name]), rows[name]) for name in names]
+
+    def _cut(self, columns: slice) -> list[slice]:
+        """Columns as stretches whose temporaries stay in a cache."""
+        if self._flat.is_cuda:
+            return [columns]
+        wide = max(1024, ELEMENTS_AT_A_TIME // len(self._flat))
+        return [slice(c, min(c + wide, columns.stop)) for c in range(columns.start, columns.stop, wide)]
 
 
-def _fixed(group: RuleGroup) -> tuple[Any, ...]:
-    """Everything about a group that must be the same in all runs."""
+def _move(
+    config: OptimizerConfig,
+    flat: Tensor,
+    grad: Tensor,
+    shape: tuple[int, ...],
+    state: Mapping[str, Tensor],
+    hyper: Mapping[str, Tensor],
+    step: int,
+    alive: Tensor,
+) -> None:
+    param, grad = flat.unflatten(1, shape), grad.unflatten(1, shape)
+    ones = [1] * len(shape)
+    shaped = {name: value.reshape(-1, *ones) for name, value in hyper.items()}
+    delta, new = config.update(grad, param, dict(state), shaped, step)
+    param.add_(torch.where(alive.reshape(-1, *ones), delta, 0.0))
+    for name, value in state.items():
+        value.copy_(new[name])
+
+
+def fixed_part(group: RuleGroup) -> tuple[Any, ...]:
+    """Everything about a group that must be the same in all runs: what decides its arithmetic, beside numbers."""
     config = group.config
     numbers = set(group.hyper) | {"lr"}
     fields = {k: v for k, v in config.init_values().items() if k not in numbers and not _is_number_choice(config, k)}

@@ -1,8 +1,18 @@
 """WHAT a run leaves behind: its identity, its record, and the store that keeps them (standard library and pyarrow)."""
 
-from suite.records.final_loss import EMA_ALPHA, final_losses
+from suite.records.final_loss import EMA_ALPHA, FINAL_LOSSES, final_losses
 from suite.records.identity import run_id_of
 from suite.records.lease import Lease, LeaseHeld
 from suite.records.store import SETTLED, Store, StoreError
 
-__all__ = ["EMA_ALPHA", "SETTLED", "Lease", "LeaseHeld", "Store", "StoreError", "final_losses", "run_id_of"]
+__all__ = [
+    "EMA_ALPHA",
+    "FINAL_LOSSES",
+    "SETTLED",
+    "Lease",
+    "LeaseHeld",
+    "Store",
+    "StoreError",
+    "final_losses",
+    "run_id_of",
+]

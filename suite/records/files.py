@@ -1,11 +1,35 @@
-"""Writing files so that a reader sees the old content or the new, never a part."""
+"""Writing files so that a reader sees the old content or the new, never a part; and what went wrong, in words."""
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+_IN_WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file grew over the limit on the size of files",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "this user may not write there",
+    errno.EPERM: "this user may not write there",
+    errno.ENOENT: "the folder is gone, was it deleted under way?",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EEXIST: "a file is where a folder should be",
+    errno.EIO: "the disk answers with an error",
+    errno.ESTALE: "the network file system has lost the folder",
+}
+
+
+class StoreError(RuntimeError):
+    """The store cannot be written or read as asked."""
+
+
+def in_words(error: OSError) -> str:
+    """What an operating-system error means for somebody who keeps a store on that disk."""
+    return _IN_WORDS.get(error.errno or 0, str(error))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

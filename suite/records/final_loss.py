@@ -7,6 +7,15 @@ from collections.abc import Sequence
 EMA_ALPHA = 0.01
 """Weight of the newest step in the exponential moving average (paper 1's figures; ``adjust=False``)."""
 
+FINAL_LOSSES = {
+    "ema": "the last value of the exponential moving average (alpha 0.01) of the per-step train loss",
+    "min_last_1pct": "the minimum of the train loss over the last 1% of the steps",
+    "mean_last_1pct": "the mean of the train loss over the last 1% of the steps",
+    "mean_last_100": "the mean of the train loss over the last 100 steps",
+    "val": "the loss on the validation split after the last step",
+}
+"""Every definition of the final loss by name, in words."""
+
 
 def final_losses(losses: Sequence[float], val_loss: float | None = None) -> dict[str, float]:
     """Every definition of the final loss that the suite knows, by name.
@@ -19,8 +28,8 @@ def final_losses(losses: Sequence[float], val_loss: float | None = None) -> dict
         ``ema``: last value of the exponential moving average with ``EMA_ALPHA``, started at the first loss
         (paper 1, figures 1-7); ``min_last_1pct`` and ``mean_last_1pct``: over the last 1% of the steps, at least
         one (paper 1's plotting code); ``mean_last_100``: over the last 100 steps (paper 1, Table 1); ``val``: the
-        validation loss, which after one pass over fresh data estimates the train loss without the average's memory
-        of the start.
+        validation loss (papers 2-4; paper 1, B.6), which after one pass over fresh data estimates the train loss
+        without the average's memory of the start.
 
     Raises:
         ValueError: no losses.

@@ -14,6 +14,11 @@ EXCLUDED = {
     "data.init_args.data_dir": "the place of the prepared data; see source",
     "data.init_args.num_workers": "processes that prepare or load the data; the batches are the same",
     "data.init_args.micro_batch": "how a batch is cut for memory; kept for networks whose samples see each other",
+    "data.init_args.cached": "whether decoded images are kept; they are the same",
+    "data.init_args.cache_gb": "room for downloaded shards",
+    "data.init_args.max_corrupt": "unreadable samples before preparation gives up; those that it names are left out",
+    "model.init_args.attention": "which kernel computes attention; the values agree up to rounding",
+    "model.init_args.loss_chunk": "positions at a time whose logits are held; the loss is the same sum",
     "data.init_args.block_steps": "optimizer steps per Lightning call; the steps are the same",
 }
 """Settings that are not part of a run's identity, each with its reason."""
@@ -41,10 +46,9 @@ def run_id_of(
     identity = {key: value for key, value in config.items() if key not in EXCLUDED and key != "config"}
     trainer = config.get("trainer") or {}
     identity["trainer"] = {key: trainer.get(key) for key in _KEPT_OF_TRAINER}
-    data = dict(config.get("data") or {})
-    data["init_args"] = {
-        key: value for key, value in (data.get("init_args") or {}).items() if f"data.init_args.{key}" not in EXCLUDED
-    }
+    if config.get("model"):
+        identity["model"] = _kept("model", config["model"])
+    data = _kept("data", config.get("data") or {})
     data["fingerprint"] = data_fingerprint
     if micro_batch is not None:
         data["micro_batch"] = micro_batch
@@ -54,3 +58,9 @@ def run_id_of(
     except (TypeError, ValueError) as error:
         raise ValueError(f"A run's configuration must be plain finite values, got {error}.") from error
     return hashlib.sha256(text.encode()).hexdigest()[:16], json.loads(text)
+
+
+def _kept(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    settings = (values.get("init_args") or {}).items()
+    kept = {key: value for key, value in settings if f"{part}.init_args.{key}" not in EXCLUDED}
+    return {**values, "init_args": kept}

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from suite.records.files import write_atomically, write_text_atomically
+from suite.records.files import StoreError, in_words, write_atomically, write_text_atomically
 from suite.records.lease import Lease, is_live
 
 SCHEMA = 1
 SETTLED = frozenset({"finished", "diverged"})
 """Statuses that are results: such a run is not trained again."""
+
+RECORD_FILES = ("curves.parquet", "record.json")
+"""The files of a record, in the order in which they are written."""
+
+_OWN_FILES = {*RECORD_FILES, "lease.json", "checkpoint.ckpt", "final.ckpt"}
 
 _REQUIRED = {
     "schema": int,
@@ -31,10 +38,6 @@ _REQUIRED = {
     "metrics": dict,
     "config": dict,
 }
-
-
-class StoreError(RuntimeError):
-    """The store cannot be written or read as asked."""
 
 
 class Store:
@@ -97,23 +100,62 @@ class Store:
             raise StoreError(f"The curves of run {run_id} are not those of its record; train it again with --rerun.")
         return pq.read_table(path)
 
-    def write_record(self, record: dict[str, Any], curves: pa.Table) -> None:
+    def write_record(self, record: dict[str, Any], curves: pa.Table, lease: Lease | None = None) -> None:
         """Write a run's curves, then its record; a reader never sees a record without its curves.
 
+        Args:
+            record: plain values.
+            curves: one row per step.
+            lease: the run's; nothing is written unless it is still held.
+
         Raises:
-            StoreError: the folder cannot be written; earlier records are as they were.
+            LeaseHeld: another process has taken the run over while this one stood still.
+            StoreError: the folder cannot be written, or is gone; earlier records are as they were.
         """
         folder = self.run_folder(record["run_id"])
         path = folder / "curves.parquet"
+        if lease is not None:
+            lease.check()
         try:
+            self._set_aside(folder)
             write_atomically(path, lambda temporary: pq.write_table(curves, temporary))
             whole = {**record, "schema": SCHEMA, "curves": {"rows": curves.num_rows, "sha256": _sha256(path)}}
             write_text_atomically(folder / "record.json", json.dumps(whole, indent=1, allow_nan=False))
         except OSError as error:
-            raise StoreError(
-                f"The record of run {record['run_id']} could not be written to {self.path} ({error}); earlier records "
-                "are intact, and the same command goes on from the last checkpoint."
-            ) from error
+            raise self._unwritable(f"The record of run {record['run_id']}", error) from error
+
+    def export_record(self, run_id: str) -> dict[str, bytes]:
+        """The files of a run's record by name, to be carried to another store; empty when there is none."""
+        if self.record(run_id) is None:
+            return {}
+        return {name: (self.run_folder(run_id) / name).read_bytes() for name in RECORD_FILES}
+
+    def import_record(self, run_id: str, files: Mapping[str, bytes], lease: Lease | None = None) -> None:
+        """Write a record that `export_record` gave in another store.
+
+        Raises:
+            LeaseHeld: another process has taken the run over.
+            StoreError: the files are not a whole record of this run, or the folder cannot be written.
+        """
+        try:
+            record = json.loads(files["record.json"])
+            whole = (
+                record["run_id"] == run_id
+                and record["curves"]["sha256"] == hashlib.sha256(files["curves.parquet"]).hexdigest()
+            )
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise StoreError(f"The record of run {run_id} arrived broken from another machine; train it again.")
+        if lease is not None:
+            lease.check()
+        folder = self.run_folder(run_id)
+        try:
+            self._set_aside(folder)
+            for name in RECORD_FILES:
+                write_atomically(folder / name, functools.partial(Path.write_bytes, data=files[name]))
+        except OSError as error:
+            raise self._unwritable(f"The record of run {run_id}", error) from error
 
     def plan(self, plan_id: str) -> dict[str, Any] | None:
         """The plan of one sweep, or None when the sweep was never started here."""
@@ -136,7 +178,33 @@ class Store:
             text = json.dumps({**plan, "schema": SCHEMA}, indent=1, allow_nan=False)
             write_text_atomically(self.path / "sweeps" / plan["plan_id"] / "plan.json", text)
         except OSError as error:
-            raise StoreError(f"The plan could not be written to the store {self.path} ({error}).") from error
+            raise self._unwritable(f"The plan {plan['plan_id']}", error) from error
+
+    def foreign_files(self) -> Iterator[tuple[str, str]]:
+        """Files among the runs that the suite did not put there, each with a reason; they are left alone."""
+        for shelf in _entries(self.path / "runs"):
+            for folder in _entries(Path(shelf.path)) if shelf.is_dir() else [shelf]:
+                if not folder.is_dir() or Path(folder.path) != self.run_folder(folder.name):
+                    yield folder.path, "is not a run's folder"
+                    continue
+                for file in _entries(Path(folder.path)):
+                    if "set_aside" in file.name:
+                        yield file.path, "was broken or of another version, and is kept beside the record made since"
+                    elif file.name not in _OWN_FILES and not file.name.startswith("."):
+                        yield file.path, "is no file of a run"
+
+    def _unwritable(self, what: str, error: OSError) -> StoreError:
+        return StoreError(
+            f"{what} could not be written to the store {self.path} ({in_words(error)}); make room or give another "
+            "--store: earlier records are intact, and the same command goes on from what was kept."
+        )
+
+    def _set_aside(self, folder: Path) -> None:
+        """Keep a record that this version cannot read when the run is trained again."""
+        path = folder / "record.json"
+        if path.exists() and self._read_record(path) is None:
+            number = sum(1 for _ in folder.glob("record.set_aside_*.json"))
+            os.replace(path, folder / f"record.set_aside_{number}.json")
 
     def _read_record(self, path: Path) -> dict[str, Any] | None:
         record = self._read_json(path)
@@ -171,3 +239,11 @@ class Store:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []

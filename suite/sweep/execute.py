@@ -3,22 +3,81 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
 from suite.records import Store
-from suite.sweep.launchers.local import Progress
+from suite.sweep.launchers.progress import Launcher, Progress
 from suite.sweep.packs import Job, jobs_of
 from suite.sweep.plan import Group, Plan, PlannedRun
 
 HELD_WAIT_SECONDS = 5.0
 
+OnGrowth = Callable[[list[PlannedRun]], None]
+"""Told the runs that an extension added, those that already have a result included."""
 
-class Launcher(Protocol):
-    """Executes jobs somewhere; see `suite.sweep.launchers`."""
+PackSize = Callable[[Group], int]
+"""Most runs of a group to train at once."""
 
-    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
-        """Execute jobs, telling every event; the callback returns jobs to add."""
+
+class Growth:
+    """Grows the grids of a plan as its groups complete.
+
+    Which runs of a group have no result yet is kept in memory: a store of 100,000 runs is read once, not after every
+    run.
+
+    Args:
+        plan: the plan; it grows by its edge extensions.
+        store: where results are.
+        on_growth: told every extension.
+    """
+
+    def __init__(self, plan: Plan, store: Store, on_growth: OnGrowth) -> None:
+        self._plan = plan
+        self._store = store
+        self._on_growth = on_growth
+        self._open: dict[int, dict[str, PlannedRun]] = {}
+        self._groups_of: dict[str, list[Group]] = {}
+        for group in plan.groups:
+            self._follow(group, group.runs)
+
+    def missing(self) -> list[PlannedRun]:
+        """Runs without a result, after growing every group that is complete."""
+        for group in self._plan.groups:
+            self._grow(group)
+        return [run for group in self._plan.groups for run in self._open[id(group)].values()]
+
+    def ended(self, job: Job) -> list[PlannedRun]:
+        """Take note of a job that ended; returns runs that an extension asks for in turn."""
+        touched: dict[int, Group] = {}
+        for run in job:
+            if self._store.settled(run.run_id):
+                for group in self._groups_of[run.run_id]:
+                    self._open[id(group)].pop(run.run_id, None)
+                    touched[id(group)] = group
+        return [run for group in touched.values() for run in self._grow(group)]
+
+    def _grow(self, group: Group) -> list[PlannedRun]:
+        while not self._open[id(group)]:
+            added = self._plan.extend_group(group, self._store)
+            if not added:
+                break
+            self._follow(group, added)
+            self._on_growth(added)
+            if self._open[id(group)]:
+                return list(self._open[id(group)].values())
+        return []
+
+    def _follow(self, group: Group, runs: list[PlannedRun]) -> None:
+        mine = self._open.setdefault(id(group), {})
+        for run in runs:
+            self._groups_of.setdefault(run.run_id, []).append(group)
+            if not self._store.settled(run.run_id):
+                mine[run.run_id] = run
+
+
+def due_jobs(plan: Plan, store: Store, *, on_growth: OnGrowth, pack: PackSize) -> list[Job]:
+    """The jobs that are to be done now, longest first; what extensions will ask for later is not known yet."""
+    return _longest_first(jobs_of(plan, Growth(plan, store, on_growth).missing(), pack))
 
 
 def execute(
@@ -27,8 +86,8 @@ def execute(
     launcher: Launcher,
     *,
     on_progress: Callable[[Progress], None],
-    on_growth: Callable[[list[PlannedRun]], None],
-    pack: Callable[[Group], int] = lambda group: 1,
+    on_growth: OnGrowth,
+    pack: PackSize = lambda group: 1,
 ) -> list[str]:
     """Train every run of a plan that has no result, longest first.
 
@@ -44,20 +103,8 @@ def execute(
         A sentence for every run that failed.
     """
     failed: list[str] = []
-    group_of: dict[str, Group] = {run.run_id: group for group in plan.groups for run in group.runs}
-
-    def grow(group: Group) -> list[PlannedRun]:
-        while added := plan.extend_group(group, store):
-            group_of.update(dict.fromkeys((run.run_id for run in added), group))
-            on_growth(added)
-            missing = [run for run in added if not store.settled(run.run_id)]
-            if missing:
-                return missing
-        return []
-
-    for group in plan.groups:
-        grow(group)
     held: list[PlannedRun] = []
+    growth = Growth(plan, store, on_growth)
 
     def tell(event: Progress) -> list[Job]:
         on_progress(event)
@@ -69,14 +116,24 @@ def execute(
         for run, status in zip(event.job, event.statuses or ["failed"] * len(event.job), strict=True):
             if status == "failed":
                 failed.append(f"{run.optimizer} {run.axes} at batch size {run.batch_size}: {event.error}")
-        return jobs_of(plan, grow(group_of[event.job[0].run_id]), pack)
+        return jobs_of(plan, growth.ended(event.job), pack)
 
-    waiting = plan.missing(store)
-    while waiting:
-        launcher.run(sorted(jobs_of(plan, waiting, pack), key=lambda job: -job[0].steps * len(job)), tell)
-        # What another process trains is waited for, or taken over when that process dies.
-        waiting = [run for run in held if not store.settled(run.run_id)]
-        held.clear()
+    waiting = growth.missing()
+    while waiting or held:
         if waiting:
+            launcher.run(_longest_first(jobs_of(plan, waiting, pack)), tell)
+        # What another process trains is waited for, or taken over when that process dies.
+        waiting = []
+        for run in [run for run in held if store.settled(run.run_id)]:
+            held.remove(run)
+            waiting += growth.ended((run,))
+        free = [run for run in held if not store.is_being_trained(run.run_id)]
+        held[:] = [run for run in held if run not in free]
+        waiting += free
+        if held and not waiting:
             time.sleep(HELD_WAIT_SECONDS)
     return failed
+
+
+def _longest_first(jobs: list[Job]) -> list[Job]:
+    return sorted(jobs, key=lambda job: -job[0].steps * len(job))

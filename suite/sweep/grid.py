@@ -77,7 +77,9 @@ def read_axis(name: str, given: Any, batch_size: int) -> Axis | None:
         ValueError: the grid is malformed.
     """
     if isinstance(given, Mapping) and "by_batch_size" in given:
-        table = {int(size): grid for size, grid in given["by_batch_size"].items()}
+        table = given["by_batch_size"]
+        if not isinstance(table, Mapping) or not all(isinstance(size, int) for size in table):
+            raise ValueError(f"{name}.by_batch_size must map batch sizes to values or grids, got {table!r:.60}.")
         if batch_size not in table:
             raise ValueError(f"{name}.by_batch_size has no entry for batch size {batch_size}; add one.")
         return read_axis(name, table[batch_size], batch_size)

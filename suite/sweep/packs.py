@@ -19,7 +19,8 @@ LEAST_GAIN = 1.05
 def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], int]) -> list[Job]:
     """Cut missing runs into jobs.
 
-    Runs share a pack when they share optimizer, batch size, seed and every choice that is not a number. The cut is a
+    Runs share a pack when they share optimizer, batch size, batches (so the seed, unless ``data.order_seed`` is given)
+    and every choice that is not a number. The cut is a
     function of the plan, not of what is missing, so that a restarted sweep finds the checkpoints of the same packs.
 
     Args:
@@ -28,11 +29,12 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], i
         size: most runs per pack of a group; 1: single runs.
     """
     wanted = {run.run_id for run in missing}
+    ordered = {panel.label for panel in plan.spec.parts if panel.overrides.get("data.order_seed") is not None}
     jobs: list[Job] = []
     for group in plan.groups:
         alike: dict[object, list[PlannedRun]] = {}
         for run in group.runs:
-            alike.setdefault(_shared(run), []).append(run)
+            alike.setdefault(_shared(run, seeds=run.panel in ordered), []).append(run)
         most = size(group) if any(run.run_id in wanted for run in group.runs) else 1
         for runs in alike.values():
             count = -(-len(runs) // most)  # packs, filled evenly
@@ -49,6 +51,7 @@ def pack_size(single_seconds: float, pack_seconds: float, runs: int) -> int:
     return runs if runs * single_seconds > LEAST_GAIN * pack_seconds else 1
 
 
-def _shared(run: PlannedRun) -> object:
+def _shared(run: PlannedRun, *, seeds: bool) -> object:
+    """What runs of a pack have in common; ``seeds``: those of several seeds see the same batches."""
     choices = tuple((k, v) for k, v in run.axes.items() if not isinstance(v, int | float) or isinstance(v, bool))
-    return run.seed, run.steps, run.round, repr(choices)
+    return None if seeds else run.seed, run.steps, run.round, repr(choices)

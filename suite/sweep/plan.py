@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from suite.records import SETTLED, Store
@@ -26,6 +27,8 @@ class PlannedRun:
         seed: of initial weights and data order.
         steps: optimizer steps.
         round: 0 for the sweep's own grid, n for its n-th extension.
+        panel: label of the sweep's panel; empty in a sweep without.
+        reporting: whether it trains a chosen setting again, with a seed that had no part in the choice.
     """
 
     run_id: str
@@ -36,10 +39,17 @@ class PlannedRun:
     seed: int
     steps: int
     round: int = 0
+    panel: str = ""
+    reporting: bool = False
+
+    @property
+    def label(self) -> str:
+        """Optimizer label, after the panel's where there are several."""
+        return f"{self.panel}: {self.optimizer}" if self.panel else self.optimizer
 
 
-Identify = Callable[[dict[str, Any], int, int], tuple[str, int]]
-"""Optimizer spec, batch size, seed -> run id, optimizer steps."""
+Identify = Callable[..., tuple[str, int]]
+"""Optimizer spec, batch size, seed, and the panel's label where the sweep has panels -> run id, optimizer steps."""
 
 
 @dataclasses.dataclass
@@ -53,6 +63,7 @@ class Group:
         axes: grids, as extended so far.
         runs: every run so far.
         extensions: times that each side of each axis has grown.
+        panel: label of the sweep's panel; empty in a sweep without.
     """
 
     optimizer: str
@@ -61,6 +72,12 @@ class Group:
     axes: dict[str, Axis]
     runs: list[PlannedRun] = dataclasses.field(default_factory=list)
     extensions: dict[tuple[str, Side], int] = dataclasses.field(default_factory=dict)
+    panel: str = ""
+
+    @property
+    def label(self) -> str:
+        """Optimizer label, after the panel's where there are several."""
+        return f"{self.panel}: {self.optimizer}" if self.panel else self.optimizer
 
 
 class Plan:
@@ -75,9 +92,10 @@ class Plan:
         self.spec = spec
         self._identify = identify
         self.groups = [
-            self._group(label, settings, size)
-            for label, settings in spec.optimizers.items()
-            for size in spec.batch_size
+            self._group(panel.label, label, settings, size)
+            for panel in spec.parts
+            for label, settings in panel.optimizers.items()
+            for size in panel.batch_size
         ]
 
     @property
@@ -94,7 +112,10 @@ class Plan:
         return [run for group in self.groups for run in self.extend_group(group, store)]
 
     def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
-        """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs."""
+        """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs.
+
+        When nothing is left to grow, the new runs are those of the best setting with the reporting seeds.
+        """
         best = best_axes(group, store, self.spec.final_loss)
         if best is None:
             return []
@@ -111,12 +132,16 @@ class Plan:
             group.axes[name] = wider
             added = wider.values[0] if side == "low" else wider.values[-1]
             new += self._cross(group, {**group.axes, name: Axis(name, (added,))}, sum(group.extensions.values()))
+        if not new and not any(run.reporting for run in group.runs):
+            chosen = {name: Axis(name, (value,)) for name, value in best.items()}
+            new += self._cross(group, chosen, 0, reporting=True)
         group.runs += new
         return new
 
     def as_record(self, *, command: str, title: str) -> dict[str, Any]:
         """The plan as the store keeps it."""
         spec = self.spec
+        places = {panel.label: place for place, panel in enumerate(spec.parts)}
         return {
             "plan_id": spec.plan_id,
             "name": spec.name,
@@ -124,21 +149,24 @@ class Plan:
             "command": command,
             "question": spec.question,
             "source": spec.source,
-            "task": spec.task,
+            "task": ", ".join(dict.fromkeys(panel.task for panel in spec.parts)),
             "task_title": title,
             "overrides": spec.overrides,
+            "panels": {p.label: {"task": p.task, "overrides": p.overrides} for p in spec.parts if p.label},
+            "published": spec.published,
             "final_loss": spec.final_loss,
             "seeds": spec.seeds,
-            "batch_sizes": spec.batch_size,
+            "report_seeds": spec.report_seeds,
+            "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
             "extend_axes": spec.extend_axes,
             "runs": [
                 {k: v for k, v in dataclasses.asdict(run).items() if k != "spec"}
-                for run in sorted(self.runs, key=lambda run: (run.optimizer, run.batch_size))
+                for run in sorted(self.runs, key=lambda run: (places[run.panel], run.optimizer, run.batch_size))
             ],
         }
 
-    def _group(self, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
+    def _group(self, panel: str, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
         axes, fixed = {}, {"name": label}
         for name, given in settings.items():
             axis = read_axis(name, given, batch_size)
@@ -146,17 +174,22 @@ class Plan:
                 fixed[name] = fixed_value(given)
             else:
                 axes[name] = axis
-        group = Group(label, batch_size, fixed, axes)
+        group = Group(label, batch_size, fixed, axes, panel=panel)
         group.runs += self._cross(group, axes, 0)
         return group
 
-    def _cross(self, group: Group, axes: Mapping[str, Axis], round_number: int) -> Iterator[PlannedRun]:
+    def _cross(
+        self, group: Group, axes: Mapping[str, Axis], round_number: int, *, reporting: bool = False
+    ) -> Iterator[PlannedRun]:
+        """The runs of a grid: with the seeds that choose, or with those that report what was chosen."""
+        identify = partial(self._identify, panel=group.panel) if group.panel else self._identify
         for values in itertools.product(*(axis.values for axis in axes.values())):
             chosen = dict(zip(axes, values, strict=True))
             spec = nested({**group.fixed, **chosen})
-            for seed in self.spec.seeds:
-                run_id, steps = self._identify(spec, group.batch_size, seed)
-                yield PlannedRun(run_id, group.optimizer, spec, chosen, group.batch_size, seed, steps, round_number)
+            for seed in self.spec.report_seeds if reporting else self.spec.seeds:
+                run_id, steps = identify(spec, group.batch_size, seed)
+                run = PlannedRun(run_id, group.optimizer, spec, chosen, group.batch_size, seed, steps, round_number)
+                yield dataclasses.replace(run, panel=group.panel, reporting=reporting)
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,6 +214,8 @@ def best_axes(group: Group, store: Store, final_loss: str) -> dict[str, Any] | N
     """
     losses: dict[tuple[Any, ...], list[float]] = {}
     for run in group.runs:
+        if run.reporting:
+            continue
         record = store.record(run.run_id)
         if record is None or record["status"] not in SETTLED:
             return None

@@ -11,10 +11,34 @@ from typing import Any
 import yaml
 
 from suite.optim.config import nearest
-from suite.records import final_losses
+from suite.records import FINAL_LOSSES
 from suite.sweep.grid import read_axis
+from suite.sweep.published import check_published
 
-FINAL_LOSSES = tuple(final_losses([0.0], 0.0))
+_SAID_ONLY = ("file", "question", "source", "published")
+"""What a sweep says about itself: it changes no run."""
+
+_LATER = ("panels", "report_seeds")
+"""Keys that count towards a plan's name only where they are given: plans of earlier stores keep theirs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One part of a sweep: a task with its batch sizes and grids; a sweep without panels is one, without a label.
+
+    Attributes:
+        label: its name in figures and tables.
+        task: name of the task.
+        batch_size: batch sizes.
+        optimizers: label -> settings.
+        overrides: settings of the task that it changes.
+    """
+
+    label: str
+    task: str
+    batch_size: list[int]
+    optimizers: dict[str, dict[str, Any]]
+    overrides: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +46,7 @@ class SweepSpec:
     """A sweep as its YAML states it.
 
     Attributes:
-        name: the file's name without its ending.
+        name: the file's name without its ending, after the folders below ``sweeps`` that it lies in.
         file: the file.
         question: shown in the report.
         source: the paper's figure or table, or what else the sweep follows.
@@ -34,13 +58,17 @@ class SweepSpec:
         extend_edges: times a grid may grow when its best value lies on the edge.
         extend_axes: the settings whose grids grow.
         final_loss: definition of the final loss that tuning goes by.
+        report_seeds: seeds that the tuned settings are trained again with; none of them is in ``seeds``.
+        panels: label -> what a part of the sweep has instead of ``task`` and ``batch_size``, beside ``overrides``, and
+            setting by setting in ``optimizers`` (null leaves an optimizer out).
+        published: values that the paper prints for this question; see `suite.sweep.published`.
     """
 
     name: str
     file: str
-    task: str
-    batch_size: list[int]
-    optimizers: dict[str, dict[str, Any]]
+    task: str = ""
+    batch_size: list[int] = dataclasses.field(default_factory=list)
+    optimizers: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     question: str = ""
     source: str = ""
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -48,11 +76,40 @@ class SweepSpec:
     extend_edges: int = 0
     extend_axes: list[str] = dataclasses.field(default_factory=lambda: ["lr"])
     final_loss: str = "ema"
+    report_seeds: list[int] = dataclasses.field(default_factory=list)
+    panels: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    published: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def parts(self) -> list[Panel]:
+        """The panels with what they share filled in."""
+        return [self._panel(label, own) for label, own in (self.panels or {"": {}}).items()]
+
+    def _panel(self, label: str, own: dict[str, Any]) -> Panel:
+        changed = own.get("optimizers", {})
+        optimizers = {
+            name: {**(self.optimizers.get(name) or {}), **(changed.get(name) or {})}
+            for name in dict.fromkeys([*self.optimizers, *changed])
+            if name not in changed or changed[name] is not None
+        }
+        return Panel(
+            label=label,
+            task=own.get("task", self.task),
+            batch_size=own.get("batch_size", self.batch_size),
+            optimizers=optimizers,
+            overrides={**self.overrides, **own.get("overrides", {})},
+        )
+
+    def changed(self, overrides: dict[str, Any]) -> SweepSpec:
+        """The sweep with settings of the task changed in every panel."""
+        panels = {k: {**own, "overrides": {**own.get("overrides", {}), **overrides}} for k, own in self.panels.items()}
+        return dataclasses.replace(self, overrides={**self.overrides, **overrides}, panels=panels)
 
     @property
     def plan_id(self) -> str:
         """Name of the sweep's plan in a store: the same as long as the same runs are asked for."""
-        asked = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("file", "question", "source")}
+        given = dataclasses.asdict(self).items()
+        asked = {k: v for k, v in given if k not in _SAID_ONLY and (v or k not in _LATER)}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
@@ -76,55 +133,85 @@ def read_spec(file: str | Path) -> SweepSpec:
     for key in content:
         if key not in known:
             raise ValueError(f"{path} has a key {key!r} that a sweep does not know{nearest(str(key), known)}.")
-    for key in ("task", "batch_size", "optimizers"):
-        if key not in content:
-            raise ValueError(f"{path} must give {key}.")
     _check(path, content)
-    return SweepSpec(name=path.stem, file=str(file), **{key: content[key] for key in content})
+    spec = SweepSpec(name=_name(path), file=str(file), **{key: content[key] for key in content})
+    for panel in spec.parts:
+        _check_panel(path, panel)
+    return spec
+
+
+def _name(path: Path) -> str:
+    parts = path.resolve().with_suffix("").parts
+    below = parts[len(parts) - parts[::-1].index("sweeps") :] if "sweeps" in parts else parts[-1:]
+    return "-".join(below)
+
+
+def _check_panel(path: Path, panel: Panel) -> None:
+    where = f"{path}, panel {panel.label!r}," if panel.label else f"{path}"
+    for key in ("task", "batch_size"):
+        if not getattr(panel, key):
+            raise ValueError(f"{where} must give {key}.")
+    if not panel.optimizers:
+        raise ValueError(f"{where} must name at least one optimizer under optimizers.")
+    for label, settings in panel.optimizers.items():
+        if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
+            raise ValueError(f"optimizers.{label} in {where} must be a mapping from settings to values or grids.")
+        for name, given in settings.items():
+            for size in panel.batch_size:
+                read_axis(f"optimizers.{label}.{name}", given, size)
+
+
+_KINDS: dict[str, tuple[type, str]] = {
+    "question": (str, "a text"),
+    "source": (str, "a text"),
+    "task": (str, "a task's name"),
+    "overrides": (dict, "a mapping from dotted settings to values"),
+    "optimizers": (dict, "a mapping from labels to settings"),
+    "extend_edges": (int, "a whole number"),
+    "extend_axes": (list, "a list of settings"),
+    "final_loss": (str, "a text"),
+    "panels": (dict, "a mapping from labels to what each panel changes"),
+    "published": (list, "a list of values that a paper prints"),
+}
+_OF_PANELS = ("task", "batch_size", "overrides", "optimizers")
 
 
 def _check(path: Path, content: dict[str, Any]) -> None:
-    expected = {
-        "question": (str, "a text"),
-        "source": (str, "a text"),
-        "task": (str, "a task's name"),
-        "overrides": (dict, "a mapping from dotted settings to values"),
-        "optimizers": (dict, "a mapping from labels to settings"),
-        "extend_edges": (int, "a whole number"),
-        "extend_axes": (list, "a list of settings"),
-        "final_loss": (str, "a text"),
-    }
-    for key, (kind, what) in expected.items():
-        value = content.get(key)
-        if key in content and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise ValueError(f"{key} in {path} must be {what}, got {value!r}.")
-    for key in ("batch_size", "seeds"):
-        if key not in content:
-            continue
-        values = content[key] = content[key] if isinstance(content[key], list) else [content[key]]
-        least = 1 if key == "batch_size" else 0
-        whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in values)
-        if not values or not whole or len(set(values)) != len(values):
-            raise ValueError(f"{key} in {path} must list different whole numbers from {least} up, got {values!r}.")
+    _check_kinds(str(path), content)
     if content.get("extend_edges", 0) < 0:
         raise ValueError(f"extend_edges in {path} must be at least 0, got {content['extend_edges']}.")
     if content.get("final_loss", "ema") not in FINAL_LOSSES:
         raise ValueError(
             f"final_loss in {path} must be one of {', '.join(FINAL_LOSSES)}, got {content['final_loss']!r}."
         )
-    if not content["optimizers"]:
-        raise ValueError(f"optimizers in {path} must name at least one optimizer.")
-    for label, settings in content["optimizers"].items():
-        if (
-            not isinstance(label, str)
-            or not isinstance(settings, dict)
-            or not all(isinstance(k, str) for k in settings)
-        ):
-            raise ValueError(f"optimizers.{label} in {path} must be a mapping from settings to values or grids.")
-        for name, given in settings.items():
-            for size in content["batch_size"]:
-                read_axis(f"optimizers.{label}.{name}", given, size)
+    shared = set(content.get("seeds", [42])) & set(content.get("report_seeds", []))
+    if shared:
+        raise ValueError(f"report_seeds in {path} must differ from seeds, got {sorted(shared)} in both; change one.")
+    for label, own in content.get("panels", {}).items():
+        if not isinstance(label, str) or not isinstance(own, dict) or not set(own) <= set(_OF_PANELS):
+            raise ValueError(f"panels.{label} in {path} must be a mapping with {', '.join(_OF_PANELS)} alone.")
+        _check_kinds(f"{path}, panel {label!r}", own)
+    for number, value in enumerate(content.get("published", [])):
+        check_published(f"published[{number}] in {path}", value)
     try:
         json.dumps(content)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds a value that is neither number, text, list nor mapping: {error}.") from error
+
+
+def _check_kinds(where: str, content: dict[str, Any]) -> None:
+    for key, (kind, what) in _KINDS.items():
+        value = content.get(key)
+        if key in content and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ValueError(f"{key} in {where} must be {what}, got {value!r}.")
+    for key in ("batch_size", "seeds", "report_seeds"):
+        if key not in content:
+            continue
+        values = content[key] = content[key] if isinstance(content[key], list) else [content[key]]
+        least = 1 if key == "batch_size" else 0
+        whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in values)
+        if not values or not whole or len(set(values)) != len(values):
+            raise ValueError(f"{key} in {where} must list different whole numbers from {least} up, got {values!r}.")
+    for label, settings in content.get("optimizers", {}).items():
+        if not isinstance(label, str) or not isinstance(settings, dict | None):
+            raise ValueError(f"optimizers.{label} in {where} must be a mapping from settings to values or grids.")

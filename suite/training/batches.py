@@ -21,6 +21,9 @@ class BatchPlan:
         world_size: devices that share each batch.
         micro_batch: samples per forward pass on one device.
         rank: which of the devices this is.
+        shards: samples in each shard of the stored order, for data too large for random access: then an epoch takes
+            the shards in random order and permutes the samples only within each ``shard_window`` of them.
+        shard_window: shards whose samples are permuted together.
     """
 
     samples: int
@@ -31,8 +34,16 @@ class BatchPlan:
     world_size: int = 1
     micro_batch: int | None = None
     rank: int = 0
+    shards: tuple[int, ...] | None = None
+    shard_window: int = 1
 
     def __post_init__(self) -> None:
+        if self.shards is not None and (sum(self.shards) != self.samples or self.shard_window < 1):
+            raise ValueError(
+                f"The shards must hold the {self.samples} training samples, in windows of at least one shard, got "
+                f"{sum(self.shards)} samples in windows of {self.shard_window}; change data.source or "
+                "data.shuffle_shards."
+            )
         micro = self.micro_batch or self.batch_size // max(1, self.world_size)
         if micro * self.world_size == 0 or self.batch_size % (micro * self.world_size):
             raise ValueError(
@@ -72,11 +83,16 @@ class BatchPlan:
         first = position * self.batch_size
         mine = self.batch_size // self.world_size
         if self.shuffle:
-            order = _permutation(self.samples, self.seed, epoch)
+            order = self._order(epoch)
             chosen = order[first + self.rank * mine : first + (self.rank + 1) * mine].astype(np.int64)
         else:
             chosen = np.arange(first + self.rank * mine, first + (self.rank + 1) * mine, dtype=np.int64)
         return chosen.reshape(self.accumulation, -1)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self.shards is None:
+            return _permutation(self.samples, self.seed, epoch)
+        return _windowed_permutation(self.shards, self.shard_window, self.seed, epoch)
 
 
 @lru_cache(maxsize=2)
@@ -84,5 +100,22 @@ def _permutation(samples: int, seed: int, epoch: int) -> np.ndarray:
     dtype = np.uint32 if samples < 2**32 else np.int64
     order = np.arange(samples, dtype=dtype)
     np.random.default_rng([seed, epoch]).shuffle(order)
+    order.flags.writeable = False
+    return order
+
+
+@lru_cache(maxsize=2)
+def _windowed_permutation(shards: tuple[int, ...], window: int, seed: int, epoch: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, epoch])
+    dtype = np.uint32 if sum(shards) < 2**32 else np.int64
+    ends = np.cumsum(shards)
+    stored = [np.arange(end - length, end, dtype=dtype) for end, length in zip(ends, shards, strict=True)]
+    drawn = rng.permutation(len(shards))
+    windows = []
+    for first in range(0, len(drawn), window):
+        samples = np.concatenate([stored[shard] for shard in drawn[first : first + window]])
+        rng.shuffle(samples)
+        windows.append(samples)
+    order = np.concatenate(windows)
     order.flags.writeable = False
     return order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from suite.training.curves import NEVER
+
+STOP = threading.Event()
+"""Set (by a signal handler) to have the training of this process save its checkpoint after the block and stop."""
 
 
 class Checkpoint(Callback):
@@ -51,12 +55,15 @@ class Checkpoint(Callback):
         checkpoint["loops"]["fit_loop"] = {steps: checkpoint["loops"]["fit_loop"][steps]}
 
     def _save_if_due(self, trainer: Trainer) -> None:
-        due = time.monotonic() - self._last >= self.every_seconds
+        due = STOP.is_set() or time.monotonic() - self._last >= self.every_seconds
         if trainer.world_size > 1:
             due = bool(trainer.strategy.broadcast(due))
         if due and trainer.global_step < trainer.max_steps and not trainer.should_stop:
             self.save(trainer)
             self._last = time.monotonic()
+            if STOP.is_set():
+                trainer.limit_val_batches = 0
+                trainer.should_stop = True
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint now."""

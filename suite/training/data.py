@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class Data(LightningDataModule):
         budget_samples: samples the run may consume.
         budget_steps: optimizer steps (for comparisons at a fixed number of steps).
         shuffle: a fresh permutation of the training samples every epoch.
+        order_seed: seed of the order of samples; None: the run's seed. Given, runs of several seeds see the same
+            batches and differ in their initial weights alone.
         eval_every_steps: optimizer steps between evaluations; None: only at the end.
         eval_samples: at most so many samples per evaluation; None: the whole validation split.
         block_steps: optimizer steps per Lightning call; None: chosen from the batch size.
@@ -52,6 +55,7 @@ class Data(LightningDataModule):
         budget_samples: int | None = None,
         budget_steps: int | None = None,
         shuffle: bool = True,
+        order_seed: int | None = None,
         eval_every_steps: int | None = None,
         eval_samples: int | None = None,
         block_steps: int | None = None,
@@ -78,6 +82,7 @@ class Data(LightningDataModule):
         self.budget_samples = budget_samples
         self.budget_steps = budget_steps
         self.shuffle = shuffle
+        self.order_seed = order_seed
         self.eval_every_steps = eval_every_steps
         self.eval_samples = eval_samples
         self.block_steps = block_steps
@@ -85,6 +90,8 @@ class Data(LightningDataModule):
         self.seed = 0
         self.train_samples = 0
         self.val_samples = 0
+        self.shards: tuple[int, ...] | None = None
+        self.shard_window = 1
         self._is_open = False
 
     # What a dataset gives.
@@ -98,7 +105,11 @@ class Data(LightningDataModule):
         raise NotImplementedError
 
     def open(self) -> None:
-        """Open the prepared data and set ``train_samples`` and ``val_samples``."""
+        """Open the prepared data and set ``train_samples`` and ``val_samples``.
+
+        Data in shards that are too large for random access sets ``shards`` and ``shard_window`` as well, see
+        `suite.training.batches.BatchPlan`.
+        """
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
@@ -123,6 +134,19 @@ class Data(LightningDataModule):
         """
         return [self.gather(split, row) for row in indices]
 
+    def gather_steps(self, plan: BatchPlan, first: int, end: int) -> list[Any]:
+        """Training micro-batches of the optimizer steps ``first`` to ``end - 1``, in order.
+
+        A dataset whose samples look different at every step (random crops, MixUp) overrides this; what it draws must
+        be a function of the seed, the step and the position in the global batch.
+
+        Args:
+            plan: of this run on this device.
+            first: 0-based step.
+            end: step after the last.
+        """
+        return self.gather_many("train", np.concatenate([plan.indices(step) for step in range(first, end)]))
+
     def budget_as_samples(self) -> float | None:
         """Budget in samples, where a dataset has a unit of its own (tokens); None: not given."""
         return self.budget_samples
@@ -137,6 +161,12 @@ class Data(LightningDataModule):
 
     # What the suite makes of it.
 
+    @property
+    def workers(self) -> int:
+        """Workers that ``num_workers`` means: one per core that this process may use, if it is not set."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, self.num_workers or cores)
+
     def ensure_open(self) -> str:
         """Prepare and open the data once; returns the fingerprint."""
         if not self._is_open:
@@ -144,6 +174,10 @@ class Data(LightningDataModule):
             self.open()
             self._is_open = True
         return self.fingerprint
+
+    def seed_of_order(self, seed: int) -> int:
+        """The seed that decides the order of samples in a run of seed ``seed``."""
+        return seed if self.order_seed is None else self.order_seed
 
     @property
     def steps(self) -> int:
@@ -181,6 +215,8 @@ class Data(LightningDataModule):
             world_size=world_size,
             micro_batch=min(self.micro_batch or share, share),
             rank=rank,
+            shards=self.shards,
+            shard_window=self.shard_window,
         )
 
     @property
@@ -196,8 +232,7 @@ class Data(LightningDataModule):
             end = min(step + self.steps_per_block, plan.steps)
             if self.eval_every_steps:
                 end = min(end, (step // self.eval_every_steps + 1) * self.eval_every_steps)
-            rows = np.concatenate([plan.indices(s) for s in range(step, end)])
-            batches = self.gather_many("train", rows)
+            batches = self.gather_steps(plan, step, end)
             yield [batches[i : i + plan.accumulation] for i in range(0, len(batches), plan.accumulation)]
             step = end
 

@@ -95,14 +95,15 @@ def run(
     if task.optimizer_config is None:
         raise ValueError("fit needs an optimizer; give --optimizer NAME and --optimizer.lr VALUE.")
     data.ensure_open()
-    data.seed = task.seed = int(config.get("seed_everything") or 0)
+    task.seed = int(config.get("seed_everything") or 0)
+    data.seed = data.seed_of_order(task.seed)
     data.plan(world_size=trainer.world_size)  # refuses an impossible batch before anything is written
     run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=trainer.world_size)
     if not rerun and store.settled(run_id):
         return Outcome(store.record(run_id) or {}, trained=False)
     task.build_network(data.facts())
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
-    with lease:
+    with lease as held:
         folder = store.run_folder(run_id)
         checkpoint = folder / "checkpoint.ckpt"
         if rerun and trainer.is_global_zero:
@@ -123,7 +124,7 @@ def run(
             started=started, seconds=time.perf_counter() - clock, error=error,
         )  # fmt: skip
         if trainer.is_global_zero:
-            store.write_record(record, curves.table(task.clipping))
+            store.write_record(record, curves.table(task.clipping), held)
             if record["status"] in SETTLED:
                 remove(checkpoint)
         if keep_checkpoint and record["status"] == "finished":

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from models.gcnn import GCNN
-from tasks.next_token import NextToken
+from tasks.sequences.decoder import SequenceDecoder
 
 
-class SequenceGCNN(NextToken):
+class SequenceGCNN(SequenceDecoder):
     """Next-token prediction by paper 1's gated convolutional network.
 
     Args:
         num_layers: blocks of the network.
         width: features per position.
         kernel_size: positions that a convolution sees, the present one included.
-        **recipe: optimizer, schedule and clipping; see `suite.training.Task`.
+        **recipe: chunks of the loss, see `tasks.sequences.decoder.SequenceDecoder`; optimizer, schedule and clipping,
+            see `suite.training.Task`.
     """
 
     def __init__(self, *, num_layers: int = 6, width: int = 384, kernel_size: int = 4, **recipe: Any) -> None:

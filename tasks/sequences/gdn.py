@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from models.gated_delta import GDN
-from tasks.next_token import NextToken
+from tasks.sequences.decoder import SequenceDecoder
 
 
-class SequenceGDN(NextToken):
+class SequenceGDN(SequenceDecoder):
     """Next-token prediction by paper 1's Gated DeltaNet.
 
     Args:
         num_layers: blocks of the network.
         num_heads: heads of the recurrence per block.
         width: features per position.
-        **recipe: optimizer, schedule and clipping; see `suite.training.Task`.
+        **recipe: chunks of the loss, see `tasks.sequences.decoder.SequenceDecoder`; optimizer, schedule and clipping,
+            see `suite.training.Task`.
     """
 
     def __init__(self, *, num_layers: int = 6, num_heads: int = 6, width: int = 384, **recipe: Any) -> None:

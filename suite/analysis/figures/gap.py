@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from suite.analysis.crossover import Crossover, format_batch_size
-from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, optimizer_style
-from suite.analysis.table import optimizer_title
+from suite.analysis.crossover import Crossover
+from suite.analysis.crossover_interval import batch_size_words
+from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, optimizer_style, tip
+from suite.analysis.table import format_setting, optimizer_title
 
 
-def gap_figure(gaps: pd.DataFrame, crossovers: Sequence[Crossover], labels: Sequence[str]) -> Figure:
+def gap_figure(
+    gaps: pd.DataFrame,
+    crossovers: Sequence[Crossover],
+    labels: Sequence[str],
+    published: pd.DataFrame | None = None,
+    fit: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Figure:
     """Gap against batch size: relative on the left, absolute on the right.
 
     Points with bars are the measured gaps and their uncertainty, open where a tuned point lies on its
@@ -26,6 +33,8 @@ def gap_figure(gaps: pd.DataFrame, crossovers: Sequence[Crossover], labels: Sequ
         gaps: gap table of one task; several challengers of one reference are drawn together.
         crossovers: of the same pairs.
         labels: optimizers of the sweep, in its order.
+        published: see `suite.analysis.published.published_gaps`; those at measured batch sizes are drawn as crosses.
+        fit: the theory's gap as a function of the batch size, drawn over the measured range of the absolute gap.
 
     Raises:
         ValueError: no gap is known.
@@ -40,18 +49,45 @@ def gap_figure(gaps: pd.DataFrame, crossovers: Sequence[Crossover], labels: Sequ
         batch_size_axis(axes, gaps["batch_size"])
         for (_, challenger), rows in gaps.groupby(["reference", "challenger"], sort=False):
             _draw_pair(axes, rows, value, bound, _pair_style(str(challenger), labels, crossovers))
-        _frame(axes, gaps, value, bound)
+        known = _published(published, gaps, value)
+        _frame(axes, gaps, value, bound, known[value])
         if len(crossovers) == 1:
             _zero_line(axes, gaps, value, crossovers[0].challenger, labels)
             _mark_crossover(axes, crossovers[0])
         else:
             _zero_line(axes, gaps, value, None, labels)
+        axes.plot(known["batch_size"], known[value], linestyle="none", marker="x", color=FAINT, label="the paper's")
+        for _, row in known.iterrows():
+            tip(axes, row["batch_size"], row[value], f"the paper: {row[value]:+.4g}\n{row['source']}")
         axes.set_ylabel(_quantity(crossovers) + unit)
+    if fit is not None:
+        sizes = np.geomspace(gaps["batch_size"].min(), gaps["batch_size"].max(), 200)
+        panels[1].plot(sizes, fit(sizes), color=FAINT, linewidth=1.1, linestyle="-.", label="theory's three terms")
+        panels[1].legend(loc="best")
     panels[0].set_title("Relative gap")
     panels[1].set_title("Absolute gap")
-    if len(crossovers) > 1:
+    if len(crossovers) > 1 or len(known):
         panels[0].legend(loc="best")
     return figure
+
+
+def gap_tip(row: pd.Series) -> str:
+    """A gap and the settings behind it, in the words of a tooltip."""
+    sides = [
+        f"{optimizer_title(row[role])} {row[f'{role}_loss']:.4f} ({format_setting(row[f'{role}_setting'])})"
+        for role in ("reference", "challenger")
+    ]
+    gap = f"gap {row['gap']:+.4f} +/- {row['uncertainty']:.4f} ({row['relative_gap']:+.2f}%)"
+    return "\n".join([f"batch size {row['batch_size']}: {gap}", *sides])
+
+
+def _published(published: pd.DataFrame | None, gaps: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Published values at measured batch sizes, in the column that a panel shows."""
+    if published is None:
+        return pd.DataFrame({"batch_size": [], value: [], "source": []})
+    mine = published[published["task"].isin(gaps["task"]) & published["batch_size"].isin(gaps["batch_size"])]
+    known = mine[["batch_size", f"published_{value}", "source"]].dropna()
+    return known.rename(columns={f"published_{value}": value})
 
 
 def _quantity(crossovers: Sequence[Crossover]) -> str:
@@ -99,17 +135,20 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: di
             markeredgewidth=1.4,
             zorder=3,
         )
+    for size, height, (_, row) in zip(sizes, values, finite.iterrows(), strict=True):
+        tip(axes, size, height, gap_tip(row))
     title = optimizer_title(drawn["label"])
     axes.plot([], [], color=color, marker=drawn["marker"], linestyle=(0, (4, 2.5)), linewidth=1, label=title)
 
 
-def _frame(axes: Axes, gaps: pd.DataFrame, value: str, bound: str) -> None:
-    """Limits that hold zero and every bar; gaps that are infinite become arrows at the border."""
+def _frame(axes: Axes, gaps: pd.DataFrame, value: str, bound: str, published: pd.Series) -> None:
+    """Limits that hold zero, every bar and every published value; infinite gaps become arrows at the border."""
     values = gaps[value].to_numpy(dtype=float)
     bars = np.nan_to_num(gaps[bound].to_numpy(dtype=float), nan=0, posinf=0)
     finite = np.isfinite(values)
     low = min(0.0, *(values - bars)[finite]) if finite.any() else -1.0
     high = max(0.0, *(values + bars)[finite]) if finite.any() else 1.0
+    low, high = min([low, *published]), max([high, *published])
     room = 0.14 * (high - low or 1.0)
     # At least a sixth of the height on each side of zero, where the two directions are named.
     low, high = min(low - room, -(high + room) / 5), max(high + room, -(low - room) / 5)
@@ -194,7 +233,7 @@ def _mark_crossover(axes: Axes, found: Crossover) -> None:
         clip_on=False,
     )
     axes.annotate(
-        f"crossover \N{ALMOST EQUAL TO} {format_batch_size(found.interpolated)}"
+        f"crossover \N{ALMOST EQUAL TO} {batch_size_words(found.interpolated)}"
         + (f"\n({found.low} to {found.high})" if found.low and found.high else ""),
         xy=(found.interpolated, 1),
         xycoords=("data", "axes fraction"),

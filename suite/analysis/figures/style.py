@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,10 @@ _OKABE_ITO = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _FIXED = {"adam": ("#0072B2", "o", "-"), "sgd": ("#D55E00", "s", (0, (5, 1.5)))}
 _SPARE = tuple(zip(_OKABE_ITO, "D^vPX", ("-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2))), strict=True))
 SERIES_MARKERS = "osD^vPX*"
+SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
+"""Colours of series that are no optimizers: the whole palette, in a fixed order."""
+
+_TIP = "tip: "
 
 _RC: Any = {
     "font.family": "sans-serif",
@@ -147,8 +152,14 @@ def _power(value: float) -> str:
     return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def tip(axes: Axes, x: float, y: float, words: str) -> None:
+    """Words that a browser shows while the pointer is at a point of the SVG; the PNG is unchanged."""
+    marked = axes.plot([x], [y], linestyle="none", marker="o", markersize=13, alpha=0.0, zorder=6)[0]
+    marked.set_gid(_TIP + words.replace("\n", " / "))
+
+
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure as PNG (200 dots per inch) and SVG.
+    """Write a figure as PNG (200 dots per inch) and SVG, in which points have the words of `tip`.
 
     Returns:
         The two paths.
@@ -159,4 +170,12 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     figure.set_layout_engine("none")
     figure.savefig(png, dpi=200, facecolor="white", metadata={"Software": None})
     figure.savefig(svg, facecolor="white", metadata={"Date": None, "Creator": None})
+    written = svg.read_text(encoding="utf-8")
+    titled = re.sub(f'<g id="{_TIP}([^"]*)">', lambda found: f"<g><title>{_lines(found[1])}</title>", written)
+    if titled != written:
+        svg.write_text(titled, encoding="utf-8")
     return png, svg
+
+
+def _lines(words: str) -> str:
+    return words.replace(" / ", "\n")

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from suite.analysis.figures.style import WIDTH, batch_size_axis, decade_axis, optimizer_style
-from suite.analysis.table import optimizer_title
+from suite.analysis.figures.style import WIDTH, batch_size_axis, decade_axis, optimizer_style, tip
+from suite.analysis.table import format_setting, optimizer_title
 
 
 def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
@@ -29,6 +29,9 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
     shown: list[float] = []
     for label in labels:
         own = points[points["optimizer"] == label]
+        for point in own.itertuples(index=False):
+            words = f"{optimizer_title(label)} at batch size {point.batch_size}: {point.loss:.4f}"
+            tip(loss_axes, point.batch_size, point.loss, f"{words}\n{format_setting(point.setting)}")
         edges = own["edges"].map(len).to_numpy() > 0
         bars = np.nan_to_num(own["uncertainty"].to_numpy(dtype=float))
         _series(loss_axes, own["batch_size"], own["loss"], bars, edges, label, labels)

@@ -1,5 +1,6 @@
-"""WHAT a reader gets: one self-contained HTML page for a sweep, its figures and tables beside it."""
+"""WHAT a reader gets: a self-contained HTML page per sweep, figures and tables beside it, an index over a store."""
 
-from suite.analysis.report.write import write_report
+from suite.analysis.report.index import write_index
+from suite.analysis.report.write import Report, write_report
 
-__all__ = ["write_report"]
+__all__ = ["Report", "write_index", "write_report"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -46,11 +48,25 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, left: Seq
     """
 
     def cells(tag: str, row: Sequence[object]) -> list[Markup]:
-        return [element(tag, cell, **({"class_": "words"} if place in left else {})) for place, cell in enumerate(row)]
+        return [_cell(tag, cell, {"class_": "words"} if place in left else {}) for place, cell in enumerate(row)]
 
     header = element("thead", element("tr", *cells("th", head)))
     body = element("tbody", *(element("tr", *cells("td", row)) for row in rows))
     return element("div", element("table", header, body), class_="wide")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tipped:
+    """A cell with words that are shown while the pointer is on it."""
+
+    content: object
+    words: str
+
+
+def _cell(tag: str, cell: object, attributes: dict[str, str]) -> Markup:
+    if isinstance(cell, Tipped):
+        return element(tag, cell.content, **attributes, title=cell.words)
+    return element(tag, cell, **attributes)
 
 
 def definitions(pairs: Iterable[tuple[str, object]]) -> Markup:
@@ -62,14 +78,48 @@ def definitions(pairs: Iterable[tuple[str, object]]) -> Markup:
     return element("dl", *written)
 
 
-def picture(svg: Path, alt: str, caption: str) -> Markup:
-    """A figure, embedded as a data URI, with its caption and links to the files beside the page."""
-    data = base64.b64encode(svg.read_bytes()).decode("ascii")
-    image = Markup(f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(alt)}">')
-    folder = svg.parent.name
-    links = [element("a", kind, href=f"{folder}/{svg.stem}.{kind.lower()}") for kind in ("PNG", "SVG")]
-    downloads = element("span", links[0], " ", links[1], class_="files")
+def picture(svg: Path, alt: str, caption: str, *, inline: bool = False) -> Markup:
+    """A figure with its caption and downloads: the PNG beside the page, the SVG in the page itself.
+
+    Args:
+        svg: the SVG file; the PNG has its name.
+        alt: what the figure shows, for those who cannot see it.
+        caption: how to read it.
+        inline: whether the SVG becomes part of the document, so that its tooltips work; else it is an image.
+    """
+    written = svg.read_text(encoding="utf-8")
+    address = data_address(written, "image/svg+xml")
+    if inline:
+        image = _inline(written, prefix=f"{svg.stem}-", alt=alt)
+    else:
+        image = Markup(f'<img src="{address}" alt="{html.escape(alt)}">')
+    png = element("a", "PNG", href=f"{svg.parent.name}/{svg.stem}.png", download=f"{svg.stem}.png")
+    downloads = element("span", png, " ", element("a", "SVG", href=address, download=svg.name), class_="files")
     return element("figure", element("div", image, class_="wide"), element("figcaption", caption, " ", downloads))
+
+
+def download(path: Path, *, embedded: bool) -> Markup:
+    """A link to a file beside the page, or with its content in the page itself."""
+    address = f"{path.parent.name}/{path.name}"
+    if embedded:
+        address = data_address(path.read_text(encoding="utf-8"), "text/plain")
+    return element("a", path.name, href=address, download=path.name)
+
+
+def data_address(content: str, kind: str) -> str:
+    """Content as an address of its own."""
+    return f"data:{kind};base64,{base64.b64encode(content.encode()).decode('ascii')}"
+
+
+def _inline(written: str, prefix: str, alt: str) -> Markup:
+    """An SVG as part of the document: without what only a file has, its ids made its own."""
+    body = written[written.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", body)
+    body = re.sub(r'\bid="', f'id="{prefix}', body)
+    body = re.sub(r'href="#', f'href="#{prefix}', body)
+    body = re.sub(r"url\(#", f"url(#{prefix}", body)
+    return Markup(body.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1))
 
 
 def page(title: str, *content: object) -> str:
@@ -100,7 +150,12 @@ p, li { max-width: 46rem; }
 .answer { font-size: 1.18rem; font-weight: 600; margin: 1.2rem 0 .6rem; max-width: 50rem; }
 .caveats { border-left: 3px solid #E69F00; margin: 1rem 0; padding: .3rem 0 .3rem 2rem; font-size: .92rem; }
 figure { margin: 1.2rem 0 1.6rem; }
-figure img { width: 100%; height: auto; display: block; }
+figure img, figure svg { width: 100%; height: auto; display: block; }
+figure svg g:hover > g > use { opacity: .25 !important; }
+td[title] { text-decoration: underline dotted var(--line) 1px; text-underline-offset: .25em; cursor: help; }
+.panel { margin: 4rem 0 1rem; }
+.question { border-top: 1px solid var(--line); padding: .4rem 0 1rem; }
+.question h2 { border: 0; padding: 0; margin: 1rem 0 .2rem; }
 figcaption { color: var(--faint); font-size: .88rem; max-width: 50rem; margin-top: .4rem; }
 .files { white-space: nowrap; }
 a { color: var(--adam); }
@@ -122,7 +177,7 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   main { padding: 1.2rem .9rem 3rem; }
   h1 { font-size: 1.35rem; }
-  figure img { min-width: 36rem; }
+  figure img, figure svg { min-width: 36rem; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin: 0 0 .5rem; }
 }
@@ -131,7 +186,10 @@ code { font-size: .9em; overflow-wrap: anywhere; }
   body { font-size: 10pt; }
   figure, tr { break-inside: avoid; }
   h2 { break-after: avoid; }
-  .files { display: none; }
+  .files, .downloads { display: none; }
   .wide { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .2rem .3rem; white-space: normal; }
+  a { color: inherit; text-decoration: none; }
 }
 """

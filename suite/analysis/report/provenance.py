@@ -62,7 +62,7 @@ def provenance_caveats(runs: pd.DataFrame) -> list[str]:
     dirty = sum(flag is True for flag in recorded["dirty"])
     if dirty:
         notes.append(f"{dirty} of {len(recorded)} runs were made with files that differ from the recorded commit.")
-    if recorded["data_fingerprint"].dropna().nunique() > 1:
+    if (recorded.groupby("task")["data_fingerprint"].nunique() > 1).any():
         notes.append("The runs were not all made on the same data: there are several fingerprints in the provenance.")
     return notes
 

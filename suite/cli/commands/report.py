@@ -1,23 +1,32 @@
-"""``report``: figures, tables and one self-contained page from the records of a sweep."""
+"""``report``: figures, tables and one self-contained page from the records of a sweep, or of a whole store."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
-from suite.records import Store
+from suite.records import FINAL_LOSSES, Store
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Draw everything anew from the store."""
-    parser = sweep_parser("report", "Figures, tables and a page of a sweep.")
-    parser.add_argument("--out", type=Path, help="folder of the report (default: STORE/sweeps/<sweep>/report)")
+    description = "Figures, tables and a page of a sweep; without a sweep, of every sweep of the store, with an index."
+    parser = sweep_parser("report", description, file="?")
+    parser.add_argument("--out", type=Path, help="folder of the report (default: in the store)")
+    parser.add_argument("--final-loss", choices=FINAL_LOSSES, help="definition (default: the sweep's)")
     options, spec, _ = parse_sweep(parser, arguments)
-    assert spec is not None
     store = Store(options.store)
+    if spec is None:
+        from suite.analysis.report import write_index
+
+        page, failed = write_index(store, options.out or store.path / "report", final_loss=options.final_loss)
+        for sentence in failed:
+            print(f"left out: {sentence}")
+        print(f"Index: {page}")
+        return 0
     plan = plan_of(spec, store)
     from suite.analysis.report import write_report
 
-    page = write_report(store, plan, options.out or store.path / "sweeps" / plan["plan_id"] / "report")
-    print(f"Report: {page}")
+    folder = options.out or store.path / "sweeps" / plan["plan_id"] / "report"
+    print(f"Report: {write_report(store, plan, folder, final_loss=options.final_loss).page}")
     return 0

@@ -1,11 +1,15 @@
-"""``status``: how far a sweep is, from its store alone."""
+"""``status``: how far a sweep is, from its store and, where it was sent to SLURM, from SLURM's queue."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import SETTLED, Store
+from suite.sweep.launchers.slurm import states_of_runs
+
+COLUMNS = ("finished", "diverged", "running", "queued", "failed", "interrupted", "missing")
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -15,20 +19,31 @@ def main(command: str, arguments: list[str]) -> int:
     assert spec is not None
     store = Store(options.store)
     plan = plan_of(spec, store)
+    queued = states_of_runs(store.path / "sweeps" / plan["plan_id"] / "slurm")
     counts: dict[tuple[str, int], Counter[str]] = {}
     for run in plan["runs"]:
-        record = store.record(run["run_id"])
-        state = record["status"] if record else "missing"
-        if state not in SETTLED and store.is_being_trained(run["run_id"]):
-            state = "running"
-        counts.setdefault((run["optimizer"], run["batch_size"]), Counter())[state] += 1
-    columns = ["finished", "diverged", "running", "failed", "interrupted", "missing"]
-    print(f"{'optimizer':14}{'batch size':>11}" + "".join(f"{name:>13}" for name in columns))
+        label = f"{run['panel']}: {run['optimizer']}" if run.get("panel") else run["optimizer"]
+        counts.setdefault((label, run["batch_size"]), Counter())[_state(run["run_id"], store, queued)] += 1
+    width = max([14, *(len(label) + 1 for label, _ in counts)])
+    print(f"{'optimizer':{width}}{'batch size':>11}" + "".join(f"{name:>13}" for name in COLUMNS))
     for (label, size), count in counts.items():
-        print(f"{label:14}{size:>11}" + "".join(f"{count[name]:>13}" for name in columns))
+        print(f"{label:{width}}{size:>11}" + "".join(f"{count[name]:>13}" for name in COLUMNS))
     total = sum(counts.values(), Counter())
     settled = sum(total[name] for name in SETTLED)
     print(f"{settled} of {sum(total.values())} runs have a result.")
-    for path, reason in store.problems:
+    if queued:
+        states = ", ".join(f"{n} {state.lower()}" for state, n in sorted(Counter(queued.values()).items()))
+        print(f"SLURM's queue holds {len(queued)} runs of this sweep: {states}.")
+    for path, reason in [*store.problems, *store.foreign_files()]:
         print(f"set aside: {path} {reason}")
     return 0
+
+
+def _state(run_id: str, store: Store, queued: dict[str, Any]) -> str:
+    record = store.record(run_id)
+    state = str(record["status"]) if record else "missing"
+    if state in SETTLED:
+        return state
+    if store.is_being_trained(run_id):
+        return "running"
+    return "queued" if run_id in queued else state

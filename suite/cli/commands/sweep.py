@@ -2,88 +2,191 @@
 
 from __future__ import annotations
 
-import os
+import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
+from suite.cli.export import export_commands
+from suite.cli.launching import LAUNCHERS, launcher_of, split_launcher_options
 from suite.cli.measure import key_of, measure, print_costs
 from suite.cli.plans import parse_sweep, sweep_parser
 from suite.cli.progress import SweepProgress
 from suite.cli.runs import Runs
 from suite.records import Store
-from suite.sweep import Group, Plan, PlannedRun
-from suite.sweep.execute import execute
-from suite.sweep.launchers.local import LocalLauncher
+from suite.sweep import Group, Plan, PlannedRun, SweepSpec
+from suite.sweep.execute import due_jobs, execute
+from suite.sweep.packs import Job
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Run a sweep, or with ``--dry-run`` say what it would cost."""
+    left, settings = split_launcher_options(arguments)
+    options, spec, changes = parse_sweep(_parser(), left)
+    assert spec is not None
+    sweep = _Sweep(spec, options, settings, typed=" ".join(["python -m suite sweep", *map(shlex.quote, arguments)]))
+    if options.dry_run:
+        sweep.estimate()
+        return 0
+    sweep.start()
+    if options.export_commands is not None:
+        return sweep.export(options.export_commands)
+    failed = sweep.train()
+    print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
+    if failed:
+        print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = sweep_parser(
         "sweep", "Train the runs of a sweep that are missing. Safe to kill and to start again at any time."
     )
-    parser.add_argument("--launcher", choices=["local"], default="local", help="where runs are executed")
-    parser.add_argument("--workers", type=int, help="runs at a time (default: one per GPU, else one per core)")
+    parser.add_argument(
+        "--launcher",
+        choices=LAUNCHERS,
+        default="local",
+        help="where runs are executed; its settings are --launcher.FIELD VALUE, or a YAML of them (configs/clusters) "
+        "given with --launcher.config FILE",
+    )
+    parser.add_argument(
+        "--workers", type=int, help="jobs at a time (default: one per GPU, else one per core; with a cluster, its own)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="count the runs and estimate the cost from a few steps")
     parser.add_argument(
         "--pack",
         default="auto",
         help="runs trained at once in one process: off, a number, or auto (default: where a measurement says it pays)",
     )
-    options, spec, changes = parse_sweep(parser, arguments)
-    assert spec is not None
-    if options.workers is not None and options.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {options.workers}.")
-
-    pack = _pack_of(options.pack)
-    store = Store(options.store)
-    runs = Runs(spec)
-    plan = Plan(spec, runs.identify)
-    gpus = _gpus()
-    workers = options.workers or gpus or os.cpu_count() or 1
-    missing = plan.missing(store)
-    print(f"{spec.name}: {len(plan.runs)} runs, {len(plan.runs) - len(missing)} in the store, {len(missing)} to train.")
-    launcher = LocalLauncher(
-        workers,
-        command=[sys.executable, "-m", "suite", "worker"],
-        request=lambda job: runs.request(job, options.store),
-        logs=store.path / "sweeps" / spec.plan_id / "logs",
-        gpus=gpus,
+    parser.add_argument(
+        "--compile",
+        default="auto",
+        choices=("off", "on", "auto"),
+        help="whole optimizer steps as one compiled graph (default: where a measurement says that it pays)",
     )
-    if options.dry_run:
-        print_costs(measure(plan, runs, launcher, missing, pack), missing, workers)
+    parser.add_argument(
+        "--export-commands",
+        type=Path,
+        metavar="FILE",
+        help="train nothing; write one shell line per missing pack, for GNU parallel, HTCondor and the like",
+    )
+    return parser
+
+
+class _Sweep:
+    """One call of the command: the plan, what is missing, and who trains it.
+
+    Raises:
+        ValueError: an option is wrong, or the data is not that of the plan in the store.
+    """
+
+    def __init__(self, spec: SweepSpec, options: argparse.Namespace, settings: dict[str, Any], *, typed: str) -> None:
+        if options.workers is not None and options.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {options.workers}.")
+        self.pack = _pack_of(options.pack)
+        self.compile = options.compile
+        self.typed = typed
+        self.store = Store(options.store)
+        self.runs = Runs(spec)
+        self.plan = Plan(spec, self.runs.identify)
+        earlier = self.store.plan(spec.plan_id) or {}
+        self._refuse_other_data(earlier)
+        self.sizes: dict[str, int] = dict(earlier.get("packs") or {}) if self.pack == "auto" else {}
+        self.compiled: set[str] = set(earlier.get("compiled") or ()) if self.compile == "auto" else set()
+        self.missing = self.plan.missing(self.store)
+        count = len(self.plan.runs)
+        print(f"{spec.name}: {count} runs, {count - len(self.missing)} in the store, {len(self.missing)} to train.")
+        self.launcher, self.workers = launcher_of(
+            options.launcher,
+            settings,
+            workers=options.workers,
+            request=self.request,
+            store=self.store,
+            plan_id=spec.plan_id,
+        )
+
+    def request(self, job: Job) -> dict[str, Any]:
+        """What a worker is asked for a job; the data's checksum lets it refuse data that changed since."""
+        name = _name(job[0])
+        return {
+            # The graph is one for packs of the measured size; a smaller one would have to be compiled for itself.
+            "compiled": self.compile == "on" or (name in self.compiled and len(job) == self.sizes.get(name, 1)),
+            **self.runs.request(job, str(self.store.path)),
+            "run_ids": [run.run_id for run in job],
+            "fingerprint": self.runs.fingerprints[job[0].panel],
+        }
+
+    def estimate(self) -> None:
+        """Print the cost of what is missing."""
+        print_costs(self._measured(self.missing), self.missing, self.workers)
+
+    def start(self) -> None:
+        """Write the plan, and find out which packs pay."""
+        self.write_plan()
+        if self.pack == "auto":
+            unknown = [run for run in self.missing if _name(run) not in self.sizes]
+            costs = self._measured(unknown) if unknown else {}
+            for key, cost in costs.items():
+                name = f"{key[0]} {key[1]}"
+                self.sizes[name] = cost.size
+                if cost.compiled:
+                    self.compiled.add(name)
+                if cost.size > 1 or cost.compiled:
+                    how = f"packs of {cost.size}{', compiled' if cost.compiled else ''}"
+                    print(f"{key[0]} at batch size {key[1]}: {how}, {cost.gain:.1f} x as fast as single runs.")
+        elif self.pack != "off":
+            self.sizes = {_name(group): int(self.pack) for group in self.plan.groups}
+        self.write_plan()
+
+    def write_plan(self) -> None:
+        """Write the plan as it is now."""
+        record = self.plan.as_record(command=self.typed, title=self.runs.title)
+        measured = {"packs": self.sizes, "compiled": sorted(self.compiled)}
+        self.store.write_plan({**record, **measured, "fingerprints": self.runs.fingerprints})
+
+    def train(self) -> list[str]:
+        """Train what is missing; returns a sentence for every run that failed."""
+        progress = SweepProgress(total=len(self.plan.runs), left=self.missing, workers=self.workers)
+
+        def on_growth(added: list[PlannedRun]) -> None:
+            progress.add(added, [run for run in added if not self.store.settled(run.run_id)])
+            self.write_plan()
+
+        failed = execute(
+            self.plan,
+            self.store,
+            self.launcher,
+            on_progress=progress.update,
+            on_growth=on_growth,
+            pack=self._pack_size,
+        )
+        progress.close()
+        return failed
+
+    def export(self, file: Path) -> int:
+        """Write a shell line for every job that is due."""
+        jobs = due_jobs(self.plan, self.store, on_growth=lambda added: self.write_plan(), pack=self._pack_size)
+        export_commands(file, jobs, self.request, self.store.path / "sweeps" / self.plan.spec.plan_id / "requests")
+        print(f"{len(jobs)} commands in {file}; when they are done, the same command tells whether a grid is to grow.")
         return 0
-    as_typed = " ".join(["python -m suite sweep", *map(shlex.quote, arguments)])
 
-    earlier = store.plan(spec.plan_id) or {}
-    sizes: dict[str, int] = dict(earlier.get("packs") or {}) if pack == "auto" else {}
+    def _measured(self, unknown: list[PlannedRun]) -> Any:
+        return measure(self.plan, self.runs, self.launcher, unknown, self.pack, self.compile)  # type: ignore[arg-type]
 
-    def write_plan() -> None:
-        store.write_plan({**plan.as_record(command=as_typed, title=runs.title), "packs": sizes})
+    def _pack_size(self, group: Group) -> int:
+        return self.sizes.get(_name(group), 1)
 
-    write_plan()
-    sizes = _pack_sizes(plan, runs, launcher, missing, pack, sizes)
-    write_plan()
-    progress = SweepProgress(total=len(plan.runs), left=missing, workers=workers)
-
-    def on_growth(added: list[PlannedRun]) -> None:
-        progress.add(added, [run for run in added if not store.settled(run.run_id)])
-        write_plan()
-
-    failed = execute(
-        plan,
-        store,
-        launcher,
-        on_progress=progress.update,
-        on_growth=on_growth,
-        pack=lambda group: sizes.get(_name(group), 1),
-    )
-    progress.close()
-    print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
-    if failed:
-        print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
-        return 1
-    return 0
+    def _refuse_other_data(self, earlier: dict[str, Any]) -> None:
+        now = self.runs.fingerprints
+        for panel, then in (earlier.get("fingerprints") or {}).items():
+            if panel in now and now[panel] != then:
+                raise ValueError(
+                    f"The data of {earlier.get('task')} changed since this sweep was started in {self.store.path}: its "
+                    f"plan was made with data {then}, now there is data {now[panel]}; bring the earlier data back, or "
+                    "give another --store for the new data."
+                )
 
 
 def _pack_of(text: str) -> str:
@@ -92,31 +195,5 @@ def _pack_of(text: str) -> str:
     return text
 
 
-def _pack_sizes(
-    plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[PlannedRun], pack: str, known: dict[str, int]
-) -> dict[str, int]:
-    """Runs per pack by group; measured where it is to be found out and has not been, for this sweep, before."""
-    if pack == "off":
-        return {}
-    if pack != "auto":
-        return {_name(group): int(pack) for group in plan.groups}
-    unknown = [run for run in missing if _name(run) not in known]
-    costs = measure(plan, runs, launcher, unknown, pack) if unknown else {}
-    for key, cost in costs.items():
-        known[f"{key[0]} {key[1]}"] = cost.size
-        if cost.size > 1:
-            gain = cost.single / cost.seconds_per_step
-            print(f"{key[0]} at batch size {key[1]}: packs of {cost.size}, {gain:.1f} x as fast as single runs.")
-    return known
-
-
 def _name(item: PlannedRun | Group) -> str:
     return "{} {}".format(*key_of(item))
-
-
-def _gpus() -> int:
-    if not Path("/proc/driver/nvidia").exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        return 0
-    import torch
-
-    return torch.cuda.device_count()

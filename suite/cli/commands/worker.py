@@ -1,39 +1,66 @@
-"""``worker``: trains runs, one per line of standard input, for a launcher; ends when its input does."""
+"""``worker``: trains runs, one job per line of standard input, for a launcher; ends when its input does."""
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
 import queue
+import signal
 import sys
 import tempfile
 import threading
 import time
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from suite.cli.lightning import Resolver
+    from suite.training import Data
+
+STOPPED = 75
+"""Exit code of a worker that was asked to stop before its runs had results: try again later."""
+
+_STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Answer requests ``{"do": "run" | "measure", "configs": [...], ...}`` with one line each."""
+    parser = argparse.ArgumentParser(prog="python -m suite worker", description="Do what a launcher asks.")
+    parser.add_argument("--request", type=Path, help="a file with one request, instead of standard input")
+    options = parser.parse_args(arguments)
+    stopping = threading.Event()
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: stopping.set())
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print goes to the log
     requests: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read, args=(sys.stdin, requests), daemon=True).start()
+    if options.request is not None:
+        requests.put(options.request.read_text(encoding="utf-8"))
+    else:
+        threading.Thread(target=_read, args=(sys.stdin, requests), daemon=True).start()
     from suite.cli.lightning import Resolver
+    from suite.training.checkpoint import STOP
 
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: STOP.set())
     quiet()
     resolver = Resolver()
-    while True:
-        request = json.loads(requests.get())
+    while not (stopping.is_set() or STOP.is_set()):
+        try:
+            request = json.loads(requests.get(timeout=0.2))
+        except queue.Empty:
+            continue
         answer = _answer(resolver, request)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+        if options.request is not None:
+            return STOPPED if "interrupted" in answer.get("statuses", ()) else int("error" in answer)
         gc.collect()  # trainers and their modules refer to each other
+    return STOPPED
 
 
 def quiet() -> None:
@@ -59,63 +86,107 @@ def _answer(resolver: Resolver, request: dict[str, Any]) -> dict[str, Any]:
     begun = time.perf_counter()
     try:
         if request["do"] == "measure":
-            seconds = _measure(resolver, request)
-            return {"event": "done", "statuses": ["measured"] * len(request["configs"]), "seconds": seconds}
-        statuses = _train(resolver, request["configs"], request["store"])
+            figures = _measure(resolver, request)
+            return {"event": "done", "statuses": ["measured"] * len(request["configs"]), "figures": figures}
+        statuses = _train(resolver, request)
         return {"event": "done", "statuses": statuses, "seconds": time.perf_counter() - begun}
     except LeaseHeld as held:
         return {"event": "held", "error": str(held)}
+    except SystemExit:  # Lightning's way of ending at SIGTERM; the checkpoint is saved
+        return {"event": "done", "statuses": ["interrupted"] * len(request["configs"])}
     except Exception as error:
         traceback.print_exc()
         failed = ["failed"] * len(request["configs"])
         return {"event": "done", "statuses": failed, "error": f"{type(error).__name__}: {error}"}
 
 
-def _train(resolver: Resolver, configs: list[dict[str, Any]], store: str) -> list[str]:
+def _train(resolver: Resolver, request: dict[str, Any]) -> list[str]:
     """Train one run, or several at once where that is possible; returns their statuses."""
     from suite.training.pack import PackRefused
 
-    if len(configs) > 1:
+    configs, store, fingerprint = request["configs"], request["store"], request.get("fingerprint")
+    compiled = bool(request.get("compiled"))
+    if len(configs) > 1 or compiled:
         try:
-            return [record["status"] for record in _train_pack(resolver, configs, store)]
+            return [record["status"] for record in _train_pack(resolver, configs, store, compiled, fingerprint)]
         except PackRefused as reason:
             print(f"trained one by one: {reason}", file=sys.stderr)
-    return [_train_single(resolver, config, store)["status"] for config in configs]
+    return [_train_single(resolver, config, store, fingerprint)["status"] for config in configs]
 
 
-def _train_pack(resolver: Resolver, configs: list[dict[str, Any]], store: str) -> list[dict[str, Any]]:
+def _train_pack(
+    resolver: Resolver, configs: list[dict[str, Any]], store: str, compiled: bool, fingerprint: str | None = None
+) -> list[dict[str, Any]]:
     from suite.records import Store
     from suite.training.pack import run_pack
 
     _, data, trainer = resolver.build(configs[0])
+    _refuse_other_data(data, fingerprint)
     tasks = [resolver.build_data(config)[0] for config in configs]
-    outcomes = run_pack(tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(store))
+    outcomes = run_pack(
+        tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(store), compiled=compiled
+    )
     return [outcome.record for outcome in outcomes]
 
 
-def _train_single(resolver: Resolver, config: dict[str, Any], store: str) -> dict[str, Any]:
+def _train_single(
+    resolver: Resolver, config: dict[str, Any], store: str, fingerprint: str | None = None
+) -> dict[str, Any]:
     from suite.records import Store
     from suite.training import run
 
     task, data, trainer = resolver.build(config)
+    _refuse_other_data(data, fingerprint)
     return run(task, data, trainer, name=task.name, config=config, store=Store(store)).record
 
 
-def _measure(resolver: Resolver, request: dict[str, Any]) -> float:
-    """Seconds per optimizer step of one run, or of all at once: what a longer run took beyond a shorter."""
-    seconds: dict[int, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for steps in (2, 12, 112):
-            configs = [_shortened(config, steps) for config in request["configs"]]
-            if len(configs) > 1:
-                records = _train_pack(resolver, configs, folder)
+def _refuse_other_data(data: Data, planned: str | None) -> None:
+    found = data.ensure_open()
+    if planned is not None and found != planned:
+        raise ValueError(
+            f"The data changed while the sweep ran: it was planned with data {planned}, this worker finds data {found} "
+            f"in {data.data_dir}; bring the earlier data back, or start the sweep with another --store."
+        )
+
+
+def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
+    """What training costs one run, or all at once.
+
+    Returns:
+        ``seconds_per_step``: what a longer run took beyond a shorter; ``setup_seconds``: of compilation; ``memory``:
+        bytes above what the process had; ``available``: bytes that are free.
+    """
+    from suite.training.memory import available, measured_peak
+
+    configs, compiled = request["configs"], bool(request.get("compiled"))
+    device = resolver.build(configs[0])[2].strategy.root_device
+
+    def seconds_of(steps: int) -> float:
+        short = [_shortened(config, steps) for config in configs]
+        with tempfile.TemporaryDirectory() as folder:
+            if len(short) > 1 or compiled:
+                records = _train_pack(resolver, short, folder, compiled)
             else:
-                records = [_train_single(resolver, configs[0], folder)]
-            seconds[steps] = sum(record["seconds"]["train"] for record in records)
-            if seconds[steps] * 9 > request["seconds"] and len(seconds) > 1:
-                break
-    most, least = max(seconds), min(seconds)
-    return (seconds[most] - seconds[least]) / (most - least)
+                records = [_train_single(resolver, short[0], folder)]
+        if compiled and not records[0]["pack"]["compiled"]:
+            raise ValueError("the step cannot be compiled")
+        return sum(record["seconds"]["train"] for record in records)
+
+    free = available(device)
+    with measured_peak(device) as peak:
+        first = seconds_of(2)
+    times = {2: seconds_of(2) if compiled else first}
+    for steps in (12, 112):
+        times[steps] = seconds_of(steps)
+        if times[steps] * 9 > request["seconds"]:
+            break
+    most = max(times)
+    return {
+        "seconds_per_step": (times[most] - times[2]) / (most - 2),
+        "setup_seconds": first - times[2],
+        "memory": peak.bytes,
+        "available": free,
+    }
 
 
 def _shortened(config: dict[str, Any], steps: int) -> dict[str, Any]:

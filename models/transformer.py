@@ -1,0 +1,106 @@
+"""The transformer of papers 2 and 3: pre-norm decoder with SwiGLU and rotary positions on a share of the features.
+
+Shape letters: B batch, T positions, C width, H heads, D head dim (C / H), F hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.attention import Backend
+from models.decoder import Decoder
+from models.rotary import Rotary
+from models.self_attention import SelfAttention
+
+HIDDEN_MULTIPLE = 256
+"""The hidden width is 8/3 of the width, rounded up to a multiple of this."""
+
+
+class SwiGLU(nn.Module):
+    """Two layers between which one half of the features gates the other: ``fc2(silu(a) * b)`` (Shazeer 2020).
+
+    Args:
+        width: C; ``F`` is 8/3 of it, rounded up to a multiple of 256.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = math.ceil(8 * width // 3 / HIDDEN_MULTIPLE) * HIDDEN_MULTIPLE
+        self.fc1 = nn.Linear(width, 2 * hidden, bias=False)
+        self.fc2 = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Transform each position; ``[B, T, C]`` to ``[B, T, C]``."""
+        gate_BTF, x_BTF = self.fc1(x_BTC).chunk(2, dim=-1)
+        return self.fc2(F.silu(gate_BTF) * x_BTF)
+
+
+class Transformer(Decoder):
+    """The language model of papers 2 (section 2, appendix B) and 3: no biases, no QKNorm, no EmbedNorm, untied head.
+
+    All weights start as N(0, 0.02^2), those that write into the residual stream with 0.02 / sqrt(2 * num_layers), so
+    the first loss is near ln V, not exactly there as in paper 1's networks.
+
+    Args:
+        vocab_size: V.
+        max_len: longest sequence.
+        num_layers: number of blocks.
+        num_heads: H.
+        width: C, divisible by H.
+        rotary_share: share of a head's features that is rotated; an even number of them.
+        rotary_theta: base of the rotary frequencies.
+        vocab_multiple: rows are added to embedding and head until their number is a multiple of this; the ids they
+            stand for do not occur. Papers 2 and 3 have 50,280 rows for the 50,277 ids of GPT-NeoX's tokenizer.
+        attention: what computes the attention; see `models.attention`.
+
+    Raises:
+        ValueError: the width does not divide, or there is no such attention.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        max_len: int = 2048,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        width: int = 768,
+        rotary_share: float = 1.0,
+        rotary_theta: float = 500_000.0,
+        vocab_multiple: int = 1,
+        attention: Backend = "sdpa",
+    ) -> None:
+        head_dim = width // num_heads
+        rotated = rotary_share * head_dim
+        if width % num_heads or not 0 < rotary_share <= 1 or rotated % 2:
+            raise ValueError(
+                "width must be divisible by num_heads and rotary_share of a head's features must be an even number of "
+                f"them, got width {width}, num_heads {num_heads} and rotary_share {rotary_share:g}; change one of them."
+            )
+        if vocab_multiple < 1:
+            raise ValueError(f"vocab_multiple must be at least 1, got {vocab_multiple}.")
+        super().__init__(
+            vocab_size=math.ceil(vocab_size / vocab_multiple) * vocab_multiple,
+            num_layers=num_layers,
+            width=width,
+            make_mixer=lambda: SelfAttention(
+                width,
+                num_heads,
+                Rotary(head_dim, max_len, rotary_theta, rotated=int(rotated)),
+                qk_norm=False,
+                backend=attention,
+            ),
+            make_mlp=SwiGLU,
+            embed_norm=False,
+        )
+
+    def _initialise(self) -> None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear | nn.Embedding):
+                nn.init.normal_(layer.weight, std=0.02)
+        for block in self.blocks:
+            for layer in (block.mixer.out, block.mlp.fc2):
+                nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * len(self.blocks)))

@@ -1,0 +1,104 @@
+"""Paper 1's vision transformer: GPT's blocks on image patches, with EmbedNorm, QKNorm and a zero-initialised head.
+
+Shape letters: B batch, P pixels per side, T patches, C width, H heads, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from models.attention import Backend
+from models.axial_rotary import AxialRotary
+from models.decoder import NORM_EPS, Block
+from models.patches import PatchAttention, check_heads, patches_per_side
+from models.sinusoidal import grid_positions
+
+Positions = Literal["rotary", "sinusoidal"]
+
+
+class ViT(nn.Module):
+    """The vision transformer of paper 1 (appendix A.4): 18.27M parameters at 224 pixels and 19,167 classes.
+
+    Patches are embedded by one convolution as wide as its stride, with a bias. Weights start Xavier-uniform (the
+    convolution's as a matrix), those that write into the residual stream scaled by ``1 / sqrt(2 * num_layers)``, the
+    head at zero. After the last norm the patches are averaged.
+
+    Args:
+        classes: K.
+        image_size: P.
+        patch_size: pixels per side of a patch.
+        num_layers: number of blocks.
+        num_heads: H.
+        width: C, divisible by 4 H.
+        positions: ``rotary``: queries and keys are turned along both axes; ``sinusoidal``: fixed waves are added to
+            the patches before EmbedNorm (appendix A.5).
+        attention: what computes the attention; see `models.attention`.
+
+    Raises:
+        ValueError: sizes that do not divide, unknown positions or backend.
+    """
+
+    positions_TC: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        image_size: int = 224,
+        patch_size: int = 16,
+        num_layers: int = 6,
+        num_heads: int = 6,
+        width: int = 384,
+        positions: Positions = "rotary",
+        attention: Backend = "sdpa",
+    ) -> None:
+        super().__init__()
+        if positions not in get_args(Positions):
+            raise ValueError(f"model.positions must be one of {', '.join(get_args(Positions))}, got {positions!r}.")
+        check_heads(width, num_heads)
+        side = patches_per_side(image_size, patch_size)
+        is_rotary = positions == "rotary"
+        self.register_buffer("positions_TC", None if is_rotary else grid_positions(side, side, width), persistent=False)
+        self.embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS)
+        rotary = AxialRotary(width // num_heads, side, side) if is_rotary else None
+        self.blocks = nn.ModuleList(
+            Block(width, PatchAttention(width, num_heads, qk_norm=True, rotary=rotary, backend=attention))
+            for _ in range(num_layers)
+        )
+        self.norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.head = nn.Linear(width, classes, bias=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        with torch.no_grad():
+            # The head starts at zero, so the first loss is exactly ln K.
+            nn.init.zeros_(self.head.weight)
+            nn.init.xavier_uniform_(self.embed.weight.flatten(1))
+            for block in self.blocks:
+                for layer in block.modules():
+                    if isinstance(layer, nn.Linear):
+                        nn.init.xavier_uniform_(layer.weight)
+                for layer in (block.mixer.out, block.mlp.fc2):
+                    layer.weight.mul_(1 / math.sqrt(2 * len(self.blocks)))
+
+    def forward(self, images_B3PP: Tensor) -> Tensor:
+        """Classify images.
+
+        Args:
+            images_B3PP: normalised pixels.
+
+        Returns:
+            Logits ``[B, K]``.
+        """
+        x_BTC = self.embed(images_B3PP).flatten(2).transpose(1, 2)
+        if self.positions_TC is not None:
+            x_BTC = x_BTC + self.positions_TC
+        x_BTC = self.embed_norm(x_BTC)
+        for block in self.blocks:
+            x_BTC = block(x_BTC)
+        return self.head(self.norm(x_BTC).mean(dim=1))

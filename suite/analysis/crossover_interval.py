@@ -1,0 +1,103 @@
+"""How well the crossover is known: the spread of its two estimates when the gaps move within their uncertainty."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from suite.analysis.monotone import monotone_fit
+
+LEVEL = 0.9
+"""Share of the drawn crossovers inside an interval."""
+
+DRAWS = 2000
+_SEED = 0
+
+Interval = tuple[float, float]
+"""Batch sizes; 0 and infinity stand for ends outside the measured range and one octave beyond."""
+
+
+def crossover_intervals(known: pd.DataFrame, *, falling: bool) -> tuple[Interval | None, Interval | None]:
+    """Intervals of the line's zero and of the monotone fit's.
+
+    Every gap is drawn anew from a normal distribution with its uncertainty as standard deviation, `DRAWS` times with a
+    fixed seed, and both estimates are made of each draw; a draw without a zero in range counts as one beyond the end
+    at which the winner is missing. The ends are quantiles, so an interval may be open (0 or infinity).
+
+    Args:
+        known: rows of a gap table with a gap, ascending in batch size.
+        falling: direction of the monotone fit.
+
+    Returns:
+        Interval of the line, interval of the monotone fit; None with fewer than two finite gaps or where an
+        uncertainty is not known.
+    """
+    finite = known[np.isfinite(known["relative_gap"].to_numpy(dtype=float))]
+    values = finite["relative_gap"].to_numpy(dtype=float)
+    spread = finite["relative_uncertainty"].to_numpy(dtype=float)
+    if len(finite) < 2 or not np.isfinite(spread).all():
+        return None, None
+    places = np.log2(finite["batch_size"].to_numpy(dtype=float))
+    drawn = values + spread * np.random.default_rng(_SEED).standard_normal((DRAWS, len(values)))
+    return _quantiles(_line_zeros(places, drawn)), _quantiles(monotone_zeros(places, drawn, falling=falling))
+
+
+def monotone_zeros(places: np.ndarray, gaps: np.ndarray, *, falling: bool) -> np.ndarray:
+    """Where the monotone fits of many sets of gaps pass zero, in log2 of the batch size.
+
+    Args:
+        places: log2 of the batch sizes, shape ``[points]``, ascending.
+        gaps: shape ``[sets, points]``.
+        falling: direction of the fits.
+
+    Returns:
+        Shape ``[sets]``; straight pieces between the points, -inf or inf where a fit has one sign.
+    """
+    fitted = monotone_fit(gaps, falling=falling)
+    positive = fitted > 0
+    change = positive[:, :-1] != positive[:, 1:]
+    left = np.argmax(change, axis=1)
+    rows = np.arange(len(fitted))
+    first, second = fitted[rows, left], fitted[rows, left + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = places[left] + first / (first - second) * (places[left + 1] - places[left])
+    beyond = np.where(positive[:, 0] == falling, math.inf, -math.inf)
+    return np.where(change.any(axis=1), inside, beyond)
+
+
+def _line_zeros(places: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    slopes, intercepts = np.polyfit(places, gaps.T, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        zeros = np.where(slopes == 0, math.inf, -intercepts / slopes)
+    zeros = np.where(zeros < places[0] - 1, -math.inf, zeros)
+    return np.where(zeros > places[-1] + 1, math.inf, zeros)
+
+
+def _quantiles(zeros: np.ndarray) -> Interval:
+    ends = np.quantile(zeros, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    return float(2.0 ** ends[0]), float(2.0 ** ends[1])
+
+
+def interval_words(interval: Interval | None) -> str:
+    """An interval for people: ``90% interval 6 to 30``, with open ends named."""
+    if interval is None:
+        return "interval not known"
+    low, high = interval
+    if high == 0:
+        return f"{LEVEL:.0%} interval below the range"
+    if math.isinf(low):
+        return f"{LEVEL:.0%} interval above the range"
+    if low == 0 and math.isinf(high):
+        return f"{LEVEL:.0%} interval wider than the range"
+    if low == 0:
+        return f"{LEVEL:.0%} interval up to {batch_size_words(high)}"
+    if math.isinf(high):
+        return f"{LEVEL:.0%} interval from {batch_size_words(low)} up"
+    return f"{LEVEL:.0%} interval {batch_size_words(low)} to {batch_size_words(high)}"
+
+
+def batch_size_words(size: float) -> str:
+    """A batch size that an estimate gives: two digits where there are no more to be had."""
+    return f"{size:.2g}" if size < 10 else f"{size:.0f}"

@@ -1,0 +1,89 @@
+"""Several panels or optimizers in one figure: relative gap against batch size, or a line each where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from suite.analysis.figures.gap import gap_tip
+from suite.analysis.figures.style import FAINT, INK, SERIES_COLORS, SERIES_MARKERS, WIDTH, batch_size_axis, tip
+from suite.analysis.table import optimizer_title
+
+
+def panels_figure(gaps: pd.DataFrame) -> Figure | None:
+    """All relative gaps of a sweep: a series per panel over batch size (as paper 1, Figure 1), else a row per gap.
+
+    Args:
+        gaps: see `suite.analysis.gap.gap_table`.
+
+    Returns:
+        The figure; None with fewer than two series.
+    """
+    known = gaps[np.isfinite(gaps["relative_gap"].to_numpy(dtype=float))]
+    series = list(known.groupby(["task", "reference", "challenger"], sort=False))
+    if len(series) < 2:
+        return None
+    names = _names(known)
+    if known["batch_size"].nunique() > 1 and max(len(rows) for _, rows in series) > 1:
+        return _over_batch_size([(names[key], rows) for key, rows in series])
+    return _rows([(names[key], rows) for key, rows in series])
+
+
+def _names(gaps: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """What tells the series apart: the task, the pair, or both."""
+    keys = list(gaps.groupby(["task", "reference", "challenger"], sort=False).groups)
+    tasks, pairs = {key[0] for key in keys}, {key[1:] for key in keys}
+    names = {}
+    for task, reference, challenger in keys:
+        pair = f"{optimizer_title(challenger)} against {optimizer_title(reference)}"
+        parts = [task] if len(tasks) > 1 else []
+        names[task, reference, challenger] = ": ".join(parts + ([pair] if len(pairs) > 1 else []))
+    return names
+
+
+def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+    figure = Figure(figsize=(WIDTH, 3.6))
+    axes = figure.subplots()
+    batch_size_axis(axes, pd.concat([rows["batch_size"] for _, rows in series]))
+    for place, (name, rows) in enumerate(series):
+        color = SERIES_COLORS[place % len(SERIES_COLORS)]
+        marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
+        sizes, values = rows["batch_size"].to_numpy(dtype=float), rows["relative_gap"].to_numpy(dtype=float)
+        bars = np.nan_to_num(rows["relative_uncertainty"].to_numpy(dtype=float))
+        axes.errorbar(sizes, values, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
+        axes.plot(sizes, values, linestyle="none", marker=marker, color=color, label=name, zorder=3)
+        if len(values) > 1:
+            slope, intercept = np.polyfit(np.log2(sizes), values, 1)
+            ends = np.array([np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1])
+            axes.plot(2**ends, intercept + slope * ends, color=color, linestyle=(0, (4, 2.5)), linewidth=1, alpha=0.75)
+        for size, value, (_, row) in zip(sizes, values, rows.iterrows(), strict=True):
+            tip(axes, size, value, f"{name}\n{gap_tip(row)}")
+    axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
+    axes.set_ylabel("relative gap (%)")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _rows(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+    rows = [(name, row) for name, found in series for _, row in found.iterrows()]
+    figure = Figure(figsize=(WIDTH, 0.6 + 0.3 * len(rows)))
+    axes = figure.subplots()
+    for place, (name, row) in enumerate(rows):
+        color = INK if row["resolved"] else FAINT
+        bar = np.nan_to_num(float(row["relative_uncertainty"]))
+        axes.errorbar(row["relative_gap"], place, xerr=bar, fmt="none", ecolor=color, elinewidth=1, capsize=2.5)
+        axes.plot(
+            row["relative_gap"], place, marker="o", color=color, markerfacecolor=color if row["resolved"] else "w"
+        )
+        tip(axes, row["relative_gap"], place, f"{name}\n{gap_tip(row)}")
+    axes.axvline(0, color=INK, linewidth=0.9, zorder=1.5)
+    several = len({row["batch_size"] for _, row in rows}) > 1
+    labels = [f"{name}, batch size {row['batch_size']}" if several else name for name, row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("relative gap (%): negative, the reference is better; positive, the challenger")
+    return figure

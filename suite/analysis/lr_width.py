@@ -1,0 +1,98 @@
+"""How forgiving an optimizer is: the range of learning rates whose loss is within some percent of the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from suite.analysis.table import optimizer_title
+from suite.analysis.tuned import POINT, setting_results
+
+PERCENT = 2.0
+"""How much worse than the best a learning rate may be and still count, in percent of the best loss."""
+
+COLUMNS = [*POINT, "percent", "low", "high", "width", "open"]
+
+
+def lr_width_table(runs: pd.DataFrame, percent: float = PERCENT) -> pd.DataFrame:
+    """Width of the learning-rate range within ``percent`` of the best loss.
+
+    At every learning rate the other axes are at their best. Between neighbouring learning rates the loss is taken as a
+    straight line in log10 of the learning rate; beside a diverged neighbour the range ends at the last finite one.
+    (Paper 1 remarks that Adam is the more stable one; this is the remark as a number.)
+
+    Args:
+        runs: see `suite.analysis.table`.
+        percent: see `PERCENT`.
+
+    Returns:
+        One row per task, optimizer and batch size with a numeric ``lr`` axis of two values or more: ``low`` and
+        ``high`` end of the range, ``width`` in decades, and ``open``: the ends (``low``, ``high``, ``both``) at which
+        the grid stopped first, so that the width is a lower bound; empty where there is none.
+    """
+    rows: list[dict[str, Any]] = []
+    for key, group in runs[~runs["reporting"]].groupby(POINT, sort=False):
+        best: dict[float, float] = {}
+        for result in setting_results(group):
+            lr = dict(result.setting).get("lr")
+            if isinstance(lr, (int, float)) and lr > 0:
+                best[lr] = min(result.loss, best.get(lr, math.inf))
+        lrs = np.array(sorted(best))
+        losses = np.array([best[lr] for lr in lrs])
+        if len(lrs) < 2 or not np.isfinite(losses).any():
+            continue
+        low, high, ends = _range(np.log10(lrs), losses, percent)
+        rows.append(
+            dict(zip(POINT, key, strict=True))
+            | {"percent": percent, "low": 10**low, "high": 10**high, "width": high - low, "open": ends}
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def lr_width_sentences(widths: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Which of two optimizers forgives more, one sentence per task and pair.
+
+    Args:
+        widths: see `lr_width_table`.
+        pairs: optimizers to compare; see `suite.analysis.gap.pair_optimizers`.
+    """
+    sentences = []
+    for task, rows in widths.groupby("task", sort=False):
+        table = rows.pivot(index="batch_size", columns="optimizer", values="width")
+        for reference, challenger in pairs:
+            if reference not in table or challenger not in table:
+                continue
+            both = table[[reference, challenger]].dropna()
+            if both.empty:
+                continue
+            wider = int((both[reference] > both[challenger]).sum())
+            sentences.append(
+                f"Within {rows['percent'].iloc[0]:g}% of its best loss {optimizer_title(reference)} has the wider "
+                f"range of learning rates at {wider} of {len(both)} batch sizes of {task} (median "
+                f"{both[reference].median():.2f} decades, {optimizer_title(challenger)} "
+                f"{both[challenger].median():.2f})."
+            )
+    return sentences
+
+
+def _range(places: np.ndarray, losses: np.ndarray, percent: float) -> tuple[float, float, str]:
+    """Ends of the range around the best, and at which of them the grid stopped before the loss rose."""
+    best = int(np.argmin(losses))
+    limit = losses[best] + abs(losses[best]) * percent / 100
+    ends, opened = [], []
+    for name, step, last in (("low", -1, 0), ("high", 1, len(losses) - 1)):
+        place = best
+        while place != last and losses[place + step] <= limit:
+            place += step
+        end = float(places[place])
+        if place == last:
+            opened.append(name)
+        elif math.isfinite(losses[place + step]):
+            share = (limit - losses[place]) / (losses[place + step] - losses[place])
+            end += share * float(places[place + step] - places[place])
+        ends.append(end)
+    return ends[0], ends[1], "both" if len(opened) == 2 else "".join(opened)

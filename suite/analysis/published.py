@@ -1,0 +1,80 @@
+"""A paper's printed values beside the measured ones, each with the place where it was read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from suite.analysis.gap import BASELINE, CHALLENGER
+
+COLUMNS = [
+    "task",
+    "batch_size",
+    "reference",
+    "challenger",
+    "published_gap",
+    "published_relative_gap",
+    "gap",
+    "relative_gap",
+    "better",
+    "source",
+]
+
+
+def published_gaps(published: Sequence[Mapping[str, Any]], gaps: pd.DataFrame) -> pd.DataFrame:
+    """Published gaps with ours at the same panel, batch size and pair, where there is one.
+
+    Where a paper prints two losses or perplexities, their gap is formed here (a perplexity's loss is its logarithm, in
+    nats). An entry of a sweep without panels belongs to its only task.
+
+    Args:
+        published: entries as in a sweep's YAML; see its key ``published``.
+        gaps: see `suite.analysis.gap.gap_table`.
+
+    Returns:
+        The columns `COLUMNS`, in the order of ``published``: gaps have the loss's unit, relative gaps are percent, NaN
+        where one side is not known.
+    """
+    tasks = list(gaps["task"].drop_duplicates())
+    ours = gaps.set_index(["task", "batch_size", "reference", "challenger"])
+    rows = []
+    for entry in published:
+        task = entry.get("panel") or (tasks[0] if len(tasks) == 1 else "")
+        size = entry.get("batch_size", math.nan)
+        for reference, challenger, gap, relative in _gaps_of(entry):
+            key = (task, size, reference, challenger)
+            own = ours.loc[key] if key in ours.index else None
+            rows.append(
+                {
+                    "task": task,
+                    "batch_size": size,
+                    "reference": reference,
+                    "challenger": challenger,
+                    "published_gap": gap,
+                    "published_relative_gap": relative,
+                    "gap": math.nan if own is None else own["gap"],
+                    "relative_gap": math.nan if own is None else own["relative_gap"],
+                    "better": None if own is None else own["better"],
+                    "source": entry["source"],
+                }
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _gaps_of(entry: Mapping[str, Any]) -> list[tuple[str, str, float, float]]:
+    losses = dict(entry.get("losses") or {})
+    losses |= {label: math.log(value) for label, value in (entry.get("perplexities") or {}).items()}
+    reference, challenger = entry.get("reference", BASELINE), entry.get("challenger", CHALLENGER)
+    if "gap" in entry or "relative_gap" in entry:
+        return [(reference, challenger, entry.get("gap", math.nan), entry.get("relative_gap", math.nan))]
+    if reference not in losses:
+        return []
+    against = losses[reference]
+    return [
+        (reference, label, against - loss, 100 * (against - loss) / against)
+        for label, loss in losses.items()
+        if label != reference
+    ]

@@ -1,0 +1,157 @@
+"""The figures of a comparison: drawn, saved beside the page, and put into it with a caption."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from suite.analysis.comparison import Comparison
+from suite.analysis.curves import LossReader
+from suite.analysis.figures.curves import curves_figure
+from suite.analysis.figures.gap import gap_figure
+from suite.analysis.figures.heatmap import heatmap_figure
+from suite.analysis.figures.panels import panels_figure
+from suite.analysis.figures.sensitivity import sensitivity_figure
+from suite.analysis.figures.style import save, style
+from suite.analysis.figures.tuned import tuned_figure
+from suite.analysis.figures.tuning_cost import tuning_cost_figure
+from suite.analysis.published import published_gaps
+from suite.analysis.report.page import Markup, element, picture
+from suite.analysis.theory_fit import theory_fit
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """What stands around a figure.
+
+    Attributes:
+        heading: above it; empty where the page has one.
+        alt: what it shows, for those who cannot see it.
+        caption: how to read it.
+        inline: whether its tooltips are wanted.
+    """
+
+    heading: str
+    alt: str
+    caption: str
+    inline: bool = False
+
+
+def draw_overview(comparison: Comparison, folder: Path) -> Markup:
+    """All gaps of a comparison in one figure; nothing where there is one series alone."""
+    if comparison.gaps.empty:
+        return Markup("")
+    with style():
+        figure = panels_figure(comparison.gaps)
+        if figure is None:
+            return Markup("")
+        _, svg = save(figure, folder, "panels")
+    return _placed(_OVERVIEW, svg)
+
+
+def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffix: str = "") -> dict[str, Markup]:
+    """Draw every figure of one task.
+
+    Args:
+        comparison: of one task.
+        losses: reads the curves.
+        folder: where PNG and SVG go.
+        suffix: of the files' names, where there are several tasks.
+
+    Returns:
+        Figures in HTML by name, in the order of the page; those without anything to show are left out.
+    """
+    labels = list(comparison.runs["optimizer"].drop_duplicates())
+    runs, tuned, gaps = comparison.runs, comparison.tuned, comparison.gaps
+    published = published_gaps(comparison.published, gaps)
+    fit = theory_fit(gaps)
+    model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
+    any_gap = gaps["gap"].notna().any()
+    drawings: dict[str, Callable[[], Figure | None]] = {
+        "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
+        "tuned": lambda: tuned_figure(tuned, labels),
+        "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
+        "sensitivity": lambda: sensitivity_figure(runs, labels),
+        "heatmap": lambda: heatmap_figure(runs, labels),
+        "curves": lambda: curves_figure(tuned, losses, labels),
+    }
+    pictures: dict[str, Markup] = {}
+    if not runs["loss"].notna().any():
+        return pictures
+    with style():
+        for name, draw in drawings.items():
+            figure = draw()
+            if figure is not None:
+                _, svg = save(figure, folder, f"{name}{suffix}")
+                pictures[name] = _placed(_CAPTIONS[name], svg)
+    return pictures
+
+
+def _first_pair(comparison: Comparison) -> pd.DataFrame:
+    cost = comparison.tuning_cost
+    if cost.empty:
+        return cost
+    first = cost.iloc[0]
+    return cost[(cost["reference"] == first["reference"]) & (cost["challenger"] == first["challenger"])]
+
+
+def _placed(caption: Caption, svg: Path) -> Markup:
+    heading = element("h2", caption.heading) if caption.heading else ""
+    return Markup(heading + picture(svg, caption.alt, caption.caption, inline=caption.inline))
+
+
+_OVERVIEW = Caption(
+    "",
+    "Relative gaps of all panels and pairs of optimizers.",
+    "Relative gap with uncertainty: above zero (or right of it) the challenger is better. Dashed: least-squares line "
+    "in log2 of the batch size, one octave past the data.",
+    inline=True,
+)
+
+_CAPTIONS = {
+    "gap": Caption(
+        "",
+        "Gap between the tuned optimizers against batch size, relative and absolute, with the crossover.",
+        "Gap against batch size, with uncertainty. Dashed: least-squares line in log2 of the batch size, one octave "
+        "past the data. Dash-dotted: the theory's three terms, fitted. Open points: a tuned point lies on the edge of "
+        "its grid. Grey band: interval of the crossover. Crosses: values that the paper prints. Point at a gap to see "
+        "the winning settings.",
+        inline=True,
+    ),
+    "tuned": Caption(
+        "The tuned points",
+        "Tuned final loss and winning learning rate of each optimizer against batch size.",
+        "Left: tuned final loss with uncertainty. Right: the learning rate that won. Open points lie on the edge of "
+        "the grid.",
+        inline=True,
+    ),
+    "tuning_cost": Caption(
+        "What tuning costs",
+        "Expected loss of each optimizer, and the gap, against the number of random trials, by batch size.",
+        "Best loss to expect after k settings drawn at random from the grid, without replacement; bands: one "
+        "standard deviation over the draw. Below: the gap between the two. A trial that diverged, or ended above the "
+        "loss of the untrained network, counts as that loss.",
+    ),
+    "sensitivity": Caption(
+        "Sensitivity to the learning rate",
+        "Final loss against learning rate, one line per momentum, one panel per optimizer and batch size.",
+        "Ring: tuned point. Triangles: losses beyond the panel. Crosses above it: diverged runs. Further axes are at "
+        "their best value.",
+    ),
+    "heatmap": Caption(
+        "The whole grid",
+        "Maps of the final loss over learning rate and momentum, one per optimizer and batch size.",
+        "Numbers: final loss. Colour: excess over the best of the map. Frame: the best setting. Grey: diverged. White: "
+        "no result.",
+    ),
+    "curves": Caption(
+        "The best curves",
+        "Smoothed train loss of the tuned points against the share of the budget, one panel per batch size.",
+        "Moving average of the train loss at the tuned settings (mean over seeds). Dotted: from the worse optimizer's "
+        "final loss to where the better one reached it.",
+    ),
+}

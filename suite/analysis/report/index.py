@@ -1,0 +1,92 @@
+"""The index of a store: every question that was asked in it, its answer, and its page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from suite.analysis.report.page import Markup, bullets, data_address, element, page, table, text
+from suite.analysis.report.sections import answers
+from suite.analysis.report.write import Report, write_report
+from suite.analysis.table import STATUSES
+from suite.records import Store
+
+
+def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -> tuple[Path, list[str]]:
+    """Write a report for every plan of a store, and a page that leads to them.
+
+    Args:
+        store: where the plans and records are.
+        out_dir: folder for ``index.html`` and a folder per plan; made when absent.
+        final_loss: definition of the final loss; by default each plan's.
+
+    Returns:
+        Path of the index, and a sentence for every plan that could not be reported.
+
+    Raises:
+        ValueError: the store has no plan, or the folder cannot be written.
+    """
+    reports: list[Report] = []
+    failed: list[str] = []
+    for plan in store.plans():
+        try:
+            reports.append(write_report(store, plan, out_dir / plan["plan_id"], final_loss=final_loss))
+        except (ValueError, KeyError) as error:
+            failed.append(f"{plan.get('plan_id')}: {error}")
+    if not reports:
+        reason = f"; {failed[0]}" if failed else ""
+        raise ValueError(f"Expected a store with a sweep's plan, got {store.path}{reason}; run a sweep into it first.")
+    content = [
+        element("h1", "Every question of this store"),
+        element("p", _total(reports), class_="subtitle"),
+        bullets(failed, class_="caveats"),
+        table(["question", "task", "runs", "no result", "batch sizes"], _rows(reports, out_dir), left=(0, 1)),
+        *(_entry(report, out_dir) for report in reports),
+    ]
+    path = out_dir / "index.html"
+    path.write_text(page("Every question of this store", *content), encoding="utf-8")
+    return path, failed
+
+
+def _rows(reports: Sequence[Report], folder: Path) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for report in reports:
+        runs = report.comparison.runs
+        settled = int(runs["loss"].notna().sum())
+        sizes = sorted(runs["batch_size"].unique())
+        many = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+        tasks = list(runs["task"].drop_duplicates())
+        named = tasks[0] if len(tasks) == 1 else f"{len(tasks)} panels"
+        rows.append([_link(report, folder), named, len(runs), len(runs) - settled, many])
+    return rows
+
+
+def _entry(report: Report, folder: Path) -> Markup:
+    """One question with its figure and answer."""
+    figure = Markup("")
+    if report.figure is not None:
+        address = data_address(report.figure.read_text(encoding="utf-8"), "image/svg+xml")
+        image = Markup(f'<img src="{address}" alt="{text("Gap: " + report.comparison.title)}">')
+        figure = element("figure", element("div", image, class_="wide"))
+    return element(
+        "section",
+        element("h2", _link(report, folder)),
+        element("p", report.comparison.subtitle, class_="subtitle"),
+        answers(report.comparison),
+        figure,
+        class_="question",
+    )
+
+
+def _link(report: Report, folder: Path) -> Markup:
+    return element("a", report.comparison.title, href=os.path.relpath(report.page, folder))
+
+
+def _total(reports: Sequence[Report]) -> str:
+    counts = {status: 0 for status in STATUSES}
+    for report in reports:
+        for status, count in report.comparison.runs["status"].value_counts().items():
+            counts[str(status)] += int(count)
+    parts = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{len(reports)} question{'s' if len(reports) > 1 else ''}, {sum(counts.values())} runs: {parts}."

@@ -1,0 +1,132 @@
+"""Two sides for a terminal: which runs differ, and which answers."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+
+import pandas as pd
+
+from suite.analysis.table import format_setting, optimizer_title
+from suite.analysis.terminal import WIDTH, loss_text, text_table
+from suite.analysis.two_sides import TwoSides, same_runs
+
+MOST_RUNS = 10
+"""Differing runs that are shown, the largest differences first."""
+
+
+def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
+    """Everything that `compare` prints.
+
+    Args:
+        sides: see `suite.analysis.two_sides.two_sides`.
+        names: what the sides are called.
+
+    Returns:
+        Lines of at most 100 columns, ended by a newline; names' control characters are shown escaped.
+    """
+    blocks = [
+        f"A: {names[0]} ({sides.first.title})\nB: {names[1]} ({sides.second.title})",
+        _runs(sides),
+        _tuned(sides),
+        _gaps(sides),
+        "\n".join(textwrap.wrap(_verdict(sides), WIDTH)),
+    ]
+    text = "\n\n".join(block for block in blocks if block)
+    return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
+
+
+def _runs(sides: TwoSides) -> str:
+    same = same_runs(sides)
+    how = "by id" if sides.by_id else "by optimizer, batch size, setting and seed"
+    line = (
+        f"{len(sides.runs)} runs are on both sides (matched {how}), {sides.only_first} on A's alone, "
+        f"{sides.only_second} on B's alone; {int(same.sum())} of them have the same status and final loss."
+    )
+    lines = textwrap.wrap(line, WIDTH)
+    differing = sides.runs[~same.to_numpy()]
+    if differing.empty:
+        return "\n".join(lines)
+    size = differing["difference"].abs().fillna(math.inf)
+    shown = differing.loc[size.sort_values(ascending=False).index[:MOST_RUNS]]
+    rows = [
+        [
+            optimizer_title(row.optimizer),
+            str(row.batch_size),
+            format_setting(row.setting),
+            str(row.seed),
+            _outcome(row.first_status, row.first_loss),
+            _outcome(row.second_status, row.second_loss),
+            _signed(row.difference),
+        ]
+        for row in shown.itertuples(index=False)
+    ]
+    head = ["optimizer", "batch size", "setting", "seed", "A", "B", "B - A"]
+    return "\n".join([*lines, "", "Largest differences:", "", text_table(head, rows, left=(0, 2))])
+
+
+def _tuned(sides: TwoSides) -> str:
+    rows = [
+        [
+            optimizer_title(row.optimizer),
+            str(row.batch_size),
+            loss_text(row.first_loss),
+            loss_text(row.second_loss),
+            _signed(row.difference),
+            _plain(row.uncertainty),
+            format_setting(row.first_setting),
+            "the same" if row.first_setting == row.second_setting else format_setting(row.second_setting),
+        ]
+        for row in sides.tuned.itertuples(index=False)
+    ]
+    head = ["optimizer", "batch size", "A", "B", "B - A", "+/-", "A's setting", "B's setting"]
+    return "\n".join(["Tuned points", "", text_table(head, rows, left=(0, 6, 7))])
+
+
+def _gaps(sides: TwoSides) -> str:
+    if sides.gaps.empty:
+        return ""
+    rows = [
+        [
+            f"{optimizer_title(row.reference)} - {optimizer_title(row.challenger)}",
+            str(row.batch_size),
+            _signed(row.first_gap),
+            _signed(row.second_gap),
+            _signed(row.difference),
+            _plain(row.uncertainty),
+            _winner(row.first_better),
+            _winner(row.second_better),
+        ]
+        for row in sides.gaps.itertuples(index=False)
+    ]
+    head = ["gap", "batch size", "A", "B", "B - A", "+/-", "A: better", "B: better"]
+    return "\n".join(["Gaps", "", text_table(head, rows, left=(0, 6, 7))])
+
+
+def _verdict(sides: TwoSides) -> str:
+    gaps = sides.gaps
+    if gaps.empty:
+        return "There is no gap on both sides."
+    beyond = int((gaps["difference"].abs() > gaps["uncertainty"]).sum())
+    told = gaps[gaps["first_better"].notna() & gaps["second_better"].notna()]
+    contrary = int((~told["agree"].astype(bool)).sum())
+    return (
+        f"{len(gaps)} gaps are on both sides: {beyond} differ by more than their uncertainty, {contrary} name "
+        f"different winners, {len(gaps) - len(told)} are not resolved on one side at least."
+    )
+
+
+def _outcome(status: str, loss: float) -> str:
+    return _plain(loss) if status == "finished" else status
+
+
+def _winner(label: object) -> str:
+    return optimizer_title(label) if isinstance(label, str) else "not resolved"
+
+
+def _signed(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:+.4f}"
+
+
+def _plain(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.4f}"

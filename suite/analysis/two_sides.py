@@ -1,0 +1,157 @@
+"""Two stores or CSV exports side by side: are the same runs still the same, and do the answers agree?
+
+Runs are matched by their id where both sides have it (one store before, one after a change of the code), else by
+optimizer, batch size, setting and seed (ours against somebody's CSV). Tuned points and gaps are matched by optimizer,
+batch size and pair. Task names are matched where both sides have several, and disregarded where each has one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from suite.analysis.comparison import Comparison, compare_csv, compare_plan
+from suite.records import Store
+
+RUN = ["task", "optimizer", "batch_size", "setting", "seed"]
+AGREE = 1e-9
+"""Relative difference of final losses up to which two runs count as the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSides:
+    """What two sides say about the same question.
+
+    Attributes:
+        first: one side.
+        second: the other.
+        runs: matched runs: ``first_status``, ``second_status``, ``first_loss``, ``second_loss`` and ``difference``
+            (second less first), after what they were matched by.
+        only_first: how many runs the second side lacks.
+        only_second: how many runs the first side lacks.
+        by_id: whether runs were matched by id.
+        tuned: matched tuned points: losses, ``difference`` and its ``uncertainty``, and both settings.
+        gaps: matched gaps, ``difference`` and its ``uncertainty``, and whether the winners ``agree``.
+    """
+
+    first: Comparison
+    second: Comparison
+    runs: pd.DataFrame
+    only_first: int
+    only_second: int
+    by_id: bool
+    tuned: pd.DataFrame
+    gaps: pd.DataFrame
+
+
+def open_side(place: str | Path, *, sweep: str | None = None, final_loss: str | None = None) -> Comparison:
+    """Read one side: a CSV export, or one sweep of a store.
+
+    Args:
+        place: a CSV file or a store's folder.
+        sweep: name of the sweep; needed where a store has several.
+        final_loss: definition of the final loss; by default the sweep's, and ``ema`` for a CSV.
+
+    Raises:
+        ValueError: nothing there, or the sweep is not told.
+    """
+    path = Path(place)
+    if path.is_file():
+        return compare_csv(path, final_loss=final_loss or "ema")
+    store = Store(path)
+    plans = list(store.plans())
+    chosen = [plan for plan in plans if sweep is None or sweep in (plan["name"], plan["plan_id"])]
+    if len(chosen) != 1:
+        known = ", ".join(plan["plan_id"] for plan in plans) or "none"
+        raise ValueError(
+            f"Expected a CSV file or a store with one sweep, got {path} with {len(chosen)} that fit (it has: {known}); "
+            "choose one with --sweep NAME."
+        )
+    return compare_plan(store, chosen[0], final_loss=final_loss)
+
+
+def two_sides(first: Comparison, second: Comparison) -> TwoSides:
+    """Match two sides.
+
+    Raises:
+        ValueError: they have different definitions of the final loss, or nothing in common.
+    """
+    if first.final_loss != second.final_loss:
+        raise ValueError(
+            f"The sides must have one definition of the final loss, got {first.final_loss} and {second.final_loss}; "
+            "choose one with --final-loss."
+        )
+    by_id = bool(set(first.runs["run_id"]) & set(second.runs["run_id"])) and not _from_csv(first, second)
+    keep_task = min(first.runs["task"].nunique(), second.runs["task"].nunique()) > 1
+    frames = [_named(side.runs, keep_task) for side in (first, second)]
+    on = ["run_id"] if by_id else RUN
+    runs = _matched(frames, on, ["status", "loss"], extra=RUN if by_id else [])
+    tuned = _matched(
+        [_named(side.tuned, keep_task) for side in (first, second)],
+        ["task", "optimizer", "batch_size"],
+        ["loss", "uncertainty", "setting"],
+    )
+    gaps = _matched(
+        [_named(side.gaps, keep_task) for side in (first, second)],
+        ["task", "reference", "challenger", "batch_size"],
+        ["gap", "uncertainty", "better"],
+    )
+    if tuned.empty:
+        raise ValueError("The sides have no optimizer and batch size in common; compare two sides of one question.")
+    for frame, value in ((runs, "loss"), (tuned, "loss"), (gaps, "gap")):
+        pairs = zip(frame[f"first_{value}"], frame[f"second_{value}"], strict=True)
+        frame["difference"] = [_difference(a, b) for a, b in pairs]
+    for frame in (tuned, gaps):
+        pairs = zip(frame["first_uncertainty"], frame["second_uncertainty"], strict=True)
+        frame["uncertainty"] = [math.hypot(a, b) for a, b in pairs]
+    gaps["agree"] = [a == b for a, b in zip(gaps["first_better"], gaps["second_better"], strict=True)]
+    return TwoSides(
+        first=first,
+        second=second,
+        runs=runs,
+        only_first=len(frames[0]) - len(runs),
+        only_second=len(frames[1]) - len(runs),
+        by_id=by_id,
+        tuned=tuned,
+        gaps=gaps,
+    )
+
+
+def _from_csv(*sides: Comparison) -> bool:
+    # Row numbers of a CSV look like ids and are none.
+    return any(side.tuned_by == "" for side in sides)
+
+
+def _named(frame: pd.DataFrame, keep_task: bool) -> pd.DataFrame:
+    return frame if keep_task else frame.assign(task="")
+
+
+def _matched(
+    frames: Sequence[pd.DataFrame], on: Sequence[str], values: Sequence[str], extra: Sequence[str] = ()
+) -> pd.DataFrame:
+    left = frames[0][[*on, *extra, *values]].rename(columns={name: f"first_{name}" for name in values})
+    right = frames[1][[*on, *values]].rename(columns={name: f"second_{name}" for name in values})
+    return left.drop_duplicates(list(on)).merge(right.drop_duplicates(list(on)), on=list(on))
+
+
+def _difference(first: float, second: float) -> float:
+    """Second less first; nothing where both diverged."""
+    return 0.0 if first == second else second - first
+
+
+def same_runs(sides: TwoSides) -> pd.Series:
+    """Which matched runs have the same status and, up to `AGREE`, the same final loss."""
+
+    def same(row: Any) -> bool:
+        if row.first_status != row.second_status:
+            return False
+        if math.isnan(row.first_loss) or math.isnan(row.second_loss):
+            return math.isnan(row.first_loss) and math.isnan(row.second_loss)
+        return row.difference == 0 or abs(row.difference) <= AGREE * abs(row.first_loss)
+
+    return pd.Series([same(row) for row in sides.runs.itertuples(index=False)], dtype=bool)

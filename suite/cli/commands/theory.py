@@ -1,0 +1,227 @@
+"""``theory``: what the papers' formulas predict, as tables and figures; nothing is trained."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.cli.places import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from suite.analysis.comparison import Comparison
+    from suite.theory.bounds import Problem
+    from suite.theory.noisy_quadratic import Prediction
+
+SUBJECTS = {
+    "regimes": "gap of the bounds, its regimes and crossovers (paper 1, Figure 8)",
+    "quadratic": "tuned SGD and sign descent on a noisy quadratic (paper 2, Figure 17)",
+    "bigram": "steps that gradient and sign descent need on a Zipf language (Kunstner & Bach)",
+    "fit": "the three-term gap model fitted to a sweep's measured gaps",
+}
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Print the tables and write the figures of one subject, or of the three that need no runs."""
+    if arguments[:1] == ["fit"]:
+        return _fit(arguments[1:])
+    lines = "\n".join(f"  {name:10} {line}" for name, line in SUBJECTS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m suite theory",
+        description="What theory predicts; see docs/theory.md for the formulas.",
+        epilog=f"subjects:\n{lines}\n\nfit takes a sweep's YAML: python -m suite theory fit SWEEP.yaml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("subject", nargs="?", choices=[*SUBJECTS], help="default: regimes, quadratic and bigram")
+    folder = "folder of the figures (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path(DEFAULT_STORE) / "theory", help=folder)
+    problem = parser.add_argument_group("regimes: another problem than Figure 8's")
+    problem.add_argument("--dimension", type=int, help="d")
+    problem.add_argument("--noise", type=float, help="sigma, standard deviation of one sample's gradient")
+    problem.add_argument("--suboptimality", type=float, help="initial loss above the infimum")
+    problem.add_argument("--budget", type=float, help="T, samples")
+    noisy = parser.add_argument_group("quadratic")
+    noisy.add_argument(
+        "--steps", type=int, default=500, help="with subsets of rows (default: %(default)s, the paper's)"
+    )
+    noisy.add_argument("--sigma", type=float, default=200.0, help="of Gaussian noise (default: %(default)s)")
+    noisy.add_argument("--samples", type=int, default=4096, help="budget with Gaussian noise (default: %(default)s)")
+    zipf = parser.add_argument_group("bigram")
+    zipf.add_argument("--target", type=float, default=0.1, help="relative error to reach (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    from suite.analysis.figures.style import save, style
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    draw = {"regimes": _regimes, "quadratic": _quadratic, "bigram": _bigram}
+    for subject in [options.subject] if options.subject else draw:
+        with style():
+            png, svg = save(draw[subject](options), options.out, subject)
+        print(f"\nFigure: {png}, {svg}\n")
+    return 0
+
+
+def _regimes(options: argparse.Namespace) -> Figure:
+    from suite.analysis.figures.theory import regimes_figure
+    from suite.theory.bounds import FIGURE_8, FIGURE_8_RATIOS, FIGURE_8_SMOOTHNESS, Problem
+    from suite.theory.regimes import approximate_crossover, gap_model
+
+    given: dict[str, Any] = {
+        name: value if getattr(options, name) is None else getattr(options, name) for name, value in FIGURE_8.items()
+    }
+    ratios = [r for group in FIGURE_8_RATIOS.values() for r in group if r <= given["dimension"]]
+    panels: list[dict[int, Problem]] = [
+        {r: Problem(**given, smoothness_2=smoothness, smoothness_inf=r * smoothness) for r in ratios}
+        for smoothness in FIGURE_8_SMOOTHNESS
+    ]
+    print("Gap of the bounds: sign descent minus normalised SGD; positive: SGD better (paper 1, section 5).")
+    print(", ".join(f"{name} {value:g}" for name, value in given.items()))
+    rows = []
+    for panel in panels:
+        for ratio, problem in panel.items():
+            model = gap_model(problem)
+            rows.append(
+                [
+                    f"{problem.smoothness_2:g}", str(ratio), model.regime, _number(model.crossover()),
+                    _number(approximate_crossover(problem)), _number(model.smallest_at),
+                    f"{float(model(1)):+.3g}", f"{float(model(1024)):+.3g}",
+                ]
+            )  # fmt: skip
+    head = ["L_2", "L_inf / L_2", "regime", "crossover", "approximate", "smallest at", "gap at 1", "gap at 1024"]
+    _table(head, rows)
+    return regimes_figure(panels)
+
+
+def _quadratic(options: argparse.Namespace) -> Figure:
+    from suite.analysis.figures.theory import quadratic_figure
+
+    for name, value in (("--steps", options.steps), ("--samples", options.samples), ("--sigma", options.sigma)):
+        if not value > 0:
+            raise ValueError(f"{name} must be a positive number, got {value}.")
+    sizes = [4**power for power in range(5) if 4**power <= options.samples]
+    shown = [
+        (
+            f"subsets of rows, {options.steps} steps",
+            _predictions("rows", 0.0, range(1, 10, 2), lambda _: options.steps),
+        ),
+        (
+            f"Gaussian noise, {options.samples:,} samples",
+            _predictions("gaussian", options.sigma, sizes, lambda size: options.samples // size),
+        ),
+    ]
+    print("Expected final loss w'Hw/2 at the best of a grid of learning rates, from w = 1; sign descent by its SDE.")
+    print("Better: by more than two standard errors.")
+    rows = [
+        [
+            title, layout, str(p.batch_size), str(p.steps), f"{p.sgd:.3g}", f"{p.sgd_lr:.2g}",
+            f"{p.signsgd:.3g} +/- {2 * p.error:.1g}", f"{p.signsgd_lr:.2g}", _better(p),
+        ]
+        for title, by_layout in shown
+        for layout, predictions in by_layout.items()
+        for p in predictions
+    ]  # fmt: skip
+    _table(["noise", "Hessian", "batch size", "steps", "SGD", "lr", "sign descent", "lr", "better"], rows)
+    return quadratic_figure(shown)
+
+
+def _predictions(noise: Any, sigma: float, sizes: Sequence[int], steps_of: Any) -> dict[str, list[Prediction]]:
+    import numpy as np
+
+    from suite.optim.schedule import WarmupCosine
+    from suite.theory.hessians import BLOCKS, block_hessian
+    from suite.theory.noisy_quadratic import NoisyQuadratic, predict
+
+    schedule = WarmupCosine(warmup_share=0.05)
+    found: dict[str, list[Prediction]] = {}
+    for layout in BLOCKS:
+        problem = NoisyQuadratic(hessian=block_hessian(layout), noise=noise, sigma=sigma)
+        for size in sizes:
+            steps = steps_of(size)
+            multipliers = np.array([schedule(step, steps) for step in range(steps)])
+            prediction = predict(
+                problem, size, multipliers, sgd_lrs=np.geomspace(1e-6, 1e-3, 13), sign_lrs=np.geomspace(1e-3, 1, 13)
+            )
+            found.setdefault(layout, []).append(prediction)
+    return found
+
+
+def _better(prediction: Prediction) -> str:
+    if abs(prediction.gap) < 2 * prediction.error:
+        return "tie"
+    return "SGD" if prediction.gap > 0 else "sign descent"
+
+
+def _bigram(options: argparse.Namespace) -> Figure:
+    from suite.analysis.figures.theory import bigram_figure
+    from suite.theory.bigram import scaling_exponent, steps_needed
+
+    if not 0 < options.target < 1:
+        raise ValueError(f"--target must lie between 0 and 1, got {options.target}.")
+    sizes = [10**power for power in range(2, 6)]
+    needed = {
+        exponent: {
+            method: [(size, steps_needed(method, options.target, size, exponent)) for size in sizes]
+            for method in ("gd", "signsgd")
+        }
+        for exponent in (0.5, 1.0, 1.5)
+    }
+    print(f"Steps to a relative error of {options.target:g} on the linear bigram model (Kunstner & Bach 2025).")
+    rows = [
+        [f"{exponent:g}", "gradient descent" if method == "gd" else "sign descent",
+         *(f"{steps:,.3g}" for _, steps in points), f"d^{scaling_exponent(method, exponent, options.target):.2g}"]
+        for exponent, methods in needed.items()
+        for method, points in methods.items()
+    ]  # fmt: skip
+    _table(["Zipf exponent", "method", *(f"d = {size:,}" for size in sizes), "theory"], rows)
+    return bigram_figure(needed, options.target)
+
+
+def _fit(arguments: list[str]) -> int:
+    from suite.cli.plans import parse_sweep, plan_of, sweep_parser
+    from suite.records import Store
+
+    parser = sweep_parser("theory fit", "The three-term gap model fitted to a sweep's measured gaps.")
+    options, spec, _ = parse_sweep(parser, arguments)
+    assert spec is not None
+    store = Store(options.store)
+    from suite.analysis.comparison import compare_plan
+
+    print_fits(compare_plan(store, plan_of(spec, store)))
+    return 0
+
+
+def print_fits(comparison: Comparison) -> None:
+    """Coefficients, fitted gaps and a sentence for every pair of optimizers that was compared.
+
+    Args:
+        comparison: see `suite.analysis.comparison`.
+
+    Raises:
+        ValueError: fewer than three batch sizes have a finite gap.
+    """
+    from suite.theory.gap_fit import fit_gap_model
+
+    for (task, reference, challenger), gaps in comparison.gaps.groupby(["task", "reference", "challenger"], sort=False):
+        fit = fit_gap_model(gaps["batch_size"].tolist(), gaps["gap"].tolist())
+        print(f"{task}: gap = {reference} - {challenger}")
+        names = [field.name for field in dataclasses.fields(fit.model)]
+        print("  " + ", ".join(f"{name} {getattr(fit.model, name):+.4g}" for name in names))
+        rows = [
+            [f"{size:g}", f"{gap:+.4f}", f"{float(fit.model(size)):+.4f}"]
+            for size, gap in zip(fit.batch_sizes, fit.gaps, strict=True)
+        ]
+        _table(["batch size", "measured", "fitted"], rows)
+        print(fit.sentence())
+
+
+def _table(head: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, ["-" * width for width in widths], *rows]:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,81 @@
+"""Which process holds a lease, and whether it still lives, as far as this process can tell."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+
+@functools.cache
+def machine() -> str:
+    """Name of the space that process numbers are unique in: one boot of one kernel, one container.
+
+    Host names alone do not tell: two containers may share one, and a reboot starts the numbers anew.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return socket.gethostname()
+    return f"{socket.gethostname()} {boot} {space}"
+
+
+def describe_self(token: str) -> dict[str, Any]:
+    """What a lease says about this process."""
+    pid = os.getpid()
+    return {
+        "token": token,
+        "host": socket.gethostname(),
+        "machine": machine(),
+        "pid": pid,
+        "started": _process(pid)[1],
+    }
+
+
+def read_holder(path: Path) -> dict[str, Any]:
+    """What a lease file says; empty when there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def may_live(holder: dict[str, Any]) -> bool:
+    """Whether the holder may still live: False only for a process of this machine that surely does not."""
+    if not holder:
+        return False
+    if holder.get("machine") != machine():
+        return True
+    pid = holder.get("pid")
+    if not isinstance(pid, int):
+        return False
+    state, started = _process(pid)
+    if state is not None:
+        # A zombie trains nothing, and a number that was given out again belongs to somebody else.
+        return state not in "ZX" and started == holder.get("started")
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def in_words(holder: dict[str, Any]) -> str:
+    """Name a holder for a message."""
+    return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+
+
+def _process(pid: int) -> tuple[str | None, int | None]:
+    """State letter and start time (clock ticks since boot) of a process of this machine; None where unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None, None
+    return fields[0], int(fields[19])

@@ -1,0 +1,160 @@
+"""How do gradient descent and sign descent scale with the vocabulary of a Zipf language?
+
+Setting of Kunstner & Bach 2025: a linear bigram model under squared error, words with frequencies
+``pi_k ~ k^(-alpha)``, ``k = 1 .. d``, and for every word the next one's conditional frequencies a permutation of the
+same. Losses are relative: excess over the optimum, 1 at the start (zero weights).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
+from scipy.special import gamma, zeta
+
+from suite.theory.bounds import Array
+from suite.theory.frequencies import zipf
+
+
+def gradient_descent_loss(steps: ArrayLike, vocab_size: int, exponent: float) -> Array:
+    r"""Relative loss after some steps of gradient descent with learning rate :math:`1 / \pi_1`.
+
+    .. math:: r_d(t) = \sum_k \pi_k (1 - \pi_k / \pi_1)^{2t}
+
+    Args:
+        steps: ``t``, any shape.
+        vocab_size: ``d``.
+        exponent: ``alpha``.
+    """
+    pi = zipf(vocab_size, exponent)
+    t = np.asarray(steps, dtype=float)
+    return np.power(1 - pi / pi[0], 2 * t[..., None]) @ pi
+
+
+def gradient_descent_limit(time: float, exponent: float) -> float:
+    r"""Limit of `gradient_descent_loss` at large vocabularies, in the time scale that makes it one.
+
+    ``alpha < 1``, :math:`2t = \tau d^\alpha`: :math:`\frac{1-\alpha}{\alpha} E_{1/\alpha}(\tau)`;
+    ``alpha = 1``, :math:`t = d^\tau`: :math:`1 - \tau`;
+    ``alpha > 1``, :math:`\tau = 2t` large:
+    :math:`\frac{\Gamma(1 - 1/\alpha)}{\alpha \zeta(\alpha)} \tau^{-(1-1/\alpha)}`.
+
+    Args:
+        time: ``tau``.
+        exponent: ``alpha``, above 0.
+    """
+    if exponent < 1:
+        return (1 - exponent) / exponent * _exponential_integral(1 / exponent, time)
+    if exponent == 1:
+        return max(0.0, 1 - time)
+    return float(gamma(1 - 1 / exponent) / (exponent * zeta(exponent)) * time ** -(1 - 1 / exponent))
+
+
+def sign_descent_loss(steps: float, lr: ArrayLike, vocab_size: int, exponent: float) -> Array:
+    r"""Relative loss after ``T`` steps of sign descent with a constant learning rate (their Proposition 4.2).
+
+    Every weight moves by ``lr`` per step until it is there, then swings around its target at the distance ``lr / 2``:
+
+    .. math:: \frac{\sum_{k \le k^*} (\pi_k - T\eta)^2 + (d - k^*) \eta^2 / 4}{\sum_k \pi_k^2},
+        \qquad k^* = \#\{k : \pi_k > T\eta\}
+
+    Args:
+        steps: ``T``.
+        lr: ``eta``, any shape.
+        vocab_size: ``d``.
+        exponent: ``alpha``.
+    """
+    rising, sums, squares = _cumulative(vocab_size, exponent)
+    eta = np.asarray(lr, dtype=float)
+    walked = steps * eta
+    # Sums over the largest k* of (pi - walked)^2, from cumulative sums: a table of steps costs no pass per step.
+    far = vocab_size - np.searchsorted(rising, walked, side="right")
+    distances = np.maximum(squares[far] - 2 * walked * sums[far] + far * walked**2, 0)
+    return (distances + (vocab_size - far) * eta**2 / 4) / squares[-1]
+
+
+def tuned_sign_descent(steps: float, vocab_size: int, exponent: float) -> tuple[float, float]:
+    """Smallest `sign_descent_loss` over the learning rate.
+
+    Returns:
+        The relative loss and the learning rate.
+    """
+    pi = zipf(vocab_size, exponent)
+    # Beyond pi_1 / T every weight has arrived, and a larger step only swings more.
+    grid = pi[0] / steps * np.geomspace(1e-6, 1, 400)
+    losses = sign_descent_loss(steps, grid, vocab_size, exponent)
+    best = int(np.argmin(losses))
+    low, high = np.log(grid[max(0, best - 1)]), np.log(grid[min(len(grid) - 1, best + 1)])
+    found = minimize_scalar(
+        lambda x: float(sign_descent_loss(steps, np.exp(x), vocab_size, exponent)), bounds=(low, high), method="bounded"
+    )
+    if found.fun < losses[best]:
+        return float(found.fun), float(np.exp(found.x))
+    return float(losses[best]), float(grid[best])
+
+
+def steps_needed(method: str, target: float, vocab_size: int, exponent: float) -> float:
+    """Steps until the relative loss is ``target``, at least 1: bisection of the formulas above, in real numbers.
+
+    Args:
+        method: ``gd`` or ``signsgd`` (tuned).
+        target: between 0 and 1.
+        vocab_size: ``d``.
+        exponent: ``alpha``.
+
+    Raises:
+        ValueError: no such method, or the target is out of range.
+    """
+    if method not in ("gd", "signsgd") or not 0 < target < 1:
+        raise ValueError(f"Expected gd or signsgd and a target between 0 and 1, got {method!r} and {target}.")
+
+    def loss(steps: float) -> float:
+        if method == "gd":
+            return float(gradient_descent_loss(steps, vocab_size, exponent))
+        return tuned_sign_descent(steps, vocab_size, exponent)[0]
+
+    low = high = 1.0
+    while loss(high) > target:
+        low, high = high, 4 * high
+    while high / low > 1 + 1e-6:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if loss(middle) > target else (low, middle)
+    return high
+
+
+def scaling_exponent(method: str, exponent: float, target: float = 0.5) -> float:
+    r"""Power of the vocabulary size that the steps grow with at large vocabularies (Kunstner & Bach 2025).
+
+    Gradient descent: ``alpha`` below 1, ``1 - target`` at 1 (the target is the relative loss), 0 above. Sign descent: 0
+    below 1/2, ``(1 - target) / 2`` at 1/2, 1/2 above.
+
+    Args:
+        method: ``gd`` or ``signsgd``.
+        exponent: ``alpha``.
+        target: relative loss to reach; it matters at the boundary alone.
+
+    Raises:
+        ValueError: no such method.
+    """
+    if method not in ("gd", "signsgd"):
+        raise ValueError(f"A method must be gd or signsgd, got {method!r}.")
+    boundary, below, above = (1.0, exponent, 0.0) if method == "gd" else (0.5, 0.0, 0.5)
+    if exponent == boundary:
+        return boundary * (1 - target)
+    return below if exponent < boundary else above
+
+
+@lru_cache(maxsize=8)
+def _cumulative(vocab_size: int, exponent: float) -> tuple[Array, Array, Array]:
+    """Frequencies ascending; sums of the ``k`` largest and of their squares, ``k = 0 .. vocab_size``."""
+    pi = zipf(vocab_size, exponent)
+    return pi[::-1].copy(), np.concatenate(([0.0], np.cumsum(pi))), np.concatenate(([0.0], np.cumsum(pi**2)))
+
+
+def _exponential_integral(order: float, x: float) -> float:
+    """``E_s(x)``, the integral of ``exp(-x t) t^(-s)`` from 1 up; real orders above 1."""
+    return float(quad(lambda u: math.exp(-x / u) * u ** (order - 2) if u else 0.0, 0, 1, epsabs=1e-12, limit=200)[0])

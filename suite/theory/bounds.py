@@ -1,0 +1,196 @@
+"""What gradient norm can a trust-region method with momentum reach on a budget, as a function of the batch size?
+
+Setting of paper 1, section 5 (after Kovalev 2025): ``f`` is ``L``-smooth in a norm, a gradient from ``B`` samples has
+variance at most ``sigma^2 / B`` in the Euclidean norm, and ``||x||_* <= rho ||x||_2``. Steps have length ``eta`` in the
+norm and follow the momentum ``m <- (1 - alpha) m + alpha g``. The Euclidean norm gives normalised SGD (``rho = 1``),
+the maximum norm sign descent (``rho = sqrt(d)``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    """A trust-region method on a problem.
+
+    Attributes:
+        smoothness: ``L``, in the method's norm.
+        rho: largest ratio of the dual norm to the Euclidean norm.
+        noise: ``sigma``, standard deviation of one sample's gradient.
+        suboptimality: ``Delta_0``, initial loss above the infimum.
+        budget: ``T``, samples that may be consumed.
+    """
+
+    smoothness: float
+    rho: float
+    noise: float
+    suboptimality: float
+    budget: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _require_positive(field.name, getattr(self, field.name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A problem in both geometries.
+
+    Attributes:
+        dimension: ``d``.
+        smoothness_2: ``L_2``, Euclidean.
+        smoothness_inf: ``L_inf``, in the maximum norm; ``1 <= r = L_inf / L_2 <= d``.
+        noise: ``sigma``.
+        suboptimality: ``Delta_0``.
+        budget: ``T`` in samples.
+
+    Raises:
+        ValueError: a number is not positive, or the ratio is impossible.
+    """
+
+    dimension: int
+    smoothness_2: float
+    smoothness_inf: float
+    noise: float
+    suboptimality: float
+    budget: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _require_positive(field.name, getattr(self, field.name))
+        if not 1 - 1e-12 <= self.ratio <= self.dimension * (1 + 1e-12):
+            raise ValueError(
+                "smoothness_inf must be 1 to dimension times smoothness_2, got a ratio of "
+                f"{self.ratio:g} at dimension {self.dimension}; change one of the three."
+            )
+
+    @property
+    def ratio(self) -> float:
+        """``r = L_inf / L_2``."""
+        return self.smoothness_inf / self.smoothness_2
+
+    @property
+    def normalised_sgd(self) -> Method:
+        """Normalised SGD: ``L = L_2``, ``rho = 1``."""
+        return self._method(self.smoothness_2, 1.0)
+
+    @property
+    def sign_sgd(self) -> Method:
+        """Sign descent: ``L = L_inf``, ``rho = sqrt(d)``."""
+        return self._method(self.smoothness_inf, math.sqrt(self.dimension))
+
+    def _method(self, smoothness: float, rho: float) -> Method:
+        return Method(
+            smoothness=smoothness,
+            rho=rho,
+            noise=self.noise,
+            suboptimality=self.suboptimality,
+            budget=self.budget,
+        )
+
+
+FIGURE_8 = {"dimension": 1000, "noise": 0.01, "suboptimality": 10.0, "budget": 1e6}
+"""Constants of paper 1, Figure 8, beside the smoothness: ``L_2`` is 1 in its first panel, 1000 in its second."""
+
+FIGURE_8_SMOOTHNESS = (1.0, 1000.0)
+FIGURE_8_RATIOS = {"I": (1, 2, 4, 6, 8), "II": (10, 20, 50, 100, 1000)}
+"""Ratios ``r`` that Figure 8 draws, by regime."""
+
+
+def step_bound(method: Method, batch_size: ArrayLike, alpha: ArrayLike, eta: ArrayLike) -> Array:
+    r"""Bound before tuning, constants dropped (paper 1, eq. 3).
+
+    .. math::
+        \frac{\Delta_0 B}{\eta T} + \frac{\rho\sigma\sqrt{B}}{\alpha T} + \rho\sigma\sqrt{\alpha / B}
+        + L\eta + \frac{L\eta}{\alpha}
+
+    Args:
+        method: the method.
+        batch_size: ``B``, any shape.
+        alpha: weight of the newest gradient in the momentum, ``1 - beta``.
+        eta: length of a step.
+    """
+    b, a, e = (np.asarray(x, dtype=float) for x in (batch_size, alpha, eta))
+    noise = method.rho * method.noise
+    return (
+        method.suboptimality * b / (e * method.budget)
+        + noise * np.sqrt(b) / (a * method.budget)
+        + noise * np.sqrt(a / b)
+        + method.smoothness * e
+        + method.smoothness * e / a
+    )
+
+
+def tuned_alpha(method: Method, batch_size: ArrayLike) -> Array:
+    r"""Best momentum weight at large ``T``: :math:`\alpha^* = B \sqrt{L\Delta_0} / (\rho\sigma\sqrt T)`.
+
+    Above 1 it is no momentum any more: see `largest_admissible_batch_size`.
+    """
+    b = np.asarray(batch_size, dtype=float)
+    return b / largest_admissible_batch_size(method)
+
+
+def tuned_step(method: Method, batch_size: ArrayLike) -> Array:
+    r"""Best length of a step at large ``T``.
+
+    .. math:: \eta^* = \Delta_0^{3/4} B / (L^{1/4} T^{3/4} (\rho\sigma)^{1/2})
+    """
+    b = np.asarray(batch_size, dtype=float)
+    noise = method.rho * method.noise
+    return method.suboptimality**0.75 * b / (method.smoothness**0.25 * method.budget**0.75 * noise**0.5)
+
+
+def largest_admissible_batch_size(method: Method) -> float:
+    r"""Batch size up to which :math:`\alpha^* \le 1`: :math:`\rho\sigma\sqrt{T} / \sqrt{L\Delta_0}`.
+
+    Beyond it the tuned bound is an extrapolation. Paper 1's crossovers all lie beyond it for normalised SGD.
+    """
+    return method.rho * method.noise * math.sqrt(method.budget) / math.sqrt(method.smoothness * method.suboptimality)
+
+
+def tuned_bound(method: Method, batch_size: ArrayLike) -> Array:
+    r"""Bound at tuned momentum and step (paper 1, section 5 and appendix C).
+
+    .. math::
+        U(B) = \frac{(L\Delta_0)^{1/4} (\rho\sigma)^{1/2}}{T^{1/4}} + \frac{(\rho\sigma)^2}{\sqrt{L\Delta_0 T B}}
+        + \frac{(L\Delta_0)^{3/4} B}{(\rho\sigma)^{1/2} T^{3/4}}
+
+    Args:
+        method: the method.
+        batch_size: ``B``, any shape.
+    """
+    b = np.asarray(batch_size, dtype=float)
+    constant, falling, rising = bound_coefficients(method)
+    return constant + falling / np.sqrt(b) + rising * b
+
+
+def bound_coefficients(method: Method) -> tuple[float, float, float]:
+    """The three coefficients of `tuned_bound`: of ``1``, ``B^(-1/2)`` and ``B``."""
+    noise, scale, budget = method.rho * method.noise, method.smoothness * method.suboptimality, method.budget
+    return (
+        (scale / budget) ** 0.25 * math.sqrt(noise),
+        noise**2 / math.sqrt(scale * budget),
+        (scale / budget) ** 0.75 / math.sqrt(noise),
+    )
+
+
+def optimal_batch_size(method: Method) -> float:
+    r"""Batch size at which `tuned_bound` is smallest.
+
+    .. math:: B_{opt} = 2^{-2/3} (\rho\sigma)^{5/3} T^{1/6} / (L\Delta_0)^{5/6}
+    """
+    noise, scale = method.rho * method.noise, method.smoothness * method.suboptimality
+    return 2 ** (-2 / 3) * noise ** (5 / 3) * method.budget ** (1 / 6) / scale ** (5 / 6)
+
+
+def _require_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a positive number, got {value}.")

@@ -1,0 +1,105 @@
+"""One compiled graph for a whole optimizer step, shared by all packs of one shape."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+MOST_GRAPHS = 16
+"""Compiled graphs that a process keeps."""
+
+MOST_SHAPES = 3
+"""Shapes of batches that one pack has graphs for; what comes in more shapes than that runs uncompiled."""
+
+_GRAPHS: OrderedDict[str, Callable[..., Any]] = OrderedDict()
+
+
+class NotCompiled(RuntimeError):
+    """A step that cannot be one graph; the message says why."""
+
+
+class CompiledStep:
+    """Calls a function as one compiled graph: forward, backward, clipping and update together.
+
+    The function is traced once per shape of its arguments with the autograd inside it, so that what is compiled is
+    plain arithmetic. Graphs are kept for the process under ``signature`` and shapes, so that the next pack of one shape
+    starts at full speed.
+
+    Args:
+        function: takes trees of tensors, some of which it may write in place, and returns tensors. What is no tensor
+            among its arguments is taken to be constant for one shape.
+        signature: everything beside the arguments' shapes that decides what the function computes.
+
+    Attributes:
+        reason: why the last call could not be compiled; empty where it was.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: str) -> None:
+        self._function = function
+        self._signature = signature
+        self._shapes: set[str] = set()
+        self.reason = ""
+
+    def __call__(self, *args: Any) -> Any:
+        """The function's value.
+
+        Raises:
+            NotCompiled: it draws random numbers, does what cannot be traced, or comes in too many shapes.
+        """
+        leaves, tree = pytree.tree_flatten(args)
+        key = self._key(leaves, tree)
+        if key not in _GRAPHS:
+            if len(self._shapes) >= MOST_SHAPES:
+                raise NotCompiled("its batches come in many shapes")
+            _GRAPHS[key] = torch.compile(_traced(self._function, leaves, tree), dynamic=False)
+            while len(_GRAPHS) > MOST_GRAPHS:
+                _GRAPHS.popitem(last=False)
+        self._shapes.add(key)
+        _GRAPHS.move_to_end(key)
+        with torch.no_grad():
+            return _GRAPHS[key](*(leaf for leaf in leaves if isinstance(leaf, Tensor)))
+
+    def _key(self, leaves: list[Any], tree: pytree.TreeSpec) -> str:
+        shapes = [(tuple(x.shape), x.dtype, x.device, x.stride()) if isinstance(x, Tensor) else repr(x) for x in leaves]
+        told = f"{self._signature}|{tree}|{shapes}|{torch.get_num_threads()}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _traced(function: Callable[..., Any], leaves: list[Any], tree: pytree.TreeSpec) -> GraphModule:
+    """The function as a graph over the tensors among ``leaves``, whose values stay as they are."""
+
+    def of_tensors(*tensors: Tensor) -> Any:
+        own = iter(tensors)
+        args = pytree.tree_unflatten([next(own) if isinstance(x, Tensor) else x for x in leaves], tree)
+        return function(*args)
+
+    copies = [x.clone() for x in leaves if isinstance(x, Tensor)]  # tracing executes the function
+    try:
+        graph = make_fx(of_tensors)(*copies)
+    except Exception as error:
+        raise NotCompiled(f"it cannot be traced ({str(error).strip().partition(chr(10))[0]})") from error
+    for node in graph.graph.nodes:
+        if _draws(node):
+            raise NotCompiled(f"it draws random numbers ({node.target})")
+        if node.op == "get_attr" and getattr(graph, str(node.target)).numel() > 1:
+            raise NotCompiled("its network holds tensors that are no buffers")
+    return graph
+
+
+def _draws(node: torch.fx.Node) -> bool:
+    """Whether a node draws random numbers: attention has that tag, and does so with dropout alone."""
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    if "dropout_p" not in names:
+        return True
+    place = names.index("dropout_p")
+    return bool(node.kwargs.get("dropout_p", node.args[place] if len(node.args) > place else 0.0))

@@ -1,0 +1,29 @@
+"""The heavy-tailed subset of ImageNet-1k, paper 1's test of class imbalance on images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.images.data import ImageData
+from tasks.images.sources import PaperShards
+
+
+class ImageNet1kLTData(ImageData):
+    """ImageNet-1k with heavy-tailed classes: 10,217 training images of 1,000 classes (paper 1, appendix A.5).
+
+    ``source: paper`` is ``timm/imagenet-1k-wds`` on the Hugging Face hub, whose terms must be accepted there. To
+    choose the subset every training shard is fetched once (about 150 GB pass through, ``cache_gb`` bounds what is
+    kept); the subset itself is about 1 GB. ``source: <path>`` is ImageNet-1k as shards or as one folder per class,
+    or any other images, whose subset is built by the same rule (`tasks.images.heavy_tail`). Validation images stay
+    balanced.
+
+    Args:
+        heavy_tail: train on the subset; off, on all images.
+        **kwargs: settings of all images, see `tasks.images.data.ImageData`.
+    """
+
+    dataset = "imagenet1k_lt"
+    paper = PaperShards("hf://datasets/timm/imagenet-1k-wds", classes=1000)
+
+    def __init__(self, *, heavy_tail: bool = True, **kwargs: Any) -> None:
+        super().__init__(heavy_tail=heavy_tail, **kwargs)

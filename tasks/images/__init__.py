@@ -1,0 +1,1 @@
+"""How do labelled images, in shards or class folders, become batches, and how is a network trained to classify them?"""

@@ -1,0 +1,1 @@
+"""What does `paper` mean for SlimPajama, and which architectures are trained on it?"""

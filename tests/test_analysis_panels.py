@@ -1,0 +1,148 @@
+"""Several panels in one report, published values beside ours, an index over a store, intervals of the crossover."""
+
+import re
+
+import numpy as np
+import pytest
+from synthetic_records import Planted, write_store
+from test_analysis_crossover import gap_rows
+from test_analysis_csv import HEADER, row, write
+from test_analysis_report import check
+
+from suite.analysis.comparison import compare_plan
+from suite.analysis.crossover import crossover
+from suite.analysis.crossover_interval import monotone_zeros
+from suite.analysis.csv_import import load_csv
+from suite.analysis.figures.gap import gap_figure
+from suite.analysis.figures.style import save, style
+from suite.analysis.published import published_gaps
+from suite.analysis.report import write_index, write_report
+from suite.analysis.report.sections import gap_section
+from suite.analysis.report.tables import latex_table
+from suite.analysis.theory_fit import theory_fit
+from suite.cli.main import main
+from suite.records import Store
+
+PUBLISHED = [
+    {"panel": "small", "batch_size": 4, "losses": {"adam": 4.0, "sgd": 3.9}, "source": "table 7"},
+    {"panel": "large", "batch_size": 999, "relative_gap": -3.0, "source": "read off figure 8"},
+    {"panel": "large", "batch_size": 64, "perplexities": {"adam": 20.0, "sgd": 22.0, "lion": 21.0}, "source": "text"},
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Two panels in one plan, and a second plan."""
+    folder = tmp_path_factory.mktemp("panels")
+    shape = {"batch_sizes": (4, 64), "steps": 200, "momenta": (0.95, 0.99)}
+    kept, plan = write_store(folder, Planted(**shape))
+    _, other = write_store(
+        folder, Planted(**shape, task="other/net", level=2.0, lrs={"sgd": (0.2, 0.4), "adam": (0.002, 0.004)})
+    )
+    panels = [{**run, "panel": label} for label, part in (("small", plan), ("large", other)) for run in part["runs"]]
+    kept.write_plan({**plan, "plan_id": "panels-1", "task": "a, b", "runs": panels, "published": PUBLISHED})
+    kept.write_plan({**plan, "plan_id": "plain-2", "question": "And a second?"})
+    (folder / "sweeps" / "synthetic-1a2b3c4d" / "plan.json").unlink()
+    return kept
+
+
+def test_every_panel_is_compared_by_itself_and_drawn(store, tmp_path):
+    comparison = compare_plan(store, store.plan("panels-1"))
+    assert list(comparison.gaps["task"].unique()) == ["small", "large"]
+    assert [found.task for found in comparison.crossovers] == ["small", "large"]
+    part = comparison.of_task("large")
+    assert set(part.runs["task"]) == {"large"} and len(part.published) == 2
+    page = write_report(store, store.plan("panels-1"), tmp_path).page
+    words = " ".join(check(page).text)
+    for said in ("small: The gap", "large: ", "Beside the paper", "read off figure 8", "What tuning costs"):
+        assert said in words, said
+    assert {"panels.svg", "gap-1-small.svg", "gap-2-large.svg"} <= {p.name for p in (tmp_path / "figures").iterdir()}
+    ids = re.findall(r' id="([^"]+)"', page.read_text())
+    assert len(ids) == len(set(ids)) > 0  # figures in one document do not share names
+
+
+def test_points_show_their_settings(store, tmp_path):
+    with style():
+        comparison = compare_plan(store, store.plan("plain-2"))
+        _, svg = save(gap_figure(comparison.gaps, comparison.crossovers, ["adam", "sgd"]), tmp_path, "gap")
+    text = svg.read_text()
+    assert re.search(r"<title>batch size 4: gap [^<]*\nAdam [^<]*\(lr 0.003, beta 0.99\)\nSGD [^<]*</title>", text)
+    assert "<title>batch size 64" in text and "tip: " not in text
+    assert 'title="lr 0.3, momentum 0.95"' in gap_section(comparison)
+
+
+def test_published_values_stand_beside_ours_at_the_same_point(store):
+    comparison = compare_plan(store, store.plan("panels-1"))
+    table = published_gaps(comparison.published, comparison.gaps)
+    first, unmatched, sgd, lion = (entry for _, entry in table.iterrows())
+    ours = comparison.gaps[(comparison.gaps["task"] == "small") & (comparison.gaps["batch_size"] == 4)].iloc[0]
+    assert first["published_gap"] == pytest.approx(0.1) and first["published_relative_gap"] == pytest.approx(2.5)
+    assert first["gap"] == ours["gap"] and first["better"] == ours["better"]
+    assert np.isnan(unmatched["gap"]) and unmatched["published_relative_gap"] == -3.0
+    assert sgd["published_gap"] == pytest.approx(np.log(20 / 22)) and not np.isnan(sgd["gap"])
+    assert lion["challenger"] == "lion" and np.isnan(lion["gap"])
+
+
+def test_an_index_leads_to_every_question_of_a_store(tmp_path, capsys):
+    lrs = {"sgd": (0.1, 0.3), "adam": (0.003,)}
+    store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99), lrs=lrs))
+    store.write_plan({**plan, "plan_id": "second-2", "question": "And a second?"})
+    assert main(["report", "--store", str(store.path), "--out", str(tmp_path)]) == 0
+    page = tmp_path / "index.html"
+    assert f"Index: {page}" in capsys.readouterr().out
+    assert all(address.startswith("data:") for address in check(page).loaded)
+    links = set(re.findall(r'href="([^"]+)"', page.read_text()))
+    assert links == {"second-2/index.html", "synthetic-1a2b3c4d/index.html"}
+    assert all((tmp_path / link).exists() for link in links)
+    assert "And a second?" in page.read_text()
+    with pytest.raises(ValueError, match="run a sweep"):
+        write_index(Store(tmp_path / "empty"), tmp_path / "none")
+
+
+def test_latex_tables_escape_and_round():
+    import pandas as pd
+
+    text = latex_table(pd.DataFrame({"some_name": ["a_b & 5%", None], "value": [1.23456, float("inf")]}))
+    assert r"a\_b \& 5\%" in text and "$1.235$" in text and r"$\infty$" in text and "some name & value" in text
+    assert text.startswith("\\begin{tabular}{lr}\n\\toprule") and text.endswith("\\end{tabular}\n")
+
+
+def test_crossover_intervals_cover_the_planted_crossing():
+    rng, hits = np.random.default_rng(0), np.zeros(2)
+    sizes = [1, 4, 16, 64, 256]
+    for _ in range(300):
+        gaps = 2.0 - 0.5 * np.log2(sizes) + rng.normal(0, 0.4, 5)  # zero at 16
+        found = crossover(gap_rows(list(gaps), sizes, uncertainty=0.4))
+        for k, (low, high) in enumerate((found.line_interval, found.interpolated_interval)):
+            hits[k] += low <= 16 <= high
+    assert (hits / 300 > 0.84).all() and (hits / 300 < 0.96).all()  # 90% is promised; the standard error is 1.7%
+
+
+def test_open_and_missing_intervals_are_said():
+    far = crossover(gap_rows([3.0, 2.9, 2.85], uncertainty=0.1))
+    assert far.line_interval[1] == np.inf and far.interpolated_interval == (np.inf, np.inf)
+    assert "interval above the range" in far.estimates()
+    assert crossover(gap_rows([3.0, -1.0], uncertainty=np.nan)).line_interval is None
+    assert crossover(gap_rows([3.0])).estimates() == ""
+    zeros = monotone_zeros(np.array([0.0, 2.0]), np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]]), falling=True)
+    assert zeros.tolist() == [1.0, np.inf, -np.inf]
+
+
+def test_validation_losses_and_branch_columns_of_an_export(tmp_path):
+    header = HEADER.replace("tr_loss", "cool_ratio,tr_loss")
+    rows = ['d,0.1,0,4,0.9,sgd,1.0,"[2.0, 1.0]","[\'NaN\', 1.5]"', 'd,0.1,0,4,0.9,sgd,0.5,"[2.0, 1.0]","[]"']
+    runs = load_csv(write(tmp_path / "x.csv", rows, header), "val")
+    assert runs["loss"].tolist()[0] == 1.5 and runs["status"].tolist() == ["finished", "missing"]
+    assert dict(runs["setting"][1])["cool_ratio"] == 0.5
+    with pytest.raises(ValueError, match="vl_loss_history"):
+        load_csv(write(tmp_path / "y.csv", ['0.1,4,sgd,"[1.0]"'], "lr,bs,opt,tr_loss_history"), "val")
+    with pytest.raises(ValueError, match="column 'bs' of row 1"):
+        load_csv(write(tmp_path / "z.csv", [row("d", 0.1, "NaN", 0.9, "sgd", [1.0])]))
+
+
+def test_the_theory_is_fitted_to_the_pair_that_it_is_about():
+    sizes = np.array([1, 4, 16, 64, 256])
+    rows = gap_rows(list(0.1 + 0.2 / np.sqrt(sizes) - 0.002 * sizes), list(sizes), uncertainty=0.01)
+    fit = theory_fit(rows)
+    assert fit.model.c1 == pytest.approx(0.2, rel=0.05) and fit.crossover == pytest.approx(fit.model.crossover())
+    assert theory_fit(rows[:3]) is None and theory_fit(rows.assign(challenger="lion")) is None

@@ -1,0 +1,165 @@
+"""Shards behind a URL: fetched when needed or before, bounded in number, named when they cannot be had."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("simplejpeg")
+pytest.importorskip("fsspec")
+
+from image_shards import open_images, write_shards
+
+from tasks.imagenet1k_lt.data import ImageNet1kLTData
+from tasks.imagenet21k.data import ImageNet21kData
+from tasks.images.places import Remote
+from tasks.images.sources import PaperShards
+
+LENGTHS = (6, 6, 6, 6, 6, 6)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"file://{write_shards(tmp_path / 'far', LENGTHS)}"
+
+
+def cached_shards(data) -> set[str]:
+    return {path.name for path in data.of_split("train").place.cache.glob("*.tar")}
+
+
+def all_batches(data) -> list:
+    return [micro for block in data.blocks(data.plan(), 0) for step in block for micro in step]
+
+
+def test_remote_batches_are_local_batches(tmp_path: Path, url: str) -> None:
+    local = open_images(tmp_path / "far", tmp_path / "local", shuffle_shards=2)
+    remote = open_images(url, tmp_path / "data", shuffle_shards=2)
+    assert not cached_shards(remote), "opening must fetch no shard"
+    assert (remote.train_samples, remote.val_samples, remote.facts()) == (36, 4, local.facts())
+    for a, b in zip(all_batches(local), all_batches(remote), strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+    assert len(cached_shards(remote)) == 6
+    shutil.rmtree(tmp_path / "far")
+    assert torch.equal(remote.gather("train", np.arange(36)).images, local_again(tmp_path, remote))
+
+
+def local_again(tmp_path: Path, remote) -> torch.Tensor:
+    write_shards(tmp_path / "near", LENGTHS)
+    return open_images(tmp_path / "near", tmp_path / "local").gather("train", np.arange(36)).images
+
+
+def test_the_cache_stays_within_its_bound(tmp_path: Path, url: str) -> None:
+    largest = max(path.stat().st_size for path in (tmp_path / "far").glob("*.tar"))
+    bound = 4.5 * largest
+    data = open_images(url, tmp_path / "data", shuffle_shards=2, cache_gb=bound / 1e9, block_steps=1)
+    most = 0
+    for _ in data.blocks(data.plan(), 0):
+        most = max(most, len(cached_shards(data)))
+    assert 2 <= most <= 4
+    # What was deleted is fetched again.
+    assert data.gather("train", np.arange(36)).labels.tolist() == [i % 4 for i in range(36)]
+    assert len(cached_shards(data)) <= 4
+    with pytest.raises(ValueError, match=r"data\.cache_gb must hold the shards in use and the next ones"):
+        open_images(url, tmp_path / "data", shuffle_shards=2, cache_gb=2.5 * largest / 1e9)
+
+
+def test_the_next_window_is_fetched_while_one_is_trained_on(tmp_path: Path, url: str) -> None:
+    data = open_images(url, tmp_path / "data", shuffle_shards=2, batch_size=3)
+    plan = data.plan()
+    shards_of = lambda steps: {  # noqa: E731
+        f"small-train-{int(i) // 6:04d}.tar" for step in steps for i in plan.indices(step).flat
+    }
+    for step in range(4):
+        data.gather_steps(plan, step, step + 1)
+    first, second, third = (shards_of(range(4 * w, 4 * w + 4)) for w in range(3))
+    deadline = time.monotonic() + 10
+    while not cached_shards(data) >= first | second and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert cached_shards(data) == first | second and not third & cached_shards(data)
+
+
+def test_several_threads_fetch_a_shard_once(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Remote(url, tmp_path / "cache")
+    fetched = []
+    original = Remote._fetch
+    monkeypatch.setattr(Remote, "_fetch", lambda self, *args: fetched.append(args[0]) or original(self, *args))
+    threads = [threading.Thread(target=place.local, args=("small-train-0001.tar",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fetched == ["small-train-0001.tar"]
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [".locks", "small-train-0001.tar"]
+
+
+def test_a_shard_that_is_not_there_is_named(tmp_path: Path, url: str) -> None:
+    data = open_images(url, tmp_path / "data")
+    (tmp_path / "far" / "small-train-0002.tar").unlink()
+    with pytest.raises(ValueError, match=r"small-train-0002\.tar is missing"):
+        data.gather("train", np.arange(36))
+
+
+def test_a_failing_place_is_tried_again_and_then_named(tmp_path: Path, url: str) -> None:
+    place = Remote(url, tmp_path / "cache", retry_seconds=0.001)
+    original, calls = place._files.get_file, []
+
+    def failing(*args) -> None:
+        calls.append(args)
+        if len(calls) < 3:
+            raise ConnectionError("reset by peer")
+        original(*args)
+
+    place._files.get_file = failing
+    try:
+        assert place.local("small-train-0001.tar").stat().st_size and len(calls) == 3
+        place._files.get_file = lambda *args: (_ for _ in ()).throw(ConnectionError("reset by peer"))
+        with pytest.raises(ValueError, match=r"small-train-0000\.tar must be readable at file:.*reset by peer"):
+            place.local("small-train-0000.tar")
+    finally:
+        del place._files.get_file
+    assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+def test_a_place_without_shards_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere must be a folder with every shard.*it is missing"):
+        open_images(f"file://{tmp_path}/nowhere", tmp_path / "data")
+
+
+def test_the_papers_datasets_are_read_through_the_same_code(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(tmp_path / "far", LENGTHS, val=())
+    paper = ImageNet21kData.paper
+    assert paper is not None and (paper.classes, paper.held_out) == (19_167, 5)
+    monkeypatch.setattr(ImageNet21kData, "paper", PaperShards(url, paper.classes, paper.held_out))
+    data = ImageNet21kData(source="paper", batch_size=2, image_size=16, data_dir=str(tmp_path / "data"))
+    data.ensure_open()
+    assert (data.train_samples, data.val_samples, data.facts()["classes"]) == (6, 30, 19_167)
+    assert not cached_shards(data)
+    assert len(all_batches(data)) == 3
+
+
+def test_the_heavy_tail_of_remote_shards_is_fetched_once(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageNet1kLTData, "paper", PaperShards(url, 4))
+    largest = max(path.stat().st_size for path in (tmp_path / "far").glob("*.tar"))
+    settings = {"source": "paper", "batch_size": 2, "image_size": 16, "data_dir": str(tmp_path / "data"), "mixup": 0}
+    # The cache holds two shards at a time: most chosen images are fetched alone.
+    tail = ImageNet1kLTData(cache_gb=2.2 * largest / 1e9, **settings)
+    tail.ensure_open()
+    assert np.bincount(tail.of_split("train").labels()).tolist() == [9, 5, 3, 3]
+    local = open_images(tmp_path / "far", tmp_path / "local", heavy_tail=True)
+    for number in range(20):
+        assert tail.of_split("train").read(number)[:2] == local.of_split("train").read(number)[:2]
+        assert tail.of_split("train").key(number).split(":")[1] == local.of_split("train").key(number).split(":")[1]
+    monkeypatch.setattr(Remote, "_fetch", None)
+    monkeypatch.setattr("tasks.images.tail._samples", None)
+    again = ImageNet1kLTData(**settings)
+    assert again.ensure_open() == tail.fingerprint

@@ -1,0 +1,91 @@
+"""Ray for real: two nodes of this machine, one killed in mid-sweep; records through Ray where no disk is shared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pretend_worker import COMMAND, history, planned, request_of
+
+from suite.records import Store
+from suite.sweep.launchers.progress import Progress
+from suite.sweep.packs import Job
+
+ray = pytest.importorskip("ray")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = made.add_node(num_cpus=1)
+    yield made, second
+    ray.shutdown()
+    made.shutdown()
+
+
+def launcher(cluster: Any, store: Path, **settings: Any) -> Any:
+    from suite.sweep.launchers.ray import RayLauncher, RaySettings
+
+    chosen = RaySettings(address=cluster[0].address, **settings)
+    return RayLauncher(chosen, command=COMMAND, request=request_of(store), store=Store(store))
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(ROOT)
+
+
+def collect(events: list[Progress]) -> Any:
+    def tell(event: Progress) -> list[Job]:
+        events.append(event)
+        return []
+
+    return tell
+
+
+def test_records_come_back_where_no_disk_is_shared(cluster: Any, tmp_path: Path) -> None:
+    events: list[Progress] = []
+    store = Store(tmp_path / "runs")
+    jobs = [(planned(1),), (planned(2), planned(3))]
+    one = launcher(cluster, tmp_path / "runs", shared_store=False)
+    asked = one.request
+    one.request = lambda job: {**asked(job), "history": str(tmp_path / "history")}
+    one.run(jobs, collect(events))
+    assert sum((event.statuses for event in events if event.kind == "done"), ()) == ("finished",) * 3
+    assert {record["run_id"] for record in store.records()} == {planned(n).run_id for n in (1, 2, 3)}
+    assert store.curves(planned(3).run_id).num_rows == 20
+    assert not list(store.path.glob("runs/*/*/lease.json"))
+
+
+def test_what_another_process_trains_is_not_sent(cluster: Any, tmp_path: Path) -> None:
+    events: list[Progress] = []
+    with Store(tmp_path).lease(planned(4).run_id):
+        launcher(cluster, tmp_path, shared_store=False).run([(planned(4),)], collect(events))
+        launcher(cluster, tmp_path, shared_store=True).run([(planned(4),)], collect(events))
+    assert [event.kind for event in events] == ["held", "started", "held"] and not history(tmp_path)
+
+
+def test_a_lost_node_loses_no_run(cluster: Any, tmp_path: Path) -> None:
+    made, second = cluster
+    events: list[Progress] = []
+    jobs = [(planned(n, steps=150),) for n in range(10, 16)]
+    thread = threading.Thread(target=launcher(cluster, tmp_path).run, args=(jobs, collect(events)))
+    thread.start()
+    while len({run_id for _, run_id, _ in history(tmp_path)}) < 2 and thread.is_alive():
+        time.sleep(0.05)
+    made.remove_node(second, allow_graceful=False)
+    thread.join(90)
+    assert not thread.is_alive()
+    ends = [run_id for event, run_id, _ in history(tmp_path) if event == "ends"]
+    assert sorted(ends) == [planned(n).run_id for n in range(10, 16)]
+    begins = [run_id for event, run_id, _ in history(tmp_path) if event == "begins"]
+    assert len(begins) == 7  # one of the two that were running was lost with its node, and began again
+    assert {event.statuses for event in events if event.kind == "done"} == {("finished",)}

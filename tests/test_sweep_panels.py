@@ -1,0 +1,153 @@
+"""Sweeps of several panels, reporting seeds, published values."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from suite.records import Store
+from suite.sweep import Plan, read_spec
+
+SPEC: dict[str, Any] = {
+    "question": "Does it work?",
+    "source": "a test",
+    "task": "fineweb/gpt",
+    "overrides": {"data.source": "sample"},
+    "batch_size": [1, 2],
+    "optimizers": {"sgd": {"lr": [0.03, 0.1, 0.3], "momentum": 0.9}, "adam": {"lr": [0.001, 0.01], "beta": 0.9}},
+}
+
+
+def write(path: Path, **changes: Any) -> Path:
+    path.write_text(yaml.safe_dump({**SPEC, **changes}, sort_keys=False))
+    return path
+
+
+def identify(optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
+    return f"{panel} {optimizer} {batch_size} {seed}".encode().hex()[-16:].rjust(16, "0"), 10
+
+
+def named(optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
+    return f"{panel}/{optimizer['name']}/{optimizer['lr']}/{batch_size}/{seed}", 10
+
+
+def record(store: Store, run_id: str, loss: float) -> None:
+    final = {"ema": loss} if math.isfinite(loss) else {}
+    status = "finished" if final else "diverged"
+    store.write_record(
+        {"run_id": run_id, "status": status, "task": "t", "optimizer": {}, "batch_size": 1, "seed": 1, "steps": 10,
+         "final": final, "metrics": {}, "config": {}},
+        pa.table({"step": [0], "train_loss": [loss]}),
+    )  # fmt: skip
+
+
+def test_panels_share_what_they_do_not_change(tmp_path: Path) -> None:
+    panels = {
+        "small": {"overrides": {"model.width": 16}, "optimizers": {"sgd": {"lr": [1.0, 3.0]}, "adam": None}},
+        "genome": {"task": "hg38/gpt", "batch_size": 4, "optimizers": {"lion": {"lr": 0.1}}},
+    }
+    small, genome = read_spec(write(tmp_path / "s.yaml", panels=panels)).parts
+    assert small.task == "fineweb/gpt" and small.batch_size == [1, 2]
+    assert small.overrides == {"data.source": "sample", "model.width": 16}
+    assert small.optimizers == {"sgd": {"lr": [1.0, 3.0], "momentum": 0.9}}
+    assert genome.task == "hg38/gpt" and genome.batch_size == [4] and list(genome.optimizers) == ["sgd", "adam", "lion"]
+
+
+def test_a_plan_of_panels_names_every_run_and_survives_the_command_line(tmp_path: Path) -> None:
+    spec = read_spec(write(tmp_path / "s.yaml", panels={"a": {}, "b": {"overrides": {"data.source": "x"}}}))
+    plan = Plan(spec, named)
+    assert len({run.run_id for run in plan.runs}) == 2 * 2 * 5
+    assert plan.groups[0].label == "a: sgd" and plan.groups[-1].runs[0].label == "b: adam"
+    written = plan.as_record(command="", title="")
+    assert [run["panel"] for run in written["runs"]] == ["a"] * 10 + ["b"] * 10
+    assert written["panels"]["b"]["overrides"] == {"data.source": "x"}
+    changed = spec.changed({"data.source": "y"})
+    assert [panel.overrides["data.source"] for panel in changed.parts] == ["y", "y"]
+
+
+def test_what_a_sweep_says_about_itself_does_not_change_its_plan(tmp_path: Path) -> None:
+    plain = read_spec(write(tmp_path / "s.yaml")).plan_id
+    printed = [{"batch_size": 1, "gap": 0.1, "source": "table 1"}]
+    assert read_spec(write(tmp_path / "s.yaml", question="other", published=printed)).plan_id == plain
+    assert read_spec(write(tmp_path / "s.yaml", report_seeds=[7])).plan_id != plain
+    assert read_spec(write(tmp_path / "s.yaml", panels={"a": {}})).plan_id != plain
+
+
+def test_chosen_settings_are_trained_again_with_reporting_seeds(tmp_path: Path) -> None:
+    file = write(tmp_path / "s.yaml", seeds=[42], report_seeds=[7, 8], extend_edges=1, batch_size=1)
+    store = Store(tmp_path / "store")
+    plan = Plan(read_spec(file), identify)
+    group = plan.groups[0]
+    assert plan.extend_group(group, store) == []  # nothing has a result
+    for run in group.runs:
+        record(store, run.run_id, 1 + abs(math.log(run.axes["lr"] / 0.3)))
+    (wider,) = plan.extend_group(group, store)  # the best lr lies on the edge: first the grid grows
+    assert wider.axes["lr"] == pytest.approx(0.9) and not wider.reporting
+    record(store, wider.run_id, math.inf)
+    again = plan.extend_group(group, store)
+    assert [(run.axes["lr"], run.seed, run.reporting) for run in again] == [(0.3, 7, True), (0.3, 8, True)]
+    assert plan.extend_group(group, store) == []
+    record(store, again[0].run_id, 9.0)  # what is reported does not choose
+    assert plan.extend_group(group, store) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"report_seeds": [42]}, "must differ from seeds"),
+        ({"panels": []}, "panels"),
+        ({"panels": {"a": {"seeds": [1]}}}, "panels.a"),
+        ({"panels": {"a": {"batch_size": [0]}}}, "panel 'a'"),
+        ({"panels": {"a": {"optimizers": {"sgd": None, "adam": None}}}}, "at least one optimizer"),
+        ({"panels": {"a": {"optimizers": {"sgd": 3}}}}, "optimizers.sgd"),
+        ({"published": [{"gap": 0.1}]}, "must give source"),
+        ({"published": [{"gap": "small", "source": "x"}]}, "gap of published[0]"),
+        ({"published": [{"gaps": 1, "source": "x"}]}, "'gaps'"),
+        ({"published": [{"losses": {"adam": None}, "source": "x"}]}, "losses of published[0]"),
+    ],
+)
+def test_every_wrong_panel_or_value_is_one_sentence(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        read_spec(write(tmp_path / "s.yaml", **changes))
+    assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_sweeps_of_several_papers_have_plans_of_different_names(tmp_path: Path) -> None:
+    for folder in ("sweeps", "sweeps/paper1", "sweeps/paper2/laptop"):
+        (tmp_path / folder).mkdir(parents=True)
+    names = [
+        read_spec(write(tmp_path / place / "figure1.yaml")).name
+        for place in ("", "sweeps", "sweeps/paper1", "sweeps/paper2/laptop")
+    ]
+    assert names == ["figure1", "figure1", "paper1-figure1", "paper2-laptop-figure1"]
+
+
+ROOT = Path(__file__).resolve().parents[1]
+PAPERS = sorted((ROOT / "configs" / "sweeps").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_sweep_of_a_paper_has_a_twin_for_a_laptop(path: Path) -> None:
+    twin = path.parent / "laptop" / path.name
+    paper, laptop = read_spec(path), read_spec(twin)
+    assert laptop.question == paper.question and laptop.source == f"after {paper.source}"
+    assert laptop.published == paper.published
+    labels = {panel.label for panel in paper.parts}
+    assert {entry["panel"] for entry in paper.published if "panel" in entry} <= labels
+    for panel in laptop.parts:
+        assert panel.overrides["trainer.accelerator"] == "cpu" and panel.overrides["data.source"] == "sample"
+        assert max(panel.batch_size) <= 256
+    for file in (path, twin):
+        text = file.read_text()
+        assert f"python -m suite sweep {file.relative_to(ROOT)}" in text
+        assert "ours" in text or (file == path and "paper's" in text)  # whose values the grids are
+
+
+def test_no_twin_is_without_its_paper() -> None:
+    twins = sorted((ROOT / "configs" / "sweeps").glob("*/laptop/*.yaml"))
+    assert twins and all((twin.parents[1] / twin.name).is_file() for twin in twins)

@@ -1,0 +1,84 @@
+"""``python -m suite theory``: tables, figures and errors."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from synthetic_records import Planted, write_store
+
+from suite.analysis.comparison import compare_plan
+from suite.cli.commands.theory import print_fits
+from suite.cli.main import main
+from suite.theory.gap_fit import fit_gap_model
+
+
+def cells(output: str, first: str) -> list[list[str]]:
+    """Rows of the printed table whose first cell is ``first``."""
+    return [line.split() for line in output.splitlines() if line.split()[:1] == [first]]
+
+
+def assert_figure(folder: Path, name: str) -> None:
+    png, svg = (folder / f"{name}.{kind}" for kind in ("png", "svg"))
+    assert png.read_bytes()[:4] == b"\x89PNG" and png.stat().st_size > 10_000
+    assert b"</svg>" in svg.read_bytes()[-20:]
+
+
+def test_regimes_print_figure_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "regimes", "--out", str(tmp_path)]) == 0
+    rows = cells(capsys.readouterr().out, "1")
+    assert [(row[1], row[2]) for row in rows] == [
+        *((str(r), "I") for r in (1, 2, 4, 6, 8)), *((str(r), "II") for r in (10, 20, 50, 100, 1000))
+    ]  # fmt: skip
+    assert float(rows[0][3]) == pytest.approx(17.79) and rows[5][3] == "-"
+    assert_figure(tmp_path, "regimes")
+
+
+def test_regimes_of_another_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "regimes", "--budget", "1e8", "--noise", "0.02", "--out", str(tmp_path)]) == 0
+    # Noise times root of the budget is 20 times Figure 8's, and so, nearly, is the crossover.
+    assert float(cells(capsys.readouterr().out, "1")[0][3]) == pytest.approx(20 * 17.78, rel=0.01)
+    assert main(["theory", "regimes", "--noise", "0", "--out", str(tmp_path)]) == 2
+    assert "noise must be a positive number" in capsys.readouterr().err
+
+
+def test_quadratic_and_bigram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "quadratic", "--steps", "20", "--samples", "64", "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert output.count("heterogeneous") == output.count("homogeneous") == 5 + 4
+    assert main(["theory", "bigram", "--target", "0.5", "--out", str(tmp_path)]) == 0
+    rows = cells(capsys.readouterr().out, "1.5")
+    assert [row[-1] for row in rows] == ["d^0", "d^0.5"]
+    for name in ("quadratic", "bigram"):
+        assert_figure(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["quadratic", "--samples", "0"], "--samples must be a positive number, got 0"),
+        (["bigram", "--target", "1.5"], "--target must lie between 0 and 1, got 1.5"),
+        (["fit", "nowhere.yaml"], "There is no sweep file nowhere.yaml"),
+    ],
+)
+def test_wrong_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["theory", *arguments]) == 2
+    assert part in capsys.readouterr().err
+
+
+def test_fit_of_measured_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted = Planted(batch_sizes=(1, 4, 16, 64, 256), noise=0.0)
+    store, plan = write_store(tmp_path, planted)
+    comparison = compare_plan(store, plan)
+    print_fits(comparison)
+    output = capsys.readouterr().out
+    fit = fit_gap_model(planted.batch_sizes, comparison.gaps["gap"].tolist())
+    assert fit.sentence() in output and "gap = adam - sgd" in output
+    assert [float(row[1]) for row in (cells(output, str(size))[0] for size in planted.batch_sizes)] == [
+        pytest.approx(gap, abs=1e-4) for gap in comparison.gaps["gap"]
+    ]
+    assert fit.crossover is not None and not math.isnan(fit.r_squared)

@@ -1,0 +1,94 @@
+"""The fitted gap model, and Adam as a mean and a variance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import lsq_linear
+
+from suite.theory.adam_variance import adam_direction, variance_form
+from suite.theory.gap_fit import fit_gap_model
+from suite.theory.regimes import GapModel
+
+SIZES = [1, 4, 16, 64, 256, 1024]
+TRUTH = GapModel(0.05, 0.1, -0.001)
+
+
+def test_exact_gaps_give_their_own_coefficients() -> None:
+    fit = fit_gap_model(SIZES[::-1], TRUTH(SIZES[::-1]).tolist())
+    assert (fit.model.c0, fit.model.c1, fit.model.c2) == pytest.approx((0.05, 0.1, -0.001))
+    assert fit.batch_sizes == tuple(SIZES) and fit.spare == 3
+    assert fit.r_squared == pytest.approx(1) and fit.rms_residual < 1e-12
+    assert fit.crossover == pytest.approx(TRUTH.crossover())
+    assert fit.interval == pytest.approx((fit.crossover, fit.crossover), rel=1e-6) and fit.share == 1
+    assert (
+        "explains 100.0%" in fit.sentence()
+        and f"passes zero at batch size {TRUTH.crossover():.3g} (90%" in fit.sentence()
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_fit_is_the_bounded_least_squares_solution(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gaps, errors = rng.standard_normal(6), rng.uniform(0.1, 2, 6)
+    b = np.array(SIZES, dtype=float)
+    basis = np.stack([np.ones(6), b**-0.5, b], axis=1) / errors[:, None]
+    # The solver's tolerance is absolute: it needs columns of like size.
+    scale = np.linalg.norm(basis, axis=0)
+    bounds = ([0, 0, -np.inf], [np.inf] * 3)
+    expected = lsq_linear(basis / scale, gaps / errors, bounds=bounds, method="bvls", tol=1e-14).x / scale
+    model = fit_gap_model(SIZES, gaps.tolist(), errors.tolist()).model
+    np.testing.assert_allclose([model.c0, model.c1, model.c2], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_interval_holds_the_true_crossover_about_as_often_as_it_says() -> None:
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(40):
+        gaps = TRUTH(SIZES) + 0.01 * rng.standard_normal(6)
+        fit = fit_gap_model(SIZES, gaps.tolist(), [0.01] * 6)
+        assert fit.interval is not None and fit.share > 0.95
+        held += fit.interval[0] <= TRUTH.crossover() <= fit.interval[1]
+    # Binomial of 40 at 0.9: below 30 happens once in 500.
+    assert held >= 30
+
+
+def test_gaps_without_a_crossover_say_so() -> None:
+    fit = fit_gap_model(SIZES, GapModel(0.05, 0.1, 0.001)(SIZES).tolist())
+    assert fit.crossover is None and fit.interval is None and fit.share == 0
+    assert "no crossover" in fit.sentence()
+
+
+def test_three_gaps_test_nothing() -> None:
+    fit = fit_gap_model([1, 16, 256], TRUTH([1, 16, 256]).tolist())
+    assert fit.spare == 0 and fit.interval is None and "no test" in fit.sentence()
+
+
+def test_gaps_that_are_not_known_are_left_out() -> None:
+    gaps = TRUTH(SIZES).tolist()
+    gaps[2] = float("nan")
+    fit = fit_gap_model(SIZES, gaps, [0.1] * 6)
+    assert fit.batch_sizes == (1, 4, 64, 256, 1024) and fit.model.c2 == pytest.approx(-0.001)
+    with pytest.raises(ValueError, match="three batch sizes or more, got 2"):
+        fit_gap_model([1, 4, 16], [0.1, float("nan"), 0.2])
+    with pytest.raises(ValueError, match="must be positive"):
+        fit_gap_model([1, 4, 16], [0.1, 0.2, 0.3], [0.1, 0.0, 0.1])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.95, 0.999])
+def test_variance_form_is_adam_with_tied_betas(beta: float) -> None:
+    gradients = np.random.default_rng(0).standard_normal((200, 3)) + 0.3
+    mean, square, directions = np.zeros(3), np.zeros(3), []
+    for gradient in gradients:
+        mean = beta * mean + (1 - beta) * gradient
+        square = beta * square + (1 - beta) * gradient**2
+        directions.append(mean / np.sqrt(square))
+    means, variances = variance_form(gradients, beta)
+    np.testing.assert_allclose(means[-1], mean, rtol=1e-10)
+    np.testing.assert_allclose(variances[-1], square - mean**2, rtol=1e-7, atol=1e-14)
+    np.testing.assert_allclose(adam_direction(gradients, beta), directions, rtol=1e-9)
+
+
+def test_variance_form_without_gradients_stands_still() -> None:
+    assert (adam_direction(np.zeros((3, 2)), 0.9) == 0).all()
+    with pytest.raises(ValueError, match="beta must be from 0 to below 1"):
+        variance_form(np.ones((2, 1)), 1.0)
