@@ -2,10 +2,10 @@
 
     python benchmarks/matrix.py [--data FOLDER] [--steps-factor 1.0] [TASK ...] > table.md
 
-Prints a Markdown table: the pair's parameters at paper size and here, the loss of the trivial predictor (frequencies of
-tokens or classes, or equal ones where these are better; the mean target) on the same validation samples, the validation
-losses reached, and optimizer steps per second. FOLDER holds real data in the tasks' raw formats (see SOURCES); without it the samples
-alone are trained on. Nothing is tuned: one learning rate per kind of network.
+Prints a Markdown table: the pair's parameters at paper size and here, the loss of the trivial predictor (frequencies
+of tokens or classes, or equal ones where these are better; the mean target) on the same validation samples, the
+validation losses reached, and optimizer steps per second. FOLDER holds real data in the tasks' raw formats (see
+SOURCES); without it the samples alone are trained on. Nothing is tuned: one learning rate per kind of network.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "initialization": "gradient",
     },
     "adavar": {"name": "adavar"},
+    "adavar, free": {"name": "adavar", "gamma": 0.9, "tau": 0.97},
     "rmsprop": {"name": "rmsprop"},
     "signsgd": {"name": "signsgd"},
     "signum": {"name": "signum"},

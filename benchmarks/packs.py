@@ -36,6 +36,7 @@ from suite.training.pack import run_pack
 GPT = ["--task", "fineweb/gpt", "--data.tokenizer", "byte", "--data.seq_len", "64"]
 SMALL = ["--model.width", "64", "--model.num_layers", "2", "--model.num_heads", "4"]
 ZINC = ["--data.budget_epochs", "null"]
+GAT = ("--task", "zinc/gat", *ZINC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Case:
 CASES = {
     "gpt 0.1M, batch 1": Case((*GPT, *SMALL), 1),
     "gpt 0.1M, batch 256": Case((*GPT, *SMALL), 256, runs=4),
-    "gat, batch 1": Case(("--task", "zinc/gat", *ZINC), 1),
-    "gat, batch 4": Case(("--task", "zinc/gat", *ZINC), 4),
+    "gat 0.02M, batch 1": Case((*GAT, "--model.width", "64", "--model.num_heads", "4"), 1),
+    "gat 0.02M, batch 4": Case((*GAT, "--model.width", "64", "--model.num_heads", "4"), 4),
+    "gat 0.27M, batch 1": Case(GAT, 1),
     "resnet20, batch 1": Case(("--task", "imagenet21k/resnet20", "--data.image_size", "32"), 1),
 }
 GPU_CASES = {

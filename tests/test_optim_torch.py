@@ -202,6 +202,19 @@ def numpy_reference(name: str, grads: list[np.ndarray], start: np.ndarray) -> np
             m = g if t == 1 else 0.9 * m + 0.1 * g
             v = g**2 if t == 1 else 0.9 * v + 0.1 * g**2
             x -= 0.1 * m / (np.sqrt(v) + 1e-8)
+        elif name == "adam gradient coupled":
+            g = g + 0.05 * x
+            m = g if t == 1 else 0.9 * m + 0.1 * g
+            v = g**2 if t == 1 else 0.9 * v + 0.1 * g**2
+            x -= 0.1 * m / (np.sqrt(v) + 1e-8)
+        elif name == "adam uncorrected":
+            m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
+            x -= 0.1 * m / (np.sqrt(v) + 1e-8)
+        elif name in ("adam uncorrected independent", "adavar tied"):
+            m, v = 0.9 * m + 0.1 * g, 0.9 * v + 0.1 * g**2
+            lr = 0.1 if name == "adavar tied" else 0.1 * (1 - t / 60)
+            x -= lr * m / (np.sqrt(v) + 1e-8)
+            x *= 1 if name == "adavar tied" else 1 - 0.05 * lr / 0.1
         elif name == "adavar":
             s = 0.8 * s + 0.2 * (m - g) ** 2
             m = 0.9 * m + 0.1 * g
@@ -212,7 +225,7 @@ def numpy_reference(name: str, grads: list[np.ndarray], start: np.ndarray) -> np
             s = 0.5 * s + g
             d = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.9**t)) + 1e-8)
             x -= 0.1 * np.linalg.norm(s) * d / np.linalg.norm(d)
-        elif name == "adam independent":
+        elif name.endswith("independent"):
             m = 0.9 * m + 0.1 * g
             v = 0.9 * v + 0.1 * g**2
             lr = 0.1 * (1 - t / 60)
@@ -239,7 +252,24 @@ REFERENCES: dict[str, dict[str, Any]] = {
     "coordinate clip": {"name": "sgd_coordinate_clip", "momentum": 0.9, "max_coordinate": 0.3},
     "quantile clip": {"name": "sgd_quantile_clip", "momentum": 0.9, "share": 0.2},
     "adam gradient": {"name": "adam", "beta": 0.9, "bias_correction": False, "initialization": "gradient"},
+    "adam gradient coupled": {
+        "name": "adam",
+        "beta": 0.9,
+        "bias_correction": False,
+        "initialization": "gradient",
+        "weight_decay": 0.05,
+        "decay": "coupled",
+    },
+    "adam uncorrected": {"name": "adam", "beta1": 0.9, "beta2": 0.99, "bias_correction": False},
+    "adam uncorrected independent": {
+        "name": "adam",
+        "beta": 0.9,
+        "bias_correction": False,
+        "weight_decay": 0.05,
+        "decay": "independent",
+    },
     "adavar": {"name": "adavar", "beta": 0.9, "gamma": 0.7, "tau": 0.8},
+    "adavar tied": {"name": "adavar", "beta": 0.9},
     "sgd#adam": {
         "name": "grafted",
         "magnitude": {"name": "sgd", "momentum": 0.5},
@@ -263,7 +293,7 @@ def test_rule_equals_a_slow_numpy_reference(name: str, implementation: Any) -> N
     )
     for t, grad in enumerate(grads, start=1):
         parts[0].grad, parts[1].grad = torch.tensor(grad[:14]).view(2, 7), torch.tensor(grad[14:])
-        if name == "adam independent":
+        if name.endswith("independent"):
             optimizer.param_groups[0]["lr"] = 0.1 * (1 - t / 60)
         optimizer.step()
     found = np.concatenate([p.detach().numpy().ravel() for p in parts])

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from suite.optim.kernels import has_compiler
-from suite.records import SETTLED, Store
+from suite.records import SETTLED, LeaseHeld, Store
 from suite.training.data import Data
 from suite.training.pack_curves import PackCurves
 from suite.training.packed_task import PackedTask, PackRefused
@@ -103,6 +103,8 @@ def _train_pack(
     started, clock = now(), time.perf_counter()
     with contextlib.ExitStack() as held:
         leases = [held.enter_context(store.lease(run_id)) for run_id, _ in identities]
+        if any(store.settled(run_id) for run_id, _ in identities):
+            raise LeaseHeld("Another process has trained a run of this pack meanwhile.")
         train(packed, data, trainer, [curves], checkpoint, checkpoint_seconds)
         seconds = (time.perf_counter() - clock) / len(identities)
         settled = True

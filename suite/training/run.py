@@ -104,6 +104,8 @@ def run(
     task.build_network(data.facts())
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
     with lease as held:
+        if not rerun and store.settled(run_id):  # by another process, between the first look and the lease
+            return Outcome(store.record(run_id) or {}, trained=False)
         folder = store.run_folder(run_id)
         checkpoint = folder / "checkpoint.ckpt"
         if rerun and trainer.is_global_zero:

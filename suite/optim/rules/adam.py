@@ -13,6 +13,12 @@ from suite.optim.broadcast import Number, average, rounded
 from suite.optim.config import ConfigError, OptimizerConfig, require
 from suite.optim.decay import Decay
 from suite.optim.independent_adamw import IndependentAdamW
+from suite.optim.uncorrected_adam import (
+    LARGEST_BETA,
+    UncorrectedAdam,
+    UncorrectedAdamW,
+    UncorrectedIndependentAdamW,
+)
 
 Initialization = Literal["zero", "gradient"]
 
@@ -96,21 +102,31 @@ class Adam(OptimizerConfig):
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
         """`torch.optim.Adam`, or for decoupled and independent decay `torch.optim.AdamW`, fused."""
-        if not self.bias_correction:
+        if self.bias_correction:
+            return fused_adam(self, groups, self.betas, self.eps)
+        if max(self.betas) > LARGEST_BETA:
             return None
-        return fused_adam(self, groups, self.betas, self.eps)
+        started = [{**group, "gradient_start": self.initialization == "gradient"} for group in groups]
+        return fused_adam(self, started, self.betas, self.eps, bias_correction=False)
 
 
 def fused_adam(
-    config: OptimizerConfig, groups: list[dict[str, Any]], betas: tuple[float, float], eps: float
+    config: OptimizerConfig,
+    groups: list[dict[str, Any]],
+    betas: tuple[float, float],
+    eps: float,
+    *,
+    bias_correction: bool = True,
 ) -> torch.optim.Optimizer:
     """Torch's fused Adam with a config's learning rate and weight decay policy."""
     settings: dict[str, Any] = {"lr": config.lr, "betas": betas, "eps": eps, "fused": True}
     settings["weight_decay"] = config.weight_decay
     if config.decay == "independent":
-        return IndependentAdamW([{**group, "peak_lr": config.lr} for group in groups], **settings)
-    cls = torch.optim.AdamW if config.decay == "decoupled" else torch.optim.Adam
-    return cls(groups, **settings)
+        peaked = [{**group, "peak_lr": config.lr} for group in groups]
+        return (IndependentAdamW if bias_correction else UncorrectedIndependentAdamW)(peaked, **settings)
+    if config.decay == "decoupled":
+        return (torch.optim.AdamW if bias_correction else UncorrectedAdamW)(groups, **settings)
+    return (torch.optim.Adam if bias_correction else UncorrectedAdam)(groups, **settings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

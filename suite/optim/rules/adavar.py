@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from suite.optim.broadcast import Number, average, rounded
 from suite.optim.config import OptimizerConfig, require
+from suite.optim.rules.adam import fused_adam
+from suite.optim.uncorrected_adam import LARGEST_BETA
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,3 +69,9 @@ class AdaVar(OptimizerConfig):
         root = torch.mul(variance, rounded(hyper["gamma"], variance)).addcmul_(mean, mean).sqrt_()
         delta = torch.div(mean, root.add_(rounded(hyper["eps"], root))).mul_(rounded(-hyper["lr"], mean))
         return delta, {"exp_avg": mean, "exp_var": variance}
+
+    def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
+        """Where gamma and tau are beta, the Adam that this is then, fused."""
+        if {self.gamma, self.tau} - {None, self.beta} or self.beta > LARGEST_BETA:
+            return None
+        return fused_adam(self, groups, (self.beta, self.beta), self.eps, bias_correction=False)
