@@ -178,7 +178,7 @@ def measure(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any
         except Exception as error:
             print(f"{name:22} {arm:26} not measured: {str(error).splitlines()[0][:100]}", flush=True)
             continue
-        steps[arm] = max(10, min(2000, int(options.seconds / per_step)))
+        steps[arm] = max(4, min(2000, int(options.seconds / per_step)))
     for _ in range(options.rounds):
         for arm in steps:
             seconds.setdefault(arm, []).append(arms[arm](steps[arm]))

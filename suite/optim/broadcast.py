@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 Number = float | Tensor
 
@@ -51,7 +52,25 @@ class LaterStep:
 
 def rounded(number: Number, like: Tensor) -> Number:
     """A factor in the precision of the tensor that it is to multiply."""
-    return number.to(like.dtype) if isinstance(number, Tensor) else number
+    if not isinstance(number, Tensor):
+        return number
+    factor = number.to(like.dtype)
+    return settled(factor) if get_proxy_mode() is not None else factor
+
+
+@torch.library.custom_op("suite::settled", mutates_args=())
+def settled(number: Tensor) -> Tensor:
+    """The same numbers, computed before they are used.
+
+    A compiler that fuses a run's few factors into the loop over its coordinates computes powers and quotients anew for
+    every coordinate; across this operation it cannot fuse.
+    """
+    return number.clone()
+
+
+@settled.register_fake
+def _(number: Tensor) -> Tensor:
+    return torch.empty_like(number)
 
 
 def average(old: Tensor, new: Tensor, decay: Number) -> Tensor:

@@ -18,7 +18,7 @@ from suite.optim.clipping import clip_runs
 from suite.optim.config import ConfigError
 from suite.optim.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared_groups
 from suite.training.compiled_step import CompiledStep, NotCompiled
-from suite.training.mixed_precision import mixed_precision_layers
+from suite.training.pack_layers import PackLayers
 from suite.training.task import Task
 
 Tensors = dict[str, Any]
@@ -135,7 +135,7 @@ class PackedTask(LightningModule):
         own, shared = tensors["own"], tensors["shared"]
 
         def one(parameters: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[Tensor, Any]:
-            with mixed_precision_layers(self.flat.device.type):
+            with PackLayers(self.flat.device.type):
                 outputs = functional_call(network, {**parameters, **own, **shared}, task.inputs(batch))
                 total, count = task.loss(outputs, batch)
             return total / count, outputs
