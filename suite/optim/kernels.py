@@ -126,7 +126,7 @@ def _fused(function: Callable[..., None], rule: str) -> Callable[..., None]:
     )
     # Without `dynamic_threads` the length of the first piece, perhaps in an earlier process whose code is kept on disk,
     # decides whether a kernel for all lengths uses more than one thread.
-    options = {"cpp.dynamic_threads": True, "cpp.enable_floating_point_contract_flag": "fast"}
+    options: dict[str, Any] = {"cpp.dynamic_threads": True, "cpp.enable_floating_point_contract_flag": "fast"}
     known = torch._inductor.list_options()
     return torch.compile(own, dynamic=True, options={name: value for name, value in options.items() if name in known})
 
