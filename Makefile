@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS ?= language,vision,graph,analysis,optimizers,dev
 
-.PHONY: demo test test-all lint bench env clean
+.PHONY: demo results test test-all lint bench env clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -21,6 +21,11 @@ demo: env
 	$(BIN)/python -m suite sweep configs/sweeps/demo.yaml
 	$(BIN)/python -m suite gap configs/sweeps/demo.yaml
 	$(BIN)/python -m suite report configs/sweeps/demo.yaml
+
+# Every question at laptop scale: hours. Runs what is missing; can be killed and started again.
+results: env
+	for file in configs/sweeps/laptop_*.yaml configs/sweeps/*/laptop/*.yaml; do $(BIN)/python -m suite sweep $$file; done
+	$(BIN)/python -m suite report
 
 test: env lint
 	$(BIN)/python -m pytest -m 'not slow'
@@ -39,6 +44,7 @@ bench: env
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/images.py
+	$(BIN)/python benchmarks/packs.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -183,8 +183,16 @@ def test_compiled_packs_equal_uncompiled_ones_and_share_a_graph(tmp_path: Path, 
 
 def test_a_step_that_draws_random_numbers_is_not_compiled() -> None:
     step = compiled_step.CompiledStep(lambda x: torch.nn.functional.dropout(x, 0.5), "dropout")
+    assert step(torch.ones(3)) is None
     with pytest.raises(compiled_step.NotCompiled, match="random"):
         step(torch.ones(3))
+
+
+def test_what_comes_in_many_shapes_is_not_compiled() -> None:
+    step = compiled_step.CompiledStep(lambda x: x + 1, "shapes")
+    with pytest.raises(compiled_step.NotCompiled, match="many shapes"):
+        for size in range(10):
+            assert step(torch.ones(size)) is None
 
 
 def test_the_dead_leave_a_pack_and_the_living_go_on_as_before(tmp_path: Path, data_dir: Path) -> None:

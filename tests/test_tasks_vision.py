@@ -65,9 +65,15 @@ def test_every_network_is_a_function_of_the_seed(make: Callable[..., Task]) -> N
     assert any(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+QUICK = {("vit", "adam"), ("resnet20", "sgd"), ("simple_vit", "sgd"), ("resnet20", "adam")}
+
+
 @pytest.mark.parametrize(
     ("name", "optimizer"),
-    [*((name, "sgd") for name in TASKS), *((name, "adam") for name in ("vit", "resnet20", "convnext_tiny"))],
+    [
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
+        for pair in [*((n, "sgd") for n in TASKS), *((n, "adam") for n in ("vit", "resnet20", "convnext_tiny"))]
+    ],
 )
 def test_every_image_run_of_a_pack_is_its_single_twin(tmp_path: Path, name: str, optimizer: str) -> None:
     make = TASKS[name]

@@ -55,7 +55,8 @@ def rounded(number: Number, like: Tensor) -> Number:
     if not isinstance(number, Tensor):
         return number
     factor = number.to(like.dtype)
-    return settled(factor) if get_proxy_mode() is not None else factor
+    traced = not torch.compiler.is_dynamo_compiling() and get_proxy_mode() is not None
+    return settled(factor) if traced else factor
 
 
 @torch.library.custom_op("suite::settled", mutates_args=())

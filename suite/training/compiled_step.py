@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 MOST_GRAPHS = 16
 """Compiled graphs that a process keeps."""
 
-MOST_SHAPES = 3
-"""Shapes of batches that one pack has graphs for; what comes in more shapes than that runs uncompiled."""
+MOST_SHAPES = 4
+"""Shapes of batches that one pack may come in; with more it runs uncompiled."""
 
 _GRAPHS: OrderedDict[str, Callable[..., Any]] = OrderedDict()
 
@@ -37,35 +37,47 @@ class CompiledStep:
         function: takes trees of tensors, some of which it may write in place, and returns tensors. What is no tensor
             among its arguments is taken to be constant for one shape.
         signature: everything beside the arguments' shapes that decides what the function computes.
-
-    Attributes:
-        reason: why the last call could not be compiled; empty where it was.
     """
 
     def __init__(self, function: Callable[..., Any], signature: str) -> None:
         self._function = function
         self._signature = signature
         self._shapes: set[str] = set()
-        self.reason = ""
 
     def __call__(self, *args: Any) -> Any:
-        """The function's value.
+        """The function's value; None where these shapes are new, and worth a graph only if they come again.
 
         Raises:
-            NotCompiled: it draws random numbers, does what cannot be traced, or comes in too many shapes.
+            NotCompiled: the function draws random numbers, does what cannot be traced or compiled, or its arguments
+                come in too many shapes. Nothing has been written then.
         """
         leaves, tree = pytree.tree_flatten(args)
         key = self._key(leaves, tree)
         if key not in _GRAPHS:
-            if len(self._shapes) >= MOST_SHAPES:
-                raise NotCompiled("its batches come in many shapes")
-            _GRAPHS[key] = torch.compile(_traced(self._function, leaves, tree), dynamic=False)
-            while len(_GRAPHS) > MOST_GRAPHS:
-                _GRAPHS.popitem(last=False)
-        self._shapes.add(key)
+            if key not in self._shapes:
+                self._shapes.add(key)
+                if len(self._shapes) > MOST_SHAPES:
+                    raise NotCompiled("its batches come in many shapes")
+                return None
+            return self._first(key, leaves, tree)
         _GRAPHS.move_to_end(key)
         with torch.no_grad():
             return _GRAPHS[key](*(leaf for leaf in leaves if isinstance(leaf, Tensor)))
+
+    def _first(self, key: str, leaves: list[Any], tree: pytree.TreeSpec) -> Any:
+        graph = torch.compile(_traced(self._function, leaves, tree), dynamic=False)
+        try:
+            with torch.no_grad():
+                value = graph(*(leaf for leaf in leaves if isinstance(leaf, Tensor)))
+        except Exception as error:
+            # Compilation fails before anything has moved, and in many ways: no space, what a backend cannot do.
+            if "torch" not in type(error).__module__:
+                raise
+            raise NotCompiled(f"it cannot be compiled ({str(error).strip().partition(chr(10))[0]})") from error
+        _GRAPHS[key] = graph
+        while len(_GRAPHS) > MOST_GRAPHS:
+            _GRAPHS.popitem(last=False)
+        return value
 
     def _key(self, leaves: list[Any], tree: pytree.TreeSpec) -> str:
         shapes = [(tuple(x.shape), x.dtype, x.device, x.stride()) if isinstance(x, Tensor) else repr(x) for x in leaves]

@@ -175,7 +175,9 @@ class PackedTask(LightningModule):
             device = self.flat.device
             now = torch.tensor([float(runs.steps_done), multiplier], dtype=torch.float64, device=device)
             try:
-                return self._compiled(tensors, now, micro_batches)
+                taken = self._compiled(tensors, now, micro_batches)
+                if taken is not None:
+                    return taken
             except NotCompiled as reason:
                 warnings.warn(f"The step of {self.tasks[0].name} is not compiled: {reason}.", stacklevel=2)
                 self._compiled = None
