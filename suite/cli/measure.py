@@ -15,8 +15,8 @@ from suite.sweep.packs import MAX_PACK, Job, jobs_of, pack_size
 MEASURE_SECONDS = 3.0
 """Wall time that measuring one job's seconds per step may take, about."""
 
-COMPILE_FROM = 120.0
-"""Seconds of training per worker from which a compiled step is tried: compilation itself takes about half of that."""
+COMPILE_FROM = 300.0
+"""Seconds of training per worker from which a compiled step is tried: compilation takes a minute on slow cores."""
 
 MEMORY_SHARE = 0.7
 """Share of the free memory that packs may take."""
