@@ -1,4 +1,4 @@
-"""The attention layer of all networks on sequences: one projection to queries, keys and values, one out.
+"""The attention layer of all networks on sequences and patches: one projection to queries, keys and values, one out.
 
 Shape letters: B batch, T positions, C width, H heads, D head dim (C / H).
 """
@@ -9,16 +9,15 @@ from torch import Tensor, nn
 
 from models.attention import Backend, attend, check_backend
 from models.decoder import NORM_EPS
-from models.rotary import Rotary
 
 
 class SelfAttention(nn.Module):
-    """Softmax attention of a sequence to itself, with rotary positions.
+    """Softmax attention of a sequence, or of an image's patches, to itself.
 
     Args:
         width: C.
         num_heads: H.
-        rotary: turns queries and keys.
+        rotary: turns queries and keys by their positions; None: positions are in the input.
         qk_norm: normalise queries and keys per head before they are turned, each with a learnable gain (QKNorm).
         causal: whether a position sees itself and earlier ones alone.
         backend: what computes it; see `models.attention`.
@@ -31,7 +30,7 @@ class SelfAttention(nn.Module):
         self,
         width: int,
         num_heads: int,
-        rotary: Rotary,
+        rotary: nn.Module | None,
         *,
         qk_norm: bool,
         causal: bool = True,
@@ -46,7 +45,7 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.q_norm = nn.RMSNorm(head_dim, eps=NORM_EPS) if qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(head_dim, eps=NORM_EPS) if qk_norm else nn.Identity()
-        self.rotary = rotary
+        self.rotary = rotary or nn.Identity()
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x_BTC: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.attention import Backend
-from models.patches import PatchAttention, check_heads, patches_per_side
+from models.patches import check_heads, patches_per_side
+from models.self_attention import SelfAttention
 from models.sinusoidal import grid_positions
 
 
@@ -25,7 +26,7 @@ class GELUBlock(nn.Module):
     def __init__(self, width: int, num_heads: int, backend: Backend) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.mixer = PatchAttention(width, num_heads, qk_norm=False, rotary=None, backend=backend)
+        self.mixer = SelfAttention(width, num_heads, None, qk_norm=False, causal=False, backend=backend)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from models.attention import Backend
 from models.axial_rotary import AxialRotary
 from models.decoder import NORM_EPS, Block
-from models.patches import PatchAttention, check_heads, patches_per_side
+from models.patches import check_heads, patches_per_side
+from models.self_attention import SelfAttention
 from models.sinusoidal import grid_positions
 
 Positions = Literal["rotary", "sinusoidal"]
@@ -67,7 +68,7 @@ class ViT(nn.Module):
         self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS)
         rotary = AxialRotary(width // num_heads, side, side) if is_rotary else None
         self.blocks = nn.ModuleList(
-            Block(width, PatchAttention(width, num_heads, qk_norm=True, rotary=rotary, backend=attention))
+            Block(width, SelfAttention(width, num_heads, rotary, qk_norm=True, causal=False, backend=attention))
             for _ in range(num_layers)
         )
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)

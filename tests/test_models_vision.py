@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.axial_rotary import AxialRotary
-from models.patches import PatchAttention
 from models.resnet20 import ResNet20
+from models.self_attention import SelfAttention
 from models.simple_vit import SimpleViT
 from models.sinusoidal import grid_positions
 from models.transition import ChannelNorm, Transition
@@ -74,7 +74,7 @@ def test_every_transformer_tells_where_a_patch_is_by_its_positions_alone(make: C
     shuffled = permute_patches(images, 8, torch.randperm(16))
     assert not torch.allclose(network(images), network(shuffled), atol=1e-4)
     for module in network.modules():
-        if isinstance(module, PatchAttention):
+        if isinstance(module, SelfAttention):
             module.rotary = nn.Identity()
     if network.positions_TC is not None:
         network.positions_TC.zero_()
@@ -117,7 +117,7 @@ def test_grid_positions_by_hand() -> None:
 
 def test_patch_attention_is_softmax_of_scaled_products_over_all_patches() -> None:
     torch.manual_seed(0)
-    layer = PatchAttention(16, 2, qk_norm=False, rotary=None, backend="sdpa").double()
+    layer = SelfAttention(16, 2, None, qk_norm=False, causal=False).double()
     x = torch.randn(3, 6, 16, dtype=torch.float64)
     q, k, v = (x @ weight.T for weight in layer.qkv.weight.chunk(3))
     heads = []
