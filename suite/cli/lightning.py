@@ -108,7 +108,8 @@ class SuiteCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand != "fit":
-            self.model.seed = self.datamodule.seed = int(self.config[subcommand].get("seed_everything") or 0)
+            self.model.seed = int(self.config[subcommand].get("seed_everything") or 0)
+            self.datamodule.seed = self.datamodule.seed_of_order(self.model.seed)
             super()._run_subcommand(subcommand)
             return
         config = plain(self._parser(subcommand), self.config[subcommand])

@@ -182,6 +182,7 @@ class RunsOptimizer(torch.optim.Optimizer):
         for tensors in self.buffers.values():
             tensors.update({name: value[rows] for name, value in tensors.items()})
         self._numbers = [{name: value[rows.to(value.device)] for name, value in own.items()} for own in self._numbers]
+        self.alive = self.alive[rows.to(self.alive.device)]
 
     def _parts(self, config: OptimizerConfig, names: list[str]) -> list[tuple[str, slice, tuple[int, ...]]]:
         """Name of a stretch of columns that a rule sees at once, the columns, and the shape that it sees them in."""

@@ -233,7 +233,8 @@ class PackedTask(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation; runs that have diverged are not measured."""
-        self._measured = self.alive.flatten().tolist()
+        places = zip(self.rows.tolist(), self.alive.flatten().tolist(), strict=True)
+        self._measured = {row: place for place, (row, alive) in enumerate(places) if alive}
         for metrics in self.metrics:
             metrics.reset()  # type: ignore[operator]
 
@@ -242,9 +243,7 @@ class PackedTask(LightningModule):
         runs = self.optimizers(use_pl_optimizer=False)
         assert isinstance(runs, RunsOptimizer)
         _, outputs = self.outputs(self.layout.views(self.flat.detach()), self._tensors(runs), batch)
-        for place, row in enumerate(self.rows.tolist()):
-            if not self._measured[place]:
-                continue
+        for row, place in self._measured.items():
             task, metrics = self.tasks[row], self.metrics[row]
             mine = _row(outputs, place)
             total, count = task.loss(mine, batch)
@@ -254,11 +253,7 @@ class PackedTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of every run that goes on, by its number."""
-        self.evaluation = {
-            row: self.metrics[row].compute()  # type: ignore[operator]
-            for place, row in enumerate(self.rows.tolist())
-            if self._measured[place]
-        }
+        self.evaluation = {row: self.metrics[row].compute() for row in self._measured}  # type: ignore[operator]
 
 
 def _flat_name(name: str) -> str:

@@ -112,15 +112,7 @@ def run(
             remove(checkpoint)
         curves = Curves(data.eval_every_steps)
         started, clock = now(), time.perf_counter()
-        error: BaseException | None = None
-        try:
-            train(task, data, trainer, [curves, StepProgress(curves)], checkpoint, checkpoint_seconds)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            error = stop
-        except (ValueError, MisconfigurationException):
-            raise
-        except Exception as failure:
-            error = failure
+        error = _try(task, data, trainer, curves, checkpoint, checkpoint_seconds)
         record = describe_run(
             task, data, trainer, curves, name=name, config=config, run_id=run_id, identity=identity,
             started=started, seconds=time.perf_counter() - clock, error=error,
@@ -134,6 +126,19 @@ def run(
     if error is not None:
         raise error
     return Outcome(store.record(run_id) or record, trained=True)
+
+
+def _try(
+    task: Task, data: Data, trainer: Trainer, curves: Curves, checkpoint: Path, checkpoint_seconds: float
+) -> BaseException | None:
+    """Train, and return what ended it early; an impossible configuration is raised, because no run came of it."""
+    try:
+        train(task, data, trainer, [curves, StepProgress(curves)], checkpoint, checkpoint_seconds)
+    except (ValueError, MisconfigurationException):
+        raise
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return error
+    return None
 
 
 def describe_run(
