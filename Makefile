@@ -24,7 +24,7 @@ demo: env
 
 # Every question at laptop scale: hours. Runs what is missing; can be killed and started again.
 results: env
-	for file in configs/sweeps/laptop_*.yaml configs/sweeps/*/laptop/*.yaml; do $(BIN)/python -m suite sweep $$file; done
+	for file in configs/sweeps/laptop_*.yaml configs/sweeps/*/laptop/*.yaml; do $(BIN)/python -m suite sweep $$file || exit 1; done
 	$(BIN)/python -m suite report
 
 test: env lint
