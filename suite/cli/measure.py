@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from suite.cli.progress import duration
 from suite.cli.runs import Runs
 from suite.sweep import Group, Plan, PlannedRun
-from suite.sweep.launchers.local import LocalLauncher, Progress
+from suite.sweep.launchers.progress import Launcher, Progress
 from suite.sweep.packs import MAX_PACK, Job, jobs_of, pack_size
 
 MEASURE_SECONDS = 3.0
@@ -62,7 +62,14 @@ def key_of(item: PlannedRun | Group) -> Key:
 
 
 def measure(
-    plan: Plan, runs: Runs, launcher: LocalLauncher, missing: list[PlannedRun], pack: str, compiled: str = "off"
+    plan: Plan,
+    runs: Runs,
+    launcher: Launcher,
+    missing: list[PlannedRun],
+    pack: str,
+    compiled: str = "off",
+    *,
+    workers: int = 1,
 ) -> dict[Key, Cost]:
     """Measure seconds per step for every optimizer and batch size with missing runs.
 
@@ -73,6 +80,7 @@ def measure(
         missing: runs that are to be trained.
         pack: ``off``, ``auto`` or a number of runs.
         compiled: ``off``, ``on``, or ``auto``: where a key's training is long enough to win back the compilation.
+        workers: jobs that the launcher does at a time.
 
     Raises:
         ValueError: a run fails within its first steps.
@@ -84,7 +92,7 @@ def measure(
     alone = {key_of(job[0]): figures for job, figures in _measured(singles.values(), runs, launcher)}
 
     packs: dict[Key, Job] = {}
-    for job in jobs_of(plan, missing, lambda group: _room(alone.get(key_of(group), {}), most, launcher.workers)):
+    for job in jobs_of(plan, missing, lambda group: _room(alone.get(key_of(group), {}), most, launcher.sharing)):
         if len(job) > max(1, len(packs.get(key_of(job[0]), ()))):
             packs[key_of(job[0])] = job
     together = {key_of(job[0]): figures for job, figures in _measured(packs.values(), runs, launcher)}
@@ -99,27 +107,27 @@ def measure(
             costs[key] = Cost(single, figures["seconds_per_step"], size, memory=figures.get("memory", 0.0))
         chosen[key] = bunch if size > 1 else job
     if compiled != "off":
-        _try_compiled(costs, chosen, missing, runs, launcher, certain=compiled == "on")
+        steps = {key: sum(run.steps for run in missing if key_of(run) == key) / workers for key in costs}
+        _try_compiled(costs, chosen, steps, runs, launcher, certain=compiled == "on")
     return costs
 
 
-def _room(figures: Mapping[str, float], most: int, workers: int) -> int:
+def _room(figures: Mapping[str, float], most: int, sharing: int) -> int:
     """Runs that fit into a worker's share of the memory, at most ``most``."""
     each = figures.get("memory", 0.0)
-    return max(1, min(most, int(MEMORY_SHARE * figures["available"] / workers / each))) if each else most
+    return max(1, min(most, int(MEMORY_SHARE * figures["available"] / sharing / each))) if each else most
 
 
 def _try_compiled(
     costs: dict[Key, Cost],
     chosen: dict[Key, Job],
-    missing: list[PlannedRun],
+    steps: Mapping[Key, float],
     runs: Runs,
-    launcher: LocalLauncher,
+    launcher: Launcher,
     *,
     certain: bool,
 ) -> None:
-    """Put compiled steps into ``costs`` where they are faster, their compilation included."""
-    steps = {key: sum(run.steps for run in missing if key_of(run) == key) / launcher.workers for key in costs}
+    """Put compiled steps into ``costs`` where they are faster over a worker's ``steps``, their compilation included."""
     tried = [chosen[key] for key, cost in costs.items() if certain or steps[key] * cost.seconds_per_step > COMPILE_FROM]
     for job, figures in _measured(tried, runs, launcher, compiled=True):
         key, cost = key_of(job[0]), costs[key_of(job[0])]
@@ -153,7 +161,7 @@ def print_costs(costs: dict[Key, Cost], missing: list[PlannedRun], workers: int)
 
 
 def _measured(
-    jobs: Iterable[Job], runs: Runs, launcher: LocalLauncher, *, compiled: bool = False
+    jobs: Iterable[Job], runs: Runs, launcher: Launcher, *, compiled: bool = False
 ) -> list[tuple[Job, Mapping[str, float]]]:
     measured: list[tuple[Job, Mapping[str, float]]] = []
     asked = launcher.request

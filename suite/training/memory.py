@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import torch
 
 _STATUS = Path("/proc/self/status")
+_GROUPS = Path("/sys/fs/cgroup")
 
 
 class Peak:
@@ -32,6 +36,7 @@ def measured_peak(device: torch.device) -> Iterator[Peak]:
         yield peak
         peak.bytes = torch.cuda.max_memory_allocated(device) - before
         return
+    _give_back()
     before = _status("VmRSS")
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the kernel forgets the earlier peak
@@ -43,14 +48,46 @@ def measured_peak(device: torch.device) -> Iterator[Peak]:
 
 
 def available(device: torch.device) -> int:
-    """Memory of the device, or of this machine for the CPU, that is free now, bytes; 0 where it cannot be known."""
+    """Memory that is free now, bytes; 0 where it cannot be known.
+
+    Of the device; for the CPU of this machine, or what is left to this process's control group if that is less.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
+    free = next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
+    return min([free, *_left_to_groups()])
+
+
+def _left_to_groups() -> Iterator[int]:
+    """Bytes that each limited control group above this process may still take (cgroup v2)."""
+    try:
+        place = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("0::/")[2].strip()
+    except OSError:
+        return
+    folder = _GROUPS / place
+    while folder != _GROUPS.parent:
+        try:
+            most, used = (
+                (folder / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current")
+            )
+            if most != "max":
+                yield max(0, int(most) - int(used))
+        except OSError:
+            pass
+        folder = folder.parent
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, so that what is taken next is seen."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim is not None:
+            trim(0)
 
 
 def _status(name: str) -> int:

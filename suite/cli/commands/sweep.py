@@ -10,7 +10,7 @@ from typing import Any
 
 from suite.cli.export import export_commands
 from suite.cli.launching import LAUNCHERS, launcher_of, split_launcher_options
-from suite.cli.measure import key_of, measure, print_costs
+from suite.cli.measure import Cost, Key, key_of, measure, print_costs
 from suite.cli.plans import parse_sweep, sweep_parser
 from suite.cli.progress import SweepProgress
 from suite.cli.runs import Runs
@@ -172,8 +172,8 @@ class _Sweep:
         print(f"{len(jobs)} commands in {file}; when they are done, the same command tells whether a grid is to grow.")
         return 0
 
-    def _measured(self, unknown: list[PlannedRun]) -> Any:
-        return measure(self.plan, self.runs, self.launcher, unknown, self.pack, self.compile)  # type: ignore[arg-type]
+    def _measured(self, unknown: list[PlannedRun]) -> dict[Key, Cost]:
+        return measure(self.plan, self.runs, self.launcher, unknown, self.pack, self.compile, workers=self.workers)
 
     def _pack_size(self, group: Group) -> int:
         return self.sizes.get(_name(group), 1)

@@ -45,6 +45,11 @@ class LocalLauncher:
         self.logs = logs
         self.gpus = gpus
 
+    @property
+    def sharing(self) -> int:
+        """Workers that share a GPU's memory, or this machine's."""
+        return -(-self.workers // (self.gpus or 1))
+
     def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
         """Execute jobs until none is left; see `suite.sweep.launchers.progress.Launcher`."""
         waiting = list(jobs)

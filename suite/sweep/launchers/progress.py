@@ -45,6 +45,10 @@ class Launcher(Protocol):
 
     request: Request
 
+    @property
+    def sharing(self) -> int:
+        """Jobs at a time that share the memory of one device, or of one machine where there is none."""
+
     def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
         """Execute jobs until none is left.
 

@@ -77,6 +77,14 @@ class RayLauncher:
         slots = max(1, min(room, default=1))
         return slots if self.jobs is None else min(slots, self.jobs)
 
+    @property
+    def sharing(self) -> int:
+        """Jobs that share a GPU's memory, or that of the largest node."""
+        if self.settings.gpus:
+            return max(1, int(1 / self.settings.gpus))
+        cores = (node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"])
+        return max(1, min(self.slots(), int(max(cores, default=1) / (self.settings.cpus or 1))))
+
     def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
         """Execute jobs until none is left; see `suite.sweep.launchers.progress.Launcher`."""
         waiting = deque(jobs)

@@ -109,6 +109,11 @@ class SlurmLauncher:
         self.folder = folder
         self._executor = _executor(settings, folder)
 
+    @property
+    def sharing(self) -> int:
+        """One: each job has an allocation of its own."""
+        return 1
+
     def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
         """Execute jobs until none is left; see `suite.sweep.launchers.progress.Launcher`."""
         waiting = list(jobs)

@@ -1,0 +1,118 @@
+"""From what a few steps cost to packs and compiled steps, on a pretended launcher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from suite.cli.measure import Cost, Key, measure
+from suite.sweep import Plan, read_spec
+from suite.sweep.launchers.local import LocalLauncher
+from suite.sweep.launchers.progress import Progress, Request
+from suite.sweep.packs import Job
+
+MEGABYTE = 2.0**20
+STEPS = 50_000
+
+
+class Pretend:
+    """Knows nothing but what every launcher has; answers with the figures of ``cost``.
+
+    Args:
+        cost: number of runs and whether compiled -> seconds per step of all; infinite: the step fails.
+        sharing: jobs that share the memory.
+        each: memory of a run, bytes.
+    """
+
+    def __init__(self, cost: Callable[[int, bool], float], *, sharing: int = 1, each: float = 0.0) -> None:
+        self.cost, self.sharing, self.each = cost, sharing, each
+        self.request: Request = lambda job: {}
+        self.asked: list[tuple[int, bool]] = []
+
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+        for job in jobs:
+            request = self.request(job)
+            assert request["do"] == "measure" and len(request["configs"]) == len(job)
+            compiled = request["compiled"]
+            self.asked.append((len(job), compiled))
+            seconds = self.cost(len(job), compiled)
+            figures = {"seconds_per_step": seconds, "setup_seconds": 60.0 if compiled else 0.0,
+                       "memory": self.each * len(job), "available": 100 * MEGABYTE}  # fmt: skip
+            good = math.isfinite(seconds)
+            on_progress(
+                Progress("done", job, ("measured",), figures=figures) if good else Progress("done", job, ("failed",))
+            )
+
+
+class Asks:
+    """Stands for `suite.cli.runs.Runs`."""
+
+    def request(self, job: Job, store: str, do: str) -> dict[str, Any]:
+        return {"do": do, "configs": [{} for _ in job]}
+
+
+def cost_of(folder: Path, launcher: Pretend, pack: str = "auto", compiled: str = "auto", workers: int = 1) -> Cost:
+    """The cost of the only group of 24 runs, of `STEPS` steps each."""
+    spec = folder / "s.yaml"
+    lrs = {"decades": [-3, 2.5], "per_decade": 2}
+    optimizers = {"sgd": {"lr": lrs, "momentum": [0.9, 0.99]}}
+    spec.write_text(
+        yaml.safe_dump({"question": "?", "task": "fineweb/gpt", "batch_size": [4], "optimizers": optimizers})
+    )
+    plan = Plan(read_spec(spec), lambda optimizer, batch_size, seed: (f"{hash(repr(optimizer)):016x}"[-16:], STEPS))
+    assert len(plan.runs) == 24
+    costs: dict[Key, Cost] = measure(
+        plan, Asks(), launcher, list(plan.runs), pack, compiled, workers=workers  # type: ignore[arg-type]
+    )  # fmt: skip
+    (cost,) = costs.values()
+    return cost
+
+
+def test_packs_are_taken_where_they_pay(tmp_path: Path) -> None:
+    cheap = cost_of(tmp_path, Pretend(lambda runs, compiled: 1e-3 * (1 + 0.1 * runs)), compiled="off")
+    assert (cheap.size, cheap.gain) == (12, pytest.approx(1.1 * 12 / 2.2))
+    dear = cost_of(tmp_path, Pretend(lambda runs, compiled: 1e-3 * runs), compiled="off")
+    assert (dear.size, dear.gain) == (1, 1.0)
+
+
+def test_what_cannot_be_packed_or_compiled_is_trained_singly(tmp_path: Path) -> None:
+    launcher = Pretend(lambda runs, compiled: math.inf if runs > 1 or compiled else 0.01)
+    cost = cost_of(tmp_path, launcher)
+    assert (cost.size, cost.compiled, cost.gain) == (1, False, 1.0)
+    assert (12, False) in launcher.asked and (1, True) in launcher.asked
+
+
+@pytest.mark.parametrize(("sharing", "size"), [(1, 8), (2, 4), (4, 2)])
+def test_packs_fit_into_a_share_of_the_memory(tmp_path: Path, sharing: int, size: int) -> None:
+    # Of 100 MB packs may have 70, and a run takes 8.
+    launcher = Pretend(lambda runs, compiled: 1e-3, sharing=sharing, each=8 * MEGABYTE)
+    cost = cost_of(tmp_path, launcher, compiled="off", workers=sharing)
+    assert cost.size == size
+
+
+def test_compilation_must_be_won_back(tmp_path: Path) -> None:
+    def seconds(runs: int, compiled: bool) -> float:
+        return runs * (5e-4 if compiled else 1e-3)
+
+    long = cost_of(tmp_path, Pretend(seconds))  # 24 x 50,000 steps of 1 ms: 20 minutes, 10 of them won for one
+    assert long.compiled and long.setup == 60.0 and long.gain == 2.0
+    short = Pretend(seconds)
+    assert not cost_of(tmp_path, short, workers=8).compiled  # 150 s per worker: not worth trying
+    assert all(not compiled for _, compiled in short.asked)
+
+
+def test_a_run_that_fails_at_once_stops_the_sweep(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sgd at batch size 4 fails at once"):
+        cost_of(tmp_path, Pretend(lambda runs, compiled: math.inf))
+
+
+def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:
+    def sharing(workers: int, gpus: int) -> int:
+        return LocalLauncher(workers, command=[], request=lambda job: {}, logs=tmp_path, gpus=gpus).sharing
+
+    assert [sharing(4, 0), sharing(8, 8), sharing(16, 8), sharing(3, 2)] == [4, 1, 2, 2]
