@@ -26,7 +26,8 @@ from torch_geometric.loader import DataLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tasks.zinc.data import MoleculeBatch, Zinc
+from tasks.zinc.batch import MoleculeBatch
+from tasks.zinc.data import Zinc
 
 
 class WithPairs(PyGData):

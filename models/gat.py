@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch_geometric.nn import GATConv
 
 from models.message_passing import collect, highest, lift, mean_pool
+from models.node_norm import NodeNorm
 from models.self_loops import with_self_loops
 
 
@@ -59,10 +60,12 @@ class GAT(nn.Module):
             raise ValueError(f"width must be divisible by num_heads, got width {width} and num_heads {num_heads}.")
         self.embed = nn.Embedding(atom_types, width)
         self.convs = nn.ModuleList(AttentionConv(width, num_heads) for _ in range(num_layers))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(num_layers))
+        self.norms = nn.ModuleList(NodeNorm(width) for _ in range(num_layers))
         self.head = nn.Linear(width, 1)
 
-    def forward(self, atoms_N: Tensor, edge_index_2E: Tensor, graph_N: Tensor, num_graphs: int) -> Tensor:
+    def forward(
+        self, atoms_N: Tensor, edge_index_2E: Tensor, graph_N: Tensor, num_graphs: int, filled: bool = False
+    ) -> Tensor:
         """Predict one number per graph.
 
         Args:
@@ -70,12 +73,15 @@ class GAT(nn.Module):
             edge_index_2E: int64 source and target nodes, without self-loops.
             graph_N: int64 graph of each node.
             num_graphs: G.
+            filled: whether filler follows, which makes batches of one shape and counts for nothing: nodes of a graph
+                of number G, and edges among them.
 
         Returns:
             ``[G]``.
         """
         edge_index_2E = with_self_loops(edge_index_2E, len(atoms_N))
+        real_N1 = (graph_N < num_graphs).unsqueeze(-1) if filled else None
         x_NC = self.embed(atoms_N)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x_NC = F.relu(norm(conv(x_NC, edge_index_2E)))
+            x_NC = F.relu(norm(conv(x_NC, edge_index_2E), real_N1))
         return self.head(mean_pool(x_NC, graph_N, num_graphs)).squeeze(-1)

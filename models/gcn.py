@@ -8,9 +8,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn import GCNConv, global_mean_pool
+from torch_geometric.nn import GCNConv
 
+from models.message_passing import collect, lift, mean_pool
+from models.node_norm import NodeNorm
 from models.self_loops import with_self_loops
+
+
+class RowConv(GCNConv):
+    """PyG's layer with its own parameters and values, computed by row copies (`models.message_passing`).
+
+    Args:
+        width: C, in and out.
+    """
+
+    def __init__(self, width: int) -> None:
+        # The edge weights, the same for all layers, are computed once, by the network.
+        super().__init__(width, width, normalize=False)
+
+    def forward(self, x_NC: Tensor, edge_index_2E: Tensor, weight_E1: Tensor) -> Tensor:  # type: ignore[override]
+        """One convolution; shapes as in `GCN`."""
+        source_E, target_E = edge_index_2E
+        return collect(lift(self.lin(x_NC), source_E) * weight_E1, target_E, len(x_NC)) + self.bias
 
 
 class GCN(nn.Module):
@@ -27,12 +46,13 @@ class GCN(nn.Module):
     def __init__(self, *, atom_types: int, num_layers: int = 4, width: int = 256) -> None:
         super().__init__()
         self.embed = nn.Embedding(atom_types, width)
-        # The edge weights, the same for all layers, are computed once, below.
-        self.convs = nn.ModuleList(GCNConv(width, width, normalize=False) for _ in range(num_layers))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(num_layers))
+        self.convs = nn.ModuleList(RowConv(width) for _ in range(num_layers))
+        self.norms = nn.ModuleList(NodeNorm(width) for _ in range(num_layers))
         self.head = nn.Linear(width, 1)
 
-    def forward(self, atoms_N: Tensor, edge_index_2E: Tensor, graph_N: Tensor, num_graphs: int) -> Tensor:
+    def forward(
+        self, atoms_N: Tensor, edge_index_2E: Tensor, graph_N: Tensor, num_graphs: int, filled: bool = False
+    ) -> Tensor:
         """Predict one number per graph.
 
         Args:
@@ -40,17 +60,20 @@ class GCN(nn.Module):
             edge_index_2E: int64 source and target nodes, without self-loops.
             graph_N: int64 graph of each node.
             num_graphs: G.
+            filled: whether filler follows, which makes batches of one shape and counts for nothing: nodes of a graph
+                of number G, and edges among them.
 
         Returns:
             ``[G]``.
         """
         edge_index_2E = with_self_loops(edge_index_2E, len(atoms_N))
         source_E, target_E = edge_index_2E
+        real_N1 = (graph_N < num_graphs).unsqueeze(-1) if filled else None
         x_NC = self.embed(atoms_N)
         ones_E = torch.ones(len(target_E), dtype=torch.float32, device=target_E.device)
         # With its self-loop, every node has a degree of 1 or more.
         scale_N = ones_E.new_zeros(len(atoms_N)).index_add(0, target_E, ones_E).rsqrt()
-        weight_E = scale_N[source_E] * scale_N[target_E]
+        weight_E1 = (scale_N[source_E] * scale_N[target_E]).unsqueeze(-1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x_NC = F.relu(norm(conv(x_NC, edge_index_2E, weight_E)))
-        return self.head(global_mean_pool(x_NC, graph_N, size=num_graphs)).squeeze(-1)
+            x_NC = F.relu(norm(conv(x_NC, edge_index_2E, weight_E1), real_N1))
+        return self.head(mean_pool(x_NC, graph_N, num_graphs)).squeeze(-1)

@@ -13,18 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.message_passing import collect, lift, sum_pool
+from models.node_norm import NodeNorm
+
 CLAMP = 5.0
 """Attention scores stay within this distance of zero, which is also why their exponentials need no shift."""
-
-
-def sum_at(x: Tensor, index: Tensor, size: int) -> Tensor:
-    """Sum rows that share an index; ``[R, ...]`` to ``[size, ...]``."""
-    return x.new_zeros(size, *x.shape[1:]).index_add(0, index, x)
-
-
-def rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows by number; its backward pass is `sum_at`, several times faster on a CPU than that of ``x[index]``."""
-    return x.index_select(0, index)
 
 
 def signed_sqrt(x: Tensor) -> Tensor:
@@ -69,15 +62,15 @@ class PairAttention(nn.Module):
         source_P, target_P = pair_index_2P
         heads = (self.num_heads, -1)
         gate_PHD, shift_PHD = self.pair(e_PC).unflatten(-1, (self.num_heads, 2, -1)).unbind(-2)
-        nodes_PHD = (rows(self.key(x_NC), source_P) + rows(self.query(x_NC), target_P)).unflatten(-1, heads)
+        nodes_PHD = (lift(self.key(x_NC), source_P) + lift(self.query(x_NC), target_P)).unflatten(-1, heads)
         u_PHD = F.relu(signed_sqrt(nodes_PHD * gate_PHD) + shift_PHD)
         score_PH = torch.einsum("phd,dh->ph", u_PHD, self.score_DH).clamp(-CLAMP, CLAMP)
         weight_PH = score_PH.exp()
-        share_PH = weight_PH / rows(sum_at(weight_PH, target_P, len(x_NC)), target_P)
-        value_PHD = rows(self.value(x_NC), source_P).unflatten(-1, heads)
+        share_PH = weight_PH / lift(collect(weight_PH, target_P, len(x_NC)), target_P)
+        value_PHD = lift(self.value(x_NC), source_P).unflatten(-1, heads)
         # One sum over sources for both kinds of message.
         message_PHD = torch.cat([value_PHD, u_PHD], dim=-1) * share_PH.unsqueeze(-1)
-        value_NHD, relation_NHD = sum_at(message_PHD, target_P, len(x_NC)).chunk(2, dim=-1)
+        value_NHD, relation_NHD = collect(message_PHD, target_P, len(x_NC)).chunk(2, dim=-1)
         y_NHD = value_NHD + torch.einsum("nhd,dhc->nhc", relation_NHD, self.relation_DHD)
         return y_NHD.flatten(-2), u_PHD.flatten(-2)
 
@@ -98,22 +91,28 @@ class Block(nn.Module):
         nn.init.xavier_normal_(self.degree_C2.data.unsqueeze(0))
         self.node_out = nn.Linear(inner, width)
         self.pair_out = nn.Linear(inner, width)
-        self.node_norm1 = nn.BatchNorm1d(width)
-        self.pair_norm = nn.BatchNorm1d(width)
+        self.node_norm1 = NodeNorm(width)
+        self.pair_norm = NodeNorm(width)
         self.fc1 = nn.Linear(width, 2 * width)
         self.fc2 = nn.Linear(2 * width, width)
-        self.node_norm2 = nn.BatchNorm1d(width)
+        self.node_norm2 = NodeNorm(width)
 
     def forward(
-        self, x_NC: Tensor, e_PC: Tensor, pair_index_2P: Tensor, log_degree_N1: Tensor
+        self,
+        x_NC: Tensor,
+        e_PC: Tensor,
+        pair_index_2P: Tensor,
+        log_degree_N1: Tensor,
+        real_N1: Tensor | None,
+        real_P1: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Nodes ``[N, C]`` and pairs ``[P, C]`` to the same."""
+        """Nodes ``[N, C]`` and pairs ``[P, C]`` to the same; of both, which are no filler (None: all)."""
         y_NC, u_PC = self.attn(x_NC, e_PC, pair_index_2P)
         plain_C, scaled_C = self.degree_C2.unbind(-1)
         y_NC = y_NC * plain_C + y_NC * log_degree_N1.to(y_NC.dtype) * scaled_C
-        x_NC = self.node_norm1(x_NC + self.node_out(y_NC))
-        e_PC = self.pair_norm(e_PC + self.pair_out(u_PC))
-        return self.node_norm2(x_NC + self.fc2(F.relu(self.fc1(x_NC)))), e_PC
+        x_NC = self.node_norm1(x_NC + self.node_out(y_NC), real_N1)
+        e_PC = self.pair_norm(e_PC + self.pair_out(u_PC), real_P1)
+        return self.node_norm2(x_NC + self.fc2(F.relu(self.fc1(x_NC))), real_N1), e_PC
 
 
 class GRIT(nn.Module):
@@ -167,6 +166,7 @@ class GRIT(nn.Module):
         self_pair_N: Tensor,
         rrwp_PK: Tensor,
         num_graphs: int,
+        filled: bool = False,
     ) -> Tensor:
         """Predict one number per graph.
 
@@ -180,18 +180,22 @@ class GRIT(nn.Module):
             self_pair_N: int64 pair of each node with itself.
             rrwp_PK: relative random walk probabilities, any float type.
             num_graphs: G.
+            filled: whether filler follows, which makes batches of one shape and counts for nothing: nodes of a graph
+                of number G, and edges and pairs among them.
 
         Returns:
             ``[G]``.
         """
         rrwp_PK = rrwp_PK.to(self.pair_rrwp.weight.dtype)
         ones_E = rrwp_PK.new_ones(len(bonds_E))
-        log_degree_N1 = torch.log1p(sum_at(ones_E, edge_index_2E[1], len(atoms_N))).unsqueeze(-1)
-        x_NC = self.atom_embed(atoms_N) + self.node_rrwp(rows(rrwp_PK, self_pair_N))
+        log_degree_N1 = torch.log1p(collect(ones_E, edge_index_2E[1], len(atoms_N))).unsqueeze(-1)
+        x_NC = self.atom_embed(atoms_N) + self.node_rrwp(lift(rrwp_PK, self_pair_N))
         bonds_EC = self.bond_embed(bonds_E)
         e_PC = self.pair_rrwp(rrwp_PK)
         # A pair without a bond has the random walk probabilities alone.
-        e_PC = e_PC + sum_at(bonds_EC, edge_pair_E, len(rrwp_PK))
+        e_PC = e_PC + collect(bonds_EC, edge_pair_E, len(rrwp_PK))
+        real_N1 = (graph_N < num_graphs).unsqueeze(-1) if filled else None
+        real_P1 = None if real_N1 is None else real_N1[pair_index_2P[1]]
         for block in self.blocks:
-            x_NC, e_PC = block(x_NC, e_PC, pair_index_2P, log_degree_N1)
-        return self.head(sum_at(x_NC, graph_N, num_graphs)).squeeze(-1)
+            x_NC, e_PC = block(x_NC, e_PC, pair_index_2P, log_degree_N1, real_N1, real_P1)
+        return self.head(sum_pool(x_NC, graph_N, num_graphs)).squeeze(-1)

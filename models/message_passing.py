@@ -57,19 +57,24 @@ def highest(x: Tensor, index_E: Tensor, size: int) -> Tensor:
     return _Highest.apply(x.detach(), index_E, size, 0)
 
 
-def mean_pool(x: Tensor, graph_N: Tensor, num_graphs: int) -> Tensor:
-    """Means of nodes' rows over each graph.
+def sum_pool(x: Tensor, graph_N: Tensor, num_graphs: int) -> Tensor:
+    """Sums of nodes' rows over each graph.
 
     Args:
         x: ``[N, ...]``.
-        graph_N: int64, the graph of each node.
+        graph_N: int64, the graph of each node; those of number G are filler.
         num_graphs: G.
 
     Returns:
         ``[G, ...]``.
     """
-    count_G = x.new_zeros(num_graphs).index_add(0, graph_N, x.new_ones(len(graph_N))).clamp(min=1)
-    return collect(x, graph_N, num_graphs) / count_G.reshape(-1, *[1] * (x.ndim - 1))
+    return collect(x, graph_N, num_graphs + 1)[:num_graphs]
+
+
+def mean_pool(x: Tensor, graph_N: Tensor, num_graphs: int) -> Tensor:
+    """Means of nodes' rows over each graph; see `sum_pool`."""
+    count_G = x.new_zeros(num_graphs + 1).index_add(0, graph_N, x.new_ones(len(graph_N)))[:num_graphs].clamp(min=1)
+    return sum_pool(x, graph_N, num_graphs) / count_G.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _is_batched(x: Tensor) -> bool:

@@ -37,6 +37,10 @@ class Data(LightningDataModule):
         eval_samples: at most so many samples per evaluation; None: the whole validation split.
         block_steps: optimizer steps per Lightning call; None: chosen from the batch size.
         num_workers: processes that prepare data; None: one per core.
+
+    Attributes:
+        same_shapes: set where steps are compiled graphs: training batches are to come in one shape, or very few, those
+            of varying size filled up with what counts for nothing.
     """
 
     block_samples = 4096
@@ -92,6 +96,7 @@ class Data(LightningDataModule):
         self.val_samples = 0
         self.shards: tuple[int, ...] | None = None
         self.shard_window = 1
+        self.same_shapes = False
         self._is_open = False
 
     # What a dataset gives.

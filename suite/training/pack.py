@@ -75,6 +75,7 @@ def run_pack(
         signature = None
         if compiled and has_compiler(trainer.strategy.root_device.type):
             signature = _signature(name, chosen[0], data, trainer)
+        data.same_shapes = signature is not None
         packed = PackedTask([tasks[i] for i in todo], data.facts(), signature=signature)
         _train_pack(packed, data, trainer, name, chosen, [identities[i] for i in todo], store, checkpoint_seconds)
     return [Outcome(store.record(run_id) or {}, trained=i in todo) for i, (run_id, _) in enumerate(identities)]

@@ -224,7 +224,8 @@ class PackedTask(LightningModule):
         for batch in micro_batches:
             loss, _ = self.outputs(leaves, tensors, batch)
             loss = loss * share
-            grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
+            # What a network does not use (GRIT's last pair features) has no gradient; nothing it does depends on it.
+            grads = torch.autograd.grad(loss.sum(), list(leaves.values()), materialize_grads=True)
             flat = torch.cat([grad.flatten(1) for grad in grads], dim=1)
             total = flat if total is None else total.add_(flat)
             mean = loss.detach() if mean is None else mean + loss.detach()

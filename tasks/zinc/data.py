@@ -4,58 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from suite.training.batches import BatchPlan
 from suite.training.data import Data
 from tasks.zinc import preparation
+from tasks.zinc.batch import MoleculeBatch, Pairs, filled, rooms
 from tasks.zinc.graph_files import SPLITS, Graphs, gather_batches, map_graphs
 from tasks.zinc.molecules import ATOM_TYPES, BOND_TYPES
 from tasks.zinc.published import PublishedGraphs
 from tasks.zinc.rrwp import map_rrwp, pair_offsets, prepare_rrwp
 from tasks.zinc.sample import SampleMolecules
 from tasks.zinc.smiles_files import SmilesFiles
-
-
-class Pairs(NamedTuple):
-    """All ordered pairs of atoms of the same molecule, for attention over whole molecules.
-
-    Attributes:
-        index: source and target atom, int64 ``[2, P]``, sorted by target.
-        of_edge: pair that each edge is, int64 ``[E]``.
-        of_node: pair of each atom with itself, int64 ``[N]``.
-        rrwp: relative random walk probabilities, float16 ``[P, K]``.
-    """
-
-    index: Tensor
-    of_edge: Tensor
-    of_node: Tensor
-    rrwp: Tensor
-
-
-class MoleculeBatch(NamedTuple):
-    """A batch of G molecules as one graph with N atoms and E directed edges, as PyTorch Geometric lays it out.
-
-    Attributes:
-        atoms: atom types, int64 ``[N]``.
-        edge_index: source and target atom of each edge, int64 ``[2, E]``.
-        bonds: bond types, int64 ``[E]``.
-        graph: molecule of each atom, ascending, int64 ``[N]``.
-        target: float32 ``[G]``.
-        num_graphs: G.
-        pairs: for architectures that attend to whole molecules; else None.
-    """
-
-    atoms: Tensor
-    edge_index: Tensor
-    bonds: Tensor
-    graph: Tensor
-    target: Tensor
-    num_graphs: int
-    pairs: Pairs | None
 
 
 class Zinc(Data):
@@ -155,6 +118,14 @@ class Zinc(Data):
             indices: sample numbers, int64 ``[n]``.
         """
         return self.gather_many(split, indices[None])[0]
+
+    def gather_steps(self, plan: BatchPlan, first: int, end: int) -> list[MoleculeBatch]:
+        """Training micro-batches; with ``same_shapes`` filled up, see `tasks.zinc.batch.filled`."""
+        batches: list[MoleculeBatch] = super().gather_steps(plan, first, end)
+        if not self.same_shapes:
+            return batches
+        choices = rooms(self._graphs["train"].sizes(pairs=bool(self.rrwp_steps)), plan.micro_batch)
+        return [filled(batch, choices) for batch in batches]
 
     def gather_many(self, split: str, indices: np.ndarray) -> list[MoleculeBatch]:
         """Several batches, gathered at once; their tensors are views of common ones.

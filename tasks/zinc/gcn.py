@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from models.gcn import GCN
 from tasks.regression import Regression
-from tasks.zinc.data import MoleculeBatch
+from tasks.zinc.batch import MoleculeBatch
 
 
 class ZincGCN(Regression):
@@ -31,4 +31,4 @@ class ZincGCN(Regression):
 
     def inputs(self, batch: MoleculeBatch) -> tuple[Any, ...]:
         """Atoms and edges."""
-        return batch.atoms, batch.edge_index, batch.graph, batch.num_graphs
+        return batch.atoms, batch.edge_index, batch.graph, batch.num_graphs, batch.filled

@@ -46,6 +46,11 @@ class Graphs:
         """Nodes of each graph, int64 ``[G]``."""
         return np.diff(self.node_offsets)
 
+    def sizes(self, *, pairs: bool) -> np.ndarray:
+        """Nodes, edges and (if asked for; else 0) ordered pairs of each graph, int64 ``[3, G]``."""
+        nodes = self.nodes_per_graph
+        return np.stack([nodes, np.diff(self.edge_offsets), nodes**2 if pairs else np.zeros_like(nodes)])
+
     def select(self, indices: np.ndarray) -> Graphs:
         """Some of the graphs, int64 ``[g]``, in that order."""
         nodes, edges = self.nodes_per_graph[indices], np.diff(self.edge_offsets)[indices]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from models.grit import GRIT
 from tasks.regression import Regression
-from tasks.zinc.data import MoleculeBatch
+from tasks.zinc.batch import MoleculeBatch
 
 
 class ZincGRIT(Regression):
@@ -58,4 +58,5 @@ class ZincGRIT(Regression):
             pairs.of_node,
             pairs.rrwp,
             batch.num_graphs,
+            batch.filled,
         )

@@ -56,7 +56,8 @@ def gap_figure(
             _mark_crossover(axes, crossovers[0])
         else:
             _zero_line(axes, gaps, value, None, labels)
-        axes.plot(known["batch_size"], known[value], linestyle="none", marker="x", color=FAINT, label="the paper's")
+        if len(known):
+            axes.plot(known["batch_size"], known[value], linestyle="none", marker="x", color=FAINT, label="the paper's")
         for _, row in known.iterrows():
             tip(axes, row["batch_size"], row[value], f"the paper: {row[value]:+.4g}\n{row['source']}")
         axes.set_ylabel(_quantity(crossovers) + unit)

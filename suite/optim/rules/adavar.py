@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.optim.broadcast import Number, average, rounded
+from suite.optim.broadcast import Number, rounded
 from suite.optim.config import OptimizerConfig, require
 from suite.optim.rules.adam import fused_adam
 from suite.optim.uncorrected_adam import LARGEST_BETA
@@ -64,8 +64,10 @@ class AdaVar(OptimizerConfig):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One step; see the class."""
         surprise = torch.sub(state["exp_avg"], grad)
-        variance = average(state["exp_var"], surprise.square_(), hyper["tau"])
-        mean = average(state["exp_avg"], grad, hyper["beta"])
+        beta, tau = hyper["beta"], hyper["tau"]
+        mean = torch.sub(state["exp_avg"], surprise * rounded(1 - beta, surprise))
+        variance = torch.mul(state["exp_var"], rounded(tau, surprise))
+        variance.add_(surprise.square_().mul_(rounded(1 - tau, surprise)))
         root = torch.mul(variance, rounded(hyper["gamma"], variance)).addcmul_(mean, mean).sqrt_()
         delta = torch.div(mean, root.add_(rounded(hyper["eps"], root))).mul_(rounded(-hyper["lr"], mean))
         return delta, {"exp_avg": mean, "exp_var": variance}

@@ -1,0 +1,114 @@
+"""Batches of molecules, and batches filled up to one shape."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Pairs(NamedTuple):
+    """All ordered pairs of atoms of the same molecule, for attention over whole molecules.
+
+    Attributes:
+        index: source and target atom, int64 ``[2, P]``, sorted by target.
+        of_edge: pair that each edge is, int64 ``[E]``.
+        of_node: pair of each atom with itself, int64 ``[N]``.
+        rrwp: relative random walk probabilities, float16 ``[P, K]``.
+    """
+
+    index: Tensor
+    of_edge: Tensor
+    of_node: Tensor
+    rrwp: Tensor
+
+
+class MoleculeBatch(NamedTuple):
+    """A batch of G molecules as one graph with N atoms and E directed edges, as PyTorch Geometric lays it out.
+
+    Attributes:
+        atoms: atom types, int64 ``[N]``.
+        edge_index: source and target atom of each edge, int64 ``[2, E]``.
+        bonds: bond types, int64 ``[E]``.
+        graph: molecule of each atom, ascending, int64 ``[N]``.
+        target: float32 ``[G]``.
+        num_graphs: G.
+        pairs: for architectures that attend to whole molecules; else None.
+        filled: whether the last atoms, edges and pairs are filler, see `filled`.
+    """
+
+    atoms: Tensor
+    edge_index: Tensor
+    bonds: Tensor
+    graph: Tensor
+    target: Tensor
+    num_graphs: int
+    pairs: Pairs | None = None
+    filled: bool = False
+
+
+class Room(NamedTuple):
+    """Sizes of a filled batch.
+
+    Attributes:
+        atoms: N.
+        edges: E.
+        pairs: P; 0: batches have none.
+    """
+
+    atoms: int
+    edges: int
+    pairs: int
+
+
+def rooms(sizes: np.ndarray, count: int) -> list[Room]:
+    """Sizes of filled batches, the usual one first; the second holds whatever comes.
+
+    Args:
+        sizes: atoms, edges and pairs of every molecule, int64 ``[3, samples]``.
+        count: molecules of a batch.
+    """
+    most = count * sizes.max(axis=1)
+    # A sum of so many sizes lies above this once in some hundred thousand batches.
+    usual = np.ceil(count * sizes.mean(axis=1) + 4.5 * count**0.5 * sizes.std(axis=1))
+    both = (np.minimum(usual, most), most)
+    # One atom more than there can be: filler edges and pairs need an end.
+    return [Room(int(one[0]) + 1, int(one[1]), int(one[2]) + 1 if most[2] else 0) for one in both]
+
+
+def filled(batch: MoleculeBatch, choices: list[Room]) -> MoleculeBatch:
+    """The batch with filler behind it, so that it has the first sizes that hold it.
+
+    Filler atoms are of graph number G, which no target has; filler edges and pairs lead from the last atom to itself.
+
+    Args:
+        batch: of G molecules.
+        choices: see `rooms`; the last must hold the batch.
+    """
+    atoms, edges = len(batch.atoms), len(batch.bonds)
+    pairs = 0 if batch.pairs is None else len(batch.pairs.rrwp)
+    room = next(
+        (r for r in choices if atoms < r.atoms and edges <= r.edges and pairs <= max(r.pairs - 1, 0)), choices[-1]
+    )
+    last, more_atoms, more_edges = room.atoms - 1, room.atoms - atoms, room.edges - edges
+    of_pairs = batch.pairs
+    if of_pairs is not None:
+        more = room.pairs - pairs
+        of_pairs = Pairs(
+            index=F.pad(of_pairs.index, (0, more), value=last),
+            of_edge=F.pad(of_pairs.of_edge, (0, more_edges), value=room.pairs - 1),
+            of_node=F.pad(of_pairs.of_node, (0, more_atoms), value=room.pairs - 1),
+            rrwp=F.pad(of_pairs.rrwp, (0, 0, 0, more)),
+        )
+    return MoleculeBatch(
+        atoms=F.pad(batch.atoms, (0, more_atoms)),
+        edge_index=F.pad(batch.edge_index, (0, more_edges), value=last),
+        bonds=F.pad(batch.bonds, (0, more_edges)),
+        graph=F.pad(batch.graph, (0, more_atoms), value=batch.num_graphs),
+        target=batch.target,
+        num_graphs=batch.num_graphs,
+        pairs=of_pairs,
+        filled=True,
+    )

@@ -1,0 +1,125 @@
+"""Packs of every pair: each run of a pack is its single twin, up to what the order of summation decides.
+
+Losses agree to a relative 1e-4, or as far as rounding alone decides. That is measured: single runs whose initial
+weights are moved by one unit in the last place, as another order of summation would move the first step's results,
+drift apart from the unmoved run, and a pack may drift as far.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matrix import LEARNING_RATES, kind_of, resolved, settings
+
+from suite.cli.lightning import Resolver
+from suite.cli.matrix import describe_tasks
+from suite.records import Store
+from suite.training import run
+from suite.training.pack import run_pack
+
+PAIRS = sorted(describe_tasks())
+QUICK = ("fineweb/gcnn", "fineweb/gdn", "fineweb/gpt", "fineweb/transformer_160m", "imagenet1k_lt/simple_vit",
+         "imagenet21k/resnet20", "imagenet21k/transition", "imagenet21k/vit", "zinc/gat", "zinc/gcn", "zinc/grit",
+         "toy/linear_bigram", "toy/quadratic")  # fmt: skip
+"""One pair of each small network."""
+
+TOLERANCE = 1e-4
+"""Relative, of the loss of each step."""
+
+MOVED = 4
+"""Twins whose initial weights are moved."""
+
+SHARE = 3.0
+"""Times that a pack may be farther off than the farthest of so few moved twins."""
+
+
+@pytest.fixture(scope="module")
+def resolver() -> Resolver:
+    for library in ("rdkit", "torch_geometric", "timm"):
+        pytest.importorskip(library)
+    return Resolver()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+def configs_of(resolver: Resolver, pair: str, optimizer: str, data_dir: Path, steps: int) -> list[dict[str, Any]]:
+    """Two runs of a pair, shrunk, that differ in their learning rates."""
+    changed = settings(pair, "sample", str(data_dir), 1.0) | {"data.budget_steps": str(steps), "data.batch_size": "4"}
+    changed |= {"data.eval_samples": "8", "data.max_molecules": "300", "data.train_images": "200"}
+    changed |= {f"data.budget_{unit}": "null" for unit in ("tokens", "samples", "epochs")}
+    known = resolved(resolver, pair, {})["data"]["init_args"]
+    config = resolved(resolver, pair, {k: v for k, v in changed.items() if "model" in k or k[5:] in known})
+    lr = (LEARNING_RATES.get(pair.rpartition("/")[2]) or LEARNING_RATES[kind_of(pair)])[optimizer == "adam"]
+    spec = {"momentum": 0.9} if optimizer == "sgd" else {"beta": 0.95}
+    configs = [copy.deepcopy(config) for _ in range(2)]
+    for own, share in zip(configs, (1.0, 0.3), strict=True):
+        own["model"]["init_args"]["optimizer"] = {"name": optimizer, "lr": share * lr, **spec}
+    return configs
+
+
+def losses(store: Store, record: dict[str, Any]) -> np.ndarray:
+    return store.curves(record["run_id"])["train_loss"].to_numpy()
+
+
+def single(resolver: Resolver, config: dict[str, Any], folder: Path, moved_by: int | None = None) -> np.ndarray:
+    """Losses of a single run; with a seed, its initial weights are moved up or down by the least that there is."""
+    task, data, trainer = resolver.build(config)
+    if moved_by is not None:
+        data.ensure_open()
+        task.seed = config["seed_everything"]
+        task.build_network(data.facts())
+        generator = torch.Generator().manual_seed(moved_by)
+        for weight in task.network.parameters():
+            direction = torch.rand(weight.shape, generator=generator).sub_(0.5).sign_() * torch.inf
+            weight.data = torch.nextafter(weight.data, direction)
+    store = Store(folder)
+    return losses(store, run(task, data, trainer, name=task.name, config=config, store=store).record)
+
+
+def packed(resolver: Resolver, configs: list[dict[str, Any]], folder: Path) -> list[np.ndarray]:
+    _, data, trainer = resolver.build(configs[0])
+    tasks, store = [resolver.build_data(config)[0] for config in configs], Store(folder)
+    outcomes = run_pack(tasks, data, trainer, name=tasks[0].name, configs=configs, store=store)
+    return [losses(store, outcome.record) for outcome in outcomes]
+
+
+def check(resolver: Resolver, pair: str, optimizer: str, data_dir: Path, folder: Path, steps: int) -> None:
+    """Train a pack, the twins of its runs and, where rounding alone decides, the twins moved."""
+    configs = configs_of(resolver, pair, optimizer, data_dir, steps)
+    together = packed(resolver, configs, folder / "pack")
+    for number, config in enumerate(configs):
+        alone = single(resolver, config, folder / f"single{number}")
+        off = np.abs(together[number] / alone - 1)
+        if off.max() <= TOLERANCE:
+            continue
+        moved = [single(resolver, config, folder / f"moved{number}{seed}", moved_by=seed) for seed in range(MOVED)]
+        spread = np.max([np.abs(other / alone - 1) for other in moved], axis=0)
+        worst = f"pack {off.max():.1e} off at step {off.argmax()}, moved twins {spread.max():.1e}"
+        print(f"{pair} {optimizer} run {number}: {worst}")
+        # Both grow from step to step; which of them is ahead at one step is chance.
+        assert (off <= np.maximum(np.maximum.accumulate(SHARE * spread), TOLERANCE)).all(), worst
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("pair", QUICK)
+def test_every_network_takes_the_first_steps_of_its_twins(
+    resolver: Resolver, data_dir: Path, tmp_path: Path, pair: str, optimizer: str
+) -> None:
+    check(resolver, pair, optimizer, data_dir, tmp_path, steps=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_every_pair_stays_as_near_to_its_twins_as_rounding_allows(
+    resolver: Resolver, data_dir: Path, tmp_path: Path, pair: str, optimizer: str
+) -> None:
+    check(resolver, pair, optimizer, data_dir, tmp_path, steps=50)

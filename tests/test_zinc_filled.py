@@ -1,0 +1,122 @@
+"""Batches of molecules filled up to one shape: the same losses, gradients and statistics, and steps that compile."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("rdkit")
+pytest.importorskip("torch_geometric")
+
+from small_runs import make_trainer
+
+from suite.optim.kernels import has_compiler
+from suite.records import Store
+from suite.training.pack import run_pack
+from tasks.zinc.batch import filled, rooms
+from tasks.zinc.data import Zinc
+from tasks.zinc.gat import ZincGAT
+from tasks.zinc.gcn import ZincGCN
+from tasks.zinc.grit import ZincGRIT
+
+TASKS: dict[str, tuple[Any, dict[str, int]]] = {
+    "gat": (ZincGAT, {"num_layers": 2, "num_heads": 2, "width": 16}),
+    "gcn": (ZincGCN, {"num_layers": 2, "width": 16}),
+    "grit": (ZincGRIT, {"num_layers": 2, "num_heads": 2, "width": 16}),
+}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("zinc")
+
+
+def open_zinc(folder: Path, name: str, **settings: Any) -> Zinc:
+    settings = {"batch_size": 4, "num_workers": 1, "budget_steps": 12, "eval_samples": 20, **settings}
+    data = Zinc(data_dir=str(folder), max_molecules=200, rrwp_steps=5 if name == "grit" else 0, **settings)
+    data.ensure_open()
+    return data
+
+
+def make_task(name: str, **recipe: Any) -> Any:
+    kind, sizes = TASKS[name]
+    return kind(**sizes, **recipe)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("size", [1, 7])
+def test_every_network_is_blind_to_filler(data_dir: Path, name: str, size: int) -> None:
+    data = open_zinc(data_dir, name)
+    task = make_task(name)
+    task.build_network(data.facts())
+    plain = task.network.double().train()
+    other = copy.deepcopy(plain)
+    # Room to spare, so that filler is there whatever the molecules.
+    room = rooms(data._graphs["train"].sizes(pairs=name == "grit"), size + 1)[1]
+    batch = data.gather("train", np.arange(3, 3 + size))
+    batch = batch._replace(target=batch.target.double())
+    full = filled(batch, [room])
+    assert (len(full.atoms), len(full.bonds)) == (room.atoms, room.edges) and len(full.target) == size
+    losses = []
+    for network, given in ((plain, batch), (other, full)):
+        total, count = task.loss(network(*task.inputs(given)), given)
+        assert count == size
+        total.backward()
+        losses.append(total.detach())
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-9)
+    for (key, ours), theirs in zip(other.named_parameters(), plain.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), key
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-9)
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[key], value, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_filled_batches_have_very_few_shapes(data_dir: Path, name: str) -> None:
+    data = open_zinc(data_dir, name, batch_size=8, micro_batch=4)
+    data.same_shapes = True
+    batches = data.gather_steps(data.plan(), 0, 12)
+    plain = data.gather_many("train", np.concatenate([data.plan().indices(step) for step in range(12)]))
+    assert len({tuple(batch.atoms.shape + batch.bonds.shape) for batch in batches}) <= 2
+    assert len({tuple(batch.atoms.shape + batch.bonds.shape) for batch in plain}) > 2
+    for ours, theirs in zip(batches, plain, strict=True):
+        assert torch.equal(ours.target, theirs.target) and torch.equal(ours.atoms[: len(theirs.atoms)], theirs.atoms)
+
+
+def test_what_exceeds_the_usual_room_gets_the_largest(data_dir: Path) -> None:
+    data = open_zinc(data_dir, "gat")
+    nodes, edges, _ = sizes = data._graphs["train"].sizes(pairs=False)
+    usual, most = rooms(sizes, 100)
+    assert usual.atoms < most.atoms == 100 * nodes.max() + 1 and usual.edges < most.edges == 100 * edges.max()
+    largest = np.full(100, nodes.argmax())
+    assert len(filled(data.gather("train", largest), [usual, most]).atoms) == most.atoms
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler("cpu"), reason="no C++ compiler")
+@pytest.mark.parametrize("name", TASKS)
+def test_every_compiled_pack_of_graphs_equals_an_uncompiled_one(tmp_path: Path, data_dir: Path, name: str) -> None:
+    specs = [{"name": "adam", "lr": lr, "beta": 0.9} for lr in (1e-3, 1e-2)]
+    curves = []
+    for compiled in (False, True):
+        data, store = open_zinc(data_dir, name), Store(tmp_path / str(compiled))
+        inside = {"batch_size": 4, "budget_steps": 12}
+        configs = [
+            {"seed_everything": 42, "model": {"init_args": {"optimizer": spec}}, "data": {"init_args": inside},
+             "trainer": {"precision": None}}
+            for spec in specs
+        ]  # fmt: skip
+        tasks = [make_task(name, optimizer=spec) for spec in specs]
+        outcomes = run_pack(
+            tasks, data, make_trainer(), name=f"zinc/{name}", configs=configs, store=store, compiled=compiled
+        )
+        assert all(outcome.record["pack"]["compiled"] is compiled for outcome in outcomes)
+        ids = [outcome.record["run_id"] for outcome in outcomes]
+        curves.append(np.stack([store.curves(run_id)["train_loss"].to_numpy() for run_id in ids]))
+    np.testing.assert_allclose(curves[1], curves[0], rtol=2e-4)
