@@ -221,6 +221,8 @@ def _edges(best: Setting, settings: Sequence[Setting]) -> Edges:
     for name, values, numbers in axes_of(settings):
         if len(values) < 2 or name not in chosen or not numbers:
             continue  # one value is "untuned"; choices without an order have no edge
+        if chosen[name] == 0:
+            continue  # settings cannot be negative: there is nothing beyond
         if chosen[name] == values[0]:
             found.append((name, "smallest"))
         elif chosen[name] == values[-1]:

@@ -31,8 +31,8 @@ class Axis:
         return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
 
     def edge(self, value: Any) -> Side | None:
-        """The edge that ``value`` lies on, if the axis has edges: one value alone has none."""
-        if not self.ordered or len(self.values) < 2:
+        """The edge that ``value`` lies on, if there is one: a value alone has none, and nothing lies below 0."""
+        if not self.ordered or len(self.values) < 2 or value == 0:
             return None
         return "low" if value == self.values[0] else "high" if value == self.values[-1] else None
 
