@@ -153,7 +153,7 @@ class RunsOptimizer(torch.optim.Optimizer):
         numbers: Sequence[Mapping[str, Tensor]],
         step: int,
         multiplier: Number,
-        alive: Tensor,
+        alive: Tensor | None,
         *,
         at_once: bool = False,
     ) -> None:
@@ -166,7 +166,7 @@ class RunsOptimizer(torch.optim.Optimizer):
             numbers: see `numbers`.
             step: 1 for the first step; a `LaterStep` where the step is traced.
             multiplier: of the learning rates.
-            alive: bool ``[R, 1]``.
+            alive: bool ``[R, 1]``; None: all are.
             at_once: do not cut elementwise arithmetic, because it will be fused.
         """
         for (config, names), own in zip(self._groups, numbers, strict=True):
@@ -208,13 +208,13 @@ def _move(
     state: Mapping[str, Tensor],
     hyper: Mapping[str, Tensor],
     step: int,
-    alive: Tensor,
+    alive: Tensor | None,
 ) -> None:
     param, grad = flat.unflatten(1, shape), grad.unflatten(1, shape)
     ones = [1] * len(shape)
     shaped = {name: value.reshape(-1, *ones) for name, value in hyper.items()}
     delta, new = config.update(grad, param, dict(state), shaped, step)
-    param.add_(torch.where(alive.reshape(-1, *ones), delta, 0.0))
+    param.add_(delta if alive is None else torch.where(alive.reshape(-1, *ones), delta, 0.0))
     for name, value in state.items():
         value.copy_(new[name])
 
