@@ -275,7 +275,8 @@ class Store:
 
     def _read_json(self, path: Path) -> dict[str, Any] | None:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            with open(path, "rb") as file:
+                content = json.loads(file.read().decode("utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -43,7 +44,7 @@ def branches_figure(gaps: pd.DataFrame) -> Figure | None:
         unused.set_axis_off()
     axes[0].set_ylabel("relative gap (%)")
     if len(set(names.values())) > 1:
-        shown: dict[str, object] = {}
+        shown: dict[str, Artist] = {}
         for part in axes[: len(panels)]:
             shown |= {label: handle for handle, label in zip(*part.get_legend_handles_labels(), strict=True)}
         figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=min(4, len(shown)))
@@ -100,6 +101,8 @@ def _draw(axes: Axes, gaps: pd.DataFrame, names: dict[tuple[str, int, str, str],
     axes.set_xlim(0, 100 * (shares[-1] + shares[0]))
     axes.set_xticks([100 * share for share in shares], [share_text(share) for share in shares])
     axes.set_xlabel("branched off after this share of the trunk")
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -0.14 * high), max(high, -0.14 * low))  # room for the words on both sides of zero
     pairs = gaps[["reference", "challenger"]].drop_duplicates()
     if len(pairs) == 1:
         reference, challenger = (optimizer_title(label) for label in pairs.iloc[0])
