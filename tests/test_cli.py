@@ -170,12 +170,14 @@ def test_every_sweep_config_is_readable(path: Path) -> None:
     for panel in panels.values():
         task_file(panel.task)
 
-    def identify(optimizer: dict, batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
+    def identify(
+        optimizer: dict, batch_size: int, seed: int, panel: str = "", initial: tuple[str, int] | None = None
+    ) -> tuple[str, int]:
         # The same settings come at every batch size and in every panel; resolving them is most of this test's time.
         text = repr(optimizer)
         if text not in resolved:
             resolved[text] = repr(resolve(optimizer))
-        return f"{panels[panel].task}{panels[panel].overrides}{resolved[text]}{batch_size}{seed}", 1
+        return f"{panels[panel].task}{panels[panel].overrides}{resolved[text]}{batch_size}{seed}{initial}", 100
 
     runs = Plan(spec, identify).runs
     assert len({run.run_id for run in runs}) == len(runs) > 0

@@ -52,6 +52,24 @@ def test_the_interval_holds_the_true_crossover_about_as_often_as_it_says() -> No
     assert held >= 30
 
 
+def test_an_interval_from_few_residuals_holds_the_true_crossover_as_often_as_it_says() -> None:
+    # Two degrees of freedom: Gaussian quantiles would make this a 76% interval.
+    sizes, rng, trials, held = [1, 8, 64, 256, 1024], np.random.default_rng(1), 150, 0
+    for _ in range(trials):
+        fit = fit_gap_model(sizes, (TRUTH(sizes) + 0.002 * rng.standard_normal(5)).tolist())
+        assert fit.interval is not None and not fit.weighted
+        held += fit.interval[0] <= TRUTH.crossover() <= fit.interval[1]
+        assert "Student's t with 2 degrees" in fit.sentence() or fit.spare != 2
+    assert 0.85 <= held / trials <= 0.95
+
+
+def test_the_sentence_says_where_the_interval_comes_from() -> None:
+    gaps = (TRUTH(SIZES) + 0.002 * np.random.default_rng(0).standard_normal(6)).tolist()
+    weighted, plain = fit_gap_model(SIZES, gaps, [0.002] * 6), fit_gap_model(SIZES, gaps)
+    assert "of the weighted variance" in weighted.sentence() and "taken for standard errors" in weighted.sentence()
+    assert "of the variance" in plain.sentence() and "Student's t with 3 degrees of freedom" in plain.sentence()
+
+
 def test_gaps_without_a_crossover_say_so() -> None:
     fit = fit_gap_model(SIZES, GapModel(0.05, 0.1, 0.001)(SIZES).tolist())
     assert fit.crossover is None and fit.interval is None and fit.share == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.analysis.branches import BranchPoint, branch_gaps, branch_points
 from suite.analysis.crossover import Crossover, crossover
 from suite.analysis.csv_import import csv_losses, load_csv
 from suite.analysis.curves import LossReader, store_losses
@@ -41,6 +42,8 @@ class Comparison:
         start_losses: loss of the untrained network by task and batch size, where a curve is known.
         tuned_by: definition of the final loss that edges were extended by and reporting runs chosen by.
         published: values that a paper prints for the same question; see `suite.analysis.published`.
+        points: the branch point that each task is, in a sweep with a trunk; see `suite.analysis.branches`.
+        trunks: one row per trunk, as ``runs``.
     """
 
     title: str
@@ -53,6 +56,13 @@ class Comparison:
     start_losses: Mapping[tuple[str, int], float] = dataclasses.field(default_factory=dict)
     tuned_by: str = ""
     published: tuple[Mapping[str, Any], ...] = ()
+    points: Mapping[str, BranchPoint] = dataclasses.field(default_factory=dict)
+    trunks: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+
+    @functools.cached_property
+    def branch_gaps(self) -> pd.DataFrame:
+        """See `suite.analysis.branches.branch_gaps`."""
+        return branch_gaps(self.gaps, self.points)
 
     @functools.cached_property
     def tuning_cost(self) -> pd.DataFrame:
@@ -128,6 +138,8 @@ def compare_plan(
         start_losses=start_losses(tuned, read),
         tuned_by=plan["final_loss"],
         published=tuple(plan.get("published") or ()),
+        points=branch_points(plan),
+        trunks=load_runs(store, {**plan, "final_loss": definition}, trunks=True),
     )
 
 

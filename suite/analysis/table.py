@@ -37,12 +37,13 @@ RESULTS = ("finished", "diverged")
 """Statuses that say something about a setting: the others count as not tried."""
 
 
-def load_runs(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
+def load_runs(store: Store, plan: Mapping[str, Any], *, trunks: bool = False) -> pd.DataFrame:
     """One row per run of a plan, in the plan's order, with what the store knows about it.
 
     Args:
         store: where the records are; broken ones count as missing and are named in ``store.problems``.
         plan: what the sweep asked for; see `suite.records.Store.plan`.
+        trunks: the runs that others start from, which are compared with nothing, instead of all others.
 
     Returns:
         The columns of this module's docstring, and the provenance columns ``diverged_at``, ``version``,
@@ -53,7 +54,8 @@ def load_runs(store: Store, plan: Mapping[str, Any]) -> pd.DataFrame:
     Raises:
         ValueError: the plan asks for a definition of the final loss that a finished record does not hold.
     """
-    rows = [_row(plan, planned, store.record(planned["run_id"])) for planned in plan["runs"]]
+    chosen = [planned for planned in plan["runs"] if bool(planned.get("keeps")) == trunks]
+    rows = [_row(plan, planned, store.record(planned["run_id"])) for planned in chosen]
     return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None)))
 
 

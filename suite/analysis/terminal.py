@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.analysis.branches import branch_sentences, share_text
 from suite.analysis.caveats import caveats, edge_text
 from suite.analysis.comparison import Comparison
 from suite.analysis.crossover import Crossover
@@ -25,6 +26,20 @@ def format_gap_table(comparison: Comparison) -> str:
         Lines of at most 100 columns, ended by a newline. Control characters of names are shown escaped.
     """
     blocks = [_heading(comparison)]
+    if comparison.points:
+        blocks += _branches(comparison)
+    else:
+        blocks += _tasks(comparison)
+    widths = lr_width_sentences(comparison.lr_widths, comparison.pairs)
+    blocks.append("\n".join(textwrap.fill(sentence, WIDTH) for sentence in widths))
+    notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]
+    blocks.append("\n".join(notes))
+    text = "\n\n".join(block for block in blocks if block)
+    return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
+
+
+def _tasks(comparison: Comparison) -> list[str]:
+    blocks = []
     for (task, reference, challenger), gaps in comparison.gaps.groupby(["task", "reference", "challenger"], sort=False):
         found = next(
             x for x in comparison.crossovers if (x.task, x.reference, x.challenger) == (task, reference, challenger)
@@ -34,12 +49,33 @@ def format_gap_table(comparison: Comparison) -> str:
         blocks.append("There is no pair of optimizers to compare; list a second one under optimizers in the sweep.")
     for task, points in comparison.tuned.groupby("task", sort=False):
         blocks.append(_settings(str(task), points))
-    widths = lr_width_sentences(comparison.lr_widths, comparison.pairs)
-    blocks.append("\n".join(textwrap.fill(sentence, WIDTH) for sentence in widths))
-    notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]
-    blocks.append("\n".join(notes))
-    text = "\n\n".join(block for block in blocks if block)
-    return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
+    return blocks
+
+
+def _branches(comparison: Comparison) -> list[str]:
+    """The gap at every branch point of every trunk, and the winning settings."""
+    blocks = []
+    for (panel, reference, challenger), gaps in comparison.branch_gaps.groupby(
+        ["panel", "reference", "challenger"], sort=False
+    ):
+        names = optimizer_title(str(reference)), optimizer_title(str(challenger))
+        where: list[Column] = [
+            ("trunk", lambda row: optimizer_title(row["trunk"])),
+            ("after", lambda row: share_text(row["share"])),
+        ]
+        columns = [
+            *where,
+            *(column for column in _gap_columns(*names) if column[0] not in ("slowdown", "seeds needed")),
+        ]
+        rows = [[show(row) for _, show in columns] for _, row in gaps.iterrows()]
+        head = f"{panel + ': ' if panel else ''}branches, gap = {names[0]} - {names[1]}; {_signs(*names)}"
+        lines = [*textwrap.wrap(head, WIDTH), "", text_table([name for name, _ in columns], rows, left=(0,)), ""]
+        lines += _starred(gaps)
+        lines += [line for said in branch_sentences(gaps) for line in textwrap.wrap(said, WIDTH)]
+        blocks.append("\n".join(lines))
+    for task, points in comparison.tuned.groupby("task", sort=False):
+        blocks.append(_settings(str(task), points))
+    return blocks
 
 
 def _heading(comparison: Comparison) -> str:
@@ -48,9 +84,12 @@ def _heading(comparison: Comparison) -> str:
     return "\n".join([*lines, *textwrap.wrap(f"final loss: {comparison.final_loss}; seeds: {seeds}", WIDTH)])
 
 
-def _gaps(gaps: pd.DataFrame, found: Crossover) -> str:
-    reference, challenger = optimizer_title(found.reference), optimizer_title(found.challenger)
-    columns: list[tuple[str, Callable[[pd.Series], str]]] = [
+Column = tuple[str, Callable[[pd.Series], str]]
+"""Heading, and what it shows of a row."""
+
+
+def _gap_columns(reference: str, challenger: str) -> list[Column]:
+    return [
         ("batch size", lambda row: str(row["batch_size"])),
         (reference, lambda row: loss_text(row["reference_loss"]) + _mark(row["reference_edges"])),
         (challenger, lambda row: loss_text(row["challenger_loss"]) + _mark(row["challenger_edges"])),
@@ -62,16 +101,27 @@ def _gaps(gaps: pd.DataFrame, found: Crossover) -> str:
         ("seeds needed", lambda row: _number(row["seeds_needed"], ".0f")),
         ("", lambda row: "provisional" if row["provisional"] else ""),
     ]
+
+
+def _gaps(gaps: pd.DataFrame, found: Crossover) -> str:
+    reference, challenger = optimizer_title(found.reference), optimizer_title(found.challenger)
+    columns = _gap_columns(reference, challenger)
     rows = [[show(row) for _, show in columns] for _, row in gaps.iterrows()]
-    signs = f"positive: {challenger} better, negative: {reference} better"
-    head = f"{found.task}: gap = {reference} - {challenger}; {signs}"
-    starred = gaps["reference_edges"].map(len).any() or gaps["challenger_edges"].map(len).any()
+    head = f"{found.task}: gap = {reference} - {challenger}; {_signs(reference, challenger)}"
     lines = [*textwrap.wrap(head, WIDTH), "", text_table([name for name, _ in columns], rows), ""]
-    if starred:
-        lines.append("* on the edge of the grid: not tuned")
+    lines += _starred(gaps)
     lines += textwrap.wrap("Crossover: " + found.sentence(), WIDTH)
     lines += textwrap.wrap(found.estimates(), WIDTH)
     return "\n".join(lines)
+
+
+def _signs(reference: str, challenger: str) -> str:
+    return f"positive: {challenger} better, negative: {reference} better"
+
+
+def _starred(gaps: pd.DataFrame) -> list[str]:
+    starred = gaps["reference_edges"].map(len).any() or gaps["challenger_edges"].map(len).any()
+    return ["* on the edge of the grid: not tuned"] if starred else []
 
 
 def better_text(row: pd.Series) -> str:

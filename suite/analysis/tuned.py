@@ -127,20 +127,26 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
     Returns:
         The settings that have at least one result.
     """
-    with_result = group[group["status"].isin(RESULTS)]
+    columns = (group[name].tolist() for name in ("status", "setting", "run_id", "loss", "noise"))
     by_setting: dict[Setting, list[tuple[str, float, float]]] = {}
-    for setting, *run in zip(
-        with_result["setting"], with_result["run_id"], with_result["loss"], with_result["noise"], strict=True
-    ):
-        by_setting.setdefault(setting, []).append(tuple(run))
-    results = []
+    for status, setting, *run in zip(*columns, strict=True):
+        if status in RESULTS:
+            by_setting.setdefault(setting, []).append(tuple(run))
+    by_count: dict[int, list[Setting]] = {}
     for setting, found in by_setting.items():
-        ids, values, noises = zip(*found, strict=True)
-        mean = float(np.mean(values))
-        several = len(values) > 1 and math.isfinite(mean)
-        spread = float(np.std(values, ddof=1)) if several else math.nan
-        results.append(SettingResult(setting, mean, spread, ids, float(np.mean(noises))))
-    return results
+        by_count.setdefault(len(found), []).append(setting)
+    results = {}
+    for count, settings in by_count.items():
+        numbers = np.array([[run[1:] for run in by_setting[setting]] for setting in settings], dtype=float)
+        values, noises = np.ascontiguousarray(numbers[..., 0]), np.ascontiguousarray(numbers[..., 1])
+        with np.errstate(invalid="ignore"):  # a diverged seed is infinite
+            spreads = np.std(values, axis=1, ddof=1) if count > 1 else np.full(len(values), math.nan)
+        for setting, mean, spread, noise in zip(
+            settings, values.mean(axis=1).tolist(), spreads.tolist(), noises.mean(axis=1).tolist(), strict=True
+        ):
+            ids = tuple(run[0] for run in by_setting[setting])
+            results[setting] = SettingResult(setting, mean, spread if math.isfinite(mean) else math.nan, ids, noise)
+    return [results[setting] for setting in by_setting]
 
 
 def axes_of(settings: Sequence[Setting]) -> Iterator[tuple[str, list[Any], bool]]:

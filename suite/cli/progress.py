@@ -38,6 +38,11 @@ class SweepProgress:
         self.counts["finished"] += len(added) - len(missing)
         self.left.update({run.run_id: run for run in missing})
 
+    def drop(self, runs: list[PlannedRun]) -> None:
+        """Expect runs no more: branches whose trunk has diverged."""
+        for run in runs:
+            self.left.pop(run.run_id, None)
+
     def update(self, event: Progress) -> None:
         """Count one event and draw."""
         for number, run in enumerate(event.job):

@@ -12,7 +12,7 @@ from suite.optim.registry import resolve
 if TYPE_CHECKING:
     from suite.sweep import SweepSpec
     from suite.sweep.packs import Job
-    from suite.sweep.spec import Panel
+    from suite.sweep.panel import Panel
     from suite.training import Data
 
 
@@ -31,6 +31,7 @@ class Runs:
 
         self.spec = spec
         self.resolver = Resolver()
+        self._resolved: dict[str, dict[str, Any]] = {}
         self.bases = {panel.label: self._base(panel) for panel in spec.parts}
         self._data: dict[tuple[str, int], Data] = {}
         self._coupled: dict[str, bool] = {}
@@ -40,7 +41,10 @@ class Runs:
         for name, value in panel.overrides.items():
             text = value if isinstance(value, str) else json.dumps(value)
             arguments.append(f"--{name}={text}")
-        return self.resolver.resolve(arguments)
+        key = repr(arguments)
+        if key not in self._resolved:
+            self._resolved[key] = self.resolver.resolve(arguments)
+        return self._resolved[key]
 
     @property
     def title(self) -> str:
@@ -49,15 +53,36 @@ class Runs:
         lines = [known.get(panel.task, panel.task).partition(",")[0].partition(" (")[0] for panel in self.spec.parts]
         return "; ".join(dict.fromkeys(lines))
 
-    def config(self, optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> dict[str, Any]:
-        """The resolved configuration of one run."""
+    def config(
+        self,
+        optimizer: dict[str, Any],
+        batch_size: int,
+        seed: int,
+        panel: str = "",
+        initial: tuple[str, int] | None = None,
+        keeps: tuple[int, ...] = (),
+    ) -> dict[str, Any]:
+        """The resolved configuration of one run; of a branch, what it starts from, and of a trunk, what it keeps."""
         config = copy.deepcopy(self.bases[panel])
         config["seed_everything"] = seed
-        config["model"]["init_args"]["optimizer"] = resolve(optimizer)
-        config["data"]["init_args"]["batch_size"] = batch_size
+        model, data = config["model"]["init_args"], config["data"]["init_args"]
+        model["optimizer"] = resolve(optimizer)
+        data["batch_size"] = batch_size
+        if initial is not None:
+            model["initial"] = {"run": initial[0], "step": initial[1]}
+            data["start_step"] = initial[1]
+        if keeps:
+            model["keep_weights_at"] = list(keeps)
         return config
 
-    def identify(self, optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
+    def identify(
+        self,
+        optimizer: dict[str, Any],
+        batch_size: int,
+        seed: int,
+        panel: str = "",
+        initial: tuple[str, int] | None = None,
+    ) -> tuple[str, int]:
         """Run id and number of steps; prepares the data on first use.
 
         Raises:
@@ -65,7 +90,7 @@ class Runs:
         """
         from suite.training.run import run_identity
 
-        config = self.config(optimizer, batch_size, seed, panel)
+        config = self.config(optimizer, batch_size, seed, panel, initial)
         data = self._open(config, batch_size, panel)
         run_id, _ = run_identity(config, data, coupled=self._coupled[panel])
         return run_id, data.steps
@@ -77,8 +102,9 @@ class Runs:
 
     def request(self, job: Job, store: str, do: str = "run") -> dict[str, Any]:
         """What a worker is asked to do with the runs of a job."""
-        configs = [self.config(run.spec, run.batch_size, run.seed, run.panel) for run in job]
-        return {"do": do, "configs": configs, "store": store}
+        configs = [self.config(run.spec, run.batch_size, run.seed, run.panel, run.initial, run.keeps) for run in job]
+        initials = dict.fromkeys(run.initial for run in job if run.initial is not None)
+        return {"do": do, "configs": configs, "store": store, "initials": [list(initial) for initial in initials]}
 
     def _open(self, config: dict[str, Any], batch_size: int, panel: str) -> Data:
         if (panel, batch_size) not in self._data:

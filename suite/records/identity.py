@@ -20,8 +20,12 @@ EXCLUDED = {
     "model.init_args.attention": "which kernel computes attention; the values agree up to rounding",
     "model.init_args.loss_chunk": "positions at a time whose logits are held; the loss is the same sum",
     "data.init_args.block_steps": "optimizer steps per Lightning call; the steps are the same",
+    "model.init_args.keep_weights_at": "which weights are kept on the way; the steps are the same",
 }
 """Settings that are not part of a run's identity, each with its reason."""
+
+LATER: dict[str, Any] = {"model.init_args.initial": None, "data.init_args.start_step": 0}
+"""Settings that are in an identity only where they differ from this: earlier runs, made without them, keep their id."""
 
 _KEPT_OF_TRAINER = ("precision",)
 
@@ -62,5 +66,9 @@ def run_id_of(
 
 def _kept(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     settings = (values.get("init_args") or {}).items()
-    kept = {key: value for key, value in settings if f"{part}.init_args.{key}" not in EXCLUDED}
+    kept = {}
+    for key, value in settings:
+        name = f"{part}.init_args.{key}"
+        if name not in EXCLUDED and not (name in LATER and value == LATER[name]):
+            kept[key] = value
     return {**values, "init_args": kept}

@@ -6,7 +6,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ SETTLED = frozenset({"finished", "diverged"})
 
 RECORD_FILES = ("curves.parquet", "record.json")
 """The files of a record, in the order in which they are written."""
+
+_WEIGHTS = re.compile(r"weights_\d+\.pt")
 
 _OWN_FILES = {*RECORD_FILES, "lease.json", "checkpoint.ckpt", "final.ckpt"}
 
@@ -43,8 +46,9 @@ _REQUIRED = {
 class Store:
     """The folder that holds the records of runs and the plans of sweeps.
 
-    ``runs/<two digits>/<run id>/`` holds a run's `record.json` and `curves.parquet` and, while it is being trained,
-    its lease and checkpoint; ``sweeps/<plan id>/plan.json`` holds what a sweep asked for.
+    ``runs/<two digits>/<run id>/`` holds a run's `record.json` and `curves.parquet`, weights that were kept on the way
+    for other runs to start from and, while it is being trained, its lease and checkpoint;
+    ``sweeps/<plan id>/plan.json`` holds what a sweep asked for.
 
     Args:
         path: the folder; made at the first write.
@@ -73,10 +77,48 @@ class Store:
         """The record of one run, or None when there is none or it is broken (then named in ``problems``)."""
         return self._read_record(self.run_folder(run_id) / "record.json")
 
-    def settled(self, run_id: str) -> bool:
-        """Whether the run has a result: finished or diverged."""
+    def settled(self, run_id: str, weights: Sequence[int] = ()) -> bool:
+        """Whether the run has a result: finished, with its weights after the steps ``weights``, or diverged."""
         record = self.record(run_id)
-        return record is not None and record["status"] in SETTLED
+        if record is None or record["status"] not in SETTLED:
+            return False
+        return record["status"] != "finished" or all(self._weights(run_id, step).exists() for step in weights)
+
+    def weights(self, run_id: str, step: int) -> Path:
+        """File of a finished run's weights after a step.
+
+        Raises:
+            StoreError: the run has no such weights, or they are not those of its record.
+        """
+        record, path = self.record(run_id), self._weights(run_id, step)
+        if record is None or record["status"] != "finished":
+            state = "no record" if record is None else f"status {record['status']}"
+            raise StoreError(
+                f"A run can start from another's weights only when that has finished; run {run_id} has {state} in "
+                f"{self.path}; train it first, with model.keep_weights_at [{step}]."
+            )
+        if not path.exists() or _sha256(path) != (record.get("weights") or {}).get(str(step)):
+            raise StoreError(
+                f"Run {run_id} in {self.path} should have its weights after step {step} beside its record, as they "
+                f"were written; train it again with model.keep_weights_at [{step}]."
+            )
+        return path
+
+    def write_weights(self, run_id: str, step: int, write: Callable[[Path], object]) -> None:
+        """Have ``write`` fill the file of a run's weights after a step.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            write_atomically(self._weights(run_id, step), write)
+        except OSError as error:
+            raise self._unwritable(f"The weights of run {run_id}", error) from error
+
+    def sums_of_weights(self, run_id: str, steps: Sequence[int]) -> dict[str, str]:
+        """Checksums of a run's weights by step, of those that were kept."""
+        kept = {step: self._weights(run_id, step) for step in steps}
+        return {str(step): _sha256(path) for step, path in kept.items() if path.exists()}
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Every intact record, in order of run id; broken ones are named in ``problems``."""
@@ -124,11 +166,20 @@ class Store:
         except OSError as error:
             raise self._unwritable(f"The record of run {record['run_id']}", error) from error
 
-    def export_record(self, run_id: str) -> dict[str, bytes]:
-        """The files of a run's record by name, to be carried to another store; empty when there is none."""
-        if self.record(run_id) is None:
+    def export_record(self, run_id: str, weights: Sequence[int] | None = None) -> dict[str, bytes]:
+        """The files of a run's record by name, to be carried to another store; empty when there is none.
+
+        Args:
+            run_id: of the run.
+            weights: steps whose weights go with it; None: all that were kept.
+        """
+        record = self.record(run_id)
+        if record is None:
             return {}
-        return {name: (self.run_folder(run_id) / name).read_bytes() for name in RECORD_FILES}
+        kept = [self._weights(run_id, int(step)) for step in record.get("weights") or {}]
+        asked = None if weights is None else [self._weights(run_id, step) for step in weights]
+        names = [path.name for path in kept if path.exists() and (asked is None or path in asked)]
+        return {name: (self.run_folder(run_id) / name).read_bytes() for name in (*names, *RECORD_FILES)}
 
     def import_record(self, run_id: str, files: Mapping[str, bytes], lease: Lease | None = None) -> None:
         """Write a record that `export_record` gave in another store.
@@ -152,7 +203,7 @@ class Store:
         folder = self.run_folder(run_id)
         try:
             self._set_aside(folder)
-            for name in RECORD_FILES:
+            for name in (*filter(_WEIGHTS.fullmatch, files), *RECORD_FILES):
                 write_atomically(folder / name, functools.partial(Path.write_bytes, data=files[name]))
         except OSError as error:
             raise self._unwritable(f"The record of run {run_id}", error) from error
@@ -190,8 +241,11 @@ class Store:
                 for file in _entries(Path(folder.path)):
                     if "set_aside" in file.name:
                         yield file.path, "was broken or of another version, and is kept beside the record made since"
-                    elif file.name not in _OWN_FILES and not file.name.startswith("."):
+                    elif not (file.name in _OWN_FILES or _WEIGHTS.fullmatch(file.name) or file.name.startswith(".")):
                         yield file.path, "is no file of a run"
+
+    def _weights(self, run_id: str, step: int) -> Path:
+        return self.run_folder(run_id) / f"weights_{step}.pt"
 
     def _unwritable(self, what: str, error: OSError) -> StoreError:
         return StoreError(
@@ -221,7 +275,8 @@ class Store:
 
     def _read_json(self, path: Path) -> dict[str, Any] | None:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            with open(path, "rb") as file:
+                content = json.loads(file.read().decode("utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:

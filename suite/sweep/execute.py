@@ -1,14 +1,15 @@
-"""Getting a plan done: start what is missing, grow grids as their groups complete, wait for what others train."""
+"""Getting a plan done: start what is due, grow grids as their groups complete, wait for what others train."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from suite.records import Store
 from suite.sweep.launchers.progress import Launcher, Progress
 from suite.sweep.packs import Job, jobs_of
 from suite.sweep.plan import Group, Plan, PlannedRun
+from suite.sweep.trunks import can_start
 
 HELD_WAIT_SECONDS = 5.0
 
@@ -37,41 +38,57 @@ class Growth:
         self._on_growth = on_growth
         self._open: dict[int, dict[str, PlannedRun]] = {}
         self._groups_of: dict[str, list[Group]] = {}
+        self._waiting: dict[str, list[PlannedRun]] = {}
+        missing = {run.run_id for run in plan.missing(store)}
         for group in plan.groups:
-            self._follow(group, group.runs)
+            self._follow(group, group.runs, missing)
 
     def missing(self) -> list[PlannedRun]:
-        """Runs without a result, after growing every group that is complete."""
+        """Runs that are due: without a result, their trunk done, after growing every group that is complete."""
         for group in self._plan.groups:
             self._grow(group)
-        return [run for group in self._plan.groups for run in self._open[id(group)].values()]
+        return self._due(run for group in self._plan.groups for run in self._open[id(group)].values())
 
     def ended(self, job: Job) -> list[PlannedRun]:
-        """Take note of a job that ended; returns runs that an extension asks for in turn."""
+        """Take note of a job that ended; returns runs that are due in turn: of an extension, or branches of a trunk."""
         touched: dict[int, Group] = {}
+        freed: list[PlannedRun] = []
         for run in job:
-            if self._store.settled(run.run_id):
+            if self._store.settled(run.run_id, run.keeps):
+                freed += self._waiting.pop(run.run_id, [])
                 for group in self._groups_of[run.run_id]:
                     self._open[id(group)].pop(run.run_id, None)
                     touched[id(group)] = group
-        return [run for group in touched.values() for run in self._grow(group)]
+        return self._due([*freed, *(run for group in touched.values() for run in self._grow(group))])
+
+    def _due(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+        """Those that can start now; the others wait for their trunk."""
+        due, known = [], dict[tuple[str, int], bool]()
+        for run in runs:
+            if run.initial is not None and run.initial not in known:
+                known[run.initial] = can_start(run.initial, self._store)
+            if run.initial is None or known[run.initial]:
+                due.append(run)
+            else:
+                self._waiting.setdefault(run.initial[0], []).append(run)
+        return due
 
     def _grow(self, group: Group) -> list[PlannedRun]:
         while not self._open[id(group)]:
             added = self._plan.extend_group(group, self._store)
             if not added:
                 break
-            self._follow(group, added)
+            self._follow(group, added, {run.run_id for run in added if not self._store.settled(run.run_id)})
             self._on_growth(added)
             if self._open[id(group)]:
                 return list(self._open[id(group)].values())
         return []
 
-    def _follow(self, group: Group, runs: list[PlannedRun]) -> None:
+    def _follow(self, group: Group, runs: list[PlannedRun], missing: set[str]) -> None:
         mine = self._open.setdefault(id(group), {})
         for run in runs:
             self._groups_of.setdefault(run.run_id, []).append(group)
-            if not self._store.settled(run.run_id):
+            if run.run_id in missing:
                 mine[run.run_id] = run
 
 
@@ -124,7 +141,7 @@ def execute(
             launcher.run(_longest_first(jobs_of(plan, waiting, pack)), tell)
         # What another process trains is waited for, or taken over when that process dies.
         waiting = []
-        for run in [run for run in held if store.settled(run.run_id)]:
+        for run in [run for run in held if store.settled(run.run_id, run.keeps)]:
             held.remove(run)
             waiting += growth.ended((run,))
         free = [run for run in held if not store.is_being_trained(run.run_id)]

@@ -22,6 +22,7 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], i
     Runs share a pack when they share optimizer, batch size, batches (so the seed, unless ``data.order_seed`` is given)
     and every choice that is not a number. The cut is a
     function of the plan, not of what is missing, so that a restarted sweep finds the checkpoints of the same packs.
+    Trunks are trained singly.
 
     Args:
         plan: the plan.
@@ -35,7 +36,9 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], i
         alike: dict[object, list[PlannedRun]] = {}
         for run in group.runs:
             alike.setdefault(_shared(run, seeds=run.panel in ordered), []).append(run)
-        most = size(group) if any(run.run_id in wanted for run in group.runs) else 1
+        most = 1
+        if not group.checkpoints and any(run.run_id in wanted for run in group.runs):
+            most = size(group)
         for runs in alike.values():
             count = -(-len(runs) // most)  # packs, filled evenly
             for number in range(count):

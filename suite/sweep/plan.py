@@ -6,11 +6,12 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from suite.records import SETTLED, Store
+from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, Side, fixed_value, read_axis
+from suite.sweep.panel import Branch, Panel
 from suite.sweep.spec import SweepSpec
 
 
@@ -29,6 +30,8 @@ class PlannedRun:
         round: 0 for the sweep's own grid, n for its n-th extension.
         panel: label of the sweep's panel; empty in a sweep without.
         reporting: whether it trains a chosen setting again, with a seed that had no part in the choice.
+        initial: run and step whose weights it starts from; None: from the seed.
+        keeps: steps after which it keeps its weights; it is a trunk then.
     """
 
     run_id: str
@@ -41,6 +44,8 @@ class PlannedRun:
     round: int = 0
     panel: str = ""
     reporting: bool = False
+    initial: tuple[str, int] | None = None
+    keeps: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -49,7 +54,8 @@ class PlannedRun:
 
 
 Identify = Callable[..., tuple[str, int]]
-"""Optimizer spec, batch size, seed, and the panel's label where the sweep has panels -> run id, optimizer steps."""
+"""Optimizer spec, batch size, seed, and by name the panel's label where the sweep has panels and what a branch starts
+from -> run id, optimizer steps."""
 
 
 @dataclasses.dataclass
@@ -64,6 +70,8 @@ class Group:
         runs: every run so far.
         extensions: times that each side of each axis has grown.
         panel: label of the sweep's panel; empty in a sweep without.
+        checkpoints: shares of its runs' steps after which they keep their weights: they are trunks.
+        branch: where its runs start; None: from the seed.
     """
 
     optimizer: str
@@ -73,6 +81,8 @@ class Group:
     runs: list[PlannedRun] = dataclasses.field(default_factory=list)
     extensions: dict[tuple[str, Side], int] = dataclasses.field(default_factory=dict)
     panel: str = ""
+    checkpoints: tuple[float, ...] = ()
+    branch: Branch | None = None
 
     @property
     def label(self) -> str:
@@ -91,8 +101,9 @@ class Plan:
     def __init__(self, spec: SweepSpec, identify: Identify) -> None:
         self.spec = spec
         self._identify = identify
+        self._trunks: dict[tuple[str, int, int], PlannedRun] = {}
         self.groups = [
-            self._group(panel.label, label, settings, size)
+            self._group(panel, label, settings, size)
             for panel in spec.parts
             for label, settings in panel.optimizers.items()
             for size in panel.batch_size
@@ -104,8 +115,15 @@ class Plan:
         return [run for group in self.groups for run in group.runs]
 
     def missing(self, store: Store) -> list[PlannedRun]:
-        """Runs without a result in ``store``."""
-        return [run for run in self.runs if not store.settled(run.run_id)]
+        """Runs without a result in ``store``; a trunk whose weights are gone, while a branch is to start from them."""
+        runs = self.runs
+        left = {run.run_id for run in runs if not store.settled(run.run_id)}
+        needed: dict[str, set[int]] = {}
+        for run in runs:
+            if run.initial is not None and run.run_id in left:
+                needed.setdefault(run.initial[0], set()).add(run.initial[1])
+        left |= {run_id for run_id, steps in needed.items() if not store.settled(run_id, sorted(steps))}
+        return [run for run in runs if run.run_id in left]
 
     def extend(self, store: Store) -> list[PlannedRun]:
         """Grow the grids of all groups that are complete and whose best value lies on an edge; returns the new runs."""
@@ -116,7 +134,7 @@ class Plan:
 
         When nothing is left to grow, the new runs are those of the best setting with the reporting seeds.
         """
-        best = best_axes(group, store, self.spec.final_loss)
+        best = None if group.checkpoints else best_axes(group, store, self.spec.final_loss)
         if best is None:
             return []
         new: list[PlannedRun] = []
@@ -152,7 +170,7 @@ class Plan:
             "task": ", ".join(dict.fromkeys(panel.task for panel in spec.parts)),
             "task_title": title,
             "overrides": spec.overrides,
-            "panels": {p.label: {"task": p.task, "overrides": p.overrides} for p in spec.parts if p.label},
+            "panels": {panel.label: _said_of(panel) for panel in spec.parts if panel.label},
             "published": spec.published,
             "final_loss": spec.final_loss,
             "seeds": spec.seeds,
@@ -166,7 +184,7 @@ class Plan:
             ],
         }
 
-    def _group(self, panel: str, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
+    def _group(self, panel: Panel, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
         axes, fixed = {}, {"name": label}
         for name, given in settings.items():
             axis = read_axis(name, given, batch_size)
@@ -174,7 +192,9 @@ class Plan:
                 fixed[name] = fixed_value(given)
             else:
                 axes[name] = axis
-        group = Group(label, batch_size, fixed, axes, panel=panel)
+        group = Group(
+            label, batch_size, fixed, axes, panel=panel.label, checkpoints=panel.checkpoints, branch=panel.branch
+        )
         group.runs += self._cross(group, axes, 0)
         return group
 
@@ -182,14 +202,41 @@ class Plan:
         self, group: Group, axes: Mapping[str, Axis], round_number: int, *, reporting: bool = False
     ) -> Iterator[PlannedRun]:
         """The runs of a grid: with the seeds that choose, or with those that report what was chosen."""
-        identify = partial(self._identify, panel=group.panel) if group.panel else self._identify
+        seeds = self.spec.report_seeds if reporting else self.spec.seeds
+        if group.checkpoints:
+            seeds = [*seeds, *self.spec.report_seeds]  # the branches of those seeds go on from trunks of theirs
         for values in itertools.product(*(axis.values for axis in axes.values())):
             chosen = dict(zip(axes, values, strict=True))
             spec = nested({**group.fixed, **chosen})
-            for seed in self.spec.report_seeds if reporting else self.spec.seeds:
-                run_id, steps = identify(spec, group.batch_size, seed)
-                run = PlannedRun(run_id, group.optimizer, spec, chosen, group.batch_size, seed, steps, round_number)
-                yield dataclasses.replace(run, panel=group.panel, reporting=reporting)
+            for seed in seeds:
+                run = self._run(group, spec, seed)
+                yield dataclasses.replace(run, axes=chosen, round=round_number, reporting=reporting)
+
+    def _run(self, group: Group, spec: dict[str, Any], seed: int) -> PlannedRun:
+        """One run of a group, identified; a trunk is remembered for its branches."""
+        size = group.batch_size
+        initial: tuple[str, int] | None = None
+        told: dict[str, Any] = {"panel": group.panel} if group.panel else {}
+        if group.branch is not None:
+            trunk = self._trunks[group.branch.trunk, size, seed]
+            initial = trunk.run_id, kept_steps((group.branch.share,), trunk.steps)[0]
+            told["initial"] = initial
+        run_id, steps = self._identify(spec, size, seed, **told)
+        run = PlannedRun(run_id, group.optimizer, spec, {}, size, seed, steps, panel=group.panel, initial=initial)
+        if group.checkpoints:
+            run = dataclasses.replace(run, keeps=kept_steps(group.checkpoints, steps))
+            self._trunks[group.panel, size, seed] = run
+        return run
+
+
+def _said_of(panel: Panel) -> dict[str, Any]:
+    """A panel as the store keeps it."""
+    said: dict[str, Any] = {"task": panel.task, "overrides": panel.overrides}
+    if panel.checkpoints:
+        said["checkpoints"] = panel.checkpoints
+    if panel.branch is not None:
+        said["branch"] = dataclasses.asdict(panel.branch)
+    return said
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,33 +12,16 @@ import yaml
 
 from suite.optim.config import nearest
 from suite.records import FINAL_LOSSES
+from suite.sweep.branching import branch_panels, check_branching, check_keys, merged
 from suite.sweep.grid import read_axis
+from suite.sweep.panel import Panel
 from suite.sweep.published import check_published
 
 _SAID_ONLY = ("file", "question", "source", "published")
 """What a sweep says about itself: it changes no run."""
 
-_LATER = ("panels", "report_seeds")
+_LATER = ("panels", "report_seeds", "trunk", "branches")
 """Keys that count towards a plan's name only where they are given: plans of earlier stores keep theirs."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One part of a sweep: a task with its batch sizes and grids; a sweep without panels is one, without a label.
-
-    Attributes:
-        label: its name in figures and tables.
-        task: name of the task.
-        batch_size: batch sizes.
-        optimizers: label -> settings.
-        overrides: settings of the task that it changes.
-    """
-
-    label: str
-    task: str
-    batch_size: list[int]
-    optimizers: dict[str, dict[str, Any]]
-    overrides: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +43,9 @@ class SweepSpec:
         final_loss: definition of the final loss that tuning goes by.
         report_seeds: seeds that the tuned settings are trained again with; none of them is in ``seeds``.
         panels: label -> what a part of the sweep has instead of ``task`` and ``batch_size``, beside ``overrides``, and
-            setting by setting in ``optimizers`` (null leaves an optimizer out).
+            setting by setting in ``optimizers`` (null leaves an optimizer out), ``trunk`` and ``branches``.
+        trunk: what the branches go on from; see `suite.sweep.branching`.
+        branches: what the branches have in common.
         published: values that the paper prints for this question; see `suite.sweep.published`.
     """
 
@@ -78,12 +63,22 @@ class SweepSpec:
     final_loss: str = "ema"
     report_seeds: list[int] = dataclasses.field(default_factory=list)
     panels: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    trunk: dict[str, Any] = dataclasses.field(default_factory=dict)
+    branches: dict[str, Any] = dataclasses.field(default_factory=dict)
     published: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
     def parts(self) -> list[Panel]:
-        """The panels with what they share filled in."""
-        return [self._panel(label, own) for label, own in (self.panels or {"": {}}).items()]
+        """The panels with what they share filled in; one for every trunk and branch point, where there are any."""
+        parts: list[Panel] = []
+        for label, own in (self.panels or {"": {}}).items():
+            panel, (trunk, branches) = self._panel(label, own), self.branching(own)
+            parts += branch_panels(panel, trunk, branches) if trunk else [panel]
+        return parts
+
+    def branching(self, own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Trunk and branches of the panel that has ``own`` for itself."""
+        return merged(self.trunk, own.get("trunk", {})), merged(self.branches, own.get("branches", {}))
 
     def _panel(self, label: str, own: dict[str, Any]) -> Panel:
         changed = own.get("optimizers", {})
@@ -102,8 +97,18 @@ class SweepSpec:
 
     def changed(self, overrides: dict[str, Any]) -> SweepSpec:
         """The sweep with settings of the task changed in every panel."""
-        panels = {k: {**own, "overrides": {**own.get("overrides", {}), **overrides}} for k, own in self.panels.items()}
-        return dataclasses.replace(self, overrides={**self.overrides, **overrides}, panels=panels)
+
+        def with_them(given: dict[str, Any]) -> dict[str, Any]:
+            parts = {part: with_them(given[part]) for part in ("trunk", "branches") if given.get(part)}
+            return {**given, **parts, "overrides": {**given.get("overrides", {}), **overrides}}
+
+        return dataclasses.replace(
+            self,
+            overrides={**self.overrides, **overrides},
+            panels={label: with_them(own) for label, own in self.panels.items()},
+            trunk=with_them(self.trunk) if self.trunk else {},
+            branches=with_them(self.branches) if self.branches else {},
+        )
 
     @property
     def plan_id(self) -> str:
@@ -135,6 +140,12 @@ def read_spec(file: str | Path) -> SweepSpec:
             raise ValueError(f"{path} has a key {key!r} that a sweep does not know{nearest(str(key), known)}.")
     _check(path, content)
     spec = SweepSpec(name=_name(path), file=str(file), **{key: content[key] for key in content})
+    for label, own in (spec.panels or {"": {}}).items():
+        where = f"{path}, panel {label!r}," if label else f"{path}"
+        check_branching(where, *spec.branching(own), own.get("batch_size", spec.batch_size))
+    labels = [panel.label for panel in spec.parts]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"The panels of {path} must have different names, also of trunks and branches, got {labels}.")
     for panel in spec.parts:
         _check_panel(path, panel)
     return spec
@@ -173,7 +184,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "panels": (dict, "a mapping from labels to what each panel changes"),
     "published": (list, "a list of values that a paper prints"),
 }
-_OF_PANELS = ("task", "batch_size", "overrides", "optimizers")
+_OF_PANELS = ("task", "batch_size", "overrides", "optimizers", "trunk", "branches")
 
 
 def _check(path: Path, content: dict[str, Any]) -> None:
@@ -200,6 +211,7 @@ def _check(path: Path, content: dict[str, Any]) -> None:
 
 
 def _check_kinds(where: str, content: dict[str, Any]) -> None:
+    check_keys(where, content)
     for key, (kind, what) in _KINDS.items():
         value = content.get(key)
         if key in content and (not isinstance(value, kind) or isinstance(value, bool)):

@@ -39,6 +39,8 @@ class GapFit:
         interval: bounds of `COVERAGE` of the resampled crossovers; None without noise, or where fewer than that share
             of resampled fits have one.
         share: of the resampled fits that have a crossover; NaN where nothing was resampled.
+        weighted: whether the gaps' uncertainties weighed the fit and were resampled within; otherwise the noise is the
+            residuals' spread, which the spare degrees of freedom tell badly: it is resampled from Student's t.
     """
 
     model: GapModel
@@ -50,6 +52,7 @@ class GapFit:
     crossover: float | None
     interval: tuple[float, float] | None
     share: float
+    weighted: bool
 
     def sentence(self) -> str:
         """How well the model fits and what it predicts, for people."""
@@ -57,19 +60,25 @@ class GapFit:
         if self.spare == 0:
             quality = f"The three-term model passes through {len(self.gaps)} gaps with as many coefficients: no test."
         else:
+            variance = "weighted variance" if self.weighted else "variance"
             quality = (
-                f"The three-term model explains {_percent(self.r_squared)} of the variance of {len(self.gaps)} gaps "
+                f"The three-term model explains {_percent(self.r_squared)} of the {variance} of {len(self.gaps)} gaps "
                 f"(root mean squared residual {self.rms_residual:.2g}, {self.spare} degrees of freedom left)."
             )
         if self.crossover is None:
             return f"{quality} It has no crossover from batch size 1 up."
         where = f"batch size {self.crossover:.3g}"
         if self.interval is not None:
-            where += f" ({COVERAGE:.0%} interval {self.interval[0]:.3g} to {self.interval[1]:.3g})"
+            where += f" ({COVERAGE:.0%} interval {self.interval[0]:.3g} to {self.interval[1]:.3g}, {self._noise()})"
         elif not math.isnan(self.share):
             where += f" (only {self.share:.0%} of resampled fits have one)"
         outside = "" if first <= self.crossover <= last else ", outside the measured range"
         return f"{quality} It passes zero at {where}{outside}."
+
+    def _noise(self) -> str:
+        if self.weighted:
+            return "the gaps' uncertainties taken for standard errors"
+        return f"from the residuals, Student's t with {self.spare} degree{'s' if self.spare > 1 else ''} of freedom"
 
 
 def fit_gap_model(
@@ -82,7 +91,8 @@ def fit_gap_model(
     """Fit the three-term model to measured gaps.
 
     The interval of the crossover comes from refitting resampled gaps: the fit plus Gaussian noise of the given
-    uncertainties, or without them of the residuals' spread.
+    uncertainties; or without them noise of the residuals' standard deviation (over the spare degrees of freedom), in
+    each draw rescaled so that coefficients follow Student's t with those degrees of freedom.
 
     Args:
         batch_sizes: at least three different ones.
@@ -117,7 +127,7 @@ def fit_gap_model(
     noise = sigma
     if noise is None and spare > 0:
         noise = np.full_like(y, math.sqrt(float(np.sum((y - fitted) ** 2)) / spare))
-    interval, share = _resampled(b, fitted, weight, noise, seed)
+    interval, share = _resampled(b, fitted, weight, noise, seed, freedom=None if sigma is not None else spare)
     return GapFit(
         model=model,
         batch_sizes=tuple(b.tolist()),
@@ -128,6 +138,7 @@ def fit_gap_model(
         crossover=model.crossover(),
         interval=interval,
         share=share,
+        weighted=sigma is not None,
     )
 
 
@@ -155,12 +166,15 @@ def _least_squares(b: Array, gaps: Array, weight: Array) -> Array:
 
 
 def _resampled(
-    b: Array, fitted: Array, weight: Array, noise: Array | None, seed: int
+    b: Array, fitted: Array, weight: Array, noise: Array | None, seed: int, *, freedom: int | None
 ) -> tuple[tuple[float, float] | None, float]:
     if noise is None:
         return None, math.nan
-    draws = fitted + noise * np.random.default_rng(seed).standard_normal((_DRAWS, len(b)))
-    roots = [GapModel(*row).crossover() for row in _least_squares(b, draws, weight).tolist()]
+    rng = np.random.default_rng(seed)
+    drawn = noise * rng.standard_normal((_DRAWS, len(b)))
+    if freedom is not None:
+        drawn *= np.sqrt(freedom / rng.chisquare(freedom, (_DRAWS, 1)))
+    roots = [GapModel(*row).crossover() for row in _least_squares(b, fitted + drawn, weight).tolist()]
     found = np.array([root for root in roots if root is not None])
     share = len(found) / _DRAWS
     if share < COVERAGE:

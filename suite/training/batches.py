@@ -15,7 +15,8 @@ class BatchPlan:
     Attributes:
         samples: samples in the training split.
         batch_size: samples per optimizer step over all devices and accumulation.
-        steps: optimizer steps of the run.
+        steps: optimizer steps from the first of the data's order to the run's last; a run that goes on from another's
+            weights takes the later ones alone.
         seed: decides the order.
         shuffle: a fresh permutation every epoch; otherwise the stored order.
         world_size: devices that share each batch.

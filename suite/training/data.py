@@ -30,6 +30,8 @@ class Data(LightningDataModule):
         budget_epochs: passes over the training data; give at most one budget, none means one epoch.
         budget_samples: samples the run may consume.
         budget_steps: optimizer steps (for comparisons at a fixed number of steps).
+        start_step: steps of the budget that are skipped with their samples, because another run has taken them; see
+            ``initial`` of `suite.training.Task`.
         shuffle: a fresh permutation of the training samples every epoch.
         order_seed: seed of the order of samples; None: the run's seed. Given, runs of several seeds see the same
             batches and differ in their initial weights alone.
@@ -58,6 +60,7 @@ class Data(LightningDataModule):
         budget_epochs: float | None = None,
         budget_samples: int | None = None,
         budget_steps: int | None = None,
+        start_step: int = 0,
         shuffle: bool = True,
         order_seed: int | None = None,
         eval_every_steps: int | None = None,
@@ -78,6 +81,8 @@ class Data(LightningDataModule):
         }.items():
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"data.{name} must be a positive number, got {value}.")
+        if start_step < 0:
+            raise ValueError(f"data.start_step must be a whole number from 0 up, got {start_step}.")
         self.batch_size = batch_size
         self.source = source
         self.data_dir = Path(data_dir)
@@ -85,6 +90,7 @@ class Data(LightningDataModule):
         self.budget_epochs = budget_epochs
         self.budget_samples = budget_samples
         self.budget_steps = budget_steps
+        self.start_step = start_step
         self.shuffle = shuffle
         self.order_seed = order_seed
         self.eval_every_steps = eval_every_steps
@@ -96,6 +102,7 @@ class Data(LightningDataModule):
         self.val_samples = 0
         self.shards: tuple[int, ...] | None = None
         self.shard_window = 1
+        self.stops: tuple[int, ...] = ()
         self.same_shapes = False
         self._is_open = False
 
@@ -147,7 +154,7 @@ class Data(LightningDataModule):
 
         Args:
             plan: of this run on this device.
-            first: 0-based step.
+            first: 0-based step of the plan.
             end: step after the last.
         """
         return self.gather_many("train", np.concatenate([plan.indices(step) for step in range(first, end)]))
@@ -186,7 +193,7 @@ class Data(LightningDataModule):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the run, from the budget."""
+        """Optimizer steps of the run: the budget's, less those that another run has taken."""
         given = {name: value for name, value in self.budgets().items() if value is not None}
         if len(given) > 1:
             raise ValueError(
@@ -206,7 +213,12 @@ class Data(LightningDataModule):
                 f"The budget must allow at least one step, got {given or 'one epoch'} at batch_size {self.batch_size}; "
                 "raise the budget or lower data.batch_size."
             )
-        return steps
+        if per_epoch and self.start_step >= steps:
+            raise ValueError(
+                f"data.start_step must leave steps of the budget, which is {steps} steps at batch_size "
+                f"{self.batch_size}, got {self.start_step}; lower it or raise the budget."
+            )
+        return steps - self.start_step
 
     def plan(self, *, world_size: int = 1, rank: int = 0) -> BatchPlan:
         """The batch plan of this run on one of ``world_size`` devices."""
@@ -214,7 +226,7 @@ class Data(LightningDataModule):
         return BatchPlan(
             samples=self.train_samples,
             batch_size=self.batch_size,
-            steps=self.steps,
+            steps=self.start_step + self.steps,
             seed=self.seed,
             shuffle=self.shuffle,
             world_size=world_size,
@@ -226,18 +238,21 @@ class Data(LightningDataModule):
 
     @property
     def steps_per_block(self) -> int:
-        """Optimizer steps that one Lightning call executes (fewer at the end and before an evaluation)."""
+        """Optimizer steps that one Lightning call executes (fewer at the end and before an evaluation or a stop)."""
         steps = self.block_steps or max(1, min(self.max_block_steps, self.block_samples // self.batch_size))
         return min(steps, self.eval_every_steps or steps)
 
     def blocks(self, plan: BatchPlan, first_step: int) -> Iterator[list[list[Any]]]:
-        """Blocks from ``first_step`` to the end: a block is a list of steps, a step a list of micro-batches."""
-        step = first_step
-        while step < plan.steps:
-            end = min(step + self.steps_per_block, plan.steps)
+        """Blocks from ``first_step`` of the run to its end: a block is a list of steps, a step a list of micro-batches.
+
+        No block reaches over a step of ``stops``.
+        """
+        step, last = first_step, plan.steps - self.start_step
+        while step < last:
+            end = min([step + self.steps_per_block, last, *(stop for stop in self.stops if stop > step)])
             if self.eval_every_steps:
                 end = min(end, (step // self.eval_every_steps + 1) * self.eval_every_steps)
-            batches = self.gather_steps(plan, step, end)
+            batches = self.gather_steps(plan, self.start_step + step, self.start_step + end)
             yield [batches[i : i + plan.accumulation] for i in range(0, len(batches), plan.accumulation)]
             step = end
 

@@ -18,6 +18,7 @@ from suite.training.pack_curves import PackCurves
 from suite.training.packed_task import PackedTask, PackRefused
 from suite.training.run import Outcome, describe_run, now, remove, run_identity, train
 from suite.training.task import Task
+from suite.training.weights import StartingPoint
 
 __all__ = ["PackRefused", "run_pack"]
 
@@ -59,6 +60,8 @@ def run_pack(
         raise PackRefused("A pack is trained on one device.")
     if trainer.precision not in PRECISIONS:
         raise PackRefused(f"A pack is trained in {' or '.join(PRECISIONS)}, not in {trainer.precision}.")
+    if any(task.keep_weights_at for task in tasks):
+        raise PackRefused("A run that keeps weights on its way is trained by itself.")
     data.ensure_open()
     for task, config in zip(tasks, configs, strict=True):
         task.seed = int(config.get("seed_everything") or 0)
@@ -71,6 +74,7 @@ def run_pack(
     identities = [run_identity(config, data, coupled=coupled) for config in configs]
     todo = [i for i, (run_id, _) in enumerate(identities) if not store.settled(run_id)]
     if todo:
+        _read_starts([tasks[i] for i in todo], store)
         chosen = [configs[i] for i in todo]
         signature = None
         if compiled and has_compiler(trainer.strategy.root_device.type):
@@ -79,6 +83,16 @@ def run_pack(
         packed = PackedTask([tasks[i] for i in todo], data.facts(), signature=signature)
         _train_pack(packed, data, trainer, name, chosen, [identities[i] for i in todo], store, checkpoint_seconds)
     return [Outcome(store.record(run_id) or {}, trained=i in todo) for i, (run_id, _) in enumerate(identities)]
+
+
+def _read_starts(tasks: Sequence[Task], store: Store) -> None:
+    """Read the weights that tasks start from, each once."""
+    read: dict[StartingPoint, StartingPoint] = {}
+    for task in tasks:
+        if task.start is not None:
+            if task.start not in read:
+                task.start.read(store)
+            task.start = read.setdefault(task.start, task.start)
 
 
 def _signature(name: str, config: Mapping[str, Any], data: Data, trainer: Trainer) -> str:

@@ -36,7 +36,7 @@ class PackedTask(LightningModule):
     divergence are per run: a run whose loss is not finite is moved no further and leaves the others untouched.
 
     Args:
-        tasks: one per run; they differ in their seeds and their optimizers' numbers alone.
+        tasks: one per run; they differ in their starting weights and their optimizers' numbers alone.
         facts: of the data.
         signature: what decides the arithmetic of a step beside shapes and optimizer; given, the whole step is one
             compiled graph.
@@ -56,8 +56,9 @@ class PackedTask(LightningModule):
         self.automatic_optimization = False
         self.tasks = tuple(tasks)
         first = tasks[0]
-        networks = {task.seed: task.seeded_network(task.seed, facts) for task in tasks}
-        network = networks[first.seed]
+        starts = {(task.seed, task.start): task for task in tasks}
+        networks = {key: task.starting_network(facts) for key, task in starts.items()}
+        network = networks[first.seed, first.start]
         try:
             configs = [task.optimizer_config for task in tasks if task.optimizer_config is not None]
             self._groups = shared_groups(configs, network)
@@ -66,11 +67,11 @@ class PackedTask(LightningModule):
         if len({(repr(t.schedule), repr(t.clipping)) for t in tasks}) > 1:
             raise PackRefused("Runs trained at once share schedule and clipping.")
         self.layout = Layout.of(network, [name for same in self._groups for name in same[0].names])
-        starts = {seed: self._row(own) for seed, own in networks.items()}
-        self.flat = nn.Parameter(torch.stack([starts[task.seed] for task in tasks]))
+        rows = {key: self._row(own) for key, own in networks.items()}
+        self.flat = nn.Parameter(torch.stack([rows[task.seed, task.start] for task in tasks]))
         self.register_buffer("alive", torch.ones(len(tasks), 1, dtype=torch.bool))
         self.register_buffer("rows", torch.arange(len(tasks)))
-        self._register_buffers([networks[task.seed] for task in tasks])
+        self._register_buffers([networks[task.seed, task.start] for task in tasks])
         self.skeleton = [network]  # in a list, so that its weights are no part of this module
         self.metrics = nn.ModuleList(
             MetricCollection({"loss": MeanMetric(), **first.metrics(facts)}, prefix="val/", compute_groups=False)

@@ -24,6 +24,7 @@ from suite.training.curves import Curves
 from suite.training.data import Data
 from suite.training.progress import StepProgress
 from suite.training.task import Task
+from suite.training.weights import KeepWeights
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -99,12 +100,19 @@ def run(
     data.seed = data.seed_of_order(task.seed)
     data.plan(world_size=trainer.world_size)  # refuses an impossible batch before anything is written
     run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=trainer.world_size)
-    if not rerun and store.settled(run_id):
+    data.stops = task.keep_weights_at
+    if any(not 0 < step <= data.steps for step in data.stops):
+        raise ValueError(
+            f"model.keep_weights_at must name steps from 1 to {data.steps}, the run's last, got {list(data.stops)}."
+        )
+    if not rerun and store.settled(run_id, data.stops):
         return Outcome(store.record(run_id) or {}, trained=False)
+    if task.start is not None:
+        task.start.read(store)
     task.build_network(data.facts())
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
     with lease as held:
-        if not rerun and store.settled(run_id):  # by another process, between the first look and the lease
+        if not rerun and store.settled(run_id, data.stops):  # by another process, between the first look and the lease
             return Outcome(store.record(run_id) or {}, trained=False)
         folder = store.run_folder(run_id)
         checkpoint = folder / "checkpoint.ckpt"
@@ -112,11 +120,14 @@ def run(
             remove(checkpoint)
         curves = Curves(data.eval_every_steps)
         started, clock = now(), time.perf_counter()
-        error = _try(task, data, trainer, curves, checkpoint, checkpoint_seconds)
+        callbacks = [curves, StepProgress(curves), KeepWeights(store, run_id, data.stops)]
+        error = _try(task, data, trainer, callbacks, checkpoint, checkpoint_seconds)
         record = describe_run(
             task, data, trainer, curves, name=name, config=config, run_id=run_id, identity=identity,
             started=started, seconds=time.perf_counter() - clock, error=error,
         )  # fmt: skip
+        if data.stops:
+            record["weights"] = store.sums_of_weights(run_id, data.stops)
         if trainer.is_global_zero:
             store.write_record(record, curves.table(task.clipping), held)
             if record["status"] in SETTLED:
@@ -129,11 +140,11 @@ def run(
 
 
 def _try(
-    task: Task, data: Data, trainer: Trainer, curves: Curves, checkpoint: Path, checkpoint_seconds: float
+    task: Task, data: Data, trainer: Trainer, callbacks: list[Callback], checkpoint: Path, checkpoint_seconds: float
 ) -> BaseException | None:
     """Train, and return what ended it early; an impossible configuration is raised, because no run came of it."""
     try:
-        train(task, data, trainer, [curves, StepProgress(curves)], checkpoint, checkpoint_seconds)
+        train(task, data, trainer, callbacks, checkpoint, checkpoint_seconds)
     except (ValueError, MisconfigurationException):
         raise
     except (Exception, KeyboardInterrupt, SystemExit) as error:

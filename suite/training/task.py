@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.registry import parse
 from suite.optim.schedule import parse_schedule
+from suite.training.weights import StartingPoint
 
 Spec = dict[str, Any]
 
@@ -32,6 +33,9 @@ class Task(LightningModule):
         clip_norm: largest global norm of the raw gradient; null: no limit.
         clip_coordinate: largest magnitude of a coordinate, after the norm was clipped; null: no limit.
         name: ``<dataset>/<architecture>`` as in ``--task``; default: from the place of the class in ``tasks/``.
+        initial: ``{run: ID, step: N}``: the weights to start from, those of a finished run of the store after its step
+            N; null: weights drawn by the seed. The optimizer starts anew.
+        keep_weights_at: steps after which the weights are kept beside the record, for other runs to start from.
     """
 
     batch_coupled: ClassVar[bool] = False
@@ -45,6 +49,8 @@ class Task(LightningModule):
         clip_norm: float | None = 1.0,
         clip_coordinate: float | None = None,
         name: str | None = None,
+        initial: Spec | None = None,
+        keep_weights_at: list[int] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -52,6 +58,8 @@ class Task(LightningModule):
         self.optimizer_config = None if optimizer is None else parse(optimizer)
         self.schedule = parse_schedule(schedule or {"name": "warmup_cosine"})
         self.clipping = Clipping(max_norm=clip_norm, max_coordinate=clip_coordinate)
+        self.start = None if initial is None else StartingPoint.parse(initial)
+        self.keep_weights_at = tuple(keep_weights_at or ())
         self.seed = 0
         self.network: nn.Module | None = None
         self.val_metrics: MetricCollection | None = None
@@ -85,13 +93,13 @@ class Task(LightningModule):
         self.build_network(self.trainer.datamodule.facts())  # type: ignore[attr-defined]
 
     def build_network(self, facts: dict[str, Any]) -> None:
-        """Build the network for the data's facts, once; its initial weights are a function of the seed alone.
+        """Build the network for the data's facts, once; its weights are those of ``initial``, or the seed's alone.
 
         Raises:
             ValueError: the settings make no network.
         """
         if self.network is None:
-            self.network = self.seeded_network(self.seed, facts)
+            self.network = self.starting_network(facts)
             self.val_metrics = MetricCollection(
                 {"loss": MeanMetric(), **self.metrics(facts)}, prefix="val/", compute_groups=False
             )
@@ -101,6 +109,13 @@ class Task(LightningModule):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return self.make_network(facts)
+
+    def starting_network(self, facts: dict[str, Any]) -> nn.Module:
+        """The network with the weights that this run starts from."""
+        network = self.seeded_network(self.seed, facts)
+        if self.start is not None:
+            self.start.load_into(network)
+        return network
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer, from the shared factory."""

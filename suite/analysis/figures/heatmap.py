@@ -14,7 +14,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from suite.analysis.figures.sensitivity import line_axes
+from suite.analysis.figures.sensitivity import axis_values, line_axes
 from suite.analysis.figures.style import FAINT, WIDTH, panel_grid, short
 from suite.analysis.table import format_value, optimizer_title
 from suite.analysis.tuned import setting_results
@@ -48,8 +48,10 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
     if not names:
         return None
     sizes = sorted(runs["batch_size"].unique())
+    owns = {label: runs[runs["optimizer"] == label] for label in names}
+    values = {label: (axis_values(owns[label], x), axis_values(owns[label], y)) for label, (x, y) in names.items()}
     maps = {
-        (label, size): _loss_map(runs[(runs["optimizer"] == label) & (runs["batch_size"] == size)], runs, label, pair)
+        (label, size): _loss_map(owns[label][owns[label]["batch_size"] == size], pair, *values[label])
         for label, pair in names.items()
         for size in sizes
     }
@@ -59,8 +61,7 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
         for panel, size in enumerate(sizes):
             place = axes[panel // columns * len(names) + row, panel % columns]
             cell = MAPS_WIDTH / columns / maps[label, size].shape[1]
-            own = runs[runs["optimizer"] == label]
-            _draw(place, maps[label, size], own, pair, norm, labelled=cell >= LABELLED_INCHES)
+            _draw(place, maps[label, size], *values[label], norm, labelled=cell >= LABELLED_INCHES)
             place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
             if panel % columns == 0:
                 place.set_ylabel(pair[1])
@@ -81,14 +82,10 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
     return figure
 
 
-def _values(runs: pd.DataFrame, name: str) -> list[float]:
-    return sorted({dict(setting)[name] for setting in runs["setting"] if name in dict(setting)})
-
-
-def _loss_map(group: pd.DataFrame, runs: pd.DataFrame, label: str, pair: tuple[str, str]) -> np.ndarray:
+def _loss_map(
+    group: pd.DataFrame, pair: tuple[str, str], x_values: Sequence[float], y_values: Sequence[float]
+) -> np.ndarray:
     """Shape ``[momenta, lrs]``, the best over any further axes; NaN without a result, +inf diverged."""
-    own = runs[runs["optimizer"] == label]
-    x_values, y_values = (_values(own, name) for name in pair)
     losses = np.full((len(y_values), len(x_values)), math.nan)
     for result in setting_results(group):
         chosen = dict(result.setting)
@@ -110,8 +107,8 @@ def _worst(maps: Sequence[np.ndarray]) -> float:
 def _draw(
     axes: Axes,
     losses: np.ndarray,
-    own: pd.DataFrame,
-    pair: tuple[str, str],
+    x_values: Sequence[float],
+    y_values: Sequence[float],
     norm: PowerNorm,
     *,
     labelled: bool,
@@ -124,7 +121,6 @@ def _draw(
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=6.5)
-    x_values, y_values = (_values(own, name) for name in pair)
     axes.set_xticks(range(len(x_values)), [short(value) for value in x_values], rotation=90)
     axes.set_yticks(range(len(y_values)), [format_value(value) for value in y_values])
     for (y, x), loss in np.ndenumerate(losses):

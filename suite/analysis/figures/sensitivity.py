@@ -48,7 +48,7 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
         own = runs[runs["optimizer"] == label]
         x_name, line_name = line_axes(own) or ("lr", None)
         lines = _line_values(own, line_name)
-        x_values = [dict(setting)[x_name] for setting in own["setting"] if x_name in dict(setting)]
+        x_values = axis_values(own, x_name)
         for panel, size in enumerate(sizes):
             place = axes[panel // columns * len(drawn) + row, panel % columns]
             group = own[own["batch_size"] == size]
@@ -75,7 +75,7 @@ def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:
     """
     found = {
         name: values
-        for name, values, numbers in axes_of(list(runs["setting"]))
+        for name, values, numbers in axes_of(list(dict.fromkeys(runs["setting"])))
         if numbers and len(values) > 1 and (name != "lr" or values[0] > 0)
     }
     x_name = "lr" if "lr" in found else next((name for name, values in found.items() if values[0] > 0), None)
@@ -91,7 +91,12 @@ _MOMENTA = ("momentum", "beta", "beta1", "betas", "beta2")
 def _line_values(runs: pd.DataFrame, line_name: str | None) -> list[float | None]:
     if line_name is None:
         return [None]
-    return sorted({dict(setting)[line_name] for setting in runs["setting"] if line_name in dict(setting)})
+    return [*axis_values(runs, line_name)]
+
+
+def axis_values(runs: pd.DataFrame, name: str) -> list[float]:
+    """The values that an axis of the runs' settings has, ascending."""
+    return sorted({value for setting in set(runs["setting"]) for axis, value in setting if axis == name})
 
 
 def _cut(runs: pd.DataFrame) -> float:

@@ -28,6 +28,7 @@ def tuning_cost_figure(cost: pd.DataFrame, labels: list[str]) -> Figure | None:
         return None
     sizes = sorted(cost["batch_size"].unique())
     figure, axes, columns = panel_grid(len(sizes), 2, height=1.6, sharey=False)
+    _trials_axis(axes[0, 0], int(cost["trials"].max()))  # of all panels: they share it
     for panel, size in enumerate(sizes):
         rows = cost[cost["batch_size"] == size]
         above, below = (axes[panel // columns * 2 + row, panel % columns] for row in (0, 1))
@@ -35,8 +36,6 @@ def tuning_cost_figure(cost: pd.DataFrame, labels: list[str]) -> Figure | None:
         below.axhline(0, color=INK, linewidth=0.8)
         below.plot(rows["trials"], rows["gap"], color=INK, linewidth=1.3)
         above.set_title(f"batch size {size}", fontsize=8)
-        for place in (above, below):
-            _trials_axis(place, int(cost["trials"].max()))
         below.set_xlabel("random trials")
         if panel % columns == 0:
             above.set_ylabel("expected loss")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from suite.analysis.comparison import Comparison
 from suite.analysis.curves import LossReader
+from suite.analysis.figures.branches import branches_figure
 from suite.analysis.figures.curves import curves_figure
 from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.heatmap import heatmap_figure
@@ -46,11 +47,12 @@ def draw_overview(comparison: Comparison, folder: Path) -> Markup:
     if comparison.gaps.empty:
         return Markup("")
     with style():
-        figure = panels_figure(comparison.gaps)
+        branching = bool(comparison.points)
+        figure = branches_figure(comparison.branch_gaps) if branching else panels_figure(comparison.gaps)
         if figure is None:
             return Markup("")
-        _, svg = save(figure, folder, "panels")
-    return _placed(_OVERVIEW, svg)
+        _, svg = save(figure, folder, "branches" if branching else "panels")
+    return _placed(_BRANCHES if branching else _OVERVIEW, svg)
 
 
 def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffix: str = "") -> dict[str, Markup]:
@@ -70,7 +72,8 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
     published = published_gaps(comparison.published, gaps)
     fit = theory_fit(gaps)
     model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
-    any_gap = gaps["gap"].notna().any()
+    # Over one batch size alone, a branch point's gap is a point: the overview shows it among the others.
+    any_gap = gaps["gap"].notna().any() and not (comparison.points and gaps["batch_size"].nunique() == 1)
     drawings: dict[str, Callable[[], Figure | None]] = {
         "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
         "tuned": lambda: tuned_figure(tuned, labels),
@@ -109,6 +112,15 @@ _OVERVIEW = Caption(
     "Relative gaps of all panels and pairs of optimizers.",
     "Relative gap with uncertainty: above zero (or right of it) the challenger is better. Dashed: least-squares line "
     "in log2 of the batch size, one octave past the data.",
+    inline=True,
+)
+
+_BRANCHES = Caption(
+    "",
+    "Relative gap of the branches against the share of the trunk after which they start, a line per trunk.",
+    "Relative gap of the tuned branches over the share of the trunk's steps after which they start, with uncertainty. "
+    "Above zero the challenger is better. Open points: a tuned point lies on the edge of its grid. Arrows: every "
+    "setting of one optimizer diverged. Point at a gap to see the winning settings.",
     inline=True,
 )
 

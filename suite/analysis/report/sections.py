@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.analysis.branches import branch_sentences
 from suite.analysis.caveats import edge_text, seeds_text
 from suite.analysis.comparison import Comparison
 from suite.analysis.crossover import Crossover
@@ -37,7 +38,9 @@ def head(comparison: Comparison, notes: Sequence[str]) -> Markup:
 
 
 def answers(comparison: Comparison) -> Markup:
-    """One sentence per task and pair of optimizers, with the crossover's estimates below."""
+    """One sentence per task (or trunk) and pair of optimizers, with the crossover's estimates below."""
+    if comparison.points:
+        return Markup(bullets(branch_sentences(comparison.branch_gaps)))
     found = comparison.crossovers
     several = len(found) > 1
     if len(found) > 4:
@@ -73,7 +76,7 @@ def gap_section(comparison: Comparison) -> Markup:
                 number(row["gap"], "+.4f"),
                 number(row["uncertainty"], ".4f"),
                 number(row["relative_gap"], "+.2f", " %"),
-                _better(row),
+                better_markup(row),
                 number(100 * row["slowdown"], ".0f", " %"),
                 seeds_text(row["seeds_needed"]),
             ]
@@ -182,12 +185,14 @@ def width_section(comparison: Comparison, figure: Markup) -> Markup:
 def downloads(folder: Path) -> Markup:
     """Links to the tables: the short ones are in the page itself, the long ones beside it."""
     embedded = [folder / f"{name}.{kind}" for name in ("gap", "tuned", "lr_width") for kind in ("csv", "tex")]
-    beside = [folder / f"{name}.csv" for name in ("runs", "tuning_cost")]
+    beside = [folder / f"{name}.csv" for name in ("runs", "tuning_cost", "branches", "trunks")]
+    beside = [path for path in beside if path.exists()]
     links = [download(path, embedded=True) for path in embedded] + [download(path, embedded=False) for path in beside]
     return element("p", "Tables as files: ", Markup(" \N{MIDDLE DOT} ".join(links)), class_="subtitle downloads")
 
 
-def _better(row: pd.Series) -> Markup:
+def better_markup(row: pd.Series) -> Markup:
+    """Who is better at one batch size, in that optimizer's colour."""
     words = better_text(row)
     if row["better"] is None:
         found = element("span", words, class_="open")

@@ -54,7 +54,7 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
     Args:
         comparison: what was compared.
         folder: where ``gap``, ``tuned``, ``runs``, ``tuning_cost`` and ``lr_width`` go as CSV; all but the runs and the
-            tuning cost as LaTeX too.
+            tuning cost as LaTeX too; of a branching sweep ``branches`` (gaps by branch point) and ``trunks`` as CSV.
     """
     runs = comparison.runs
     axes = pd.DataFrame([dict(setting) for setting in runs["setting"]], index=runs.index)
@@ -65,6 +65,9 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         "tuning_cost": comparison.tuning_cost,
         "lr_width": comparison.lr_widths,
     }
+    if comparison.points:
+        frames["branches"] = comparison.branch_gaps
+        frames["trunks"] = comparison.trunks
     for name, frame in frames.items():
         written = _flat(frame)
         written.to_csv(folder / f"{name}.csv", index=False)

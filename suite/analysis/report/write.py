@@ -12,6 +12,7 @@ from typing import Any
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.curves import LossReader, store_losses
+from suite.analysis.report.branching import branching_section
 from suite.analysis.report.drawings import draw_figures, draw_overview
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
@@ -70,6 +71,7 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
             head(comparison, caveats(comparison) + provenance_caveats(comparison.runs)),
             downloads(folder / "tables"),
             draw_overview(comparison, folder / "figures"),
+            branching_section(comparison),
             *_bodies(comparison, losses, folder / "figures"),
             section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
             section("How to read this", bullets(_READING)),
@@ -78,7 +80,7 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
         path.write_text(page(comparison.title, *content), encoding="utf-8")
     except OSError as error:
         raise ValueError(f"Expected a folder that can be written, got {out_dir} ({error}); change --out.") from error
-    shown = [folder / "figures" / f"{name}.svg" for name in ("panels", "gap")]
+    shown = [folder / "figures" / f"{name}.svg" for name in ("branches", "panels", "gap")]
     return Report(path, comparison, next((figure for figure in shown if figure.exists()), None))
 
 

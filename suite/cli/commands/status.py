@@ -8,6 +8,7 @@ from typing import Any
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import SETTLED, Store
 from suite.sweep.launchers.slurm import states_of_runs
+from suite.sweep.trunks import lost_sentences, lost_trunks
 
 COLUMNS = ("finished", "diverged", "running", "queued", "failed", "interrupted", "missing")
 
@@ -21,16 +22,23 @@ def main(command: str, arguments: list[str]) -> int:
     plan = plan_of(spec, store)
     queued = states_of_runs(store.path / "sweeps" / plan["plan_id"] / "slurm")
     counts: dict[tuple[str, int], Counter[str]] = {}
+    lost = lost_trunks(plan["runs"], store)
     for run in plan["runs"]:
         label = f"{run['panel']}: {run['optimizer']}" if run.get("panel") else run["optimizer"]
-        counts.setdefault((label, run["batch_size"]), Counter())[_state(run["run_id"], store, queued)] += 1
+        state = _state(run["run_id"], store, queued)
+        if state == "missing" and (run.get("initial") or [""])[0] in lost:
+            state = "impossible"
+        counts.setdefault((label, run["batch_size"]), Counter())[state] += 1
+    columns = (*COLUMNS, "impossible") if any(count["impossible"] for count in counts.values()) else COLUMNS
     width = max([14, *(len(label) + 1 for label, _ in counts)])
-    print(f"{'optimizer':{width}}{'batch size':>11}" + "".join(f"{name:>13}" for name in COLUMNS))
+    print(f"{'optimizer':{width}}{'batch size':>11}" + "".join(f"{name:>13}" for name in columns))
     for (label, size), count in counts.items():
-        print(f"{label:{width}}{size:>11}" + "".join(f"{count[name]:>13}" for name in COLUMNS))
+        print(f"{label:{width}}{size:>11}" + "".join(f"{count[name]:>13}" for name in columns))
     total = sum(counts.values(), Counter())
     settled = sum(total[name] for name in SETTLED)
     print(f"{settled} of {sum(total.values())} runs have a result.")
+    for sentence in lost_sentences(plan["runs"], store):
+        print(sentence)
     if queued:
         states = ", ".join(f"{n} {state.lower()}" for state, n in sorted(Counter(queued.values()).items()))
         print(f"SLURM's queue holds {len(queued)} runs of this sweep: {states}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from suite.cli.runs import Runs
 from suite.records import Store
 from suite.sweep import Group, Plan, PlannedRun, SweepSpec
 from suite.sweep.execute import due_jobs, execute
+from suite.sweep.launchers.progress import Progress
 from suite.sweep.packs import Job
+from suite.sweep.trunks import lost_sentences, lost_trunks
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -95,9 +98,10 @@ class _Sweep:
         self._refuse_other_data(earlier)
         self.sizes: dict[str, int] = dict(earlier.get("packs") or {}) if self.pack == "auto" else {}
         self.compiled: set[str] = set(earlier.get("compiled") or ()) if self.compile == "auto" else set()
-        self.missing = self.plan.missing(self.store)
+        missing = self.plan.missing(self.store)
+        self.missing = self._without_lost(missing)
         count = len(self.plan.runs)
-        print(f"{spec.name}: {count} runs, {count - len(self.missing)} in the store, {len(self.missing)} to train.")
+        print(f"{spec.name}: {count} runs, {count - len(missing)} in the store, {len(self.missing)} to train.")
         self.launcher, self.workers = launcher_of(
             options.launcher,
             settings,
@@ -120,14 +124,14 @@ class _Sweep:
 
     def estimate(self) -> None:
         """Print the cost of what is missing."""
-        print_costs(self._measured(self.missing), self.missing, self.workers)
+        print_costs(self._costs(self.missing), self.missing, self.workers)
 
     def start(self) -> None:
         """Write the plan, and find out which packs pay."""
         self.write_plan()
         if self.pack == "auto":
-            unknown = [run for run in self.missing if _name(run) not in self.sizes]
-            costs = self._measured(unknown) if unknown else {}
+            unknown = [run for run in self.missing if _name(run) not in self.sizes and not run.keeps]
+            costs = self._costs(unknown) if unknown else {}
             for key, cost in costs.items():
                 name = f"{key[0]} {key[1]}"
                 self.sizes[name] = cost.size
@@ -154,23 +158,54 @@ class _Sweep:
             progress.add(added, [run for run in added if not self.store.settled(run.run_id)])
             self.write_plan()
 
+        def on_progress(event: Progress) -> None:
+            progress.update(event)
+            if event.kind == "done" and any(run.keeps for run in event.job):
+                kept = {run.run_id for run in self._without_lost(self.missing)}
+                progress.drop([run for run in self.missing if run.run_id not in kept])
+
         failed = execute(
             self.plan,
             self.store,
             self.launcher,
-            on_progress=progress.update,
+            on_progress=on_progress,
             on_growth=on_growth,
             pack=self._pack_size,
         )
         progress.close()
+        for sentence in lost_sentences(self._as_kept(), self.store):
+            print(sentence)
         return failed
 
     def export(self, file: Path) -> int:
         """Write a shell line for every job that is due."""
         jobs = due_jobs(self.plan, self.store, on_growth=lambda added: self.write_plan(), pack=self._pack_size)
         export_commands(file, jobs, self.request, self.store.path / "sweeps" / self.plan.spec.plan_id / "requests")
-        print(f"{len(jobs)} commands in {file}; when they are done, the same command tells whether a grid is to grow.")
+        then = "whether a grid is to grow"
+        if any(run.keeps for job in jobs for run in job):
+            then = "their branches, and " + then
+        print(f"{len(jobs)} commands in {file}; when they are done, the same command tells {then}.")
         return 0
+
+    def _as_kept(self) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(run) for run in self.plan.runs if run.keeps or run.initial]
+
+    def _without_lost(self, runs: list[PlannedRun]) -> list[PlannedRun]:
+        """Runs less the branches of trunks that have diverged; a failed trunk is tried again."""
+        lost = {run_id for run_id, status in lost_trunks(self._as_kept(), self.store).items() if status == "diverged"}
+        return [run for run in runs if run.initial is None or run.initial[0] not in lost]
+
+    def _costs(self, runs: list[PlannedRun]) -> dict[Key, Cost]:
+        """Measured costs; branch points of one panel differ in their starting weights alone, so one stands for all."""
+        alike: dict[Key, object] = {
+            key_of(group): (group.branch.of, group.optimizer, group.batch_size) if group.branch else key_of(group)
+            for group in self.plan.groups
+        }
+        first: dict[object, Key] = {}
+        for run in runs:
+            first.setdefault(alike[key_of(run)], key_of(run))
+        costs = self._measured([run for run in runs if first[alike[key_of(run)]] == key_of(run)])
+        return {key_of(run): costs[first[alike[key_of(run)]]] for run in runs}
 
     def _measured(self, unknown: list[PlannedRun]) -> dict[Key, Cost]:
         return measure(self.plan, self.runs, self.launcher, unknown, self.pack, self.compile, workers=self.workers)

@@ -191,7 +191,12 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
 
 
 def _shortened(config: dict[str, Any], steps: int) -> dict[str, Any]:
-    init_args = config["data"]["init_args"]
+    init_args, model = config["data"]["init_args"], config["model"]
     budgets = {key: None for key in init_args if key.startswith("budget_")}
     changed = {**init_args, **budgets, "budget_steps": steps, "eval_samples": 1}
-    return {**config, "data": {**config["data"], "init_args": changed}}
+    # From whatever weights, a step costs the same; those of a trunk may not be there yet.
+    branching = {key: None for key in ("initial", "keep_weights_at") if key in model["init_args"]}
+    if "start_step" in init_args:
+        changed["start_step"] = 0
+    model = {**model, "init_args": {**model["init_args"], **branching}}
+    return {**config, "model": model, "data": {**config["data"], "init_args": changed}}

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from suite.records import Lease, LeaseHeld, Store
@@ -124,13 +124,18 @@ class RayLauncher:
             # Nobody else sees the folder that the node trains in, so the right to train is held from here.
             for run in job:
                 leases.take(run.run_id)
+        carried = {}
+        if not settings.shared_store:
+            initials = [tuple(initial) for initial in request.get("initials", ())]
+            carried = {run_id: self.store.export_record(run_id, [step]) for run_id, step in initials}
         task = self._ray.remote(_work).options(
             num_cpus=settings.cpus,
             num_gpus=settings.gpus or None,
             memory=None if settings.memory_gb is None else int(settings.memory_gb * 1e9),
             max_retries=settings.retries,
         )
-        return task.remote(self.command, request, settings.shared_store, settings.working_dir is None and os.getcwd())
+        folder = settings.working_dir is None and os.getcwd()
+        return task.remote(self.command, request, settings.shared_store, folder, carried)
 
     def _event(self, task: Any, job: Job, leases: _Leases) -> Progress:
         try:
@@ -158,8 +163,17 @@ _WORKERS: dict[tuple[str, ...], WorkerProcess] = {}
 """Workers of this process of Ray's: importing the networks' libraries takes longer than many a run."""
 
 
-def _work(command: list[str], request: dict[str, Any], shared_store: bool, folder: str | bool) -> dict[str, Any]:
-    """On a node: have a job done, and return the answer, with the records where the store is not shared."""
+def _work(
+    command: list[str],
+    request: dict[str, Any],
+    shared_store: bool,
+    folder: str | bool,
+    carried: Mapping[str, Mapping[str, bytes]],
+) -> dict[str, Any]:
+    """On a node: have a job done, and return the answer, with the records where the store is not shared.
+
+    ``carried``: records, with weights, that the job starts from, where the store is not shared.
+    """
     # Ray tells by this variable which part of which GPU is this task's.
     key = (*command, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     if key not in _WORKERS or not _WORKERS[key].lives:
@@ -167,6 +181,8 @@ def _work(command: list[str], request: dict[str, Any], shared_store: bool, folde
     with tempfile.TemporaryDirectory() as own:
         if not shared_store:
             request = {**request, "store": own}
+            for run_id, files in carried.items():
+                Store(own).import_record(run_id, files)
         try:
             answer = _WORKERS[key].ask(request)
         except WorkerDied as death:

@@ -1,0 +1,87 @@
+"""Branching: gaps between optimizers that go on from one trunk, by how far the trunk had come (paper 1, figure 7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from suite.analysis.table import optimizer_title
+
+
+@dataclass(frozen=True)
+class BranchPoint:
+    """Where the runs of one task (a panel of the plan) start.
+
+    Attributes:
+        panel: label of the panel that the sweep's YAML has; may be empty.
+        trunk: label of the trunk's optimizer.
+        share: of the trunk's steps that were taken.
+    """
+
+    panel: str
+    trunk: str
+    share: float
+
+
+def branch_points(plan: Mapping[str, Any]) -> dict[str, BranchPoint]:
+    """The branch points of a plan, by the label that their runs have; empty for a sweep without a trunk."""
+    told = {label: panel.get("branch") for label, panel in (plan.get("panels") or {}).items()}
+    return {
+        label: BranchPoint(str(branch["of"]), str(branch["optimizer"]), float(branch["share"]))
+        for label, branch in told.items()
+        if branch
+    }
+
+
+def branch_gaps(gaps: pd.DataFrame, points: Mapping[str, BranchPoint]) -> pd.DataFrame:
+    """The gaps with the branch point of each.
+
+    Args:
+        gaps: see `suite.analysis.gap.gap_table`.
+        points: see `branch_points`.
+
+    Returns:
+        The rows of ``gaps`` at branch points, in their order, with ``panel``, ``trunk`` and ``share`` as first columns.
+    """
+    mine = gaps[gaps["task"].isin(list(points))].reset_index(drop=True)
+    at = [points[task] for task in mine["task"]]
+    where = {name: [getattr(point, name) for point in at] for name in ("panel", "trunk", "share")}
+    return pd.concat([pd.DataFrame(where, index=mine.index), mine], axis=1)
+
+
+def share_text(share: float) -> str:
+    """A share of a trunk's steps, for people."""
+    return f"{100 * share:g}%"
+
+
+def branch_sentences(gaps: pd.DataFrame) -> list[str]:
+    """Who is better at which branch point, a sentence for every trunk, batch size and pair of optimizers.
+
+    Args:
+        gaps: see `branch_gaps`.
+    """
+    several = {name: gaps[name].nunique() > 1 for name in ("panel", "batch_size")}
+    pairs = len(gaps[["reference", "challenger"]].drop_duplicates()) > 1
+    sentences = []
+    keys = ["panel", "trunk", "batch_size", "reference", "challenger"]
+    for (panel, trunk, size, reference, challenger), rows in gaps.groupby(keys, sort=False):
+        words = [f"From the {optimizer_title(str(trunk))} trunk"]
+        words += [f"of {panel}"] if several["panel"] and panel else []
+        words += [f"at batch size {size}"] if several["batch_size"] else []
+        words += [f"({optimizer_title(str(challenger))} against {optimizer_title(str(reference))})"] if pairs else []
+        found: dict[str, list[str]] = {}
+        for _, row in rows.iterrows():
+            found.setdefault(_outcome(row), []).append(share_text(row["share"]))
+        answers = [f"{outcome} at {', '.join(shares)}" for outcome, shares in found.items()]
+        sentences.append(f"{' '.join(words)}: {'; '.join(answers)}.")
+    return sentences
+
+
+def _outcome(row: pd.Series) -> str:
+    if row["better"] is not None:
+        return f"{optimizer_title(row['better'])} better"
+    return "no result" if math.isnan(row["gap"]) else "not resolved"

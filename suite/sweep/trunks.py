@@ -1,0 +1,46 @@
+"""What the branches of a plan wait for: trunks that have finished with their weights, or never will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from suite.records import Store
+
+LOST = ("diverged", "failed")
+"""Statuses of a trunk whose branches cannot be trained."""
+
+
+def can_start(initial: tuple[str, int], store: Store) -> bool:
+    """Whether the run that is started from has finished, and its weights after that step are there."""
+    run_id, step = initial
+    record = store.record(run_id)
+    return record is not None and record["status"] == "finished" and store.settled(run_id, [step])
+
+
+def lost_trunks(runs: Iterable[Mapping[str, Any]], store: Store) -> dict[str, str]:
+    """Status of every trunk that diverged or failed, by run id, of runs as a plan keeps them."""
+    records = {run["run_id"]: store.record(run["run_id"]) for run in runs if run.get("keeps")}
+    return {run_id: str(found["status"]) for run_id, found in records.items() if found and found["status"] in LOST}
+
+
+def lost_sentences(runs: Iterable[Mapping[str, Any]], store: Store) -> list[str]:
+    """A sentence for every trunk that diverged or failed: which branches cannot be trained.
+
+    Args:
+        runs: of a plan, as it keeps them.
+        store: where the records are.
+    """
+    known = list(runs)
+    sentences = []
+    for run_id, status in lost_trunks(known, store).items():
+        trunk = next(run for run in known if run["run_id"] == run_id)
+        record = store.record(run_id) or {}
+        at = f" at step {record['diverged_at']}" if status == "diverged" and "diverged_at" in record else ""
+        count = len({run["run_id"] for run in known if (run.get("initial") or ("",))[0] == run_id})
+        then = "lower its lr" if status == "diverged" else "the same command trains it again"
+        sentences.append(
+            f"{count} branches of {trunk['panel']} at batch size {trunk['batch_size']}, seed {trunk['seed']}, cannot "
+            f"be trained: their trunk {status}{at}; {then}."
+        )
+    return sentences
