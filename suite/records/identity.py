@@ -23,6 +23,11 @@ EXCLUDED = {
 }
 """Settings that are not part of a run's identity, each with its reason."""
 
+ONLY_WHEN_SET = {
+    "model.init_args.diagnostics": "what is measured along the way; what was not asked for is not in the record",
+}
+"""Settings that count towards a run's identity where they are not empty, each with its reason."""
+
 _KEPT_OF_TRAINER = ("precision",)
 
 
@@ -62,5 +67,9 @@ def run_id_of(
 
 def _kept(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     settings = (values.get("init_args") or {}).items()
-    kept = {key: value for key, value in settings if f"{part}.init_args.{key}" not in EXCLUDED}
+    kept = {
+        key: value
+        for key, value in settings
+        if f"{part}.init_args.{key}" not in EXCLUDED and (value or f"{part}.init_args.{key}" not in ONLY_WHEN_SET)
+    }
     return {**values, "init_args": kept}
