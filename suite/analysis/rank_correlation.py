@@ -95,9 +95,9 @@ def within_groups(
     return RankCorrelation(rho, pairs, p, max(smallest, 1 / (1 + len(drawn))))
 
 
-def _orders(count: int) -> Iterator[Sequence[int]]:
+def _orders(count: int) -> Iterator[np.ndarray]:
     if count <= EXACT_UP_TO:
-        yield from (list(order) for order in itertools.permutations(range(count)))
+        yield from map(np.array, itertools.permutations(range(count)))
         return
     rng = np.random.default_rng(0)
     yield np.arange(count)
