@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from suite.analysis.diagnosed import chosen, group_gaps, reduced
-from suite.analysis.figures.style import FAINT, INK, optimizer_style, panel_grid
+from suite.analysis.figures.style import FAINT, INK, optimizer_style, panel_grid, short
 from suite.analysis.table import optimizer_title
 
 NAMED_GROUPS = 12
@@ -33,6 +33,7 @@ class Drawing:
         beside: a second quantity, drawn thin and dotted.
         line: a value to compare with, or the quantity that holds it.
         groups: what the groups are.
+        ordered: whether the groups are in an order that a line may follow.
     """
 
     quantity: str
@@ -43,6 +44,7 @@ class Drawing:
     beside: str | None = None
     line: float | str | None = None
     groups: str = ""
+    ordered: bool = False
 
 
 DRAWINGS: dict[str, tuple[Drawing, ...]] = {
@@ -68,13 +70,20 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
         Drawing(quantity="noise_scale", label="noise scale (samples)", log=True),
         Drawing(quantity="tail_index", label="tail index", line=2.0),
         Drawing(
-            quantity="sign_actual", label="sign progress", over="groups", beside="sign_predicted", groups="samples"
+            quantity="sign_actual",
+            label="sign progress",
+            over="groups",
+            beside="sign_predicted",
+            groups="samples",
+            ordered=True,
         ),
         Drawing(quantity="snr", label="signal / noise", over="groups", log=True, groups="layer"),
     ),
     "frequency": (
-        Drawing(quantity="loss", label="validation loss", over="groups", at="last", groups="frequency group"),
-        Drawing(quantity="loss", label="gap", over="gap", at="last", line=0.0, groups="frequency group"),
+        Drawing(
+            quantity="loss", label="validation loss", over="groups", at="last", groups="frequency group", ordered=True
+        ),
+        Drawing(quantity="loss", label="gap", over="gap", at="last", line=0.0, groups="frequency group", ordered=True),
     ),
     "sharpness": (
         Drawing(quantity="predicted_change", label="change of the loss", beside="actual_change", line=0.0),
@@ -162,30 +171,45 @@ def _rows(mine: pd.DataFrame, drawing: Drawing, diagnostic: str, pair: tuple[str
 
 def _panel(place: Axes, drawing: Drawing, rows: pd.DataFrame, beside: pd.DataFrame, labels: Sequence[str]) -> None:
     groups = list(dict.fromkeys(rows["group"])) if drawing.over != "steps" else []
-    for label in [*labels, ""]:
+    for number, label in enumerate([*labels, ""]):
         own = rows[rows["optimizer"] == label]
         if own.empty:
             continue
         drawn = optimizer_style(label, labels) if label else {"color": INK, "marker": "o", "linestyle": "-"}
         x, y = _points(own, groups)
+        if groups and not drawing.ordered:
+            drawn["linestyle"] = "none"
+            x = x + 0.3 * ((number + 0.5) / len(labels) - 0.5)
         place.plot(x, y, **drawn, markersize=3, label=optimizer_title(label) if label else None)
         if not beside.empty:
             x, y = _points(beside[beside["optimizer"] == label], groups)
             place.plot(x, y, color=drawn["color"], linestyle=":", linewidth=1)
     if drawing.log and bool((rows["value"] > 0).any()):
         place.set_yscale("log")
-        place.yaxis.set_minor_formatter(NullFormatter())
     if groups:
         named = len(groups) <= NAMED_GROUPS
-        short = [group.removesuffix(".weight") for group in groups]
+        words = [group.removesuffix(".weight") for group in groups]
         ticks = range(len(groups)) if named else []
-        turned = named and max(map(len, short)) > 2
-        place.set_xticks(ticks, short if named else [], rotation=90 if turned else 0, fontsize=6)
+        turned = named and max(map(len, words)) > 2
+        place.set_xticks(ticks, words if named else [], rotation=90 if turned else 0, fontsize=6)
         place.set_xlabel(drawing.groups if named else f"{drawing.groups}, in order", fontsize=7)
         place.grid(axis="x", visible=False)
     else:
+        _step_axis(place, rows["step"].to_numpy(dtype=float))
+
+
+def _step_axis(place: Axes, steps: np.ndarray) -> None:
+    """A logarithmic axis, with room for step 0, where the steps are spread that way."""
+    place.set_xlabel("step", fontsize=7)
+    if len(steps) and np.median(steps) < 0.2 * steps.max():
+        place.set_xscale("symlog", linthresh=1, linscale=0.4)
+        place.set_xlim(-0.5, 1.6 * steps.max())
+        tens = [10.0**power for power in range(int(np.log10(steps.max())) + 1)]
+        place.xaxis.set_major_locator(FixedLocator([0, *tens[:: -(-len(tens) // 3)]]))
+        place.xaxis.set_minor_locator(NullLocator())
+        place.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    else:
         place.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-        place.set_xlabel("step", fontsize=7)
 
 
 def _points(rows: pd.DataFrame, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -210,5 +234,10 @@ def _same_limits(places: Sequence[Axes]) -> None:
     high = max(place.get_ylim()[1] for place in places)
     for number, place in enumerate(places):
         place.set_ylim(low, high)
+        if place.get_yscale() == "log":
+            decades = np.log10(high / low)
+            place.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 2, 5), numticks=6))
+            place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            place.yaxis.set_minor_locator(NullLocator())
         if number:
             place.tick_params(axis="y", labelleft=False)
