@@ -13,7 +13,7 @@ from suite.diagnostics.diagnostic import Diagnostic, Values
 from suite.diagnostics.erf_drift import expected_sign, sign_progress
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.noise_statistics import NoiseStatistics, scale_of
-from suite.diagnostics.probe import batch_gradient, drawn
+from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
 from suite.diagnostics.tail_index import hill_tail_index
 from suite.optim.config import require
 
@@ -36,7 +36,7 @@ class Noise(Diagnostic):
         batch_sizes: in gradients of ``group`` samples, at which traces and sign progress are taken.
     """
 
-    gradients: int = 64
+    gradients: int = 256
     group: int | None = None
     batch_sizes: tuple[int, ...] = (1, 4, 16)
 
@@ -54,7 +54,7 @@ class Noise(Diagnostic):
         reference = self._reference(moment, group)
         statistics = NoiseStatistics(group)
         sums = {size: BatchesOf(size, reference) for size in self.batch_sizes}
-        gradients = self._gradients(moment, group, seed=2)
+        gradients = self._gradients(moment, group)
         for first, second in zip(gradients, gradients, strict=True):
             statistics.add(first, second)
             for batches in sums.values():
@@ -87,14 +87,11 @@ class Noise(Diagnostic):
         return found
 
     def _reference(self, moment: Moment, group: int) -> Tensor:
-        total: Tensor | None = None
-        for gradient in self._gradients(moment, group, seed=1):
-            total = gradient if total is None else total.add_(gradient)
-        assert total is not None
-        return total / self.gradients
+        numbers = drawn(moment.data, self.gradients * group, seed=1 + 2 * moment.step)
+        return Probe(moment.task, chunks(moment.task, moment.data, numbers)).gradient()
 
-    def _gradients(self, moment: Moment, group: int, *, seed: int) -> Iterator[Tensor]:
-        numbers = drawn(moment.data, self.gradients * group, seed=seed + 2 * moment.step)
+    def _gradients(self, moment: Moment, group: int) -> Iterator[Tensor]:
+        numbers = drawn(moment.data, self.gradients * group, seed=2 + 2 * moment.step)
         for start in range(0, len(numbers), group):
             batch = move_data_to_device(moment.data.gather("train", numbers[start : start + group]), moment.device)
             yield batch_gradient(moment.task, batch)

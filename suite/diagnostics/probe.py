@@ -6,7 +6,7 @@ The samples are a function of the data's order alone: every optimizer, batch siz
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,14 +48,14 @@ class Probe:
 
     Args:
         task: with its network.
-        batches: the samples.
+        batches: the samples; what is no list is gone through once.
         names: parameters that derivatives are taken by; None: all trainable ones.
     """
 
-    def __init__(self, task: Task, batches: Sequence[Any], names: Sequence[str] | None = None) -> None:
+    def __init__(self, task: Task, batches: Iterable[Any], names: Sequence[str] | None = None) -> None:
         assert task.network is not None
         self.task = task
-        self.batches = list(batches)
+        self.batches = batches
         trainable = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
         self.parameters = trainable if names is None else {name: trainable[name] for name in names}
 

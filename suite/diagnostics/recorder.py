@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -62,13 +63,18 @@ class Findings:
         if not attending:
             return
         assert self.task.network is not None
-        started = time.perf_counter()
         moment = Moment(task=self.task, data=self.data, step=step, **parts)
         for name, diagnostic in attending.items():
             moment.memory = self.memory[name]
             moment.due = diagnostic.due(step, self.steps)
-            with undisturbed(self.task.network):
+            with self.timed(), undisturbed(self.task.network):
                 self.rows.add(step, name, diagnostic.measure(moment))
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the time that this lasts as spent on diagnostics; on a GPU, what it takes to ask for the work."""
+        started = time.perf_counter()
+        yield
         self.seconds += time.perf_counter() - started
 
     def table(self, grad_norms: list[float], diverged_at: int | None) -> pa.Table:
@@ -126,17 +132,19 @@ class Recorder(Callback):
     def before_clipping(self, micro_batches: list[Any]) -> None:
         """Keep the raw gradient where it is asked for, and look at the weights."""
         self._parts = {"micro_batches": micro_batches}
-        if "raw" in self.findings.needs(self._step):
-            self._parts["raw"] = self._gradients()
+        with self.findings.timed():
+            if "raw" in self.findings.needs(self._step):
+                self._parts["raw"] = self._gradients()
         self.findings.show("weights", self._step, micro_batches=micro_batches)
 
     def before_update(self) -> None:
         """Keep the clipped gradient and the weights where they are asked for."""
         needs = self.findings.needs(self._step)
-        if "clipped" in needs:
-            self._parts["clipped"] = self._gradients()
-        if "before" in needs:
-            self._parts["before"] = self._named(lambda p: p.detach().clone())
+        with self.findings.timed():
+            if "clipped" in needs:
+                self._parts["clipped"] = self._gradients()
+            if "before" in needs:
+                self._parts["before"] = self._named(lambda p: p.detach().clone())
 
     def after_update(self, optimizer: Any) -> None:
         """Look at the update, and at the end at the weights."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from suite.training import Data, Task
 
+RESOLVED = ("seed_everything", "trainer", "model", "data")
+"""Parts of a run's configuration that the task and its data are built from."""
+
 EPILOG = """\
 The task and its settings are given as in fit: --task fineweb/gpt --data.batch_size 16 --optimizer sgd --optimizer.lr
 0.3; --run takes those of a run in the store instead. Along a run the same diagnostics are measured by fit --diagnostics
@@ -103,7 +106,8 @@ def _measured(config: dict[str, Any], checkpoint: Path | None, wanted: str, devi
 
 
 def _built(resolver: Any, config: dict[str, Any]) -> tuple[Task, Data]:
-    task, data = resolver.build_data(config)
+    # What `fit` alone knows (how a checkpoint is read) is not for building.
+    task, data = resolver.build_data({key: value for key, value in config.items() if key in RESOLVED})
     task.seed = int(config.get("seed_everything") or 0)
     data.seed = data.seed_of_order(task.seed)
     return task, data
