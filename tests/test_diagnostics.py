@@ -10,14 +10,18 @@ import pandas as pd
 import pytest
 from diagnostic_examples import EXAMPLES
 from lightning.pytorch import Callback
+from random_images import RandomImages
 from small_runs import ADAM, losses, make_data, make_task, make_trainer, train
 
 from suite.diagnostics.catalogue import CATALOGUE, diagnostic_class, parse
 from suite.diagnostics.schedule import Schedule
 from suite.optim import ConfigError
 from suite.records import Store, run_id_of
-from suite.training import Outcome
+from suite.training import Outcome, run
 from suite.training.pack import PackRefused, run_pack
+from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
+from tasks.toy.data import NoisyQuadratic
+from tasks.toy.quadratic import ToyQuadratic
 
 STEPS = 16
 
@@ -115,12 +119,61 @@ def test_every_run_of_a_pack_finds_what_its_single_twin_does(tmp_path: Path, dat
             assert a == pytest.approx(b, rel=2e-3, nan_ok=True)
 
 
+def test_running_statistics_stay_as_they_are(tmp_path: Path) -> None:
+    asked = {
+        "noise": {"every": 3, "gradients": 4, "group": 4, "batch_sizes": [1]}, "frequency": {"every": 3, "samples": 8},
+        "sharpness": {"every": 3, "samples": 4}, "clipping": {"every": 3},
+    }  # fmt: skip
+    specs = [{"name": "sgd", "lr": lr, "momentum": 0.9} for lr in (0.01, 0.05)]
+
+    def data() -> RandomImages:
+        return RandomImages(batch_size=8, budget_steps=7)
+
+    def outcomes(diagnostics: dict[str, Any] | None, *, packed: bool) -> tuple[list[Any], Store]:
+        store = Store(tmp_path / f"{bool(diagnostics)}{packed}")
+        tasks = [
+            ImageNet21kResNet20(blocks_per_stage=1, width=4, optimizer=spec, diagnostics=diagnostics) for spec in specs
+        ]
+        settings = {"diagnostics": diagnostics} if diagnostics else {}
+        configs = [
+            {"seed_everything": 42, "model": {"init_args": {"optimizer": spec, **settings}}, "data": {}}
+            for spec in specs
+        ]
+        name = "imagenet21k/resnet20"
+        if packed:
+            return run_pack(tasks, data(), make_trainer(), name=name, configs=configs, store=store), store
+        one = [
+            run(task, data(), make_trainer(), name=name, config=config, store=store)
+            for task, config in zip(tasks, configs, strict=True)
+        ]
+        return one, store
+
+    for packed in (False, True):
+        (plain, at), (watched, seen) = outcomes(None, packed=packed), outcomes(asked, packed=packed)
+        for without, with_them in zip(plain, watched, strict=True):
+            assert losses(at, without) == losses(seen, with_them)
+            assert without.record["metrics"] == with_them.record["metrics"]
+            found = seen.diagnostics(with_them.record["run_id"]).to_pandas()
+            assert set(found["diagnostic"]) == set(asked)
+            norms = found[found["quantity"] == "norm_before"].set_index("step")["value"]
+            curve = seen.curves(with_them.record["run_id"])["grad_norm"].to_pylist()
+            assert [curve[step] for step in norms.index] == pytest.approx(norms.tolist(), rel=1e-4)
+
+
 def test_a_pack_refuses_what_is_measured_of_single_runs_alone(tmp_path: Path, data_dir: Path) -> None:
     tasks = [make_task({**ADAM, "lr": lr}, diagnostics={"clipped_coordinates": {}}) for lr in (1e-3, 1e-2)]
     with pytest.raises(PackRefused, match="clipped_coordinates"):
         run_pack(
             tasks, make_data(data_dir), make_trainer(), name="fineweb/gpt", configs=[{}, {}], store=Store(tmp_path)
         )
+
+
+def test_what_has_no_classes_is_refused_before_training(tmp_path: Path) -> None:
+    data = NoisyQuadratic(batch_size=4, noise="gaussian", budget_steps=3)
+    task = ToyQuadratic(name="toy/quadratic", optimizer=ADAM, diagnostics={"frequency": {"first": False}})
+    with pytest.raises(ValueError, match="needs data with classes"):
+        run(task, data, make_trainer(), name="toy/quadratic", config={}, store=Store(tmp_path))
+    assert not list(Store(tmp_path).records())
 
 
 def test_an_identity_changes_only_where_diagnostics_are_asked_for() -> None:

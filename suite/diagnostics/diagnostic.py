@@ -12,6 +12,7 @@ from suite.optim import Clipping
 
 if TYPE_CHECKING:
     from suite.diagnostics.moment import Moment
+    from suite.training.data import Data
 
 Values = dict[tuple[str, str], float | Tensor]
 """``(quantity, group)`` -> number or 0-d tensor, which is read when the block of steps ends."""
@@ -72,6 +73,13 @@ class Diagnostic:
     def attends(self, step: int, steps: int) -> bool:
         """Whether it wants to be shown a step."""
         return any(self.due(later, steps) for later in range(step, step + self.follows))
+
+    def refuse(self, data: Data) -> None:
+        """Called before training.
+
+        Raises:
+            ValueError: these data cannot be measured so.
+        """
 
     def measure(self, moment: Moment) -> Values:
         """The numbers of one moment; none where it only follows."""

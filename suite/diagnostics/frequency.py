@@ -15,6 +15,7 @@ from suite.diagnostics.frequency_groups import groups_by_frequency, mean_by_grou
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import chunks
 from suite.optim.config import require
+from suite.training.data import Data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,10 @@ class Frequency(Diagnostic):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.groups >= 2, "groups", "at least 2", self.groups)
+
+    def refuse(self, data: Data) -> None:
+        """Data without classes."""
+        data.class_counts()
 
     def measure(self, moment: Moment) -> Values:
         """The loss of every group.

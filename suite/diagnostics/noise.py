@@ -12,7 +12,7 @@ from torch import Tensor
 from suite.diagnostics.diagnostic import Diagnostic, Values
 from suite.diagnostics.erf_drift import expected_sign, sign_progress
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.noise_statistics import NoiseStatistics, scale_of
+from suite.diagnostics.noise_statistics import NoiseStatistics, quantiles, scale_of
 from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
 from suite.diagnostics.tail_index import hill_tail_index
 from suite.optim.config import require
@@ -22,13 +22,14 @@ from suite.optim.config import require
 class Noise(Diagnostic):
     r"""Gradient noise at the run's weights, from gradients of few samples each.
 
-    Quantities: ``trace``, of one sample's covariance :math:`\Sigma`; ``noise_scale``, the simple noise scale, or
-    critical batch size (McCandlish et al. 2018); ``signal``, :math:`\lVert G \rVert^2`, unbiased; ``snr`` by layer,
-    :math:`\lVert G_l \rVert^2 B / \mathrm{tr}\,\Sigma_l` at the run's batch size; ``trace_at`` by batch size, B times
-    the trace of the covariance of gradients of B samples, the same at all B where samples are independent;
-    ``tail_index`` of the noise norms with ``tail_values`` of them in it (`hill_tail_index`; below 2: no variance);
-    ``sign_predicted`` and ``sign_actual`` by batch size, progress of a sign step as a share of a noiseless one, by the
-    diffusion limit and by signs of actual gradients (`suite.diagnostics.erf_drift`).
+    Quantities: ``trace``, of one sample's covariance :math:`\Sigma`; ``variance`` by quantile over its coordinates;
+    ``noise_scale``, the simple noise scale, or critical batch size (McCandlish et al. 2018); ``signal``,
+    :math:`\lVert G \rVert^2`, unbiased; ``snr`` by layer, :math:`\lVert G_l \rVert^2 B / \mathrm{tr}\,\Sigma_l` at
+    the run's batch size; ``trace_at`` by batch size, B times the trace of the covariance of gradients of B samples,
+    the same at all B where samples are independent; ``tail_index`` of the noise norms with ``tail_values`` of them
+    in it (`hill_tail_index`; below 2: no variance); ``sign_predicted`` and ``sign_actual`` by batch size, progress
+    of a sign step as a share of a noiseless one, by the diffusion limit and by signs of actual gradients
+    (`suite.diagnostics.erf_drift`).
 
     Attributes:
         gradients: gradients whose variance and tail are taken; as many more give the reference for sign progress.
@@ -69,6 +70,7 @@ class Noise(Diagnostic):
             ("tail_index", ""): index,
             ("tail_values", ""): float(tail),
         }
+        found |= {("variance", share): value for share, value in quantiles(statistics.variance).items()}
         mean, deviation = statistics.mean, statistics.variance.sqrt()
         for size, batches in sums.items():
             label = str(size * group)

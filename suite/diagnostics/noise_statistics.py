@@ -48,6 +48,17 @@ class NoiseStatistics:
         return self._squares * (self.size / (self.count / 2))
 
 
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
+MOST_SORTED = 1_000_000
+
+
+def quantiles(values: Tensor) -> dict[str, Tensor]:
+    """Quantiles of a vector, by name such as ``0.5``; of evenly spaced coordinates where there are very many."""
+    some = values[:: max(1, len(values) // MOST_SORTED)][:MOST_SORTED]
+    found = torch.quantile(some, torch.tensor(QUANTILES, dtype=some.dtype, device=some.device))
+    return {f"{share:g}": found[place] for place, share in enumerate(QUANTILES)}
+
+
 @dataclasses.dataclass(frozen=True)
 class NoiseScale:
     r"""Trace of the noise's covariance against the squared gradient.

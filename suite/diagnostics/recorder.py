@@ -31,6 +31,9 @@ class Findings:
 
     Attributes:
         seconds: wall time spent on them.
+
+    Raises:
+        ValueError: a diagnostic cannot be measured of these data.
     """
 
     def __init__(self, diagnostics: dict[str, Diagnostic], task: Task, data: Data) -> None:
@@ -41,6 +44,8 @@ class Findings:
         self.rows = Rows()
         self.memory: dict[str, dict[str, Any]] = {name: {} for name in diagnostics}
         self.seconds = 0.0
+        for diagnostic in diagnostics.values():
+            diagnostic.refuse(data)
 
     def attending(self, step: int, looks_at: str) -> dict[str, Diagnostic]:
         """The diagnostics of a kind that want to be shown a step."""

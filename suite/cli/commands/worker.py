@@ -194,4 +194,5 @@ def _shortened(config: dict[str, Any], steps: int) -> dict[str, Any]:
     init_args = config["data"]["init_args"]
     budgets = {key: None for key in init_args if key.startswith("budget_")}
     changed = {**init_args, **budgets, "budget_steps": steps, "eval_samples": 1}
-    return {**config, "data": {**config["data"], "init_args": changed}}
+    model = {**config["model"], "init_args": {**config["model"]["init_args"], "diagnostics": None}}
+    return {**config, "model": model, "data": {**config["data"], "init_args": changed}}
