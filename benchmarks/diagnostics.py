@@ -110,7 +110,7 @@ def main() -> None:
             share = times * each / (steps * step)
             print(
                 f"{name}: {each / step:.2f} steps per measurement, {times} of {steps:,} steps are shown: "
-                f"{100 * share:.2f}% of the time; peak of memory {memory / max(without, 1):.2f} of a run without",
+                f"{100 * share:.2f}% of the time; memory {memory / 2**20:.0f} MB, without {without / 2**20:.0f} MB",
                 flush=True,
             )
 

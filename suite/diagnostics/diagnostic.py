@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
@@ -53,7 +54,7 @@ class Diagnostic:
     def __post_init__(self) -> None:
         self.schedule  # noqa: B018  refuses impossible settings
 
-    @property
+    @functools.cached_property
     def schedule(self) -> Schedule:
         """When it is measured."""
         every, times = self.every, self.times

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -14,6 +15,7 @@ from suite.diagnostics.erf_drift import expected_sign, sign_progress
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.noise_statistics import NoiseStatistics, quantiles, scale_of
 from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
+from suite.diagnostics.schedule import Schedule
 from suite.diagnostics.tail_index import hill_tail_index
 from suite.optim.config import require
 
@@ -37,9 +39,11 @@ class Noise(Diagnostic):
         batch_sizes: in gradients of ``group`` samples, at which traces and sign progress are taken.
     """
 
-    gradients: int = 256
+    gradients: int = 128
     group: int | None = None
     batch_sizes: tuple[int, ...] = (1, 4, 16)
+
+    default: ClassVar[Schedule] = Schedule(times=4)
 
     def __post_init__(self) -> None:
         super().__post_init__()
