@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= language,vision,graph,analysis,optimizers,dev
+EXTRAS ?= language,vision,graph,analysis,diagnostics,optimizers,dev
 
 .PHONY: demo results test test-all lint bench env clean
 

@@ -36,6 +36,17 @@ class NextToken(Task):
         total = F.cross_entropy(outputs.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return total, targets.numel()
 
+    def element_losses(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats of every token, and the tokens, ``[B, T]``."""
+        assert self.network is not None
+        targets = self.element_classes(batch)
+        logits = self.network(batch[:, :-1])
+        return F.cross_entropy(logits.movedim(-1, 1).float(), targets, reduction="none"), targets
+
+    def element_classes(self, batch: Tensor) -> Tensor:
+        """The tokens to be predicted, ``[B, T]``."""
+        return batch[:, 1:]
+
     def metrics(self, facts: dict[str, Any]) -> dict[str, Metric]:
         """Perplexity, beside the loss that every task has."""
         return {"perplexity": Perplexity()}

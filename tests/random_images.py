@@ -32,6 +32,9 @@ class RandomImages(Data):
     def facts(self) -> dict[str, Any]:
         return {"classes": self.classes, "image_size": self.image_size, "channels": 3}
 
+    def class_counts(self) -> np.ndarray:
+        return np.bincount(self.labels, minlength=self.classes)
+
     def gather(self, split: str, indices: np.ndarray) -> ImageBatch:
         images, labels = self.pixels[indices], self.labels[indices]
         if split == "val" or not self.mixup:

@@ -22,8 +22,12 @@ RULES: dict[str, set[str]] = {
         "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "markupsafe",
     },
     "suite.training": {
-        "suite.optim", "suite.records", "suite.training",
+        "suite.optim", "suite.records", "suite.training", "suite.diagnostics",
         "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm",
+    },
+    "suite.diagnostics": {
+        "suite.optim", "suite.records", "suite.theory", "suite.training", "suite.diagnostics",
+        "torch", "lightning", "curvlinops", "numpy", "pyarrow",
     },
     "models": {"torch", "timm", "torch_geometric", "fla", "flash_attn", "models"},
 }  # fmt: skip
@@ -101,6 +105,9 @@ def test_no_file_is_named_for_nothing() -> None:
     [
         ("import suite.optim; suite.optim.list_optimizers()", {"torch", "lightning"}),
         ("import suite.optim; suite.optim.SGD(lr=0.1)", {"lightning", "timm", "pyarrow", "numpy.testing"}),
+        ("import suite.training", {"suite.diagnostics.diagnostic", "curvlinops"}),
+        ("import suite.diagnostics.spectra", {"curvlinops"}),
+        ("from suite.cli.main import main; main(['diagnose', '--list'])", {"torch", "lightning", "pandas"}),
         ("import suite.records", {"torch", "pandas", "lightning"}),
         ("import suite.cli.launching, suite.cli.commands.status", {"ray", "submitit", "lightning"}),
         ("import suite.analysis.comparison", {"torch", "lightning", "matplotlib"}),

@@ -48,7 +48,7 @@ def read_request(arguments: list[str], *, default_store: str) -> Request:
     """
     taken, rest = _take(
         arguments,
-        values=("--task", "--store", "--checkpoint_seconds"),
+        values=("--task", "--store", "--checkpoint_seconds", "--diagnostics"),
         flags=("--rerun", "--keep_checkpoint"),
         families=("--optimizer", "--schedule"),
     )
@@ -58,11 +58,30 @@ def read_request(arguments: list[str], *, default_store: str) -> Request:
         rest += ["--model.init_args.name", taken["--task"]]
     if any(argument in ("-h", "--help", "--print_shtab") for argument in rest):
         return _request(layers + rest, taken, default_store)
+    if "--diagnostics" in taken:
+        rest += ["--model.init_args.diagnostics", json.dumps(read_diagnostics(taken["--diagnostics"]))]
     files = [rest[i + 1] for i, a in enumerate(rest[:-1]) if a in ("--config", "-c")]
     files += [a.partition("=")[2] for a in rest if a.startswith("--config=")]
     for family, check in (("optimizer", _resolve_optimizer), ("schedule", _resolve_schedule)):
         rest += _resolve_family(family, taken.get(f"--{family}", {}), files, check)
     return _request(layers + rest, taken, default_store)
+
+
+def read_diagnostics(text: str) -> dict[str, Any]:
+    """Read ``--diagnostics``: names with commas between, or a mapping from names to settings; checked.
+
+    Raises:
+        ValueError: unknown diagnostic or setting.
+    """
+    from suite.diagnostics.catalogue import parse
+
+    if text[:1] in ("{", ""):
+        spec = yaml.safe_load(text)
+        spec = spec if isinstance(spec, dict) else {}
+    else:
+        spec = {name.strip(): {} for name in text.split(",") if name.strip()}
+    parse(spec)
+    return spec
 
 
 def _request(arguments: list[str], taken: dict[str, Any], default_store: str) -> Request:

@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gap": ("gap", "the gap table of a sweep or of a CSV of results"),
     "compare": ("compare", "two stores, or a store and a CSV of results, side by side"),
     "report": ("report", "figures, tables and a page from the records of a sweep, or of a whole store"),
+    "diagnose": ("diagnose", "what the diagnostics say of a task's network, at the start or at a checkpoint"),
+    "why": ("why", "what was measured beside the gaps of a store, and what goes along with them"),
     "theory": ("theory", "what the papers' formulas predict: tables and figures, no runs"),
     "tasks": ("lists", "the tasks, one line each"),
     "optimizers": ("lists", "the optimizers, one line each"),

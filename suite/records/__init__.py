@@ -3,12 +3,13 @@
 from suite.records.final_loss import EMA_ALPHA, FINAL_LOSSES, final_losses
 from suite.records.identity import run_id_of
 from suite.records.lease import Lease, LeaseHeld
-from suite.records.store import SETTLED, Store, StoreError
+from suite.records.store import SETTLED, Diagnosed, Store, StoreError
 
 __all__ = [
     "EMA_ALPHA",
     "FINAL_LOSSES",
     "SETTLED",
+    "Diagnosed",
     "Lease",
     "LeaseHeld",
     "Store",

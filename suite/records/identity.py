@@ -24,8 +24,12 @@ EXCLUDED = {
 }
 """Settings that are not part of a run's identity, each with its reason."""
 
-LATER: dict[str, Any] = {"model.init_args.initial": None, "data.init_args.start_step": 0}
-"""Settings that are in an identity only where they differ from this: earlier runs, made without them, keep their id."""
+ONLY_WHEN_SET = {
+    "data.init_args.start_step": "earlier runs, made without it, keep their id",
+    "model.init_args.diagnostics": "what is measured along the way; what was not asked for is not in the record",
+    "model.init_args.initial": "earlier runs, made without it, keep their id",
+}
+"""Settings that count towards a run's identity where they are not empty, each with its reason."""
 
 _KEPT_OF_TRAINER = ("precision",)
 
@@ -69,6 +73,6 @@ def _kept(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     kept = {}
     for key, value in settings:
         name = f"{part}.init_args.{key}"
-        if name not in EXCLUDED and not (name in LATER and value == LATER[name]):
+        if name not in EXCLUDED and (value or name not in ONLY_WHEN_SET):
             kept[key] = value
     return {**values, "init_args": kept}

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +21,8 @@ SCHEMA = 1
 SETTLED = frozenset({"finished", "diverged"})
 """Statuses that are results: such a run is not trained again."""
 
-RECORD_FILES = ("curves.parquet", "record.json")
-"""The files of a record, in the order in which they are written."""
+RECORD_FILES = ("curves.parquet", "diagnostics.parquet", "record.json")
+"""The files of a record, in the order in which they are written; diagnostics only where the run was asked for some."""
 
 _WEIGHTS = re.compile(r"weights_\d+\.pt")
 
@@ -43,12 +43,27 @@ _REQUIRED = {
 }
 
 
+class Diagnosed(NamedTuple):
+    """What the diagnostics of a run found.
+
+    Attributes:
+        table: columns ``step``, ``diagnostic``, ``quantity``, ``group`` (a layer, role, decile, ... or empty) and
+            ``value``.
+        names: the diagnostics that were asked for.
+        seconds: wall time spent on them.
+    """
+
+    table: pa.Table
+    names: list[str]
+    seconds: float
+
+
 class Store:
     """The folder that holds the records of runs and the plans of sweeps.
 
-    ``runs/<two digits>/<run id>/`` holds a run's `record.json` and `curves.parquet`, weights that were kept on the way
-    for other runs to start from and, while it is being trained, its lease and checkpoint;
-    ``sweeps/<plan id>/plan.json`` holds what a sweep asked for.
+    ``runs/<two digits>/<run id>/`` holds a run's `record.json` and `curves.parquet`, `diagnostics.parquet` where it was
+    asked for some, weights that were kept on the way for other runs to start from and, while it is being trained, its
+    lease and checkpoint; ``sweeps/<plan id>/plan.json`` holds what a sweep asked for.
 
     Args:
         path: the folder; made at the first write.
@@ -134,21 +149,36 @@ class Store:
         Raises:
             StoreError: there are none, or they are not those that the record was written with.
         """
+        return self._table(run_id, "curves")
+
+    def diagnostics(self, run_id: str) -> pa.Table | None:
+        """What was measured along a run, see `Diagnosed`; None where it was asked for nothing.
+
+        Raises:
+            StoreError: it is gone, or is not what the record was written with.
+        """
         record = self.record(run_id)
-        path = self.run_folder(run_id) / "curves.parquet"
+        return None if record is None or not record.get("diagnostics") else self._table(run_id, "diagnostics")
+
+    def _table(self, run_id: str, name: str) -> pa.Table:
+        record = self.record(run_id)
+        path = self.run_folder(run_id) / f"{name}.parquet"
         if record is None or not path.exists():
-            raise StoreError(f"Run {run_id} has no curves in {self.path}; train it again with --rerun.")
-        if _sha256(path) != record.get("curves", {}).get("sha256"):
-            raise StoreError(f"The curves of run {run_id} are not those of its record; train it again with --rerun.")
+            raise StoreError(f"Run {run_id} has no {name} in {self.path}; train it again with --rerun.")
+        if _sha256(path) != record.get(name, {}).get("sha256"):
+            raise StoreError(f"The {name} of run {run_id} are not those of its record; train it again with --rerun.")
         return pq.read_table(path)
 
-    def write_record(self, record: dict[str, Any], curves: pa.Table, lease: Lease | None = None) -> None:
-        """Write a run's curves, then its record; a reader never sees a record without its curves.
+    def write_record(
+        self, record: dict[str, Any], curves: pa.Table, lease: Lease | None = None, diagnosed: Diagnosed | None = None
+    ) -> None:
+        """Write a run's curves and diagnostics, then its record; a reader never sees a record without them.
 
         Args:
             record: plain values.
             curves: one row per step.
             lease: the run's; nothing is written unless it is still held.
+            diagnosed: what its diagnostics found; None where it was asked for none.
 
         Raises:
             LeaseHeld: another process has taken the run over while this one stood still.
@@ -162,6 +192,8 @@ class Store:
             self._set_aside(folder)
             write_atomically(path, lambda temporary: pq.write_table(curves, temporary))
             whole = {**record, "schema": SCHEMA, "curves": {"rows": curves.num_rows, "sha256": _sha256(path)}}
+            if diagnosed is not None:
+                whole["diagnostics"] = _write_diagnosed(folder / "diagnostics.parquet", diagnosed)
             write_text_atomically(folder / "record.json", json.dumps(whole, indent=1, allow_nan=False))
         except OSError as error:
             raise self._unwritable(f"The record of run {record['run_id']}", error) from error
@@ -178,8 +210,9 @@ class Store:
             return {}
         kept = [self._weights(run_id, int(step)) for step in record.get("weights") or {}]
         asked = None if weights is None else [self._weights(run_id, step) for step in weights]
-        names = [path.name for path in kept if path.exists() and (asked is None or path in asked)]
-        return {name: (self.run_folder(run_id) / name).read_bytes() for name in (*names, *RECORD_FILES)}
+        names = [path.name for path in kept if asked is None or path in asked]
+        paths = [self.run_folder(run_id) / name for name in (*names, *RECORD_FILES)]
+        return {path.name: path.read_bytes() for path in paths if path.exists()}
 
     def import_record(self, run_id: str, files: Mapping[str, bytes], lease: Lease | None = None) -> None:
         """Write a record that `export_record` gave in another store.
@@ -190,10 +223,9 @@ class Store:
         """
         try:
             record = json.loads(files["record.json"])
-            whole = (
-                record["run_id"] == run_id
-                and record["curves"]["sha256"] == hashlib.sha256(files["curves.parquet"]).hexdigest()
-            )
+            tables = [name for name in ("curves", "diagnostics") if name == "curves" or record.get(name)]
+            sums = {name: hashlib.sha256(files[f"{name}.parquet"]).hexdigest() for name in tables}
+            whole = record["run_id"] == run_id and all(record[name]["sha256"] == sums[name] for name in tables)
         except (KeyError, TypeError, ValueError):
             whole = False
         if not whole:
@@ -203,7 +235,7 @@ class Store:
         folder = self.run_folder(run_id)
         try:
             self._set_aside(folder)
-            for name in (*filter(_WEIGHTS.fullmatch, files), *RECORD_FILES):
+            for name in (*filter(_WEIGHTS.fullmatch, files), *(name for name in RECORD_FILES if name in files)):
                 write_atomically(folder / name, functools.partial(Path.write_bytes, data=files[name]))
         except OSError as error:
             raise self._unwritable(f"The record of run {run_id}", error) from error
@@ -289,6 +321,12 @@ class Store:
             self.problems.append((str(path), f"has schema {content.get('schema')!r:.40}, this version reads {SCHEMA}"))
             return None
         return content
+
+
+def _write_diagnosed(path: Path, diagnosed: Diagnosed) -> dict[str, Any]:
+    write_atomically(path, lambda temporary: pq.write_table(diagnosed.table, temporary))
+    rows = diagnosed.table.num_rows
+    return {"names": diagnosed.names, "rows": rows, "seconds": diagnosed.seconds, "sha256": _sha256(path)}
 
 
 def _sha256(path: Path) -> str:

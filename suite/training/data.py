@@ -159,6 +159,17 @@ class Data(LightningDataModule):
         """
         return self.gather_many("train", np.concatenate([plan.indices(step) for step in range(first, end)]))
 
+    def class_counts(self) -> np.ndarray:
+        """How often each class (token, label) is a target in the training split, int64 ``[classes]``.
+
+        Raises:
+            ValueError: the data have no classes.
+        """
+        raise ValueError(
+            f"The diagnostic frequency needs data with classes, got {type(self).__name__}; leave it out of "
+            "model.diagnostics."
+        )
+
     def budget_as_samples(self) -> float | None:
         """Budget in samples, where a dataset has a unit of its own (tokens); None: not given."""
         return self.budget_samples

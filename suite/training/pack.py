@@ -7,18 +7,21 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from suite.optim.kernels import has_compiler
 from suite.records import SETTLED, LeaseHeld, Store
 from suite.training.data import Data
 from suite.training.pack_curves import PackCurves
 from suite.training.packed_task import PackedTask, PackRefused
-from suite.training.run import Outcome, describe_run, now, remove, run_identity, train
+from suite.training.run import Outcome, describe_run, found_in, now, remove, run_identity, train
 from suite.training.task import Task
 from suite.training.weights import StartingPoint
+
+if TYPE_CHECKING:
+    from suite.diagnostics.pack_recorder import PackRecorder
 
 __all__ = ["PackRefused", "run_pack"]
 
@@ -70,6 +73,9 @@ def run_pack(
             raise PackRefused(
                 "Runs trained at once see the same batches; give data.order_seed to share them over seeds."
             )
+    single = [name for name, diagnostic in tasks[0].diagnostics.items() if not diagnostic.packable]
+    if single:
+        raise PackRefused(f"The diagnostics {', '.join(single)} are measured of runs trained one by one.")
     coupled = tasks[0].batch_coupled
     identities = [run_identity(config, data, coupled=coupled) for config in configs]
     todo = [i for i, (run_id, _) in enumerate(identities) if not store.settled(run_id)]
@@ -102,6 +108,16 @@ def _signature(name: str, config: Mapping[str, Any], data: Data, trainer: Traine
     return json.dumps(told, sort_keys=True, default=repr)
 
 
+def _recorder(packed: PackedTask, data: Data) -> PackRecorder | None:
+    """What watches the runs for the diagnostics that they ask for; None where they ask for none."""
+    if not any(task.diagnostics for task in packed.tasks):
+        return None
+    from suite.diagnostics.pack_recorder import PackRecorder
+
+    packed.observer = recorder = PackRecorder(packed, data)
+    return recorder
+
+
 def _train_pack(
     packed: PackedTask,
     data: Data,
@@ -115,12 +131,14 @@ def _train_pack(
     digest = hashlib.sha256(" ".join(run_id for run_id, _ in identities).encode()).hexdigest()[:16]
     checkpoint = store.path / "packs" / digest / "checkpoint.ckpt"
     curves = PackCurves(packed.peaks, data.eval_every_steps)
+    recorder = _recorder(packed, data)
     started, clock = now(), time.perf_counter()
     with contextlib.ExitStack() as held:
         leases = [held.enter_context(store.lease(run_id)) for run_id, _ in identities]
         if any(store.settled(run_id) for run_id, _ in identities):
             raise LeaseHeld("Another process has trained a run of this pack meanwhile.")
-        train(packed, data, trainer, [curves], checkpoint, checkpoint_seconds)
+        callbacks: list[Callback] = [curves, *([] if recorder is None else [recorder])]
+        train(packed, data, trainer, callbacks, checkpoint, checkpoint_seconds)
         seconds = (time.perf_counter() - clock) / len(identities)
         settled = True
         for i, (task, mine) in enumerate(zip(packed.tasks, curves.runs, strict=True)):
@@ -131,7 +149,8 @@ def _train_pack(
             )  # fmt: skip
             record["parameters"] = packed.layout.size
             record["pack"] = {"runs": len(identities), "compiled": packed.compiles}
-            store.write_record(record, mine.table(task.clipping), leases[i])
+            found = found_in(None if recorder is None else recorder.findings[i], mine)
+            store.write_record(record, mine.table(task.clipping), leases[i], found)
             settled &= record["status"] in SETTLED
         if settled:
             remove(checkpoint)

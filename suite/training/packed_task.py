@@ -18,6 +18,7 @@ from suite.optim.clipping import clip_runs
 from suite.optim.config import ConfigError
 from suite.optim.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared_groups
 from suite.training.compiled_step import CompiledStep, NotCompiled
+from suite.training.observer import PackObserver
 from suite.training.pack_layers import PackLayers
 from suite.training.task import Task
 
@@ -78,6 +79,7 @@ class PackedTask(LightningModule):
             for _ in tasks
         )
         rules = [fixed_part(same[0]) for same in self._groups]
+        self.observer: PackObserver | None = None
         self._compiled = None if signature is None else CompiledStep(self._traceable, f"{signature}|{rules}")
 
     def _row(self, network: nn.Module) -> Tensor:
@@ -162,8 +164,15 @@ class PackedTask(LightningModule):
         losses, norms, multipliers = [], [], []
         for micro_batches in block:
             multiplier = schedule(self.global_step, self.trainer.max_steps)
+            observer = self.observer
+            if observer is not None and not observer.attends(self.global_step):
+                observer = None
+            if observer is not None:
+                observer.before_step(micro_batches)
             runs.stepped()
             loss, norm = self._take(runs, multiplier, micro_batches)
+            if observer is not None:
+                observer.after_update()
             optimizer.step()  # has nothing left to move: Lightning counts it
             losses.append(loss)
             norms.append(norm)
@@ -184,11 +193,22 @@ class PackedTask(LightningModule):
                 self._compiled = None
         return self._step(runs, tensors, runs.steps_done, multiplier, micro_batches)
 
+    def own_buffers(self) -> dict[str, Tensor]:
+        """Buffers that differ between runs, by name, with a leading run dimension."""
+        return {name: getattr(self, _flat_name(name)) for name in self._own}
+
+    def gradients(self, micro_batches: list[Any]) -> Tensor:
+        """Gradients ``[R, P]`` of a step that is not taken, before clipping; moves running statistics."""
+        runs = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(runs, RunsOptimizer)
+        with torch.enable_grad():
+            return self._accumulate(self._tensors(runs), micro_batches)[1]
+
     def _tensors(self, runs: RunsOptimizer) -> Tensors:
         return {
             "flat": self.flat.detach(),
             "alive": self.alive,
-            "own": {name: getattr(self, _flat_name(name)) for name in self._own},
+            "own": self.own_buffers(),
             "shared": {name: getattr(self, _flat_name(name)) for name in self._shared},
             "state": runs.buffers,
             "numbers": runs.numbers,

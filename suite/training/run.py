@@ -10,14 +10,14 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from suite.optim.registry import describe
-from suite.records import SETTLED, Store, final_losses, run_id_of
+from suite.records import SETTLED, Diagnosed, Store, final_losses, run_id_of
 from suite.records.provenance import code_version, host_name, package_versions
 from suite.training.checkpoint import Checkpoint
 from suite.training.curves import Curves
@@ -25,6 +25,9 @@ from suite.training.data import Data
 from suite.training.progress import StepProgress
 from suite.training.task import Task
 from suite.training.weights import KeepWeights
+
+if TYPE_CHECKING:
+    from suite.diagnostics.recorder import Findings, Recorder
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -119,8 +122,10 @@ def run(
         if rerun and trainer.is_global_zero:
             remove(checkpoint)
         curves = Curves(data.eval_every_steps)
+        recorder = _recorder(task, data)
         started, clock = now(), time.perf_counter()
-        callbacks = [curves, StepProgress(curves), KeepWeights(store, run_id, data.stops)]
+        callbacks: list[Callback] = [curves, StepProgress(curves), KeepWeights(store, run_id, data.stops)]
+        callbacks += [] if recorder is None else [recorder]
         error = _try(task, data, trainer, callbacks, checkpoint, checkpoint_seconds)
         record = describe_run(
             task, data, trainer, curves, name=name, config=config, run_id=run_id, identity=identity,
@@ -129,7 +134,12 @@ def run(
         if data.stops:
             record["weights"] = store.sums_of_weights(run_id, data.stops)
         if trainer.is_global_zero:
-            store.write_record(record, curves.table(task.clipping), held)
+            store.write_record(
+                record,
+                curves.table(task.clipping),
+                held,
+                found_in(None if recorder is None else recorder.findings, curves),
+            )
             if record["status"] in SETTLED:
                 remove(checkpoint)
         if keep_checkpoint and record["status"] == "finished":
@@ -137,6 +147,16 @@ def run(
     if error is not None:
         raise error
     return Outcome(store.record(run_id) or record, trained=True)
+
+
+def _recorder(task: Task, data: Data) -> Recorder | None:
+    """What watches the run for the diagnostics that its task asks for; None where it asks for none."""
+    if not task.diagnostics:
+        return None
+    from suite.diagnostics.recorder import Recorder
+
+    task.observer = recorder = Recorder(task, data)
+    return recorder
 
 
 def _try(
@@ -150,6 +170,14 @@ def _try(
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         return error
     return None
+
+
+def found_in(findings: Findings | None, curves: Curves) -> Diagnosed | None:
+    """What diagnostics found in a run, for its record; None where there were none."""
+    if findings is None:
+        return None
+    table = findings.table(curves.grad_norms, curves.diverged_at)
+    return Diagnosed(table, sorted(findings.diagnostics), findings.seconds)
 
 
 def describe_run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,9 +13,11 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from suite.diagnostics.catalogue import parse as parse_diagnostics
 from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.registry import parse
 from suite.optim.schedule import parse_schedule
+from suite.training.observer import Observer
 from suite.training.weights import StartingPoint
 
 Spec = dict[str, Any]
@@ -32,6 +34,8 @@ class Task(LightningModule):
         schedule: plain values of a learning-rate schedule; default: paper 1's 10% warm-up and cosine to zero.
         clip_norm: largest global norm of the raw gradient; null: no limit.
         clip_coordinate: largest magnitude of a coordinate, after the norm was clipped; null: no limit.
+        diagnostics: what is measured along the way, name -> settings, such as ``{clipping: {every: 100}}``; null:
+            nothing. They are listed by ``python -m suite diagnose --list`` and change nothing of the training.
         name: ``<dataset>/<architecture>`` as in ``--task``; default: from the place of the class in ``tasks/``.
         initial: ``{run: ID, step: N}``: the weights to start from, those of a finished run of the store after its step
             N; null: weights drawn by the seed. The optimizer starts anew.
@@ -48,6 +52,7 @@ class Task(LightningModule):
         schedule: Spec | None = None,
         clip_norm: float | None = 1.0,
         clip_coordinate: float | None = None,
+        diagnostics: Spec | None = None,
         name: str | None = None,
         initial: Spec | None = None,
         keep_weights_at: list[int] | None = None,
@@ -60,6 +65,8 @@ class Task(LightningModule):
         self.clipping = Clipping(max_norm=clip_norm, max_coordinate=clip_coordinate)
         self.start = None if initial is None else StartingPoint.parse(initial)
         self.keep_weights_at = tuple(keep_weights_at or ())
+        self.diagnostics = parse_diagnostics(diagnostics) if diagnostics else {}
+        self.observer: Observer | None = None
         self.seed = 0
         self.network: nn.Module | None = None
         self.val_metrics: MetricCollection | None = None
@@ -85,6 +92,35 @@ class Task(LightningModule):
 
     def measure(self, metrics: Mapping[str, Metric], outputs: Any, batch: Any, total: Tensor, count: int) -> None:
         """Update ``metrics`` with one batch."""
+
+    def element_losses(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Loss of every single prediction in a batch, and the class that was to be predicted, for `frequency`.
+
+        Returns:
+            The losses, and int64 classes of the same shape.
+
+        Raises:
+            ValueError: the task predicts no classes.
+        """
+        self._refuse_classes()
+
+    def element_classes(self, batch: Any) -> Tensor:
+        """The classes that are to be predicted in a batch, int64.
+
+        Raises:
+            ValueError: the task predicts no classes.
+        """
+        self._refuse_classes()
+
+    def _refuse_classes(self) -> NoReturn:
+        raise ValueError(
+            f"The diagnostic frequency needs a task that predicts classes, got {self.name}; leave it out of "
+            "model.diagnostics."
+        )
+
+    def twice_differentiable(self) -> AbstractContextManager[Any]:
+        """While this lasts the loss has second derivatives; a task that takes it in another way overrides this."""
+        return nullcontext()
 
     # What the suite makes of it.
 
@@ -143,10 +179,19 @@ class Task(LightningModule):
         parameters = [p for p in self.parameters() if p.requires_grad]
         losses, norms, lrs = [], [], []
         for micro_batches in block:
+            observer = self.observer
+            if observer is not None and not observer.attends(self.global_step):
+                observer = None
             lrs.append(self._schedule_lr(optimizer))
             losses.append(self._accumulate(micro_batches))
+            if observer is not None:
+                observer.before_clipping(micro_batches)
             norms.append(self.clipping([p.grad for p in parameters if p.grad is not None]))
+            if observer is not None:
+                observer.before_update()
             optimizer.step()
+            if observer is not None:
+                observer.after_update(optimizer.optimizer)
             optimizer.zero_grad()
             if torch.is_autocast_enabled():
                 # Autocast keeps low-precision copies of weights until its outermost context ends, which here spans

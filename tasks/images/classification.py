@@ -41,6 +41,14 @@ class Classification(Task):
             total = torch.lerp(of_partners, total, batch.share)
         return total, batch.labels.numel()
 
+    def element_losses(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats of every image with its own class, and the classes, ``[B]``."""
+        return F.cross_entropy(self(batch).float(), batch.labels, reduction="none"), batch.labels
+
+    def element_classes(self, batch: ImageBatch) -> Tensor:
+        """The images' own classes, ``[B]``."""
+        return batch.labels
+
     def metrics(self, facts: dict[str, Any]) -> dict[str, Metric]:
         """Share of images whose class is the most likely, or among the five most likely where there are more."""
         return {name: MeanMetric() for name, k in (("top1", 1), ("top5", 5)) if k < facts["classes"]}

@@ -195,6 +195,10 @@ class ImageData(Data):
         assert self.images is not None
         return {"classes": self.images.classes, "image_size": self.image_size, "channels": CHANNELS}
 
+    def class_counts(self) -> np.ndarray:
+        """Training images of each class, int64 ``[classes]``; what is remote is fetched for it."""
+        return np.bincount(self.of_split("train").labels(), minlength=self.facts()["classes"])
+
     # Batches.
 
     def of_split(self, split: str) -> Images:

@@ -5,6 +5,8 @@ Shape letters: B batch, T positions, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -46,6 +48,15 @@ class SequenceDecoder(NextToken):
         if outputs.ndim == 0:
             return outputs, batch[:, 1:].numel()
         return super().loss(outputs, batch)
+
+    @contextmanager
+    def twice_differentiable(self) -> Iterator[None]:
+        """Take the loss of plain logits: that of chunks has first derivatives alone."""
+        kept, self.loss_chunk = self.loss_chunk, None
+        try:
+            yield
+        finally:
+            self.loss_chunk = kept
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Most likely next token at every position, ``[B, T]``."""

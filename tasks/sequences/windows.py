@@ -12,6 +12,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from suite.training.data import Data
 from tasks.text.token_files import SPLITS, TokenFiles
 
+COUNTED_AT_ONCE = 1 << 24
+"""Tokens that are read at a time to count them."""
+
 
 class TokenWindows(Data):
     """Next-token prediction on token files.
@@ -96,6 +99,15 @@ class TokenWindows(Data):
         """Vocabulary size and sequence length."""
         assert self.token_files is not None
         return {"vocab_size": self.token_files.vocab_size, "seq_len": self.seq_len}
+
+    def class_counts(self) -> np.ndarray:
+        """How often each token occurs in the training split, int64 ``[V]``."""
+        assert self.token_files is not None
+        tokens, size = self.token_files.tokens("train"), self.token_files.vocab_size
+        counts = np.zeros(size, dtype=np.int64)
+        for start in range(0, len(tokens), COUNTED_AT_ONCE):
+            counts += np.bincount(tokens[start : start + COUNTED_AT_ONCE], minlength=size)
+        return counts
 
     def gather(self, split: str, indices: np.ndarray) -> torch.Tensor:
         """Tokens of some samples.

@@ -16,6 +16,9 @@ from tasks.toy.generated import Generated
 from tasks.toy.language import ZipfLanguage
 from tasks.toy.randomness import normals, uniforms
 
+COUNTED_WINDOWS = 4096
+"""Windows of the generated language that its words are counted in."""
+
 _VAL_SEED = 0
 """The validation split is the same for every seed of a run."""
 
@@ -277,6 +280,11 @@ class ZipfText(Generated):
             "trivial_loss": self.language.unigram_entropy,
             "optimal_loss": self.language.optimal_loss(self.seq_len),
         }
+
+    def class_counts(self) -> np.ndarray:
+        """How often each word is a target in the first `COUNTED_WINDOWS` windows, int64 ``[V]``."""
+        windows = self.gather("train", np.arange(min(COUNTED_WINDOWS, self.train_samples)))
+        return torch.bincount(windows[:, 1:].flatten(), minlength=self.language.vocab_size).numpy()
 
     def gather(self, split: str, indices: np.ndarray) -> Tensor:
         """Tokens of some samples, int64 ``[n, seq_len + 1]``.

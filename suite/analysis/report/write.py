@@ -12,7 +12,9 @@ from typing import Any
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.curves import LossReader, store_losses
+from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, store_diagnostics
 from suite.analysis.report.branching import branching_section
+from suite.analysis.report.diagnosed import draw_diagnosed
 from suite.analysis.report.drawings import draw_figures, draw_overview
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
@@ -72,7 +74,7 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
             downloads(folder / "tables"),
             draw_overview(comparison, folder / "figures"),
             branching_section(comparison),
-            *_bodies(comparison, losses, folder / "figures"),
+            *_bodies(comparison, losses, store_diagnostics(store), folder),
             section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
             section("How to read this", bullets(_READING)),
         ]
@@ -84,17 +86,24 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
     return Report(path, comparison, next((figure for figure in shown if figure.exists()), None))
 
 
-def _bodies(comparison: Comparison, losses: LossReader, folder: Path) -> list[Markup]:
+def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticReader, out_dir: Path) -> list[Markup]:
     """What is said of each task, under its name where there are several."""
+    folder = out_dir / "figures"
+    points = diagnosed_points(comparison.tuned, diagnostics)
+    if not points.empty:
+        points.to_csv(out_dir / "tables" / "diagnostics.csv", index=False)
     tasks = list(comparison.runs["task"].drop_duplicates())
     if len(tasks) == 1:
-        return [_body(comparison, draw_figures(comparison, losses, folder), published_section(comparison))]
+        body = _body(comparison, draw_figures(comparison, losses, folder), published_section(comparison))
+        return [body, draw_diagnosed(comparison, points, folder)]
     bodies = [published_section(comparison)]
     for number, task in enumerate(tasks):
         part = comparison.of_task(task)
         slug = re.sub(r"[^a-z0-9]+", "-", task.lower()).strip("-")
-        figures = draw_figures(part, losses, folder, suffix=f"-{number + 1}-{slug}")
+        suffix = f"-{number + 1}-{slug}"
+        figures = draw_figures(part, losses, folder, suffix=suffix)
         bodies += [element("h1", task, class_="panel"), _body(part, figures)]
+        bodies.append(draw_diagnosed(part, points[points["task"] == task], folder, suffix=suffix))
     return bodies
 
 

@@ -10,6 +10,7 @@ short options (before Lightning's own, below):
   --task NAME                  a dataset-architecture pair; see `python -m suite tasks`
   --optimizer NAME             see `python -m suite optimizers`; its settings are --optimizer.lr and so on
   --schedule NAME              learning-rate schedule: warmup_cosine (default), constant, linear, wsd
+  --diagnostics A,B            what to measure along the way; see `python -m suite diagnose --list`
   --store DIR                  folder of the records (default: ./runs or $SUITE_STORE)
   --rerun                      train again even if there is a record
   --keep_checkpoint            leave the final weights beside the record

@@ -194,9 +194,9 @@ def _shortened(config: dict[str, Any], steps: int) -> dict[str, Any]:
     init_args, model = config["data"]["init_args"], config["model"]
     budgets = {key: None for key in init_args if key.startswith("budget_")}
     changed = {**init_args, **budgets, "budget_steps": steps, "eval_samples": 1}
-    # From whatever weights, a step costs the same; those of a trunk may not be there yet.
-    branching = {key: None for key in ("initial", "keep_weights_at") if key in model["init_args"]}
+    # From whatever weights, a step costs the same; those of a trunk may not be there yet. Diagnostics are not timed.
+    left_out = {k: None for k in ("initial", "keep_weights_at", "diagnostics") if k in model["init_args"]}
     if "start_step" in init_args:
         changed["start_step"] = 0
-    model = {**model, "init_args": {**model["init_args"], **branching}}
+    model = {**model, "init_args": {**model["init_args"], **left_out}}
     return {**config, "model": model, "data": {**config["data"], "init_args": changed}}

@@ -1,0 +1,91 @@
+"""What diagnostics measured along the runs of the tuned points, as one long table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from suite.records import Store, StoreError
+
+DiagnosticReader = Callable[[str], pd.DataFrame | None]
+"""Run id to what its diagnostics found, see `suite.records.Diagnosed`; None where it was asked for nothing."""
+
+KEY = ["diagnostic", "quantity", "group", "step"]
+
+
+def store_diagnostics(store: Store) -> DiagnosticReader:
+    """A reader from a store; tables that cannot be read are named in ``store.problems``."""
+
+    def read(run_id: str) -> pd.DataFrame | None:
+        try:
+            found = store.diagnostics(run_id)
+        except (StoreError, OSError, pa.ArrowException) as error:
+            store.problems.append((str(store.run_folder(run_id) / "diagnostics.parquet"), str(error)))
+            return None
+        return None if found is None else found.to_pandas()
+
+    return read
+
+
+def diagnosed_points(tuned: pd.DataFrame, read: DiagnosticReader) -> pd.DataFrame:
+    """What was measured at every tuned point.
+
+    Args:
+        tuned: see `suite.analysis.tuned.tuned_points`.
+        read: reads a run's diagnostics.
+
+    Returns:
+        Columns ``task``, ``optimizer``, ``batch_size``, ``diagnostic``, ``quantity``, ``group``, ``step`` and
+        ``value``: the mean over the point's seeds, infinite values (ratios to weights that are zero) left out. Rows of
+        one quantity are in the order in which they were measured.
+    """
+    frames = []
+    for point in tuned.itertuples(index=False):
+        found = [frame for frame in map(read, point.run_ids) if frame is not None]
+        if not found:
+            continue
+        whole = pd.concat(found)
+        whole = whole[np.isfinite(whole["value"].to_numpy(dtype=float))]
+        mean = whole.groupby(KEY, sort=False)["value"].mean().reset_index()
+        frames.append(mean.assign(task=point.task, optimizer=point.optimizer, batch_size=point.batch_size))
+    columns = ["task", "optimizer", "batch_size", *KEY, "value"]
+    return pd.concat(frames)[columns].reset_index(drop=True) if frames else pd.DataFrame(columns=columns)
+
+
+def chosen(points: pd.DataFrame, diagnostic: str, quantity: str, *, groups: bool) -> pd.DataFrame:
+    """The rows of one quantity: those of its groups, or of the whole alone."""
+    rows = points[(points["diagnostic"] == diagnostic) & (points["quantity"] == quantity)]
+    return rows[(rows["group"] != "") == groups]
+
+
+def reduced(rows: pd.DataFrame, at: str) -> pd.DataFrame:
+    """One value per group (and optimizer, batch size) over the steps.
+
+    Args:
+        rows: see `chosen`.
+        at: ``first``, ``last`` or ``median``.
+
+    Returns:
+        Columns of ``rows`` but ``step``.
+    """
+    keys = ["task", "optimizer", "batch_size", "diagnostic", "quantity", "group"]
+    ordered = rows.sort_values("step", kind="stable").groupby(keys, sort=False)["value"]
+    return getattr(ordered, at)().reset_index()
+
+
+def group_gaps(points: pd.DataFrame, reference: str, challenger: str) -> pd.DataFrame:
+    """The gap of each frequency group: the reference's last loss on it minus the challenger's.
+
+    Positive: the challenger is better on these classes, as in `suite.analysis.gap`.
+
+    Returns:
+        Columns ``task``, ``batch_size``, ``group`` (1: the most frequent classes) and ``gap``.
+    """
+    last = reduced(chosen(points, "frequency", "loss", groups=True), "last")
+    table = last.pivot_table(index=["task", "batch_size", "group"], columns="optimizer", values="value", sort=False)
+    if reference not in table or challenger not in table:
+        return pd.DataFrame(columns=["task", "batch_size", "group", "gap"])
+    return (table[reference] - table[challenger]).rename("gap").dropna().reset_index()

@@ -1,0 +1,185 @@
+"""What was measured inside the runs, beside the gap: one row per task and batch size, and what goes along with what.
+
+The definitions stand here before any run is looked at. Every measure of a row is taken from the tuned runs of both
+optimizers: over the steps as `MEASURES` says, then the mean over the two, geometric for what spans decades. A
+correlation of a measure with the crossover has one pair of values per task, so a handful of tasks can say little: what
+chance alone would give is always told beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from suite.analysis.comparison import Comparison
+from suite.analysis.crossover import Crossover
+from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, group_gaps
+from suite.analysis.rank_correlation import RankCorrelation, rank_correlation, within_groups
+from suite.theory.bounds import Problem
+from suite.theory.regimes import gap_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """How a column comes from what was measured.
+
+    Attributes:
+        diagnostic: its diagnostic.
+        quantity: of the whole, not of a group.
+        at: ``first`` step (the network as it starts) or the ``median`` over steps.
+        title: in words.
+        log: whether the mean over the two optimizers is geometric.
+    """
+
+    diagnostic: str
+    quantity: str
+    at: str
+    title: str
+    log: bool = True
+
+
+MEASURES: dict[str, Measure] = {
+    "r": Measure("smoothness", "r", "median", "r = L_inf / L_2"),
+    "threshold": Measure("smoothness", "threshold", "first", "d^(1/3)"),
+    "l2": Measure("smoothness", "l2", "median", "L_2"),
+    "linf": Measure("smoothness", "linf", "median", "L_inf"),
+    "noise_scale": Measure("noise", "noise_scale", "median", "simple noise scale"),
+    "noise_trace": Measure("noise", "trace", "median", "trace of the noise"),
+    "tail_index": Measure("noise", "tail_index", "median", "tail index", log=False),
+    "js_distance": Measure("spectra", "js_distance", "first", "JS distance of blocks, at the start", log=False),
+}
+
+CORRELATED = ("r", "noise_scale", "tail_index", "frequency_gap", "js_distance", "predicted_crossover")
+"""Columns that are set against gap and crossover."""
+
+COLUMNS = [
+    "task", "batch_size", "reference", "challenger", "gap", "relative_gap", "uncertainty", "better", "crossover",
+    *MEASURES, "frequency_gap", "regime", "predicted_crossover", "predicted_gap_sign",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Why:
+    """What goes along with the gap.
+
+    Attributes:
+        table: one row per task, pair of optimizers and batch size, see `COLUMNS`.
+        with_crossover: column -> its rank correlation with the crossover, one pair per task.
+        with_gap: column -> its mean rank correlation with the relative gap over the batch sizes of each task.
+    """
+
+    table: pd.DataFrame
+    with_crossover: dict[str, RankCorrelation]
+    with_gap: dict[str, RankCorrelation]
+
+
+def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
+    """Set what was measured beside the gaps.
+
+    Args:
+        comparisons: of the sweeps.
+        read: reads a run's diagnostics.
+
+    Raises:
+        ValueError: no run of a tuned point has diagnostics.
+    """
+    rows = [row for comparison in comparisons for row in _rows(comparison, read)]
+    table = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates(["task", "batch_size", "reference", "challenger"])
+    measured = [*MEASURES, "frequency_gap"]
+    if table.empty or not bool(table[measured].notna().any(axis=None)):
+        raise ValueError(
+            "No tuned run has diagnostics; run the sweeps with overrides such as model.diagnostics: {noise: {}, "
+            "smoothness: {}, frequency: {}, spectra: {}}."
+        )
+    by_task = table.groupby(["task", "reference", "challenger"], sort=False)
+    means = by_task[[*CORRELATED, "crossover"]].agg(lambda values: values.mean(skipna=True))
+    crossover = means["crossover"].tolist()
+    groups = (table["task"] + table["reference"] + table["challenger"]).tolist()
+    return Why(
+        table.reset_index(drop=True),
+        {name: rank_correlation(means[name].tolist(), crossover) for name in CORRELATED},
+        {name: within_groups(table[name].tolist(), table["relative_gap"].tolist(), groups) for name in CORRELATED},
+    )
+
+
+def crossover_rank(found: Crossover) -> float:
+    """The crossover as a number to rank: 0 where the reference is better throughout, infinite where the challenger."""
+    if found.small_batch is None or found.unresolved == found.measured:
+        return math.nan
+    if found.in_range:
+        return found.interpolated if found.interpolated is not None else math.nan
+    return math.inf if found.small_batch == found.challenger else 0.0
+
+
+def _rows(comparison: Comparison, read: DiagnosticReader) -> list[dict[str, object]]:
+    points = diagnosed_points(comparison.tuned, read)
+    rows = []
+    for found in comparison.crossovers:
+        mine = comparison.gaps
+        mine = mine[(mine["task"] == found.task) & (mine["reference"] == found.reference)]
+        mine = mine[mine["challenger"] == found.challenger]
+        of_groups = group_gaps(points[points["task"] == found.task], found.reference, found.challenger)
+        for gap in mine.itertuples(index=False):
+            here = points[(points["task"] == gap.task) & (points["batch_size"] == gap.batch_size)]
+            here = here[here["optimizer"].isin([gap.reference, gap.challenger])]
+            row: dict[str, object] = {name: getattr(gap, name) for name in COLUMNS[:8]}
+            values = {name: _value(here, measure) for name, measure in MEASURES.items()}
+            row |= {"crossover": crossover_rank(found), **values}
+            row["frequency_gap"] = _frequency_gap(of_groups[of_groups["batch_size"] == gap.batch_size])
+            rows.append(row | _predicted(comparison, gap, values))
+    return rows
+
+
+def _value(points: pd.DataFrame, measure: Measure) -> float:
+    rows = points[(points["diagnostic"] == measure.diagnostic) & (points["quantity"] == measure.quantity)]
+    rows = rows[rows["group"] == ""].dropna(subset="value")
+    if rows.empty:
+        return math.nan
+    by_optimizer = rows.sort_values("step", kind="stable").groupby("optimizer")["value"]
+    values = getattr(by_optimizer, measure.at)().to_numpy(dtype=float)
+    if measure.log and bool((values > 0).all()):
+        return float(np.exp(np.log(values).mean()))
+    return float(values.mean())
+
+
+def _frequency_gap(gaps: pd.DataFrame) -> float:
+    """The gap on the rarest classes less that on the most frequent; negative: Adam's lead is on the rare ones."""
+    if len(gaps) < 2:
+        return math.nan
+    ordered = gaps.assign(place=gaps["group"].astype(int)).sort_values("place")["gap"].to_numpy(dtype=float)
+    return float(ordered[-1] - ordered[0])
+
+
+def _predicted(comparison: Comparison, gap: object, values: dict[str, float]) -> dict[str, object]:
+    """What the theory (paper 1, section 5) predicts for the measured constants: regime, crossover, sign of the gap."""
+    nothing: dict[str, object] = {"regime": None, "predicted_crossover": math.nan, "predicted_gap_sign": math.nan}
+    task, size = gap.task, gap.batch_size  # type: ignore[attr-defined]
+    runs = comparison.runs[(comparison.runs["task"] == task) & (comparison.runs["batch_size"] == size)]
+    parameters = runs["parameters"].dropna() if "parameters" in runs else pd.Series(dtype=float)
+    losses = [gap.reference_loss, gap.challenger_loss]  # type: ignore[attr-defined]
+    start = comparison.start_losses.get((task, size), math.nan)
+    lowest = min((loss for loss in losses if math.isfinite(loss)), default=math.nan)
+    fallen = start - lowest
+    if parameters.empty or not all(values[name] > 0 for name in ("l2", "linf", "noise_trace")) or not fallen > 0:
+        return nothing
+    try:
+        problem = Problem(
+            dimension=int(parameters.iloc[0]),
+            smoothness_2=values["l2"],
+            smoothness_inf=values["linf"],
+            noise=math.sqrt(values["noise_trace"]),
+            suboptimality=fallen,
+            budget=float(runs["steps"].iloc[0]) * size,
+        )
+    except ValueError:  # both norms are lower bounds, so that their ratio may be impossible
+        return nothing
+    model = gap_model(problem)
+    crossover = model.crossover()
+    if crossover is None:
+        crossover = math.inf if model.regime == "II" else 0.0
+    sign = float(np.sign(float(model(size))))
+    return {"regime": model.regime, "predicted_crossover": crossover, "predicted_gap_sign": sign}

@@ -1,0 +1,85 @@
+"""``why``: what diagnostics measured beside the gaps of a store's sweeps, and what goes along with the crossover."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suite.cli.places import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from suite.analysis.why import Why
+
+SHOWN = {
+    "task": "task",
+    "batch_size": "batch size",
+    "gap": "gap",
+    "relative_gap": "%",
+    "r": "r",
+    "threshold": "d^(1/3)",
+    "regime": "regime",
+    "predicted_crossover": "predicted crossover",
+    "crossover": "crossover",
+    "noise_scale": "noise scale",
+    "tail_index": "tail index",
+    "frequency_gap": "frequency gap",
+    "js_distance": "JS distance",
+}
+"""Column -> heading, of those that are printed."""
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Print the table and the correlations."""
+    parser = argparse.ArgumentParser(
+        prog="python -m suite why",
+        description="What was measured inside the tuned runs, beside their gaps; see docs/diagnostics.md.",
+    )
+    parser.add_argument("sweeps", nargs="*", type=Path, help="sweeps' YAMLs (default: every sweep of the store)")
+    parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
+    parser.add_argument("--csv", type=Path, help="file for the whole table as well")
+    options = parser.parse_args(arguments)
+    from suite.analysis.comparison import compare_plan
+    from suite.analysis.diagnosed import store_diagnostics
+    from suite.analysis.terminal import text_table
+    from suite.analysis.why import why
+    from suite.cli.plans import plan_of
+    from suite.records import Store
+    from suite.sweep import read_spec
+
+    store = Store(options.store)
+    plans = [plan_of(read_spec(file), store) for file in options.sweeps] or list(store.plans())
+    if not plans:
+        raise ValueError(f"The store {options.store} has no sweep; run one into it first, or give --store.")
+    found = why([compare_plan(store, plan) for plan in plans], store_diagnostics(store))
+    rows = [[_cell(row[name]) for name in SHOWN] for _, row in found.table.iterrows()]
+    print(text_table(list(SHOWN.values()), rows, left=[0]), end="")
+    print("\nGap: reference less challenger; positive: the challenger (SGD) is better. Crossover 0: the reference is")
+    print("better at every batch size measured, inf: the challenger. Frequency gap: gap on the rarest tenth of the")
+    print("targets less gap on the most frequent; negative: the reference's lead is on the rare ones.\n")
+    print("\n".join(sentences(found)))
+    if options.csv is not None:
+        found.table.to_csv(options.csv, index=False)
+        print(f"\nTable: {options.csv}")
+    return 0
+
+
+def sentences(found: Why) -> list[str]:
+    """What goes along with what, one line per quantity, and how much that can mean."""
+    lines = ["With the crossover, one pair of values per task:"]
+    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in found.with_crossover.items()]
+    lines += ["With the relative gap, over the batch sizes of each task:"]
+    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in found.with_gap.items()]
+    tests = sum(not math.isnan(x.rho) for x in [*found.with_crossover.values(), *found.with_gap.values()])
+    if tests:
+        lines.append(
+            f"{tests} correlations were looked at: by chance about {0.05 * tests:.1f} of them would have p below 0.05."
+        )
+    return lines
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

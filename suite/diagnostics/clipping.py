@@ -1,0 +1,68 @@
+"""How much of the gradient does clipping leave, and how often does it act? (paper 2, Figure 11)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from suite.diagnostics.diagnostic import Diagnostic, Part, Values
+from suite.diagnostics.moment import Moment
+from suite.diagnostics.schedule import Schedule
+from suite.optim import Clipping
+
+
+def global_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Euclidean norm of all tensors together, 0-d."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
+
+
+def clipped_share(grad_norms: Sequence[float], limit: float | None, block: int) -> dict[int, float]:
+    """Share of steps whose gradient norm exceeds the limit, per block of steps (paper 2, Figure 11).
+
+    Args:
+        grad_norms: of every step, before clipping.
+        limit: largest norm that is left alone; None: no clipping.
+        block: steps per block.
+
+    Returns:
+        Last step of each block -> share; the last block may be shorter.
+    """
+    shares = {}
+    for start in range(0, len(grad_norms), block):
+        norms = grad_norms[start : start + block]
+        hits = sum(limit is not None and norm > limit for norm in norms)
+        shares[start + len(norms) - 1] = hits / len(norms)
+    return shares
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GradientClipping(Diagnostic):
+    """Norm of the gradient before and after clipping, and the share of steps that were clipped.
+
+    Quantities: ``norm_before``, ``norm_after``; ``clipped_share``, of the ``block`` steps that end at its step.
+
+    Attributes:
+        block: steps over which the clipped share is taken.
+    """
+
+    block: int = 100
+
+    default: ClassVar[Schedule] = Schedule(every=100)
+    looks_at = "update"
+    needs: ClassVar[frozenset[Part]] = frozenset({"raw", "clipped"})
+
+    def measure(self, moment: Moment) -> Values:
+        """The norms of one step."""
+        return {
+            ("norm_before", ""): global_norm(moment.raw.values()),
+            ("norm_after", ""): global_norm(moment.clipped.values()),
+        }
+
+    def at_end(self, grad_norms: list[float], clipping: Clipping) -> dict[int, Values]:
+        """The clipped share of every block."""
+        shares = clipped_share(grad_norms, clipping.max_norm, max(1, self.block))
+        return {step: {("clipped_share", ""): share} for step, share in shares.items()}

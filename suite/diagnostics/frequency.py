@@ -1,0 +1,84 @@
+"""Who learns the rare classes? (Kunstner et al. 2024; paper 2, Figures 6 and 7)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+
+from suite.diagnostics.diagnostic import Diagnostic, Values
+from suite.diagnostics.frequency_groups import groups_by_frequency, mean_by_group
+from suite.diagnostics.moment import Moment
+from suite.diagnostics.probe import chunks
+from suite.optim.config import require
+from suite.training.data import Data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frequency(Diagnostic):
+    """Validation loss by frequency of the target class in the training data; tokens in language, labels in images.
+
+    Quantities, by group, 1 for the most frequent classes: ``loss`` and ``perplexity`` over validation samples and
+    ``share`` of these; ``batch_share`` of the step's batch; ``classes``, how many classes the group has, at the first
+    measurement alone.
+
+    Attributes:
+        groups: of about equally many training samples each.
+        samples: validation samples, the first ones.
+    """
+
+    groups: int = 10
+    samples: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.groups >= 2, "groups", "at least 2", self.groups)
+
+    def refuse(self, data: Data) -> None:
+        """Data without classes."""
+        data.class_counts()
+
+    def measure(self, moment: Moment) -> Values:
+        """The loss of every group.
+
+        Raises:
+            ValueError: the task has no classes.
+        """
+        found: Values = {}
+        if "groups" not in moment.memory:
+            counts = moment.data.class_counts()
+            moment.memory["groups"] = torch.from_numpy(groups_by_frequency(counts, self.groups))
+            sizes = torch.bincount(moment.memory["groups"], minlength=self.groups)
+            found |= self._labelled("classes", sizes)
+        group_of = moment.memory["groups"].to(moment.device)
+        moment.network.eval()
+        losses, classes = self._losses(moment)
+        means, numbers = mean_by_group(losses, group_of[classes], self.groups)
+        found |= self._labelled("loss", means) | self._labelled("perplexity", means.exp())
+        found |= self._labelled("share", numbers / numbers.sum())
+        if moment.micro_batches:
+            found |= self._labelled("batch_share", self._batch_share(moment, group_of))
+        return found
+
+    def _losses(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        numbers = np.arange(min(self.samples, moment.data.val_samples))
+        with torch.no_grad():
+            parts = [
+                moment.task.element_losses(batch)
+                for batch in chunks(moment.task, moment.data, numbers, split_name="val")
+            ]
+        return torch.cat([loss.flatten() for loss, _ in parts]), torch.cat([known.flatten() for _, known in parts])
+
+    def _batch_share(self, moment: Moment, group_of: Tensor) -> Tensor:
+        def classes(batch: Any) -> Tensor:
+            return moment.task.element_classes(move_data_to_device(batch, moment.device)).flatten()
+
+        numbers = torch.bincount(group_of[torch.cat(list(map(classes, moment.micro_batches)))], minlength=self.groups)
+        return numbers / numbers.sum()
+
+    def _labelled(self, quantity: str, values: Tensor) -> Values:
+        return {(quantity, f"{group + 1}"): values[group] for group in range(self.groups)}

@@ -1,0 +1,146 @@
+"""How noisy is the gradient: per layer, at several batch sizes, in its tail, and for sign descent?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+
+from suite.diagnostics.diagnostic import Diagnostic, Values
+from suite.diagnostics.erf_drift import expected_sign, sign_progress
+from suite.diagnostics.moment import Moment
+from suite.diagnostics.noise_statistics import NoiseStatistics, quantiles, scale_of
+from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
+from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.tail_index import hill_tail_index
+from suite.optim.config import require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Noise(Diagnostic):
+    r"""Gradient noise at the run's weights, from gradients of few samples each.
+
+    Quantities: ``trace``, of one sample's covariance :math:`\Sigma`; ``variance`` by quantile over its coordinates;
+    ``noise_scale``, the simple noise scale, or critical batch size (McCandlish et al. 2018); ``signal``,
+    :math:`\lVert G \rVert^2`, unbiased; ``snr`` by layer, :math:`\lVert G_l \rVert^2 B / \mathrm{tr}\,\Sigma_l` at
+    the run's batch size; ``trace_at`` by batch size, B times the trace of the covariance of gradients of B samples,
+    the same at all B where samples are independent; ``tail_index`` of the noise norms with ``tail_values`` of them
+    in it (`hill_tail_index`; below 2: no variance); ``sign_predicted`` and ``sign_actual`` by batch size, progress
+    of a sign step as a share of a noiseless one, by the diffusion limit and by signs of actual gradients
+    (`suite.diagnostics.erf_drift`).
+
+    Attributes:
+        gradients: gradients whose variance and tail are taken; as many more give the reference for sign progress.
+        group: samples of each; null: one, or where samples of a micro-batch influence each other, the micro-batch.
+        batch_sizes: in gradients of ``group`` samples, at which traces and sign progress are taken.
+    """
+
+    gradients: int = 128
+    group: int | None = None
+    batch_sizes: tuple[int, ...] = (1, 4, 16)
+
+    default: ClassVar[Schedule] = Schedule(times=4)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.gradients >= 4 and self.gradients % 2 == 0, "gradients", "an even number from 4 up", self.gradients
+        )
+        fitting = all(1 <= size <= self.gradients // 2 for size in self.batch_sizes)
+        require(fitting, "batch_sizes", "at most half of gradients", self.batch_sizes)
+
+    def measure(self, moment: Moment) -> Values:
+        """The noise at one step's weights."""
+        group = self.group or (moment.data.plan().indices(0).shape[1] if moment.task.batch_coupled else 1)
+        reference = self._reference(moment, group)
+        statistics = NoiseStatistics(group)
+        sums = {size: BatchesOf(size, reference) for size in self.batch_sizes}
+        gradients = self._gradients(moment, group)
+        for first, second in zip(gradients, gradients, strict=True):
+            statistics.add(first, second)
+            for batches in sums.values():
+                batches.add(first)
+                batches.add(second)
+        index, tail = hill_tail_index(torch.stack(statistics.norms))
+        scale = scale_of(statistics)
+        found: Values = {
+            ("trace", ""): scale.trace,
+            ("signal", ""): scale.signal,
+            ("noise_scale", ""): scale.simple,
+            ("tail_index", ""): index,
+            ("tail_values", ""): float(tail),
+        }
+        found |= {("variance", share): value for share, value in quantiles(statistics.variance).items()}
+        mean, deviation = statistics.mean, statistics.variance.sqrt()
+        for size, batches in sums.items():
+            label = str(size * group)
+            found["trace_at", label] = batches.trace * size * group
+            found["sign_predicted", label] = sign_progress(reference, expected_sign(mean, deviation, size * group))
+            found["sign_actual", label] = batches.progress
+        return found | self._by_layer(moment, statistics)
+
+    def _by_layer(self, moment: Moment, statistics: NoiseStatistics) -> Values:
+        found: Values = {}
+        start = 0
+        for name, weight in moment.weights.items():
+            layer = scale_of(statistics, slice(start, start + weight.numel()))
+            found["snr", name] = layer.signal * moment.data.batch_size / layer.trace
+            start += weight.numel()
+        return found
+
+    def _reference(self, moment: Moment, group: int) -> Tensor:
+        numbers = drawn(moment.data, self.gradients * group, seed=1 + 2 * moment.step)
+        return Probe(moment.task, chunks(moment.task, moment.data, numbers)).gradient()
+
+    def _gradients(self, moment: Moment, group: int) -> Iterator[Tensor]:
+        numbers = drawn(moment.data, self.gradients * group, seed=2 + 2 * moment.step)
+        for start in range(0, len(numbers), group):
+            batch = move_data_to_device(moment.data.gather("train", numbers[start : start + group]), moment.device)
+            yield batch_gradient(moment.task, batch)
+
+
+class BatchesOf:
+    """Gradients joined into batches: the trace of their covariance, and the progress of their signs.
+
+    Args:
+        size: gradients per batch.
+        reference: independent estimate of the gradient, ``[P]``.
+    """
+
+    def __init__(self, size: int, reference: Tensor) -> None:
+        self.size = size
+        self.reference = reference
+        self._sum: Tensor | None = None
+        self._held = 0
+        self._last: Tensor | None = None
+        self._squares: list[Tensor] = []
+        self._progress: list[Tensor] = []
+
+    def add(self, gradient: Tensor) -> None:
+        """Add one gradient, ``[P]``; when a batch is full it is counted."""
+        self._sum = gradient.clone() if self._sum is None else self._sum.add_(gradient)
+        self._held += 1
+        if self._held < self.size:
+            return
+        whole = self._sum.div_(self.size)
+        self._progress.append(sign_progress(self.reference, whole.sign()))
+        if self._last is None:
+            self._last = whole
+        else:
+            self._squares.append((whole - self._last).square().sum() / 2)
+            self._last = None
+        self._sum, self._held = None, 0
+
+    @property
+    def trace(self) -> Tensor:
+        """Trace of the covariance of a batch's gradient."""
+        return torch.stack(self._squares).mean()
+
+    @property
+    def progress(self) -> Tensor:
+        """Mean progress of a batch's sign."""
+        return torch.stack(self._progress).mean()

@@ -1,0 +1,96 @@
+"""Shows diagnostics the steps of the runs of a pack, one run after the other."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor, nn
+
+from suite.diagnostics.recorder import Findings
+from suite.diagnostics.undisturbed import undisturbed
+from suite.optim.clipping import clip_runs
+from suite.training.data import Data
+from suite.training.packed_task import PackedTask
+
+
+class PackRecorder(Callback):
+    """Watches the steps of a pack; see `suite.training.observer.PackObserver`.
+
+    At a step that is watched the runs' gradients are computed once more, since a compiled step does not show them, and
+    each living run's weights are put into a network of their own.
+
+    Args:
+        packed: the pack.
+        data: shared by its runs, open.
+    """
+
+    def __init__(self, packed: PackedTask, data: Data) -> None:
+        self.packed = packed
+        self.findings = [Findings(task.diagnostics, task, data) for task in packed.tasks]
+        self._network: nn.Module | None = None
+        self._step = 0
+        self._parts: dict[str, Any] = {}
+
+    def attends(self, step: int) -> bool:
+        """Whether a diagnostic of a run wants to be shown a step."""
+        self._step = step
+        return any(findings.attends(step) for findings in self.findings)
+
+    def before_step(self, micro_batches: list[Any]) -> None:
+        """Look at the weights, and keep gradients and weights where they are asked for."""
+        needs = {part for findings in self.findings for part in findings.needs(self._step)}
+        kept: dict[str, Tensor] = {"before": self.packed.flat.detach().clone()} if "before" in needs else {}
+        if needs & {"raw", "clipped"}:
+            with undisturbed(self.packed, full_precision=False):
+                gradients = self.packed.gradients(micro_batches)
+            clipping = self.packed.tasks[0].clipping
+            kept["raw"] = gradients
+            kept["clipped"], _ = clip_runs(gradients, clipping.max_norm, clipping.max_coordinate)
+        self._parts = {"micro_batches": micro_batches, "kept": kept}
+        self._show("weights", self._step, micro_batches=micro_batches)
+
+    def after_update(self) -> None:
+        """Look at the updates, and at the end at the weights."""
+        parts, self._parts = self._parts, {}
+        self._show("update", self._step, **parts)
+        if self._step + 1 == self.findings[0].steps:
+            self._show("weights", self._step + 1)
+
+    def _show(self, looks_at: str, step: int, kept: dict[str, Tensor] | None = None, **parts: Any) -> None:
+        views = {part: self.packed.layout.views(flat) for part, flat in (kept or {}).items()}
+        alive = self.packed.alive.flatten().tolist()
+        for place, row in enumerate(self.packed.rows.tolist()):
+            if not alive[place] or not self.findings[row].attending(step, looks_at):
+                continue
+            task, network = self.packed.tasks[row], self._loaded(place)
+            names = [name for name, p in network.named_parameters() if p.requires_grad]
+            mine = {part: {name: view[name][place] for name in names} for part, view in views.items()}
+            task.network = network
+            self.findings[row].show(looks_at, step, **parts, **mine)
+            task.network = None
+
+    def _loaded(self, place: int) -> nn.Module:
+        """A network with the weights and buffers of one row."""
+        if self._network is None:
+            self._network = copy.deepcopy(self.packed.skeleton[0]).to(self.packed.flat.device)
+        views = self.packed.layout.views(self.packed.flat.detach())
+        values = {name: view[place] for name, view in views.items()}
+        values |= {name: buffer[place] for name, buffer in self.packed.own_buffers().items()}
+        with torch.no_grad():
+            for name, tensor in [*self._network.named_parameters(), *self._network.named_buffers()]:
+                if name in values:
+                    tensor.copy_(values[name])
+        self._network.train(self.packed.training)
+        return self._network
+
+    def state_dict(self) -> dict[str, Any]:
+        """The findings so far, for the checkpoint."""
+        return {"runs": [findings.state() for findings in self.findings]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's findings."""
+        for findings, state in zip(self.findings, state_dict["runs"], strict=True):
+            findings.restore(state)

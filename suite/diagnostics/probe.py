@@ -1,0 +1,138 @@
+"""The loss of a few training samples at a network's weights: value, gradient, and products with the Hessian.
+
+The samples are a function of the data's order alone: every optimizer, batch size and step is probed with the same ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from suite.diagnostics.moment import Moment
+from suite.diagnostics.vectors import joined
+from suite.training.data import Data
+from suite.training.task import Task
+
+CHUNK = 8
+"""Samples per forward pass at most, so that their logits and second derivatives stay small."""
+
+_SEED = 0x9E3779B9
+
+
+def drawn(data: Data, count: int, *, seed: int = 0) -> np.ndarray:
+    """Numbers of training samples, int64 ``[count]``, drawn with replacement by the seed of the data's order."""
+    return np.random.default_rng([_SEED, data.seed, seed]).integers(0, data.train_samples, count)
+
+
+def chunks(task: Task, data: Data, numbers: np.ndarray, *, split_name: str = "train") -> Iterator[Any]:
+    """Batches of some samples, in order, on the network's device.
+
+    Where samples of a micro-batch influence each other (BatchNorm), a batch has as many as the run's micro-batch.
+    """
+    assert task.network is not None
+    device = next(task.network.parameters()).device
+    size = data.plan().indices(0).shape[1] if task.batch_coupled else CHUNK
+    for start in range(0, len(numbers), size):
+        yield move_data_to_device(data.gather(split_name, numbers[start : start + size]), device)
+
+
+class Probe:
+    """The mean loss of some samples, as a function of the network's weights.
+
+    Args:
+        task: with its network.
+        batches: the samples; what is no list is gone through once.
+        names: parameters that derivatives are taken by; None: all trainable ones.
+    """
+
+    def __init__(self, task: Task, batches: Iterable[Any], names: Sequence[str] | None = None) -> None:
+        assert task.network is not None
+        self.task = task
+        self.batches = batches
+        trainable = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
+        self.parameters = trainable if names is None else {name: trainable[name] for name in names}
+
+    @classmethod
+    def of(cls, moment: Moment, samples: int) -> Probe:
+        """The probe of a run: the same samples at every moment."""
+        numbers = drawn(moment.data, samples)
+        return cls(moment.task, list(chunks(moment.task, moment.data, numbers)))
+
+    def only(self, names: Sequence[str]) -> Probe:
+        """The same samples, with derivatives by some parameters alone."""
+        return Probe(self.task, self.batches, names)
+
+    def loss(self) -> Tensor:
+        """Mean loss, 0-d."""
+        with torch.no_grad(), differentiable_twice(self.task):
+            parts = [self.task.loss(self.task(batch), batch) for batch in self.batches]
+        return torch.stack([total for total, _ in parts]).sum() / sum(count for _, count in parts)
+
+    def gradient(self) -> Tensor:
+        """Gradient of the mean loss, ``[P]``."""
+        return self._summed(lambda loss, own: joined(_grad(loss, own)))
+
+    def hessian_product(self, vector: Tensor) -> Tensor:
+        """Hessian of the mean loss times a vector ``[P]``; exact, by differentiating twice.
+
+        Raises:
+            ValueError: a layer has no second derivative.
+        """
+
+        def product(loss: Tensor, own: list[Tensor]) -> Tensor:
+            slope = joined(_grad(loss, own, create_graph=True))
+            if not slope.requires_grad:
+                return torch.zeros_like(vector)
+            return joined(_grad(slope @ vector, own))
+
+        try:
+            return self._summed(product)
+        except RuntimeError as error:
+            if "differentiate" not in str(error) and "derivative" not in str(error):
+                raise
+            raise ValueError(
+                "Second derivatives are needed by sharpness, smoothness and spectra, got a layer without them "
+                f"({str(error).strip().partition(chr(10))[0]}); set model.attention to sdpa, or leave these out of "
+                "model.diagnostics."
+            ) from error
+
+    def _summed(self, of_loss: Any) -> Tensor:
+        whole: Tensor | None = None
+        counts = 0
+        own = list(self.parameters.values())
+        for batch in self.batches:
+            with torch.enable_grad(), differentiable_twice(self.task):
+                total, count = self.task.loss(self.task(batch), batch)
+                part = of_loss(total, own)
+            whole = part if whole is None else whole.add_(part)
+            counts += count
+        assert whole is not None
+        return whole.div_(counts)
+
+
+@contextlib.contextmanager
+def differentiable_twice(task: Task) -> Iterator[None]:
+    """Compute attention and loss by operations that have second derivatives."""
+    with sdpa_kernel(SDPBackend.MATH), task.twice_differentiable():
+        yield
+
+
+def batch_gradient(task: Task, batch: Any) -> Tensor:
+    """Gradient of the mean loss of one batch, ``[P]``."""
+    assert task.network is not None
+    own = [p for p in task.network.parameters() if p.requires_grad]
+    with torch.enable_grad():
+        total, count = task.loss(task(batch), batch)
+        return joined(_grad(total / count, own))
+
+
+def _grad(value: Tensor, parameters: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    grads = torch.autograd.grad(value, parameters, create_graph=create_graph, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]

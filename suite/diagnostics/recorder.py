@@ -1,0 +1,177 @@
+"""Shows diagnostics the steps of a run that they ask for, and keeps what they find."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from suite.diagnostics.diagnostic import Diagnostic
+from suite.diagnostics.moment import Moment
+from suite.diagnostics.rows import Rows
+from suite.diagnostics.undisturbed import undisturbed
+from suite.optim.sharding import is_sharded
+from suite.training.data import Data
+from suite.training.task import Task
+
+
+class Findings:
+    """What the diagnostics of one run have found so far.
+
+    Args:
+        diagnostics: by name.
+        task: of the run.
+        data: of the run.
+
+    Attributes:
+        seconds: wall time spent on them.
+
+    Raises:
+        ValueError: a diagnostic cannot be measured of these data.
+    """
+
+    def __init__(self, diagnostics: dict[str, Diagnostic], task: Task, data: Data) -> None:
+        self.diagnostics = diagnostics
+        self.task = task
+        self.data = data
+        self.steps = data.steps
+        self.rows = Rows()
+        self.memory: dict[str, dict[str, Any]] = {name: {} for name in diagnostics}
+        self.seconds = 0.0
+        for diagnostic in diagnostics.values():
+            diagnostic.refuse(data)
+
+    def attending(self, step: int, looks_at: str) -> dict[str, Diagnostic]:
+        """The diagnostics of a kind that want to be shown a step."""
+        return {
+            name: d for name, d in self.diagnostics.items() if d.looks_at == looks_at and d.attends(step, self.steps)
+        }
+
+    def attends(self, step: int) -> bool:
+        """Whether a diagnostic wants to be shown a step, or the weights that its update leads to at the end."""
+        at_end = step + 1 == self.steps and bool(self.attending(self.steps, "weights"))
+        return at_end or any(d.attends(step, self.steps) for d in self.diagnostics.values())
+
+    def needs(self, step: int) -> set[str]:
+        """What is to be kept of a step."""
+        return {part for d in self.attending(step, "update").values() for part in d.needs}
+
+    def show(self, looks_at: str, step: int, **parts: Any) -> None:
+        """Show a moment to the diagnostics that attend, and keep what they find."""
+        attending = self.attending(step, looks_at)
+        if not attending:
+            return
+        assert self.task.network is not None
+        moment = Moment(task=self.task, data=self.data, step=step, **parts)
+        for name, diagnostic in attending.items():
+            moment.memory = self.memory[name]
+            moment.due = diagnostic.due(step, self.steps)
+            with self.timed(), undisturbed(self.task.network):
+                self.rows.add(step, name, diagnostic.measure(moment))
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the time that this lasts as spent on diagnostics; on a GPU, what it takes to ask for the work."""
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+    def table(self, grad_norms: list[float], diverged_at: int | None) -> pa.Table:
+        """Everything found, up to the step at which the run diverged; see `suite.records.Store.diagnostics`.
+
+        Args:
+            grad_norms: of every step, before clipping.
+            diverged_at: 0-based step of the first loss that was not finite.
+        """
+        whole = Rows()
+        whole.restore(self.rows.state())
+        for name, diagnostic in self.diagnostics.items():
+            for step, values in diagnostic.at_end(grad_norms, self.task.clipping).items():
+                whole.add(step, name, values)
+        return whole.table(diverged_at)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint."""
+        return {"rows": self.rows.state(), "memory": self.memory, "seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's findings."""
+        self.rows.restore(state["rows"])
+        self.memory = {name: dict(state["memory"].get(name, {})) for name in self.diagnostics}
+        self.seconds = state["seconds"]
+
+
+class Recorder(Callback):
+    """Watches the steps of a single run; see `suite.training.observer.Observer`.
+
+    Args:
+        task: the task, with the diagnostics it asks for.
+        data: of the run, open.
+    """
+
+    def __init__(self, task: Task, data: Data) -> None:
+        self.task = task
+        self.findings = Findings(task.diagnostics, task, data)
+        self._step = 0
+        self._parts: dict[str, Any] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse weights of which this process holds a part alone."""
+        if any(is_sharded(p) for p in self.task.parameters()):
+            raise ValueError(
+                "Diagnostics need whole parameters, got ones that FSDP has sharded; use trainer.strategy ddp, or set "
+                "model.diagnostics to null."
+            )
+
+    def attends(self, step: int) -> bool:
+        """Whether a diagnostic wants to be shown a step, or the weights after it at the end."""
+        self._step = step
+        return self.findings.attends(step)
+
+    def before_clipping(self, micro_batches: list[Any]) -> None:
+        """Keep the raw gradient where it is asked for, and look at the weights."""
+        self._parts = {"micro_batches": micro_batches}
+        with self.findings.timed():
+            if "raw" in self.findings.needs(self._step):
+                self._parts["raw"] = self._gradients()
+        self.findings.show("weights", self._step, micro_batches=micro_batches)
+
+    def before_update(self) -> None:
+        """Keep the clipped gradient and the weights where they are asked for."""
+        needs = self.findings.needs(self._step)
+        with self.findings.timed():
+            if "clipped" in needs:
+                self._parts["clipped"] = self._gradients()
+            if "before" in needs:
+                self._parts["before"] = self._named(lambda p: p.detach().clone())
+
+    def after_update(self, optimizer: Any) -> None:
+        """Look at the update, and at the end at the weights."""
+        parts, self._parts = self._parts, {}
+        self.findings.show("update", self._step, report=getattr(optimizer, "report", dict), **parts)
+        if self._step + 1 == self.findings.steps:
+            self.findings.show("weights", self._step + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The findings so far, for the checkpoint."""
+        return self.findings.state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's findings."""
+        self.findings.restore(state_dict)
+
+    def _named(self, take: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        assert self.task.network is not None
+        return {name: take(p) for name, p in self.task.network.named_parameters() if p.requires_grad}
+
+    def _gradients(self) -> dict[str, Tensor]:
+        def gradient(p: Tensor) -> Tensor:
+            return torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()
+
+        return self._named(gradient)

@@ -1,0 +1,57 @@
+"""What diagnostics found, as rows of one long table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from suite.diagnostics.diagnostic import Values
+
+COLUMNS = {"step": pa.int64(), "diagnostic": pa.string(), "quantity": pa.string(), "group": pa.string()}
+
+
+class Rows:
+    """Rows (step, diagnostic, quantity, group, value), with values that may still be on a device."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[int, str, str, str]] = []
+        self._values: list[float | Tensor] = []
+
+    def add(self, step: int, diagnostic: str, values: Values) -> None:
+        """Add what one diagnostic found at one step."""
+        for (quantity, group), value in values.items():
+            self.keys.append((step, diagnostic, quantity, group))
+            self._values.append(value)
+
+    @property
+    def values(self) -> list[float]:
+        """All values on the host; those on a device are fetched at once."""
+        waiting = [i for i, value in enumerate(self._values) if isinstance(value, Tensor)]
+        if waiting:
+            stacked = torch.stack([torch.as_tensor(self._values[i]).detach().double() for i in waiting])
+            for i, value in zip(waiting, stacked.tolist(), strict=True):
+                self._values[i] = value
+        return [float(value) for value in self._values]
+
+    def table(self, last_step: int | None = None) -> pa.Table:
+        """The rows by step, those after ``last_step`` left out."""
+        values = self.values
+        order = sorted(range(len(values)), key=lambda i: self.keys[i][0])
+        order = [i for i in order if last_step is None or self.keys[i][0] <= last_step]
+        columns = {
+            name: pa.array([self.keys[i][place] for i in order], kind)
+            for place, (name, kind) in enumerate(COLUMNS.items())
+        }
+        return pa.table({**columns, "value": pa.array([values[i] for i in order], pa.float64())})
+
+    def state(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {"keys": [list(key) for key in self.keys], "values": self.values}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's rows."""
+        self.keys = [(int(key[0]), key[1], key[2], key[3]) for key in state["keys"]]
+        self._values = list(state["values"])

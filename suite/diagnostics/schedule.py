@@ -1,0 +1,46 @@
+"""At which steps of a run is something measured?"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from suite.optim.config import require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Steps of a run, counted from 0 as in its curves; what is asked for in several ways is measured once.
+
+    Attributes:
+        every: steps between measurements; None: none for this reason.
+        times: so many measurements, evenly spread on a logarithmic axis of steps; None: none for this reason.
+        first: whether to measure at step 0, before anything is trained.
+        last: whether to measure at the end.
+    """
+
+    every: int | None = None
+    times: int | None = None
+    first: bool = True
+    last: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("every", "times"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "at least 1, or null", value)
+
+    def due(self, step: int, end: int) -> bool:
+        """Whether step ``step`` is measured in a run whose last step to measure is ``end``."""
+        if step == 0 or step >= end:
+            return (self.first and step == 0) or (self.last and step == end)
+        if self.every is not None and step % self.every == 0:
+            return True
+        return self.times is not None and step in log_spaced(self.times, end)
+
+
+@functools.lru_cache(maxsize=64)
+def log_spaced(times: int, end: int) -> frozenset[int]:
+    """About ``times`` different steps from 1 to ``end``, evenly spread on a logarithmic axis."""
+    return frozenset(np.geomspace(1, max(1, end), times).round().astype(int).tolist())

@@ -1,0 +1,120 @@
+r"""How smooth is the loss in the two geometries that the theory compares? (paper 1, section 5).
+
+A function is L-smooth in a norm when its gradient, in the dual norm, changes at most L times as far as the point.
+Normalised SGD turns on :math:`L_2` (Euclidean, its own dual), sign descent on :math:`L_\infty` (maximum norm, dual:
+sum of magnitudes); at one point these are the norms :math:`\lVert H \rVert_{2 \to 2}` and
+:math:`\lVert H \rVert_{\infty \to 1}` of the Hessian. Their ratio :math:`1 \le r \le d` decides the regime,
+see `suite.theory.regimes`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from suite.diagnostics.diagnostic import Diagnostic, Part, Values
+from suite.diagnostics.moment import Moment
+from suite.diagnostics.probe import Probe
+from suite.diagnostics.undisturbed import at_weights
+from suite.diagnostics.vectors import joined
+
+
+def path_smoothness(gradient_change: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Lower bounds of :math:`L_2` and :math:`L_\infty` from two points.
+
+    .. math::
+        \lVert g(x) - g(y) \rVert_2 / \lVert x - y \rVert_2, \quad
+        \lVert g(x) - g(y) \rVert_1 / \lVert x - y \rVert_\infty
+
+    Args:
+        gradient_change: ``[P]``.
+        step: ``[P]``.
+    """
+    l2 = torch.linalg.vector_norm(gradient_change) / torch.linalg.vector_norm(step)
+    return l2, gradient_change.abs().sum() / step.abs().amax()
+
+
+def euclidean_norm(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
+    r""":math:`\lVert H \rVert_{2 \to 2}` from below, by power iteration.
+
+    Args:
+        product: H times a vector ``[P]``, H symmetric.
+        start: ``[P]``.
+        iterations: products with H.
+    """
+    best = start.new_zeros(())
+    for _ in range(iterations):
+        moved = product(start / torch.linalg.vector_norm(start))
+        best = torch.maximum(best, torch.linalg.vector_norm(moved))
+        start = moved
+    return best
+
+
+def sign_norm(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
+    r""":math:`\lVert H \rVert_{\infty \to 1} = \max_{x, y \in \{-1, 1\}^d} y^\top H x` from below.
+
+    Alternates :math:`y = \mathrm{sign}(Hx)`, :math:`x = \mathrm{sign}(Hy)`, which never lowers
+    :math:`\lVert Hx\rVert_1` and stops at a local maximum. The exact norm is NP-hard (Rohn 2000).
+
+    Args:
+        product: H times a vector ``[P]``, H symmetric.
+        start: ``[P]``.
+        iterations: products with H.
+    """
+    best = start.new_zeros(())
+    for _ in range(iterations):
+        moved = product(torch.where(start >= 0, 1.0, -1.0).to(start))
+        best = torch.maximum(best, moved.abs().sum())
+        start = moved
+    return best
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Smoothness(Diagnostic):
+    r"""Smoothness in both norms, their ratio r, and the regime that the theory predicts for it.
+
+    Quantities: ``l2_path``, ``linf_path``, ``r_path`` along the step that was taken (`path_smoothness`); ``l2``,
+    ``linf``, ``r`` at the weights before it, over all directions (`euclidean_norm`, `sign_norm`); ``threshold``,
+    :math:`d^{1/3}`; ``regime``, 1 where :math:`r < d^{1/3}` (a crossover exists), else 2 (SGD better throughout).
+    Both norms are lower bounds, so that r may err on either side.
+
+    Attributes:
+        samples: training samples that gradient and Hessian are of.
+        iterations: products with the Hessian for each of the two norms.
+    """
+
+    samples: int = 16
+    iterations: int = 8
+
+    looks_at = "update"
+    needs: ClassVar[frozenset[Part]] = frozenset({"before"})
+
+    def measure(self, moment: Moment) -> Values:
+        """Both norms at one step."""
+        probe = Probe.of(moment, self.samples)
+        after, update = probe.gradient(), joined(moment.update)
+        with at_weights(moment.network, moment.before):
+            before = probe.gradient()
+            generator = torch.Generator().manual_seed(moment.step)
+            start = torch.randn(update.numel(), generator=generator).to(update)
+            l2 = euclidean_norm(probe.hessian_product, start, self.iterations)
+            # Sign descent's own direction first: there the maximum norm is reached in every coordinate.
+            linf = sign_norm(probe.hessian_product, before, self.iterations)
+        l2_path, linf_path = path_smoothness(after - before, update)
+        threshold = update.numel() ** (1 / 3)
+        ratio = linf / l2
+        return {
+            ("l2_path", ""): l2_path,
+            ("linf_path", ""): linf_path,
+            ("r_path", ""): linf_path / l2_path,
+            ("l2", ""): l2,
+            ("linf", ""): linf,
+            ("r", ""): ratio,
+            ("threshold", ""): threshold,
+            ("regime", ""): torch.where(ratio < threshold, 1.0, 2.0) if bool(ratio.isfinite()) else math.nan,
+        }

@@ -1,0 +1,137 @@
+"""How do the Hessian's spectra differ between blocks of the network? (Zhang et al. 2024)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.diagnostics.diagnostic import Diagnostic, Values
+from suite.diagnostics.moment import Moment
+from suite.diagnostics.probe import Probe
+from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.spectrum_distance import Spectrum, spectrum_distances
+from suite.optim.config import require
+
+
+def lanczos_spectrum(
+    product: Callable[[Tensor], Tensor], like: Tensor, *, nodes: int, repeats: int, seed: int = 0
+) -> Spectrum:
+    """Spectrum of a symmetric matrix by stochastic Lanczos quadrature (Ghorbani et al. 2019), with curvlinops' Lanczos.
+
+    With one repeat and as many nodes as dimensions its moments are those of one random vector; repeats average.
+
+    Args:
+        product: the matrix times a vector ``[P]``.
+        like: ``[P]``, for device and type.
+        nodes: per repeat; products with the matrix.
+        repeats: random vectors.
+        seed: of the random vectors; the global random state is left as it was.
+
+    Raises:
+        ValueError: curvlinops is not installed.
+    """
+    fast_lanczos, operator = _curvlinops(product, like)
+    nodes = min(nodes, like.numel())
+    values, weights = [], []
+    with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for _ in range(repeats):
+            found = _iterated(fast_lanczos, operator, nodes)
+            values.append(found.nodes)
+            weights.append(found.weights)
+    joined_weights = np.concatenate(weights)
+    return Spectrum(np.concatenate(values), joined_weights / joined_weights.sum())
+
+
+def _iterated(fast_lanczos: Callable[..., Any], operator: object, nodes: int) -> Spectrum:
+    """One Lanczos iteration; a shorter one where the matrix has fewer different eigenvalues than ``nodes``."""
+    while True:
+        try:
+            evals, evecs = fast_lanczos(operator, nodes)
+            if nodes == 1 or bool(evals.isfinite().all()):
+                return Spectrum(evals.double().cpu().numpy(), evecs[0].double().square().cpu().numpy())
+        except torch.linalg.LinAlgError:  # a zero length was divided by
+            pass
+        nodes = max(1, nodes // 2)
+
+
+def _curvlinops(product: Callable[[Tensor], Tensor], like: Tensor) -> tuple[Callable[..., Any], object]:
+    """Its Lanczos iteration, and the matrix as one of its operators."""
+    try:
+        from curvlinops._torch_base import PyTorchLinearOperator
+        from curvlinops.papyan2020traces.spectrum import fast_lanczos
+    except ImportError:
+        raise ValueError(
+            "The diagnostic spectra needs the package curvlinops-for-pytorch; run pip install "
+            "'adam-sgd-gap[diagnostics]'."
+        ) from None
+
+    class Operator(PyTorchLinearOperator):
+        SELF_ADJOINT = True
+        device = like.device
+        dtype = like.dtype
+
+        def _matmat(self, X: list[Tensor]) -> list[Tensor]:
+            (columns,) = X
+            return [torch.stack([product(column) for column in columns.unbind(-1)], dim=-1)]
+
+    shape = [tuple(like.shape)]
+    return fast_lanczos, Operator(shape, shape)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spectra(Diagnostic):
+    """Hessian spectra of the network's matrices, each block by itself, and how far apart they are.
+
+    A block is a parameter of two dimensions or more: embedding, projections, head (Zhang et al. 2024, section 3).
+
+    Quantities: ``js_distance``, mean over pairs of blocks, and by block its mean to the others
+    (`spectrum_distances`); by block ``largest``, its largest eigenvalue in magnitude, ``mean`` (trace over dimension);
+    ``node`` and ``weight`` by block and number (``head.weight#3``), the spectrum itself.
+
+    Attributes:
+        samples: training samples that the Hessian is of.
+        nodes: Lanczos steps per random vector.
+        repeats: random vectors per block.
+    """
+
+    samples: int = 8
+    nodes: int = 8
+    repeats: int = 1
+
+    default: ClassVar[Schedule] = Schedule(times=2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("samples", "repeats"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.nodes >= 2, "nodes", "at least 2", self.nodes)
+
+    def measure(self, moment: Moment) -> Values:
+        """The spectra at one step's weights."""
+        probe = Probe.of(moment, self.samples)
+        spectra = {}
+        for name, weight in moment.weights.items():
+            if weight.ndim >= 2 and weight.numel() > 1:
+                product = probe.only([name]).hessian_product
+                like = weight.reshape(-1).float()
+                spectra[name] = lanczos_spectrum(product, like, nodes=self.nodes, repeats=self.repeats)
+        distances = spectrum_distances(spectra)
+        found: Values = {}
+        if distances:
+            found["js_distance", ""] = float(np.mean(list(distances.values())))
+        for name, spectrum in spectra.items():
+            own = [distance for pair, distance in distances.items() if name in pair.split("~")]
+            if own:
+                found["js_distance", name] = float(np.mean(own))
+            found["largest", name] = float(spectrum.nodes[np.abs(spectrum.nodes).argmax()])
+            found["mean", name] = spectrum.mean
+            for number, (node, weight_) in enumerate(zip(spectrum.nodes, spectrum.weights, strict=True)):
+                found["node", f"{name}#{number}"] = float(node)
+                found["weight", f"{name}#{number}"] = float(weight_)
+        return found

@@ -1,0 +1,52 @@
+"""How far does a step move each layer, and each role relative to its weights?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from suite.diagnostics.clipping import global_norm
+from suite.diagnostics.diagnostic import Diagnostic, Part, Values
+from suite.diagnostics.moment import Moment, Tensors
+from suite.diagnostics.schedule import Schedule
+
+
+def rms(tensor: Tensor) -> Tensor:
+    """Root of the mean square, 0-d."""
+    return torch.linalg.vector_norm(tensor) / tensor.numel() ** 0.5
+
+
+def ratios_by_role(update: Tensors, weights: Tensors, roles: dict[str, str]) -> dict[str, Tensor]:
+    """Norm of the update over the norm of the weights, of all parameters of a role together.
+
+    Weights that are all zero (a head at the start) give infinity.
+    """
+    names: dict[str, list[str]] = {}
+    for name, role in roles.items():
+        names.setdefault(role, []).append(name)
+    return {
+        role: global_norm(update[name] for name in mine) / global_norm(weights[name] for name in mine)
+        for role, mine in names.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Updates(Diagnostic):
+    """Size of a step, per layer and per role.
+
+    Quantities: ``rms`` by parameter, root mean square of the update's coordinates (for Adam about the learning rate);
+    ``ratio`` by role, norm of the update over norm of the weights it is added to.
+    """
+
+    default: ClassVar[Schedule] = Schedule(every=100)
+    looks_at = "update"
+    needs: ClassVar[frozenset[Part]] = frozenset({"before"})
+
+    def measure(self, moment: Moment) -> Values:
+        """The sizes of one step."""
+        ratios = ratios_by_role(moment.update, moment.before, moment.roles)
+        found: Values = {("rms", name): rms(change) for name, change in moment.update.items()}
+        return found | {("ratio", role): value for role, value in ratios.items()}
