@@ -120,12 +120,11 @@ class RayLauncher:
 
     def _submitted(self, job: Job, leases: _Leases) -> Any:
         request, settings = self.request(job), self.settings
+        carried: dict[str, dict[str, bytes]] = {}
         if not settings.shared_store and request["do"] == "run":
             # Nobody else sees the folder that the node trains in, so the right to train is held from here.
             for run in job:
                 leases.take(run.run_id)
-        carried = {}
-        if not settings.shared_store:
             initials = [tuple(initial) for initial in request.get("initials", ())]
             carried = {run_id: self.store.export_record(run_id, [step]) for run_id, step in initials}
         task = self._ray.remote(_work).options(
