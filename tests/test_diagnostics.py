@@ -187,8 +187,8 @@ def test_an_identity_changes_only_where_diagnostics_are_asked_for() -> None:
 def test_steps_are_those_that_a_schedule_asks_for() -> None:
     assert [s for s in range(21) if Schedule(every=5, first=False).due(s, 20)] == [5, 10, 15, 20]
     assert [s for s in range(21) if Schedule(every=8, last=False).due(s, 20)] == [0, 8, 16]
-    spread = [s for s in range(1001) if Schedule(times=4).due(s, 1000)]
-    assert spread == [0, 1, 10, 100, 1000]
+    spread = [s for s in range(1001) if Schedule(times=2).due(s, 1000)]
+    assert spread == [0, 10, 100, 1000]
 
 
 @pytest.mark.parametrize(

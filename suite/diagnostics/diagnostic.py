@@ -28,7 +28,7 @@ class Diagnostic:
 
     Attributes:
         every: steps between measurements; null: as ``times`` says, and where that is null too, as by default.
-        times: so many measurements, evenly spread on a logarithmic axis of steps.
+        times: so many measurements between first and last step, evenly spread on a logarithmic axis.
         first: whether to measure at step 0, before anything is trained.
         last: whether to measure at the end.
     """

@@ -16,7 +16,8 @@ class Schedule:
 
     Attributes:
         every: steps between measurements; None: none for this reason.
-        times: so many measurements, evenly spread on a logarithmic axis of steps; None: none for this reason.
+        times: so many measurements between first and last step, evenly spread on a logarithmic axis; None: none for
+            this reason.
         first: whether to measure at step 0, before anything is trained.
         last: whether to measure at the end.
     """
@@ -42,5 +43,5 @@ class Schedule:
 
 @functools.lru_cache(maxsize=64)
 def log_spaced(times: int, end: int) -> frozenset[int]:
-    """About ``times`` different steps from 1 to ``end``, evenly spread on a logarithmic axis."""
-    return frozenset(np.geomspace(1, max(1, end), times).round().astype(int).tolist())
+    """At most ``times`` steps between 1 and ``end``, evenly spread on a logarithmic axis, the ends left out."""
+    return frozenset(np.geomspace(1, max(1, end), times + 2)[1:-1].round().astype(int).tolist())
