@@ -16,7 +16,7 @@ from suite.records import SETTLED, LeaseHeld, Store
 from suite.training.data import Data
 from suite.training.pack_curves import PackCurves
 from suite.training.packed_task import PackedTask, PackRefused
-from suite.training.run import Outcome, describe_run, now, remove, run_identity, train
+from suite.training.run import Outcome, describe_run, now, run_identity, train
 from suite.training.task import Task
 
 __all__ = ["PackRefused", "run_pack"]
@@ -119,4 +119,4 @@ def _train_pack(
             store.write_record(record, mine.table(task.clipping), leases[i])
             settled &= record["status"] in SETTLED
         if settled:
-            remove(checkpoint)
+            checkpoint.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import platform
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from suite.optim.registry import describe
 from suite.records import SETTLED, Store, final_losses, run_id_of
 from suite.records.provenance import code_version, host_name, package_versions
 from suite.training.checkpoint import Checkpoint
+from suite.training.checkpoint_file import CheckpointFile, resumable
 from suite.training.curves import Curves
 from suite.training.data import Data
 from suite.training.progress import StepProgress
@@ -109,7 +109,7 @@ def run(
         folder = store.run_folder(run_id)
         checkpoint = folder / "checkpoint.ckpt"
         if rerun and trainer.is_global_zero:
-            remove(checkpoint)
+            checkpoint.unlink(missing_ok=True)
         curves = Curves(data.eval_every_steps)
         started, clock = now(), time.perf_counter()
         error = _try(task, data, trainer, curves, checkpoint, checkpoint_seconds)
@@ -120,7 +120,7 @@ def run(
         if trainer.is_global_zero:
             store.write_record(record, curves.table(task.clipping), held)
             if record["status"] in SETTLED:
-                remove(checkpoint)
+                checkpoint.unlink(missing_ok=True)
         if keep_checkpoint and record["status"] == "finished":
             trainer.save_checkpoint(folder / "final.ckpt")
     if error is not None:
@@ -204,8 +204,8 @@ def train(
     trainer.callbacks.extend(  # type: ignore[attr-defined]
         [*callbacks, Checkpoint(checkpoint, every_seconds)]
     )
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    resume = str(checkpoint) if checkpoint.exists() else None
+    trainer.strategy.checkpoint_io = CheckpointFile()
+    resume = resumable(checkpoint, module)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
 
 
@@ -223,13 +223,6 @@ def _device(trainer: Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {"kind": device.type, "name": label, "count": trainer.world_size, "threads": torch.get_num_threads()}
-
-
-def remove(path: Path) -> None:
-    """Delete a checkpoint, a file or a folder of shards, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
 
 
 def now() -> str:
