@@ -158,13 +158,13 @@ class Store:
             raise self._unwritable(f"The record of run {run_id}", error) from error
 
     def plan(self, plan_id: str) -> dict[str, Any] | None:
-        """The plan of one sweep, or None when the sweep was never started here."""
-        return self._read_json(self.path / "sweeps" / plan_id / "plan.json")
+        """The plan of one sweep, or None when the sweep was never started here or its plan is broken."""
+        return self._read_plan(self.path / "sweeps" / plan_id / "plan.json")
 
     def plans(self) -> Iterator[dict[str, Any]]:
         """Every intact plan, in order of name."""
         for path in sorted(self.path.glob("sweeps/*/plan.json")):
-            plan = self._read_json(path)
+            plan = self._read_plan(path)
             if plan is not None:
                 yield plan
 
@@ -218,6 +218,13 @@ class Store:
             self.problems.append((str(path), f"is the record of run {record['run_id']}, in another run's folder"))
             return None
         return record
+
+    def _read_plan(self, path: Path) -> dict[str, Any] | None:
+        plan = self._read_json(path)
+        if plan is not None and plan.get("plan_id") != path.parent.name:
+            self.problems.append((str(path), f"is the plan {plan.get('plan_id')!r:.80}, in another sweep's folder"))
+            return None
+        return plan
 
     def _read_json(self, path: Path) -> dict[str, Any] | None:
         try:

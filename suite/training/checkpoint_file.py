@@ -79,6 +79,16 @@ def resumable(path: Path, module: LightningModule) -> Path | None:
 
 def _problem(path: Path, module: LightningModule) -> str | None:
     """Why a run cannot go on from a checkpoint, in words; None: it can."""
+    saved = read_weights(path)
+    if isinstance(saved, str):
+        return saved
+    if any(part not in saved for part in PARTS):
+        return "lacks a part of what a run needs to go on"
+    return _misfit(saved["state_dict"], module)
+
+
+def read_weights(path: Path) -> dict[str, Any] | str:
+    """What a checkpoint holds, mapped into memory; or why it is none, in words. No code in it is run."""
     try:
         with zipfile.ZipFile(path) as whole:
             damaged = whole.testzip()
@@ -86,10 +96,8 @@ def _problem(path: Path, module: LightningModule) -> str | None:
             return f"is damaged (in {damaged})"
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a damaged file provokes
-        return f"cannot be read as weights ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-    if not isinstance(saved, dict) or any(part not in saved for part in PARTS):
-        return "lacks a part of what a run needs to go on"
-    return _misfit(saved["state_dict"], module)
+        return f"cannot be read as weights ({type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')})"
+    return saved if isinstance(saved, dict) else "lacks a part of what a run needs to go on"
 
 
 def _misfit(saved: Any, module: LightningModule) -> str | None:

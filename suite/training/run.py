@@ -55,7 +55,9 @@ def run_identity(
     Raises:
         ValueError: the batch size or budget is impossible for the data and devices.
     """
-    micro_batch = data.plan(world_size=world_size).indices(0).shape[1] if coupled else None
+    data.require_evaluation(world_size)
+    plan = data.plan(world_size=world_size)
+    micro_batch = plan.indices(0).shape[1] if coupled else None
     return run_id_of(config, data_fingerprint=data.fingerprint, micro_batch=micro_batch)
 
 
@@ -97,7 +99,6 @@ def run(
     data.ensure_open()
     task.seed = int(config.get("seed_everything") or 0)
     data.seed = data.seed_of_order(task.seed)
-    data.plan(world_size=trainer.world_size)  # refuses an impossible batch before anything is written
     run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=trainer.world_size)
     if not rerun and store.settled(run_id):
         return Outcome(store.record(run_id) or {}, trained=False)

@@ -23,6 +23,7 @@ def main(command: str, arguments: list[str]) -> int:
     counts: dict[tuple[str, int], Counter[str]] = {}
     for run in plan["runs"]:
         label = f"{run['panel']}: {run['optimizer']}" if run.get("panel") else run["optimizer"]
+        label = "".join(x if x.isprintable() else f"\\x{ord(x):02x}" for x in label)
         counts.setdefault((label, run["batch_size"]), Counter())[_state(run["run_id"], store, queued)] += 1
     width = max([14, *(len(label) + 1 for label, _ in counts)])
     print(f"{'optimizer':{width}}{'batch size':>11}" + "".join(f"{name:>13}" for name in COLUMNS))
