@@ -5,14 +5,45 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _RESERVE_BYTES = 64_000_000
 
 _log = logging.getLogger(__name__)
+
+
+def prepare_folder(folder: Path, work: Callable[[Path], object], *, goes_on: bool) -> None:
+    """Make a prepared folder if it is not there yet; safe from several processes at once and after a kill.
+
+    Args:
+        folder: the final folder; it is there with all of its content, or not at all.
+        work: fills the folder that it is given, which lies beside the final one.
+        goes_on: whether ``work`` goes on with what an interrupted attempt left; else it begins with an empty folder.
+
+    Raises:
+        ValueError: the disk is full or cannot be written.
+    """
+    if folder.exists():
+        return
+    with only_process(folder):
+        if folder.exists():
+            return
+        working = folder.with_name(f"{folder.name}.partial")
+        if not goes_on:
+            shutil.rmtree(working, ignore_errors=True)
+        try:
+            with full_disk_explained(working, kept=goes_on):
+                working.mkdir(parents=True, exist_ok=True)
+                work(working)
+                os.rename(working, folder)
+        except Exception:
+            if not goes_on:
+                shutil.rmtree(working, ignore_errors=True)
+            raise
 
 
 @contextmanager
@@ -83,7 +114,8 @@ def full_disk_explained(folder: Path, *, kept: bool) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        # numpy tells of a short write without saying why it was short.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "requested and" not in str(error):
             raise
         raise ValueError(
             f"The disk of {folder} is full; free some space or set data.data_dir to a larger disk, and start again"

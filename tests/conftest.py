@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +19,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data slices are not on this machine (expected beside the checkout, in shared/data)")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    gc.collect()  # what was mapped from it
+    subprocess.run(["umount", "-l", str(folder)], check=True)

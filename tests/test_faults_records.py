@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from full_disks import fill, one_sentence
 from pretend_worker import record_of
 
 from suite.records import Lease, LeaseHeld, Store, StoreError
@@ -27,37 +27,13 @@ RUN = "0" * 15 + "1"
 CURVES = pa.table({"step": [0, 1, 2], "train_loss": [3.0, 2.0, 1.0]})
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of one megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
-    if done.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def one_sentence(error: BaseException) -> str:
-    text = str(error)
-    assert "\n" not in text and text.endswith(".")
-    return text
-
-
 # Disks.
 
 
 def test_full_disk_keeps_what_was_there(small_disk: Path) -> None:
     store = Store(small_disk)
     store.write_record(record_of(RUN, 3), CURVES)
-    filler = small_disk / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        try:
-            while file.write(b"\0" * 4096):
-                pass
-        except OSError:
-            pass
+    filler = fill(small_disk)
     other = "0" * 15 + "2"
     with pytest.raises(StoreError, match="the disk is full") as caught:
         store.write_record(record_of(other, 3), pa.table({"step": list(range(100_000))}))

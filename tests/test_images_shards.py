@@ -46,6 +46,7 @@ def test_samples_are_those_that_webdataset_reads(tmp_path: Path) -> None:
         assert content[offset : offset + size] == sample["jpg"]
     save_index(index, tmp_path / "index.npz")
     again = load_index(tmp_path / "index.npz")
+    assert again is not None and load_index(tmp_path / "none.npz") is None
     assert all(np.array_equal(a, b) for a, b in zip(index, again, strict=True))
 
 

@@ -33,7 +33,8 @@ RULES: dict[str, set[str]] = {
 }  # fmt: skip
 """Package -> what its modules may import, beside the standard library."""
 SHARED_TASKS = {
-    "tasks.text", "tasks.sequences", "tasks.images", "tasks.prepared_folder", "tasks.next_token", "tasks.regression",
+    "tasks.text", "tasks.sequences", "tasks.images", "tasks.prepared_folder", "tasks.array_files", "tasks.next_token",
+    "tasks.regression",
 }  # fmt: skip
 """What every dataset may import of `tasks`, beside its own folder; none of these is a dataset."""
 

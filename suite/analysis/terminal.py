@@ -139,7 +139,7 @@ def _settings(task: str, points: pd.DataFrame) -> str:
         [
             str(point.batch_size),
             optimizer_title(point.optimizer),
-            format_setting(point.setting) if point.seeds else "no result",
+            _winner(point),
             edge_text(point.edges),
             str(point.finished),
             str(point.diverged),
@@ -149,6 +149,12 @@ def _settings(task: str, points: pd.DataFrame) -> str:
     ]
     head = ["batch size", "optimizer", "winning setting", "edge", "finished", "diverged", "no result"]
     return "\n".join([f"{task}: winning settings", "", text_table(head, rows, left=(1, 2, 3))])
+
+
+def _winner(point: Any) -> str:
+    if not point.seeds:
+        return "no result"
+    return format_setting(point.setting) if math.isfinite(point.loss) else "none"
 
 
 def text_table(head: list[str], rows: list[list[str]], left: Iterable[int] = ()) -> str:

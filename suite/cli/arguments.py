@@ -88,7 +88,9 @@ def _request(arguments: list[str], taken: dict[str, Any], default_store: str) ->
     try:
         seconds = float(taken.get("--checkpoint_seconds", 60))
     except ValueError:
-        raise ValueError(f"--checkpoint_seconds must be a number, got {taken['--checkpoint_seconds']!r}.") from None
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ValueError(f"--checkpoint_seconds must be a number from 0 up, got {taken['--checkpoint_seconds']!r}.")
     return Request(
         arguments=arguments,
         store=taken.get("--store", default_store),

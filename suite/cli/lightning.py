@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -13,8 +13,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from suite.cli.arguments import Request
+from suite.cli.sentences import of_a_parser, of_the_trainer, told
+from suite.cli.settings import check_seed, refuse_infinite, settle
 from suite.records import Store
 from suite.training import Data, Outcome, Task, run
+from suite.training.checkpoint_file import read_weights
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,
@@ -26,23 +29,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 """What the suite sets otherwise than Lightning: records and checkpoints are its own."""
 
-OWNED = {
-    "max_steps": (-1, "data.budget_steps, data.budget_samples or data.budget_epochs"),
-    "max_epochs": (None, "data.budget_epochs"),
-    "min_steps": (None, "data.budget_steps"),
-    "min_epochs": (None, "data.budget_epochs"),
-    "limit_train_batches": (None, "data.budget_samples"),
-    "overfit_batches": (0.0, "data.budget_samples and data.budget_epochs"),
-    "fast_dev_run": (False, "data.budget_steps"),
-    "limit_val_batches": (None, "data.eval_samples"),
-    "val_check_interval": (None, "data.eval_every_steps"),
-    "check_val_every_n_epoch": (1, "data.eval_every_steps"),
-    "accumulate_grad_batches": (1, "data.batch_size and data.micro_batch"),
-    "gradient_clip_val": (None, "model.clip_norm"),
-    "gradient_clip_algorithm": (None, "model.clip_norm"),
-}
-"""Trainer settings that would say again what the task or its data say, with their default and who says it instead."""
-
 
 class SuiteParser(LightningArgumentParser):
     """LightningCLI's parser, with errors in one sentence."""
@@ -51,25 +37,8 @@ class SuiteParser(LightningArgumentParser):
         """Print the error as one line and exit with code 2."""
         if os.environ.get("SUITE_TRACEBACK") and ex is not None:
             raise ex
-        print(f"suite: {one_sentence(message)}", file=sys.stderr)
+        print(f"suite: {of_a_parser(message)}", file=sys.stderr)
         raise SystemExit(2)
-
-
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
-
-
-def one_sentence(message: str) -> str:
-    """A parser's message over several lines as one sentence: what was expected, what came, what to change."""
-    keys = re.findall(r'Parser key "([^"]+)"', message)
-    kinds = re.findall(r"Expected an? <class '(\w+)'>", message)
-    values = re.findall(r"(?:Given|Got) value: (.*)", message)
-    if keys and kinds and values:
-        expected = " or ".join(dict.fromkeys(_KINDS.get(kind, kind) for kind in kinds))
-        return f"{keys[-1]} must be {expected}, got {values[-1]!r}."
-    unknown = re.search(r"Option '([^']+)' is not accepted", message)
-    if unknown:
-        return f"There is no setting {unknown.group(1)!r} here; --print_config shows those there are."
-    return " ".join(message.split()).rstrip(".") + "; see --help."
 
 
 class SuiteCLI(LightningCLI):
@@ -101,16 +70,38 @@ class SuiteCLI(LightningCLI):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LightningCLI's args parameter")
             super().parse_arguments(parser, args)
+        check_seed(self.config[self.config["subcommand"]].get("seed_everything"))
+
+    def _parse_ckpt_path(self) -> None:
+        """Take no setting and no class out of a checkpoint: the command line alone says what is built."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse settings that have their place elsewhere, and settle the precision."""
+        """Refuse settings that cannot be or have their place elsewhere, and settle the precision."""
         settle(self.config[self.subcommand])
+
+    def instantiate_classes(self) -> None:
+        """Make task, data and trainer.
+
+        Raises:
+            ValueError: one of them refuses its settings.
+        """
+        with told():
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer.
+
+        Raises:
+            ValueError: this machine has no such devices.
+        """
+        with of_the_trainer():
+            return super().instantiate_trainer(**kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand != "fit":
             self.model.seed = int(self.config[subcommand].get("seed_everything") or 0)
             self.datamodule.seed = self.datamodule.seed_of_order(self.model.seed)
-            super()._run_subcommand(subcommand)
+            self._with_checkpoint(subcommand)
             return
         config = plain(self._parser(subcommand), self.config[subcommand])
         self.outcome = run(
@@ -124,6 +115,20 @@ class SuiteCLI(LightningCLI):
             keep_checkpoint=self.request.keep_checkpoint,
             checkpoint_seconds=self.request.checkpoint_seconds,
         )
+
+    def _with_checkpoint(self, subcommand: str) -> None:
+        given = self.config[subcommand]
+        path = Path(given.get("ckpt_path") or "")
+        if given.get("weights_only") and path.is_file() and isinstance(problem := read_weights(path), str):
+            raise ValueError(f"--ckpt_path {path} {problem}; give a checkpoint that fit --keep_checkpoint has written.")
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise ValueError(
+                f"--ckpt_path {path} is of another network ({str(error).splitlines()[-1].strip()})"
+            ) from error
 
 
 class Resolver:
@@ -145,39 +150,39 @@ class Resolver:
             SystemExit: the arguments are wrong; the sentence has been printed.
         """
         config = self.parser.parse_args(arguments)
+        check_seed(config.get("seed_everything"))
         settle(config)
         return plain(self.parser, config)
 
     def build(self, config: dict[str, Any]) -> tuple[Task, Data, Trainer]:
-        """Task, data and trainer of a resolved configuration."""
-        made = self.parser.instantiate(self.parser.parse_object(config))
-        return made.model, made.data, Trainer(**made.trainer)
+        """Task, data and trainer of a resolved configuration.
+
+        Raises:
+            ValueError: one of them refuses its settings.
+        """
+        with told():
+            made = self.parser.instantiate(self.parser.parse_object(config))
+        with of_the_trainer():
+            return made.model, made.data, Trainer(**made.trainer)
 
     def build_data(self, config: dict[str, Any]) -> tuple[Task, Data]:
-        """Task and data of a resolved configuration, without a trainer."""
-        made = self.parser.instantiate(self.parser.parse_object(config))
+        """Task and data of a resolved configuration, without a trainer.
+
+        Raises:
+            ValueError: one of them refuses its settings.
+        """
+        with told():
+            made = self.parser.instantiate(self.parser.parse_object(config))
         return made.model, made.data
 
 
-def settle(config: Any) -> None:
-    """Check and complete a parsed configuration, in place.
+def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+    """A parsed configuration as plain values, every default filled in.
 
     Raises:
-        ValueError: a trainer setting that has its place elsewhere.
+        ValueError: a number is infinite or none.
     """
-    for key, (default, instead) in OWNED.items():
-        value = config.trainer.get(key)
-        if value != default:
-            raise ValueError(f"trainer.{key} is not set directly, got {value}; set {instead}.")
-    if config.trainer.get("precision") is None:
-        import torch
-
-        on_gpu = torch.cuda.is_available() and config.trainer.get("accelerator") in (None, "auto", "gpu", "cuda")
-        config.trainer.precision = "bf16-mixed" if on_gpu else "32-true"
-
-
-def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
-    """A parsed configuration as plain values, every default filled in."""
     values = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
     assert isinstance(values, dict)
+    refuse_infinite(values)
     return {key: value for key, value in values.items() if key not in ("config", "ckpt_path", "verbose")}

@@ -78,7 +78,7 @@ class Store:
 
     def run_folder(self, run_id: str) -> Path:
         """Folder of one run, whether it exists or not."""
-        return self.path / "runs" / run_id[:2] / run_id
+        return self.path.joinpath("runs", run_id[:2], run_id)  # one join: a sweep asks a hundred thousand times
 
     def lease(self, run_id: str) -> Lease:
         """The right to train one run; see `Lease`."""
@@ -241,13 +241,13 @@ class Store:
             raise self._unwritable(f"The record of run {run_id}", error) from error
 
     def plan(self, plan_id: str) -> dict[str, Any] | None:
-        """The plan of one sweep, or None when the sweep was never started here."""
-        return self._read_json(self.path / "sweeps" / plan_id / "plan.json")
+        """The plan of one sweep, or None when the sweep was never started here or its plan is broken."""
+        return self._read_plan(self.path / "sweeps" / plan_id / "plan.json")
 
     def plans(self) -> Iterator[dict[str, Any]]:
         """Every intact plan, in order of name."""
         for path in sorted(self.path.glob("sweeps/*/plan.json")):
-            plan = self._read_json(path)
+            plan = self._read_plan(path)
             if plan is not None:
                 yield plan
 
@@ -267,7 +267,7 @@ class Store:
         """Files among the runs that the suite did not put there, each with a reason; they are left alone."""
         for shelf in _entries(self.path / "runs"):
             for folder in _entries(Path(shelf.path)) if shelf.is_dir() else [shelf]:
-                if not folder.is_dir() or Path(folder.path) != self.run_folder(folder.name):
+                if not folder.is_dir() or shelf.name != folder.name[:2]:
                     yield folder.path, "is not a run's folder"
                     continue
                 for file in _entries(Path(folder.path)):
@@ -304,6 +304,13 @@ class Store:
             self.problems.append((str(path), f"is the record of run {record['run_id']}, in another run's folder"))
             return None
         return record
+
+    def _read_plan(self, path: Path) -> dict[str, Any] | None:
+        plan = self._read_json(path)
+        if plan is not None and plan.get("plan_id") != path.parent.name:
+            self.problems.append((str(path), f"is the plan {plan.get('plan_id')!r:.80}, in another sweep's folder"))
+            return None
+        return plan
 
     def _read_json(self, path: Path) -> dict[str, Any] | None:
         try:

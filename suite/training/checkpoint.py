@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -66,13 +64,12 @@ class Checkpoint(Callback):
                 trainer.should_stop = True
 
     def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint now."""
-        part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            if self.path.is_dir():
-                shutil.rmtree(self.path)
-            os.replace(part, self.path)
+        """Write the checkpoint now.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written; the earlier checkpoint is as it was.
+        """
+        trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """Random states of this process, for networks and data that draw at each step."""

@@ -78,11 +78,14 @@ class Data(LightningDataModule):
             "eval_every_steps": eval_every_steps,
             "eval_samples": eval_samples,
             "block_steps": block_steps,
+            "num_workers": num_workers,
         }.items():
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"data.{name} must be a positive number, got {value}.")
         if start_step < 0:
             raise ValueError(f"data.start_step must be a whole number from 0 up, got {start_step}.")
+        if order_seed is not None and order_seed < 0:
+            raise ValueError(f"data.order_seed must be a whole number from 0 up, got {order_seed}.")
         self.batch_size = batch_size
         self.source = source
         self.data_dir = Path(data_dir)
@@ -232,7 +235,11 @@ class Data(LightningDataModule):
         return steps - self.start_step
 
     def plan(self, *, world_size: int = 1, rank: int = 0) -> BatchPlan:
-        """The batch plan of this run on one of ``world_size`` devices."""
+        """The batch plan of this run on one of ``world_size`` devices.
+
+        Raises:
+            ValueError: the batch cannot be cut so.
+        """
         share = self.batch_size // world_size
         return BatchPlan(
             samples=self.train_samples,
@@ -246,6 +253,19 @@ class Data(LightningDataModule):
             shards=self.shards,
             shard_window=self.shard_window,
         )
+
+    def require_evaluation(self, world_size: int) -> None:
+        """Refuse a validation split of which a device would get nothing.
+
+        Raises:
+            ValueError: it has fewer samples than there are devices.
+        """
+        evaluated = min(self.val_samples, self.eval_samples or self.val_samples)
+        if evaluated < world_size:
+            raise ValueError(
+                f"Every device must evaluate a sample at least, got {evaluated} samples of the validation split for "
+                f"{world_size} devices; give more data, raise data.eval_samples or lower trainer.devices."
+            )
 
     @property
     def steps_per_block(self) -> int:

@@ -18,7 +18,8 @@ class FullyShardedStrategy(ModelParallelStrategy):
     """
 
     def __init__(self) -> None:
-        super().__init__(data_parallel_size="auto", tensor_parallel_size=1)
+        # Checkpoints are one file, which any number of devices can go on from, and no pickle is in them.
+        super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def setup_environment(self) -> None:
         """Take all devices of all nodes for data: Lightning's ``auto`` would take one per node."""

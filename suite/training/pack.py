@@ -16,7 +16,7 @@ from suite.records import SETTLED, LeaseHeld, Store
 from suite.training.data import Data
 from suite.training.pack_curves import PackCurves
 from suite.training.packed_task import PackedTask, PackRefused
-from suite.training.run import Outcome, describe_run, found_in, now, remove, run_identity, train
+from suite.training.run import Outcome, describe_run, found_in, now, run_identity, train
 from suite.training.task import Task
 from suite.training.weights import StartingPoint
 
@@ -153,4 +153,4 @@ def _train_pack(
             store.write_record(record, mine.table(task.clipping), leases[i], found)
             settled &= record["status"] in SETTLED
         if settled:
-            remove(checkpoint)
+            checkpoint.unlink(missing_ok=True)

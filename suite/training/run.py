@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import platform
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from suite.optim.registry import describe
 from suite.records import SETTLED, Diagnosed, Store, final_losses, run_id_of
 from suite.records.provenance import code_version, host_name, package_versions
 from suite.training.checkpoint import Checkpoint
+from suite.training.checkpoint_file import CheckpointFile, resumable
 from suite.training.curves import Curves
 from suite.training.data import Data
 from suite.training.progress import StepProgress
@@ -59,7 +59,9 @@ def run_identity(
     Raises:
         ValueError: the batch size or budget is impossible for the data and devices.
     """
-    micro_batch = data.plan(world_size=world_size).indices(0).shape[1] if coupled else None
+    data.require_evaluation(world_size)
+    plan = data.plan(world_size=world_size)
+    micro_batch = plan.indices(0).shape[1] if coupled else None
     return run_id_of(config, data_fingerprint=data.fingerprint, micro_batch=micro_batch)
 
 
@@ -101,7 +103,6 @@ def run(
     data.ensure_open()
     task.seed = int(config.get("seed_everything") or 0)
     data.seed = data.seed_of_order(task.seed)
-    data.plan(world_size=trainer.world_size)  # refuses an impossible batch before anything is written
     run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=trainer.world_size)
     data.stops = task.keep_weights_at
     if any(not 0 < step <= data.steps for step in data.stops):
@@ -120,7 +121,7 @@ def run(
         folder = store.run_folder(run_id)
         checkpoint = folder / "checkpoint.ckpt"
         if rerun and trainer.is_global_zero:
-            remove(checkpoint)
+            checkpoint.unlink(missing_ok=True)
         curves = Curves(data.eval_every_steps)
         recorder = _recorder(task, data)
         started, clock = now(), time.perf_counter()
@@ -141,7 +142,7 @@ def run(
                 found_in(None if recorder is None else recorder.findings, curves),
             )
             if record["status"] in SETTLED:
-                remove(checkpoint)
+                checkpoint.unlink(missing_ok=True)
         if keep_checkpoint and record["status"] == "finished":
             trainer.save_checkpoint(folder / "final.ckpt")
     if error is not None:
@@ -243,8 +244,8 @@ def train(
     trainer.callbacks.extend(  # type: ignore[attr-defined]
         [*callbacks, Checkpoint(checkpoint, every_seconds)]
     )
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    resume = str(checkpoint) if checkpoint.exists() else None
+    trainer.strategy.checkpoint_io = CheckpointFile()
+    resume = resumable(checkpoint, module)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
 
 
@@ -262,13 +263,6 @@ def _device(trainer: Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {"kind": device.type, "name": label, "count": trainer.world_size, "threads": torch.get_num_threads()}
-
-
-def remove(path: Path) -> None:
-    """Delete a checkpoint, a file or a folder of shards, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
 
 
 def now() -> str:

@@ -62,6 +62,9 @@ class Task(LightningModule):
         self.name = name or "/".join(type(self).__module__.split(".")[-2:])
         self.optimizer_config = None if optimizer is None else parse(optimizer)
         self.schedule = parse_schedule(schedule or {"name": "warmup_cosine"})
+        for setting, limit in {"clip_norm": clip_norm, "clip_coordinate": clip_coordinate}.items():
+            if limit is not None and not 0 < limit < float("inf"):
+                raise ValueError(f"model.{setting} must be a number above 0, or null for no limit, got {limit}.")
         self.clipping = Clipping(max_norm=clip_norm, max_coordinate=clip_coordinate)
         self.start = None if initial is None else StartingPoint.parse(initial)
         self.keep_weights_at = tuple(keep_weights_at or ())

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 
 from tasks.hg38.genomes import Genome
 from tasks.hg38.kmers import KmerTokens
-from tasks.prepared_folder import full_disk_explained, only_process, require_space
+from tasks.prepared_folder import prepare_folder, require_space
 from tasks.text.documents import DamagedSource
 from tasks.text.journal import write_durably
 from tasks.text.token_files import (
@@ -84,22 +83,8 @@ def prepare_genome(genome: TokenizedGenome, data_dir: Path) -> TokenFiles:
             what to change.
     """
     folder = genome.folder(data_dir)
+    prepare_folder(folder, lambda working: _work(genome, working), goes_on=False)
     finished = read_token_files(folder)
-    if finished is not None:
-        return finished
-    working = folder.with_name(f"{folder.name}.partial")
-    with only_process(folder):
-        finished = read_token_files(folder)
-        if finished is None:
-            shutil.rmtree(working, ignore_errors=True)
-            try:
-                with full_disk_explained(working, kept=False):
-                    _work(genome, working)
-            except Exception:
-                shutil.rmtree(working, ignore_errors=True)
-                raise
-            os.rename(working, folder)
-            finished = read_token_files(folder)
     assert finished is not None
     return finished
 
@@ -113,7 +98,6 @@ def _work(genome: TokenizedGenome, working: Path) -> None:
     # The validation split exists twice for a moment.
     needed = int(expected * size * (1 + genome.val_share))
     require_space(working, needed, what=genome.dataset, less="data.max_tokens")
-    working.mkdir(parents=True)
     tokens = _write_tokens(genome, kmers, working / "train.bin")
     # Paper 1 rounds the training split, not the validation split, down.
     split_tokens(working, int(tokens * (1 - genome.val_share)), size)

@@ -125,11 +125,11 @@ class ImageData(Data):
             ("mixup", self.mixup, 0),
             ("max_corrupt", self.max_corrupt, 0),
         ):
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 raise ValueError(f"data.{name} must be at least {least}, got {value}.")
         if not 0 < self.val_share < 1:
             raise ValueError(f"data.val_share must lie between 0 and 1, got {self.val_share}.")
-        if self.cache_gb is not None and self.cache_gb <= 0:
+        if self.cache_gb is not None and not self.cache_gb > 0:
             raise ValueError(f"data.cache_gb must be positive, got {self.cache_gb}.")
         if self.cached and self.random_crop:
             raise ValueError("data.cached keeps the centre of each image, got data.random_crop as well; turn one off.")

@@ -5,9 +5,7 @@ The work is journalled image by image in order, so that after a kill it goes on 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.array_files import describe_arrays, mapped_array, read_manifest, verify_arrays, write_manifest
 from tasks.images.encoded import Images, digest
 from tasks.images.reader import Decoder, Reader
-from tasks.prepared_folder import full_disk_explained, only_process, require_space
+from tasks.prepared_folder import prepare_folder, require_space
 
 SCHEMA = 1
 """Raised whenever prepared content would change."""
 
-MANIFEST = "manifest.json"
 JOURNAL = "journal.json"
 CHUNK_IMAGES = 512
 
@@ -63,46 +61,23 @@ def prepare_decoded(
     Raises:
         ValueError: too many images are corrupt, the disk is too small, or an earlier result is damaged.
     """
-    if not folder.exists():
-        with only_process(folder):
-            if not folder.exists():
-                working = folder.with_name(f"{folder.name}.partial")
-                working.mkdir(parents=True, exist_ok=True)
-                needed = sum(map(len, splits.values())) * 3 * size**2
-                there = sum(file.stat().st_size for file in working.glob("*.npy"))
-                require_space(folder, needed - there, what="decoded images", less="data.image_size")
-                with full_disk_explained(folder, kept=True):
-                    arrays = {split: _decode(images, working, split, size, decoder, reader)
-                              for split, images in splits.items()}  # fmt: skip
-                manifest = {
-                    "schema": SCHEMA,
-                    "arrays": {name: entry for files in arrays.values() for name, entry in files.items()},
-                    "corrupt": reader.corrupt.found,
-                }
-                (working / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-                (working / JOURNAL).unlink(missing_ok=True)
-                os.rename(working, folder)
-    return read_manifest(folder)
+
+    def work(working: Path) -> None:
+        needed = sum(map(len, splits.values())) * 3 * size**2
+        there = sum(file.stat().st_size for file in working.glob("*.npy"))
+        require_space(folder, needed - there, what="decoded images", less="data.image_size")
+        arrays: dict[str, Any] = {}
+        for split, images in splits.items():
+            arrays |= _decode(images, working, split, size, decoder, reader)
+        write_manifest(working, {"schema": SCHEMA, "arrays": arrays, "corrupt": reader.corrupt.found})
+        (working / JOURNAL).unlink(missing_ok=True)
+
+    prepare_folder(folder, work, goes_on=True)
+    return _manifest(folder)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a folder of decoded images holds.
-
-    Raises:
-        ValueError: it cannot be read or is of another version.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["schema"] != SCHEMA:
-            raise KeyError(f"schema {manifest['schema']}, not {SCHEMA}")
-        for name, entry in manifest["arrays"].items():
-            if (folder / name).stat().st_size != entry["bytes"]:
-                raise OSError(f"{name} has another size than was written")
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{folder} must hold decoded images, but it is damaged ({error}); delete it and prepare again."
-        ) from error
-    return manifest
+def _manifest(folder: Path) -> dict[str, Any]:
+    return read_manifest(folder, schema=SCHEMA, what="decoded images")
 
 
 def verify(folder: Path) -> None:
@@ -111,12 +86,7 @@ def verify(folder: Path) -> None:
     Raises:
         ValueError: a file is not what was prepared; the message names it.
     """
-    for name, entry in read_manifest(folder)["arrays"].items():
-        if _sha256(folder / name) != entry["sha256"]:
-            raise ValueError(
-                f"{folder / name} must have the checksum in {MANIFEST}, but its content was changed; delete the "
-                f"folder {folder} and prepare again."
-            )
+    verify_arrays(folder, _manifest(folder))
 
 
 def decoded_folder(data_dir: Path, label: str, splits: Mapping[str, Images], settings: Mapping[str, Any]) -> Path:
@@ -139,8 +109,7 @@ def _decode(
     reader.corrupt.restore(journal.corrupt)
     paths = {name: folder / f"{split}-{name}.npy" for name in shapes}
     arrays = {
-        name: np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=shapes[name][1], shape=shapes[name][0])
-        for name, path in paths.items()
+        name: mapped_array(path, shapes[name][1], shapes[name][0], goes_on=done > 0) for name, path in paths.items()
     }
     for first in range(done, len(images), CHUNK_IMAGES):
         numbers = range(first, min(first + CHUNK_IMAGES, len(images)))
@@ -150,7 +119,7 @@ def _decode(
         for array in arrays.values():
             array.flush()
         journal.write(split, numbers.stop, reader.corrupt.found)
-    return {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths.values()}
+    return describe_arrays(paths.values())
 
 
 class _Journal:
@@ -158,9 +127,12 @@ class _Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"done": {}, "corrupt": {}}
-        self._done: dict[str, int] = content["done"]
-        self.corrupt: dict[str, str] = content["corrupt"]
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self._done: dict[str, int] = dict(content["done"])
+            self.corrupt: dict[str, str] = dict(content["corrupt"])
+        except (OSError, ValueError, KeyError, TypeError):  # none, or none that can be trusted
+            self._done, self.corrupt = {}, {}
 
     def done(self, split: str) -> int:
         return self._done.get(split, 0)
@@ -170,8 +142,3 @@ class _Journal:
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps({"done": self._done, "corrupt": dict(corrupt)}), encoding="utf-8")
         partial.replace(self.path)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

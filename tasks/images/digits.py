@@ -8,7 +8,6 @@ experiment, not natural images. It needs no network, and a second.
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image
 
 from tasks.images.encoded import Encoded
 from tasks.images.shard_writer import write_info, write_shard
-from tasks.prepared_folder import only_process
+from tasks.prepared_folder import prepare_folder
 
 RECIPE = 1
 """Raised whenever the files below would change."""
@@ -34,13 +33,7 @@ def digit_shards(data_dir: Path) -> Path:
         data_dir: folder for prepared data.
     """
     folder = data_dir / f"digits-{RECIPE}"
-    if not folder.exists():
-        with only_process(folder):
-            if not folder.exists():
-                working = folder.with_name(f"{folder.name}.partial")
-                working.mkdir(parents=True, exist_ok=True)
-                _write(working)
-                os.rename(working, folder)
+    prepare_folder(folder, _write, goes_on=False)
     return folder
 
 

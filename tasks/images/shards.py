@@ -224,11 +224,13 @@ class Shards(Images):
     def _make_index(self, shard: int) -> ShardIndex:
         name = self.names[shard]
         kept = self._kept(name)
-        if not kept.exists():
-            with only_process(kept):
-                if not kept.exists():
-                    save_index(self._read_tar(name), kept)
         index = load_index(kept)
+        if index is None:
+            with only_process(kept):
+                index = load_index(kept)
+                if index is None:
+                    index = self._read_tar(name)
+                    save_index(index, kept)
         if self.told is not None and len(index) != self.told[shard]:
             raise ValueError(
                 f"The shard {name} must hold {self.told[shard]} images as {INFO} says, got {len(index)}; fetch it "

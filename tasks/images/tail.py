@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -16,7 +15,7 @@ from tasks.images.places import Folder
 from tasks.images.shard_writer import write_info, write_shard
 from tasks.images.shards import Shards, read_info
 from tasks.images.sources import ImageSource
-from tasks.prepared_folder import full_disk_explained, only_process
+from tasks.prepared_folder import prepare_folder
 
 SHARD = "selected.tar"
 _AT_A_TIME = 64
@@ -46,15 +45,11 @@ def tail_of(source: ImageSource, head_images: int | None, data_dir: Path, *, thr
 
 
 def _fetch(images: Shards, numbers: np.ndarray, folder: Path, *, classes: int, threads: int) -> None:
-    if not folder.exists():
-        with only_process(folder):
-            if not folder.exists():
-                working = folder.with_name(f"{folder.name}.partial")
-                working.mkdir(parents=True, exist_ok=True)
-                with full_disk_explained(folder, kept=False):
-                    count = write_shard(working / SHARD, _samples(images, numbers, threads))
-                write_info(working, {"train": {SHARD: count}}, classes=classes)
-                os.rename(working, folder)
+    def work(working: Path) -> None:
+        count = write_shard(working / SHARD, _samples(images, numbers, threads))
+        write_info(working, {"train": {SHARD: count}}, classes=classes)
+
+    prepare_folder(folder, work, goes_on=False)
 
 
 def _samples(images: Shards, numbers: np.ndarray, threads: int) -> Iterator[Encoded]:

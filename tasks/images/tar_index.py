@@ -7,10 +7,13 @@ number), as timm writes ImageNet; other members are passed over. With the index 
 from __future__ import annotations
 
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+
+from tasks.prepared_folder import full_disk_explained
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "bmp"])
 LABEL_EXTENSION = "cls"
@@ -81,16 +84,27 @@ def index_tar(path: Path) -> ShardIndex:
 
 
 def save_index(index: ShardIndex, path: Path) -> None:
-    """Write an index as a file that `load_index` reads, in one step."""
+    """Write an index as a file that `load_index` reads, in one step.
+
+    Raises:
+        ValueError: the disk is full.
+    """
     partial = path.with_name(f"partial-{path.name}")
-    np.savez(partial, **index._asdict())
-    partial.replace(path)
+    try:
+        with full_disk_explained(path.parent, kept=True):
+            np.savez(partial, **index._asdict())
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def load_index(path: Path) -> ShardIndex:
-    """Read what `save_index` wrote."""
-    with np.load(path) as arrays:
-        return ShardIndex(**{name: arrays[name] for name in ShardIndex._fields})
+def load_index(path: Path) -> ShardIndex | None:
+    """Read what `save_index` wrote; None when there is nothing or it is damaged."""
+    try:
+        with np.load(path) as arrays:
+            return ShardIndex(**{name: arrays[name] for name in ShardIndex._fields})
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
+        return None
 
 
 def _split_name(name: str) -> tuple[str, str]:

@@ -146,15 +146,15 @@ def _has_tokens(working: Path) -> bool:
 
 def _work(corpus: Corpus, working: Path, workers: int, journal_seconds: float) -> None:
     _check_disk(corpus, working)
-    working.mkdir(parents=True, exist_ok=True)
     with full_disk_explained(working, kept=True):
+        working.mkdir(parents=True, exist_ok=True)
         journal = resume(corpus.source, working)
         source = corpus.source.pinned(journal.source)
         tokenizer = _tokenizer(corpus, source, working)
         if not journal.complete:
             journal = _tokenize(corpus, source, tokenizer, journal, working, workers, journal_seconds)
         split_tokens(working, journal.tokens - int(journal.tokens * corpus.val_share))
-    _write_manifest(corpus, tokenizer, journal, working)
+        _write_manifest(corpus, tokenizer, journal, working)
 
 
 def _check_disk(corpus: Corpus, working: Path) -> None:

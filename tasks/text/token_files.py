@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.array_files import file_sha256
+
 SCHEMA = 1
 BYTES_PER_TOKEN = 2
 SPLITS = ("train", "val")
@@ -156,9 +158,3 @@ def describe_splits(working: Path, bytes_per_token: int = BYTES_PER_TOKEN) -> di
         split: {"file": path.name, "tokens": path.stat().st_size // bytes_per_token, "sha256": file_sha256(path)}
         for split, path in files.items()
     }
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

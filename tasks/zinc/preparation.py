@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.prepared_folder import only_process
+from tasks.array_files import describe_arrays, read_manifest, verify_arrays, write_manifest
+from tasks.prepared_folder import prepare_folder
 from tasks.zinc.graph_files import SPLITS, Graphs, join_graphs, offsets
 from tasks.zinc.molecules import UnusableMolecule, molecule_graph, parse_smiles
 from tasks.zinc.published import PublishedGraphs
@@ -33,7 +34,6 @@ from tasks.zinc.target import ZINC250K, properties
 SCHEMA = 1
 """Raised whenever prepared content would change."""
 
-MANIFEST = "manifest.json"
 CHUNK_ROWS = 1000
 SERIAL_CHUNKS = 2
 """So few chunks are done before worker processes would have started."""
@@ -105,35 +105,13 @@ def prepare_molecules(molecules: MoleculeSet, data_dir: Path, *, workers: int) -
         ValueError: the source cannot be used, or an earlier result is damaged; the message says what to change.
     """
     folder = molecules.folder(data_dir)
-    if not folder.exists():
-        with only_process(folder):
-            if not folder.exists():
-                working = folder.with_name(f"{folder.name}.partial")
-                working.mkdir(parents=True, exist_ok=True)
-                _work(molecules, working, workers)
-                os.rename(working, folder)
-                shutil.rmtree(folder / "chunks", ignore_errors=True)
-    return folder, read_manifest(folder)
+    prepare_folder(folder, lambda working: _work(molecules, working, workers), goes_on=True)
+    shutil.rmtree(folder / "chunks", ignore_errors=True)
+    return folder, _manifest(folder)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a prepared folder holds.
-
-    Raises:
-        ValueError: it cannot be read or is of another version.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["schema"] != SCHEMA:
-            raise KeyError(f"schema {manifest['schema']}, not {SCHEMA}")
-        for name, entry in manifest["arrays"].items():
-            if (folder / name).stat().st_size != entry["bytes"]:
-                raise OSError(f"{name} has another size than was written")
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{folder} must hold prepared molecules, but it is damaged ({error}); delete it and prepare again."
-        ) from error
-    return manifest
+def _manifest(folder: Path) -> dict[str, Any]:
+    return read_manifest(folder, schema=SCHEMA, what="prepared molecules")
 
 
 def fingerprint(manifest: dict[str, Any]) -> str:
@@ -148,12 +126,7 @@ def verify(folder: Path) -> None:
     Raises:
         ValueError: a file is not what was prepared; the message names it.
     """
-    for name, entry in read_manifest(folder)["arrays"].items():
-        if _sha256(folder / name) != entry["sha256"]:
-            raise ValueError(
-                f"{folder / name} must have the checksum in {MANIFEST}, but its content was changed; delete the "
-                f"folder {folder} and prepare again."
-            )
+    verify_arrays(folder, _manifest(folder))
 
 
 def _work(molecules: MoleculeSet, working: Path, workers: int) -> None:
@@ -169,11 +142,7 @@ def _work(molecules: MoleculeSet, working: Path, workers: int) -> None:
         unusable = {"count": len(named), "examples": named[:EXAMPLES]}
         _report(unusable, len(rows), molecules)
         splits = _split(graphs, molecules.val_share)
-    arrays = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        for split, graphs in splits.items()
-        for path in graphs.save(working, split)
-    }
+    arrays = describe_arrays(path for split, graphs in splits.items() for path in graphs.save(working, split))
     manifest = {
         "schema": SCHEMA,
         **molecules.identity(),
@@ -184,7 +153,7 @@ def _work(molecules: MoleculeSet, working: Path, workers: int) -> None:
         "arrays": arrays,
         "tools": {name: metadata.version(name) for name in ("numpy", "rdkit", "networkx")},
     }
-    (working / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_manifest(working, manifest)
 
 
 def _report(unusable: dict[str, Any], rows: int, molecules: MoleculeSet) -> None:
@@ -312,8 +281,3 @@ def read_chunk(smiles: list[str]) -> _Chunk:
         ),
         problems,
     )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

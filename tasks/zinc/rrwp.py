@@ -10,18 +10,16 @@ The array of a split is ``[P, K]``: graph by graph, for each target all sources.
 
 from __future__ import annotations
 
-import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from tasks.prepared_folder import only_process
+from tasks.array_files import mapped_array
+from tasks.prepared_folder import prepare_folder, require_space
 from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs, offsets, ranges
 
 _CHUNK_PAIRS = 1 << 20
-_DISK_RESERVE_BYTES = 64_000_000
 
 
 def pair_offsets(graphs: Graphs) -> np.ndarray:
@@ -40,26 +38,15 @@ def prepare_rrwp(folder: Path, steps: int, *, workers: int) -> None:
     Raises:
         ValueError: the disk is too small.
     """
-    final = folder / f"rrwp{steps}"
-    if final.exists():
-        return
-    with only_process(final):
-        if final.exists():
-            return
-        splits = {split: map_graphs(folder, split) for split in SPLITS}
+    splits = {split: map_graphs(folder, split) for split in SPLITS}
+
+    def work(working: Path) -> None:
         needed = sum(int(pair_offsets(g)[-1]) for g in splits.values()) * steps * 2
-        free = shutil.disk_usage(folder).free
-        if needed + _DISK_RESERVE_BYTES > free:
-            raise ValueError(
-                f"The disk of {folder} must have {needed / 1e9:.1f} GB free for the random walk probabilities, got "
-                f"{free / 1e9:.1f} GB; free some space or set data.data_dir to a larger disk."
-            )
-        working = folder / f"rrwp{steps}.partial"
-        shutil.rmtree(working, ignore_errors=True)
-        working.mkdir()
+        require_space(working, needed, what="random walk probabilities", less="data.rrwp_steps")
         for split, graphs in splits.items():
             write_rrwp(graphs, steps, working / f"{split}.npy", workers=workers)
-        os.rename(working, final)
+
+    prepare_folder(folder / f"rrwp{steps}", work, goes_on=False)
 
 
 def map_rrwp(folder: Path, steps: int, split: str) -> np.ndarray:
@@ -70,7 +57,7 @@ def map_rrwp(folder: Path, steps: int, split: str) -> np.ndarray:
 def write_rrwp(graphs: Graphs, steps: int, path: Path, *, workers: int) -> None:
     """Compute the RRWP of all graphs into one file, several chunks at a time."""
     first = pair_offsets(graphs)
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(int(first[-1]), steps))
+    out = mapped_array(path, np.float16, (int(first[-1]), steps))
     cuts = np.unique(np.searchsorted(first, np.arange(0, first[-1], _CHUNK_PAIRS)))
     bounds = list(zip(cuts, [*cuts[1:], len(graphs)], strict=True))
 

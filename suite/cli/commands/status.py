@@ -25,6 +25,7 @@ def main(command: str, arguments: list[str]) -> int:
     lost = lost_trunks(plan["runs"], store)
     for run in plan["runs"]:
         label = f"{run['panel']}: {run['optimizer']}" if run.get("panel") else run["optimizer"]
+        label = "".join(x if x.isprintable() else f"\\x{ord(x):02x}" for x in label)
         state = _state(run["run_id"], store, queued)
         if state == "missing" and (run.get("initial") or [""])[0] in lost:
             state = "impossible"

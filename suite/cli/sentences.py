@@ -1,0 +1,56 @@
+"""What the parser says over several lines in one sentence, and what a class says of its settings as it was said."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+_WRAPPED = "Does not validate against any of the Union subtypes"
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
+
+
+def of_a_parser(message: str) -> str:
+    """A parser's message over several lines as one sentence: what was expected, what came, what to change."""
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    kinds = re.findall(r"Expected a typing.Literal\[(.*)\]", message)
+    kinds += [_KINDS.get(kind, kind) for kind in re.findall(r"Expected an? <class '(\w+)'>", message)]
+    values = re.findall(r"(?:Given|Got) value: (.*)", message)
+    if keys and kinds and values:
+        return f"{keys[-1]} must be {' or '.join(dict.fromkeys(kinds))}, got {values[-1]!r}."
+    unknown = re.search(r"Option '([^']+)' is not accepted", message)
+    if unknown:
+        return f"There is no setting {unknown.group(1)!r} here; --print_config shows those there are."
+    return " ".join(message.split()).rstrip(".") + "; see --help."
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Let what a class says of its settings come through as it was said.
+
+    Raises:
+        ValueError: a constructor refuses its settings; the parser's own words around that are left out.
+    """
+    try:
+        yield
+    except ValueError as error:
+        said: BaseException = error
+        while str(said).startswith(_WRAPPED) and isinstance(said.__cause__, Exception):
+            said = said.__cause__
+        if said is error:
+            raise
+        raise ValueError(str(said)) from error
+
+
+@contextlib.contextmanager
+def of_the_trainer() -> Iterator[None]:
+    """Turn the trainer's word for a device that this machine has not into a sentence.
+
+    Raises:
+        ValueError: the trainer refuses its settings.
+    """
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"The trainer refuses its settings: {' '.join(str(error).split()).rstrip('.')}.") from error

@@ -1,0 +1,91 @@
+"""Settings that the parser lets pass and that cannot be, refused before anything is built; one that is completed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+OWNED = {
+    "max_steps": (-1, "data.budget_steps, data.budget_samples or data.budget_epochs"),
+    "max_epochs": (None, "data.budget_epochs"),
+    "min_steps": (None, "data.budget_steps"),
+    "min_epochs": (None, "data.budget_epochs"),
+    "limit_train_batches": (None, "data.budget_samples"),
+    "overfit_batches": (0.0, "data.budget_samples and data.budget_epochs"),
+    "fast_dev_run": (False, "data.budget_steps"),
+    "limit_val_batches": (None, "data.eval_samples"),
+    "val_check_interval": (None, "data.eval_every_steps"),
+    "check_val_every_n_epoch": (1, "data.eval_every_steps"),
+    "accumulate_grad_batches": (1, "data.batch_size and data.micro_batch"),
+    "gradient_clip_val": (None, "model.clip_norm"),
+    "gradient_clip_algorithm": (None, "model.clip_norm"),
+}
+"""Trainer settings that would say again what the task or its data say, with their default and who says it instead."""
+
+_SIZES = ("width", "patch_size", "vocab_multiple", "blocks_per_stage")
+"""Settings of networks that count something, beside those whose name begins with ``num_``."""
+
+
+def settle(config: Any) -> None:
+    """Check and complete a parsed configuration, in place.
+
+    Raises:
+        ValueError: a trainer setting that has its place elsewhere, no device to train on, or a network without size.
+    """
+    _check_devices(config.trainer.get("devices"))
+    _check_sizes((config.get("model") or {}).get("init_args") or {})
+    for key, (default, instead) in OWNED.items():
+        value = config.trainer.get(key)
+        if value != default:
+            raise ValueError(f"trainer.{key} is not set directly, got {value}; set {instead}.")
+    if config.trainer.get("precision") is None:
+        import torch
+
+        on_gpu = torch.cuda.is_available() and config.trainer.get("accelerator") in (None, "auto", "gpu", "cuda")
+        config.trainer.precision = "bf16-mixed" if on_gpu else "32-true"
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what is no seed.
+
+    Raises:
+        ValueError: it is not a whole number from 0 to 2^32 - 1.
+    """
+    if seed is None or seed is False:
+        return
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed_everything must be a whole number from 0 to {2**32 - 1}, got {seed}.")
+
+
+def refuse_infinite(values: Any, name: str = "") -> None:
+    """Refuse numbers that no record could keep.
+
+    Args:
+        values: plain values, nested.
+        name: the setting that they belong to.
+
+    Raises:
+        ValueError: one of them is infinite or NaN; the message names it.
+    """
+    if isinstance(values, float) and not math.isfinite(values):
+        raise ValueError(f"{name.replace('.init_args.', '.')} must be a finite number, got {values}; null is no limit.")
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            refuse_infinite(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(values, list):
+        for value in values:
+            refuse_infinite(value, name)
+
+
+def _check_devices(devices: Any) -> None:
+    text = str(devices)
+    if text.lstrip("-").isdigit() and not (int(text) == -1 or int(text) > 0):
+        raise ValueError(f"trainer.devices must be a number from 1 up, -1 (all there are) or auto, got {text}.")
+
+
+def _check_sizes(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        counts = name in _SIZES or name.startswith("num_")
+        if counts and isinstance(value, int) and not isinstance(value, bool) and value < 1:
+            raise ValueError(f"model.{name} must be at least 1, got {value}.")

@@ -1,0 +1,111 @@
+"""A checkpoint on disk: written in one step, read as weights only, set aside when it cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from suite.records.files import StoreError, in_words, write_atomically
+from suite.training.task import Task
+
+PARTS = ("state_dict", "optimizer_states", "loops", "callbacks")
+"""What a checkpoint must have to be gone on from."""
+
+_log = logging.getLogger(__name__)
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes checkpoints beside their place, flushed, and moves them there in one step."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written; the earlier checkpoint is as it was.
+        """
+        place = Path(path)
+        try:
+            write_atomically(place, lambda temporary: _write(checkpoint, temporary))
+        except OSError as error:
+            raise StoreError(
+                f"The checkpoint {place} could not be written ({in_words(error)}); make room or give another --store: "
+                "the same command goes on from the checkpoint before, if there was one."
+            ) from error
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    try:
+        with open(path, "wb") as file:
+            torch.save(checkpoint, file)
+    except RuntimeError as error:  # how torch passes on that a write failed
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def resumable(path: Path, module: LightningModule) -> Path | None:
+    """The checkpoint at ``path`` if the run can go on from it; one that is broken or another's is set aside.
+
+    Args:
+        path: where the run's checkpoint is kept. Whoever calls this trains the run alone.
+        module: of the run, its network built.
+
+    Returns:
+        ``path``, or None when the run begins anew; a warning then names what was set aside and says why.
+    """
+    for left in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed while it wrote
+        left.unlink(missing_ok=True)
+    if not path.exists():
+        return None
+    problem = _problem(path, module)
+    if problem is None:
+        return path
+    number = sum(1 for _ in path.parent.glob(f"{path.stem}.set_aside_*"))
+    aside = path.with_name(f"{path.stem}.set_aside_{number}{path.suffix}")
+    with contextlib.suppress(FileNotFoundError):  # another process of this run has done it
+        os.replace(path, aside)
+    _log.warning("The checkpoint %s %s; it is kept as %s, and the run begins anew.", path, problem, aside.name)
+    return None
+
+
+def _problem(path: Path, module: LightningModule) -> str | None:
+    """Why a run cannot go on from a checkpoint, in words; None: it can."""
+    saved = read_weights(path)
+    if isinstance(saved, str):
+        return saved
+    if any(part not in saved for part in PARTS):
+        return "lacks a part of what a run needs to go on"
+    return _misfit(saved["state_dict"], module)
+
+
+def read_weights(path: Path) -> dict[str, Any] | str:
+    """What a checkpoint holds, mapped into memory; or why it is none, in words. No code in it is run."""
+    try:
+        with zipfile.ZipFile(path) as whole:
+            damaged = whole.testzip()
+        if damaged is not None:
+            return f"is damaged (in {damaged})"
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever a damaged file provokes
+        return f"cannot be read as weights ({type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')})"
+    return saved if isinstance(saved, dict) else "lacks a part of what a run needs to go on"
+
+
+def _misfit(saved: Any, module: LightningModule) -> str | None:
+    own = module.state_dict()
+    if not isinstance(saved, Mapping) or own.keys() != saved.keys():
+        return "is of a network with other parts"
+    skip = 0 if isinstance(module, Task) else 1  # a pack has forgotten runs since
+    for name, tensor in own.items():
+        if saved[name].shape[skip:] != tensor.shape[skip:]:
+            return f"is of another network ({name}: {list(saved[name].shape)}, not {list(tensor.shape)})"
+    return None
