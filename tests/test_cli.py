@@ -111,6 +111,21 @@ def test_printed_config_is_plain_lightning_and_runs(capsys: pytest.CaptureFixtur
     assert sorted(r["optimizer"]["lr"] for r in Store("second").records()) == [0.1, 0.3]
 
 
+def test_a_fitted_run_is_the_same_run_in_a_sweep(
+    capsys: pytest.CaptureFixture[str], data_dir: list[str], tmp_path: Path
+) -> None:
+    words = [*ARGUMENTS, *data_dir, "--data.batch_size", "2", "--data.budget_steps", "3"]
+    assert call(["fit", *words, *SGD, "--store", str(tmp_path / "runs")], capsys)[0] == 0
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    overrides = {name[2:]: value for name, value in given.items() if name not in ("--task", "--data.batch_size")}
+    sweep = {"question": "Same?", "task": "fineweb/gpt", "overrides": overrides, "batch_size": [2], "seeds": [42],
+             "optimizers": {"sgd": {"lr": 0.3}}}  # fmt: skip
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(sweep))
+    code, output, errors = call(["sweep", str(file), "--store", str(tmp_path / "runs"), "--workers", "1"], capsys)
+    assert code == 0 and "1 runs, 1 in the store, 0 to train" in output, errors
+
+
 def test_checkpoint_can_be_validated(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:
     arguments = [*ARGUMENTS, *RUN, *data_dir, *SGD]
     assert call(["fit", *arguments, "--keep_checkpoint"], capsys)[0] == 0

@@ -10,6 +10,7 @@ from typing import Any
 EXCLUDED = {
     "trainer": "where a run is executed and how it is watched; only its precision changes the arithmetic and is kept",
     "store": "the folder that the record goes to",
+    "weights_only": "how a checkpoint is read; `fit` has it and a sweep has not",
     "data.init_args.source": "the place of the data; the fingerprint of its content is in the identity instead",
     "data.init_args.data_dir": "the place of the prepared data; see source",
     "data.init_args.num_workers": "processes that prepare or load the data; the batches are the same",
