@@ -105,7 +105,7 @@ def test_hostile_jsonl_line_gives_text_or_one_sentence(tmp_path_factory, line):
     else:
         assert all(piece.text.encode() is not None for piece in found)
         if len(found) == 2:
-            assert json.loads(line)["text"].encode(errors="replace")
+            assert isinstance(json.loads(line)["text"], str)
 
 
 def test_half_a_surrogate_pair_is_replaced(tmp_path):
