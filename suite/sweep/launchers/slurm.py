@@ -108,6 +108,7 @@ class SlurmLauncher:
         self.request = request
         self.folder = folder
         self._executor = _executor(settings, folder)
+        self._ended: set[str] = set()
 
     @property
     def sharing(self) -> int:
@@ -133,6 +134,7 @@ class SlurmLauncher:
                 if event is None:
                     continue
                 del watched[job_id]
+                self._ended.add(job_id)
                 if event.kind == "crashed" and attempts[one.job[0].run_id] < MAX_ATTEMPTS:
                     waiting.append(one.job)
                 else:
@@ -167,7 +169,9 @@ class SlurmLauncher:
 
         asked = {_key(request) for request in requests} - {""}
         states = queue()
-        live = {key: job_id for job_id, key in submitted(self.folder).items() if job_id in states and key in asked}
+        # A job that has answered may be listed for some seconds more.
+        going = {job_id: key for job_id, key in submitted(self.folder).items() if job_id not in self._ended}
+        live = {key: job_id for job_id, key in going.items() if job_id in states and key in asked}
         return {key: SlurmJob(folder=self.folder / "jobs", job_id=job_id) for key, job_id in live.items()}
 
 
