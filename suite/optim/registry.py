@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -186,5 +187,7 @@ def _path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+@functools.cache
 def _entry_points() -> importlib.metadata.EntryPoints:
+    # Looks through every installed package.
     return importlib.metadata.entry_points(group=ENTRY_POINTS)
