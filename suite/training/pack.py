@@ -154,3 +154,5 @@ def _train_pack(
             settled &= record["status"] in SETTLED
         if settled:
             checkpoint.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what is set aside stays
+                checkpoint.parent.rmdir()
