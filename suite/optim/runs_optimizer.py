@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from suite.optim.broadcast import Number
 from suite.optim.config import ConfigError, OptimizerConfig
 from suite.optim.factory import RuleGroup, rule_groups
+from suite.optim.torch_rows import SHORTEST, TorchRows
 
 ELEMENTS_AT_A_TIME = 1 << 18
 """Elements that an elementwise rule works on at a time on a CPU, so that its temporaries stay in a cache."""
@@ -96,6 +97,7 @@ class RunsOptimizer(torch.optim.Optimizer):
         self._flat = flat
         self._groups = [(same[0].config, list(same[0].names)) for same in groups]
         self._numbers = [_numbers(same) for same in groups]
+        self._torch = [TorchRows.of(same, flat.detach()) for same in groups]
 
     @property
     def steps_done(self) -> int:
@@ -169,9 +171,12 @@ class RunsOptimizer(torch.optim.Optimizer):
             alive: bool ``[R, 1]``; None: all are.
             at_once: do not cut elementwise arithmetic, because it will be fused.
         """
-        for (config, names), own in zip(self._groups, numbers, strict=True):
+        for (config, names), own, rows in zip(self._groups, numbers, self._torch, strict=True):
             hyper = {**own, "lr": own["lr"] * multiplier}
             for key, columns, shape in self._parts(config, names):
+                if rows is not None and not at_once and step > 1 and columns.stop - columns.start >= SHORTEST:
+                    rows.move(flat[:, columns], grad[:, columns], buffers[key], step, float(multiplier), alive)
+                    continue
                 for piece in [columns] if at_once or config.scope != "element" else self._cut(columns):
                     at = slice(piece.start - columns.start, piece.stop - columns.start)
                     state = {k: v[:, at] if config.scope == "element" else v for k, v in buffers[key].items()}
@@ -183,6 +188,7 @@ class RunsOptimizer(torch.optim.Optimizer):
             tensors.update({name: value[rows] for name, value in tensors.items()})
         self._numbers = [{name: value[rows.to(value.device)] for name, value in own.items()} for own in self._numbers]
         self.alive = self.alive[rows.to(self.alive.device)]
+        self._torch = [own and own.keep(rows.tolist(), self._flat.detach()) for own in self._torch]
 
     def _parts(self, config: OptimizerConfig, names: list[str]) -> list[tuple[str, slice, tuple[int, ...]]]:
         """Name of a stretch of columns that a rule sees at once, the columns, and the shape that it sees them in."""

@@ -21,7 +21,12 @@ class _Uncorrected(torch.optim.Optimizer):
     """Makes the states of one of torch's Adams before its first step.
 
     Groups may hold ``gradient_start``: the averages then start at the first gradient and its square.
+
+    Attributes:
+        counted_before: step count before the first step.
     """
+
+    counted_before = STARTED
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step without bias correction."""

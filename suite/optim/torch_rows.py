@@ -1,0 +1,82 @@
+"""Torch's fused kernels on the rows of a buffer, one row per run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from suite.optim.factory import RuleGroup
+
+SHORTEST = 16_384
+"""Coordinates per run from which a kernel call per run is cheaper than passes over all runs at once."""
+
+
+class TorchRows:
+    """Moves R runs by the torch optimizer that each would have alone, in one pass over memory on a CPU.
+
+    Nothing is kept between steps: parameters, gradients and state are the caller's.
+
+    Args:
+        groups: one rule group per run; they share its parameters.
+        optimizer: of R parameter groups, one per run, each with one parameter.
+    """
+
+    def __init__(self, groups: Sequence[RuleGroup], optimizer: torch.optim.Optimizer) -> None:
+        self._groups = tuple(groups)
+        self._optimizer = optimizer
+        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+
+    @classmethod
+    def of(cls, groups: Sequence[RuleGroup], like: Tensor) -> TorchRows | None:
+        """The runs' optimizers for a buffer like ``like``; None where they have no kernel of torch's on its device."""
+        if like.device.type != "cpu":
+            return None
+        own = []
+        for group in groups:
+            row = nn.Parameter(like.new_empty(0))
+            wanted = {"params": [row]} if group.decays else {"params": [row], "weight_decay": 0.0}
+            alone = group.config.torch_optimizer([wanted])
+            if alone is None or not alone.defaults.get("fused"):
+                return None
+            own.append(alone.param_groups[0])
+        whole = groups[0].config.torch_optimizer(own)
+        assert whole is not None
+        for group, mine in zip(whole.param_groups, own, strict=True):
+            group.update(mine)  # what the first run's config has set for all
+        return cls(groups, whole)
+
+    def keep(self, rows: Sequence[int], like: Tensor) -> TorchRows | None:
+        """The same for some of the runs."""
+        return TorchRows.of([self._groups[row] for row in rows], like)
+
+    def move(
+        self,
+        flat: Tensor,
+        grad: Tensor,
+        state: Mapping[str, Tensor],
+        step: int,
+        multiplier: float,
+        alive: Tensor | None,
+    ) -> None:
+        """One step after the first, which writes ``flat`` and ``state`` in place.
+
+        Args:
+            flat: parameters, ``[R, P]``.
+            grad: gradients, ``[R, P]``.
+            state: the rule's state by name, ``[R, P]`` each.
+            step: 2 for the second step.
+            multiplier: of the learning rates.
+            alive: bool ``[R, 1]``; None: all are.
+        """
+        counted = float(step - 1 + getattr(self._optimizer, "counted_before", 0))
+        moved = [True] * len(flat) if alive is None else alive.flatten().tolist()
+        for number, group in enumerate(self._optimizer.param_groups):
+            (row,) = group["params"]
+            group["lr"] = self._peaks[number] * multiplier
+            row.data = flat[number]
+            row.grad = grad[number] if moved[number] else None
+            own = {name: value[number] for name, value in state.items()}
+            self._optimizer.state[row] = {"step": torch.tensor(counted), **own}
+        self._optimizer.step()
