@@ -283,3 +283,17 @@ def test_a_sweep_draws_its_gap_and_report(tmp_path: Path, capfd: pytest.CaptureF
     assert main(["report", *options]) == 0
     page = Path(capfd.readouterr().out.strip().removeprefix("Report: "))
     assert page.is_file() and {".png", ".svg", ".csv"} <= {path.suffix for path in page.parent.rglob("*")}
+
+    # The tuned settings once more, measured; whoever starts the sweep later need not ask for it again.
+    assert main(["sweep", *options, "--diagnose", "{noise: {times: 1, gradients: 8, batch_sizes: [1, 4]}}"]) == 0
+    assert main(["sweep", *options]) == 0
+    (plan,) = (store := Store(tmp_path / "runs")).plans()
+    again = [run for run in plan["runs"] if run["diagnoses"]]
+    assert len(again) == 4 and not [run for run in again if store.diagnostics(run["run_id"]) is None]
+    for run in again:
+        ends = [store.record(run[which])["final"] for which in ("run_id", "diagnoses")]
+        assert ends[0] == pytest.approx(ends[1], rel=1e-5)  # the tuned run may have been one of a pack
+    assert main(["why", str(file), "--store", str(tmp_path / "runs")]) == 2
+    capfd.readouterr()
+    assert main(["why", "--store", str(tmp_path / "runs")]) == 0
+    assert "noise scale" in capfd.readouterr().out

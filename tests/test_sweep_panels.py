@@ -12,6 +12,7 @@ import yaml
 
 from suite.records import Store
 from suite.sweep import Plan, read_spec
+from suite.sweep.packs import jobs_of
 
 SPEC: dict[str, Any] = {
     "question": "Does it work?",
@@ -96,9 +97,32 @@ def test_chosen_settings_are_trained_again_with_reporting_seeds(tmp_path: Path) 
     assert plan.extend_group(group, store) == []
 
 
+def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> None:
+    def told(optimizer: dict[str, Any], batch_size: int, seed: int, *, diagnosed: bool = False) -> tuple[str, int]:
+        return identify(optimizer, batch_size, seed + 1000 * diagnosed)
+
+    plain = read_spec(write(tmp_path / "s.yaml", seeds=[42], report_seeds=[7], batch_size=1))
+    spec = read_spec(write(tmp_path / "s.yaml", seeds=[42], report_seeds=[7], batch_size=1, diagnose={"noise": {}}))
+    assert spec.plan_id == plain.plan_id  # the answer rests on the same runs
+    plan, store = Plan(spec, told), Store(tmp_path / "store")
+    group = plan.groups[0]
+    for run in group.runs:
+        record(store, run.run_id, 1 + abs(math.log(run.axes["lr"] / 0.1)))
+    (again,) = plan.extend_group(group, store)
+    assert again.reporting
+    (measured,) = plan.extend_group(group, store)
+    assert measured.diagnoses == again.run_id != measured.run_id and measured.axes == {"lr": 0.1}
+    assert not measured.reporting and measured.seed == 7
+    record(store, measured.run_id, 0.0)  # counts for nothing
+    assert plan.extend_group(group, store) == []
+    jobs = jobs_of(plan, group.runs, lambda group: 8)
+    assert [len(job) for job in jobs] == [3, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
+        ({"diagnose": ["noise"]}, "diagnose"),
         ({"report_seeds": [42]}, "must differ from seeds"),
         ({"panels": []}, "panels"),
         ({"panels": {"a": {"seeds": [1]}}}, "panels.a"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,17 @@ DiagnosticReader = Callable[[str], pd.DataFrame | None]
 KEY = ["diagnostic", "quantity", "group", "step"]
 
 
-def store_diagnostics(store: Store) -> DiagnosticReader:
-    """A reader from a store; tables that cannot be read are named in ``store.problems``."""
+def store_diagnostics(store: Store, plans: Iterable[Mapping[str, Any]] = ()) -> DiagnosticReader:
+    """A reader from a store; tables that cannot be read are named in ``store.problems``.
+
+    Args:
+        store: where the runs are.
+        plans: of sweeps; a run that was trained again with diagnostics has what that training found.
+    """
+    again = {run["diagnoses"]: run["run_id"] for plan in plans for run in plan["runs"] if run.get("diagnoses")}
 
     def read(run_id: str) -> pd.DataFrame | None:
+        run_id = again.get(run_id, run_id)
         try:
             found = store.diagnostics(run_id)
         except (StoreError, OSError, pa.ArrowException) as error:

@@ -40,6 +40,8 @@ RESULTS = ("finished", "diverged")
 def load_runs(store: Store, plan: Mapping[str, Any], *, trunks: bool = False) -> pd.DataFrame:
     """One row per run of a plan, in the plan's order, with what the store knows about it.
 
+    Runs that were trained again for their diagnostics are left out.
+
     Args:
         store: where the records are; broken ones count as missing and are named in ``store.problems``.
         plan: what the sweep asked for; see `suite.records.Store.plan`.
@@ -54,7 +56,7 @@ def load_runs(store: Store, plan: Mapping[str, Any], *, trunks: bool = False) ->
     Raises:
         ValueError: the plan asks for a definition of the final loss that a finished record does not hold.
     """
-    chosen = [planned for planned in plan["runs"] if bool(planned.get("keeps")) == trunks]
+    chosen = [run for run in plan["runs"] if bool(run.get("keeps")) == trunks and not run.get("diagnoses")]
     rows = [_row(plan, planned, store.record(planned["run_id"])) for planned in chosen]
     return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None)))
 

@@ -92,8 +92,8 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
     measured = [*MEASURES, "frequency_gap"]
     if table.empty or not bool(table[measured].notna().any(axis=None)):
         raise ValueError(
-            "No tuned run has diagnostics; run the sweeps with overrides such as model.diagnostics: {noise: {}, "
-            "smoothness: {}, frequency: {}, spectra: {}}."
+            "No tuned run has diagnostics; run `python -m suite sweep SWEEP.yaml --diagnose "
+            "noise,smoothness,frequency,spectra`, which trains the tuned settings once more with them."
         )
     by_task = table.groupby(["task", "reference", "challenger"], sort=False)
     means = by_task[[*CORRELATED, "crossover"]].agg(lambda values: values.mean(skipna=True))

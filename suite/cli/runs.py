@@ -23,12 +23,14 @@ class Runs:
         spec: the sweep.
 
     Raises:
-        ValueError: unknown task, or an override that the task does not have.
+        ValueError: unknown task, unknown diagnostic, or an override that the task does not have.
     """
 
     def __init__(self, spec: SweepSpec) -> None:
         from suite.cli.lightning import Resolver
+        from suite.diagnostics.catalogue import parse
 
+        parse(spec.diagnose)
         self.spec = spec
         self.resolver = Resolver()
         self._resolved: dict[str, dict[str, Any]] = {}
@@ -61,6 +63,7 @@ class Runs:
         panel: str = "",
         initial: tuple[str, int] | None = None,
         keeps: tuple[int, ...] = (),
+        diagnosed: bool = False,
     ) -> dict[str, Any]:
         """The resolved configuration of one run; of a branch, what it starts from, and of a trunk, what it keeps."""
         config = copy.deepcopy(self.bases[panel])
@@ -73,6 +76,8 @@ class Runs:
             data["start_step"] = initial[1]
         if keeps:
             model["keep_weights_at"] = list(keeps)
+        if diagnosed:
+            model["diagnostics"] = self.spec.diagnose
         return config
 
     def identify(
@@ -82,6 +87,7 @@ class Runs:
         seed: int,
         panel: str = "",
         initial: tuple[str, int] | None = None,
+        diagnosed: bool = False,
     ) -> tuple[str, int]:
         """Run id and number of steps; prepares the data on first use.
 
@@ -90,7 +96,7 @@ class Runs:
         """
         from suite.training.run import run_identity
 
-        config = self.config(optimizer, batch_size, seed, panel, initial)
+        config = self.config(optimizer, batch_size, seed, panel, initial, diagnosed=diagnosed)
         data = self._open(config, batch_size, panel)
         run_id, _ = run_identity(config, data, coupled=self._coupled[panel])
         return run_id, data.steps
@@ -102,7 +108,12 @@ class Runs:
 
     def request(self, job: Job, store: str, do: str = "run") -> dict[str, Any]:
         """What a worker is asked to do with the runs of a job."""
-        configs = [self.config(run.spec, run.batch_size, run.seed, run.panel, run.initial, run.keeps) for run in job]
+        configs = [
+            self.config(
+                run.spec, run.batch_size, run.seed, run.panel, run.initial, run.keeps, diagnosed=bool(run.diagnoses)
+            )
+            for run in job
+        ]
         initials = dict.fromkeys(run.initial for run in job if run.initial is not None)
         return {"do": do, "configs": configs, "store": store, "initials": [list(initial) for initial in initials]}
 

@@ -56,5 +56,7 @@ def pack_size(single_seconds: float, pack_seconds: float, runs: int) -> int:
 
 def _shared(run: PlannedRun, *, seeds: bool) -> object:
     """What runs of a pack have in common; ``seeds``: those of several seeds see the same batches."""
+    if run.diagnoses:
+        return run.run_id
     choices = tuple((k, v) for k, v in run.axes.items() if not isinstance(v, int | float) or isinstance(v, bool))
     return None if seeds else run.seed, run.steps, run.round, repr(choices)

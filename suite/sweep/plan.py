@@ -32,6 +32,7 @@ class PlannedRun:
         reporting: whether it trains a chosen setting again, with a seed that had no part in the choice.
         initial: run and step whose weights it starts from; None: from the seed.
         keeps: steps after which it keeps its weights; it is a trunk then.
+        diagnoses: the tuned run that it trains again, with diagnostics; its own loss counts for nothing.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class PlannedRun:
     reporting: bool = False
     initial: tuple[str, int] | None = None
     keeps: tuple[int, ...] = ()
+    diagnoses: str = ""
 
     @property
     def label(self) -> str:
@@ -54,8 +56,8 @@ class PlannedRun:
 
 
 Identify = Callable[..., tuple[str, int]]
-"""Optimizer spec, batch size, seed, and by name the panel's label where the sweep has panels and what a branch starts
-from -> run id, optimizer steps."""
+"""Optimizer spec, batch size, seed, and by name the panel's label where the sweep has panels, what a branch starts
+from, and whether the run has the sweep's diagnostics -> run id, optimizer steps."""
 
 
 @dataclasses.dataclass
@@ -132,7 +134,8 @@ class Plan:
     def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
         """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs.
 
-        When nothing is left to grow, the new runs are those of the best setting with the reporting seeds.
+        When nothing is left to grow, the new runs are those of the best setting with the reporting seeds, and one of
+        it with the sweep's diagnostics.
         """
         best = None if group.checkpoints else best_axes(group, store, self.spec.final_loss)
         if best is None:
@@ -153,6 +156,10 @@ class Plan:
         if not new and not any(run.reporting for run in group.runs):
             chosen = {name: Axis(name, (value,)) for name, value in best.items()}
             new += self._cross(group, chosen, 0, reporting=True)
+        if self.spec.diagnose and not new and not any(run.diagnoses for run in group.runs):
+            seed = (self.spec.report_seeds or self.spec.seeds)[0]
+            run = self._run(group, nested({**group.fixed, **best}), seed, diagnosed=True)
+            new.append(dataclasses.replace(run, axes=best))
         group.runs += new
         return new
 
@@ -178,6 +185,7 @@ class Plan:
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
             "extend_axes": spec.extend_axes,
+            "diagnose": spec.diagnose,
             "runs": [
                 {k: v for k, v in dataclasses.asdict(run).items() if k != "spec"}
                 for run in sorted(self.runs, key=lambda run: (places[run.panel], run.optimizer, run.batch_size))
@@ -212,7 +220,7 @@ class Plan:
                 run = self._run(group, spec, seed)
                 yield dataclasses.replace(run, axes=chosen, round=round_number, reporting=reporting)
 
-    def _run(self, group: Group, spec: dict[str, Any], seed: int) -> PlannedRun:
+    def _run(self, group: Group, spec: dict[str, Any], seed: int, *, diagnosed: bool = False) -> PlannedRun:
         """One run of a group, identified; a trunk is remembered for its branches."""
         size = group.batch_size
         initial: tuple[str, int] | None = None
@@ -223,6 +231,9 @@ class Plan:
             told["initial"] = initial
         run_id, steps = self._identify(spec, size, seed, **told)
         run = PlannedRun(run_id, group.optimizer, spec, {}, size, seed, steps, panel=group.panel, initial=initial)
+        if diagnosed:
+            measured, _ = self._identify(spec, size, seed, **told, diagnosed=True)
+            return dataclasses.replace(run, run_id=measured, diagnoses=run_id)
         if group.checkpoints:
             run = dataclasses.replace(run, keeps=kept_steps(group.checkpoints, steps))
             self._trunks[group.panel, size, seed] = run
@@ -261,7 +272,7 @@ def best_axes(group: Group, store: Store, final_loss: str) -> dict[str, Any] | N
     """
     losses: dict[tuple[Any, ...], list[float]] = {}
     for run in group.runs:
-        if run.reporting:
+        if run.reporting or run.diagnoses:
             continue
         record = store.record(run.run_id)
         if record is None or record["status"] not in SETTLED:

@@ -17,8 +17,8 @@ from suite.sweep.grid import read_axis
 from suite.sweep.panel import Panel
 from suite.sweep.published import check_published
 
-_SAID_ONLY = ("file", "question", "source", "published")
-"""What a sweep says about itself: it changes no run."""
+_BESIDE = ("file", "question", "source", "published", "diagnose")
+"""What a sweep says about itself, and asks beside its question: it changes no run that the answer rests on."""
 
 _LATER = ("panels", "report_seeds", "trunk", "branches")
 """Keys that count towards a plan's name only where they are given: plans of earlier stores keep theirs."""
@@ -47,6 +47,7 @@ class SweepSpec:
         trunk: what the branches go on from; see `suite.sweep.branching`.
         branches: what the branches have in common.
         published: values that the paper prints for this question; see `suite.sweep.published`.
+        diagnose: diagnostics, name -> settings, with which the tuned settings are trained once more in the end.
     """
 
     name: str
@@ -66,6 +67,7 @@ class SweepSpec:
     trunk: dict[str, Any] = dataclasses.field(default_factory=dict)
     branches: dict[str, Any] = dataclasses.field(default_factory=dict)
     published: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    diagnose: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def parts(self) -> list[Panel]:
@@ -114,7 +116,7 @@ class SweepSpec:
     def plan_id(self) -> str:
         """Name of the sweep's plan in a store: the same as long as the same runs are asked for."""
         given = dataclasses.asdict(self).items()
-        asked = {k: v for k, v in given if k not in _SAID_ONLY and (v or k not in _LATER)}
+        asked = {k: v for k, v in given if k not in _BESIDE and (v or k not in _LATER)}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
@@ -183,6 +185,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "final_loss": (str, "a text"),
     "panels": (dict, "a mapping from labels to what each panel changes"),
     "published": (list, "a list of values that a paper prints"),
+    "diagnose": (dict, "a mapping from diagnostics to their settings"),
 }
 _OF_PANELS = ("task", "batch_size", "overrides", "optimizers", "trunk", "branches")
 

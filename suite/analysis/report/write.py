@@ -74,7 +74,7 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
             downloads(folder / "tables"),
             draw_overview(comparison, folder / "figures"),
             branching_section(comparison),
-            *_bodies(comparison, losses, store_diagnostics(store), folder),
+            *_bodies(comparison, losses, store_diagnostics(store, [plan]), folder),
             section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
             section("How to read this", bullets(_READING)),
         ]

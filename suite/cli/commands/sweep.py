@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from suite.cli.arguments import read_diagnostics
 from suite.cli.export import export_commands
 from suite.cli.launching import LAUNCHERS, launcher_of, split_launcher_options
 from suite.cli.measure import Cost, Key, key_of, measure, print_costs
@@ -70,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         help="whole optimizer steps as one compiled graph (default: where a measurement says that it pays)",
     )
     parser.add_argument(
+        "--diagnose",
+        metavar="NAMES",
+        help="train the tuned settings once more with diagnostics: names with commas between, or a mapping to settings "
+        "(default: what the YAML or an earlier call asks for)",
+    )
+    parser.add_argument(
         "--export-commands",
         type=Path,
         metavar="FILE",
@@ -92,9 +99,13 @@ class _Sweep:
         self.compile = options.compile
         self.typed = typed
         self.store = Store(options.store)
+        earlier = self.store.plan(spec.plan_id) or {}
+        if options.diagnose is not None:
+            spec = dataclasses.replace(spec, diagnose=read_diagnostics(options.diagnose))
+        elif not spec.diagnose:
+            spec = dataclasses.replace(spec, diagnose=earlier.get("diagnose") or {})
         self.runs = Runs(spec)
         self.plan = Plan(spec, self.runs.identify)
-        earlier = self.store.plan(spec.plan_id) or {}
         self._refuse_other_data(earlier)
         self.sizes: dict[str, int] = dict(earlier.get("packs") or {}) if self.pack == "auto" else {}
         self.compiled: set[str] = set(earlier.get("compiled") or ()) if self.compile == "auto" else set()

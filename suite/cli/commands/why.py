@@ -52,7 +52,7 @@ def main(command: str, arguments: list[str]) -> int:
     plans = [plan_of(read_spec(file), store) for file in options.sweeps] or list(store.plans())
     if not plans:
         raise ValueError(f"The store {options.store} has no sweep; run one into it first, or give --store.")
-    found = why([compare_plan(store, plan) for plan in plans], store_diagnostics(store))
+    found = why([compare_plan(store, plan) for plan in plans], store_diagnostics(store, plans))
     rows = [[_cell(row[name]) for name in SHOWN] for _, row in found.table.iterrows()]
     print(text_table(list(SHOWN.values()), rows, left=[0]), end="")
     print("\nGap: reference less challenger; positive: the challenger (SGD) is better. Crossover 0: the reference is")
