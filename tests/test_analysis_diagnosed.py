@@ -153,10 +153,12 @@ def test_measures_stand_beside_the_gap(planted: Any, capsys: pytest.CaptureFixtu
     # r rises with the batch size and the planted gap falls; three pairs can show no more than p = 1/3.
     assert found.with_gap["r"].rho == pytest.approx(-1) and found.with_gap["r"].p > 0.3
     assert set(found.with_crossover) == set(CORRELATED) and math.isnan(found.with_crossover["r"].rho)
-    assert main(["why", "--store", str(store.path), "--csv", str(tmp_path / "why.csv")]) == 0
+    told_to = ["--csv", str(tmp_path / "why.csv"), "--figure", str(tmp_path)]
+    assert main(["why", "--store", str(store.path), *told_to]) == 0
     told = capsys.readouterr().out
     assert "noise scale" in told and "correlations were looked at" in told
     assert len(pd.read_csv(tmp_path / "why.csv")) == 3
+    assert (tmp_path / "why.png").stat().st_size > 10_000 and "gap" in (tmp_path / "why.svg").read_text()
 
 
 def test_a_store_without_diagnostics_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ def main(command: str, arguments: list[str]) -> int:
     parser.add_argument("sweeps", nargs="*", type=Path, help="sweeps' YAMLs (default: every sweep of the store)")
     parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="file for the whole table as well")
+    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="folder for why.png and why.svg as well")
     options = parser.parse_args(arguments)
     from suite.analysis.comparison import compare_plan
     from suite.analysis.diagnosed import store_diagnostics
@@ -62,7 +63,21 @@ def main(command: str, arguments: list[str]) -> int:
     if options.csv is not None:
         found.table.to_csv(options.csv, index=False)
         print(f"\nTable: {options.csv}")
+    if options.figure is not None:
+        _draw(found, options.figure)
     return 0
+
+
+def _draw(found: Why, folder: Path) -> None:
+    from suite.analysis.figures.style import save, style
+    from suite.analysis.figures.why import why_figure
+
+    with style():
+        figure = why_figure(found.table, found.with_gap)
+        if figure is None:
+            raise ValueError("No measure beside a gap is finite, so there is nothing to draw; leave --figure out.")
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"\nFigure: {save(figure, folder, 'why')[0]}")
 
 
 def sentences(found: Why) -> list[str]:
