@@ -1,11 +1,13 @@
 """What each diagnostic costs a run at its default schedule.
 
-    python benchmarks/diagnostics.py [--small] [--device cuda] [NAME ...]
+    python benchmarks/diagnostics.py [--small] [--device cuda] [--seq-len N] [--taken N] [NAME ...]
 
 One run per diagnostic, in which every few steps are measured and the others are not: the time of a measurement and that
 of a plain step come from the same run, in turn. From these follows the share of the training time that the default
 schedule takes over the paper's number of steps. Target: at most 5% on the 49M GPT (paper 1: 60,424 steps of 64
-sequences), and no more memory than a run without. ``--small`` takes a GPT of 0.1M weights and 4,000 steps.
+sequences), and no more memory than a run without. ``--small`` takes a GPT of 0.1M weights and 4,000 steps. Shorter
+sequences make steps and measurements cheaper alike, where a step at full length would take minutes;
+memory is then that of the shorter sequences.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ SETUPS = {
 def make_data(setup: dict[str, Any], folder: str) -> FineWeb:
     size = SIZES[setup["size"]]
     data = (FineWeb if size["vocab"] else WideVocabulary)(
-        batch_size=setup["batch"], source="sample", tokenizer="byte", seq_len=size["seq"], data_dir=folder,
+        batch_size=setup["batch"], source="sample", tokenizer="byte", seq_len=setup["seq"], data_dir=folder,
         eval_samples=1, budget_steps=setup["taken"],
     )  # fmt: skip
     data.ensure_open()
@@ -87,12 +89,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seq-len", type=int, help="tokens per sequence")
+    parser.add_argument("--taken", type=int, help="steps per run; half as many lie between measurements")
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     if options.device == "cuda":
         synchronised()
     setup = SETUPS["small" if options.small else "large"]
+    setup["seq"] = options.seq_len or SIZES[setup["size"]]["seq"]
+    if options.taken:
+        setup |= {"taken": options.taken, "every": options.taken // 2}
     steps, every = setup["steps"], setup["every"]
     with tempfile.TemporaryDirectory() as folder:
         trained(setup, folder, options.device, {})  # the first run of a process pays for what it loads
