@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from suite.cli.plans import read_sources
 from suite.records import Store
 from suite.sweep import Plan, read_spec
 from suite.sweep.packs import jobs_of
@@ -57,6 +58,19 @@ def test_panels_share_what_they_do_not_change(tmp_path: Path) -> None:
     assert small.overrides == {"data.source": "sample", "model.width": 16}
     assert small.optimizers == {"sgd": {"lr": [1.0, 3.0], "momentum": 0.9}}
     assert genome.task == "hg38/gpt" and genome.batch_size == [4] and list(genome.optimizers) == ["sgd", "adam", "lion"]
+
+
+def test_every_dataset_finds_its_source(tmp_path: Path) -> None:
+    panels = {"web": {"overrides": {"model.width": 16}}, "genome": {"task": "hg38/gpt"}, "toy": {"task": "toy/zipf_lm"}}
+    (file := tmp_path / "sources.yaml").write_text("fineweb: text.txt\nhg38: genome.fa.gz\n")
+    web, genome, toy = read_spec(write(tmp_path / "s.yaml", panels=panels)).with_sources(read_sources(file)).parts
+    assert web.overrides == {"data.source": "text.txt", "model.width": 16}
+    assert genome.overrides["data.source"] == "genome.fa.gz" and toy.overrides["data.source"] == "sample"
+    assert read_spec(write(tmp_path / "s.yaml")).with_sources({"fineweb": "x"}).overrides["data.source"] == "x"
+    for text in ("[1]", "hg39: x", "hg38: [1]", "{"):
+        file.write_text(text)
+        with pytest.raises(ValueError, match="--sources"):
+            read_sources(file)
 
 
 def test_a_plan_of_panels_names_every_run_and_survives_the_command_line(tmp_path: Path) -> None:

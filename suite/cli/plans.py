@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,6 +23,12 @@ def sweep_parser(command: str, description: str, *, file: str | None = None) -> 
     parser = argparse.ArgumentParser(prog=f"python -m suite {command}", description=description, epilog=EPILOG)
     parser.add_argument("file", nargs=file, help="the sweep's YAML")
     parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
+    parser.add_argument(
+        "--sources",
+        type=Path,
+        metavar="FILE",
+        help="YAML with a dataset's data.source per line, such as `hg38: genome.fa.gz`: for sweeps of several datasets",
+    )
     return parser
 
 
@@ -43,9 +50,37 @@ def parse_sweep(
             raise ValueError(f"{extra[0]} changes a sweep; give the sweep's YAML as well.")
         return options, None, ""
     spec = read_spec(options.file)
+    typed = [f" {word}" for word in extra]
+    if options.sources is not None:
+        spec = spec.with_sources(read_sources(options.sources))
+        typed.insert(0, f" --sources {options.sources}")
     if changes:
         spec = spec.changed(changes)
-    return options, spec, "".join(f" {word}" for word in extra)
+    return options, spec, "".join(typed)
+
+
+def read_sources(file: Path) -> dict[str, str]:
+    """Read where datasets are: dataset -> path.
+
+    Raises:
+        ValueError: no such file, not such a mapping, or a dataset that no task has.
+    """
+    from suite.cli.matrix import describe_tasks
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"--sources {file} cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(found, dict) or not all(isinstance(x, str) for pair in found.items() for x in pair):
+        raise ValueError(f"--sources {file} must map datasets to paths, such as `hg38: genome.fa.gz`.")
+    known = {task.partition("/")[0] for task in describe_tasks()}
+    for dataset in found:
+        if dataset not in known:
+            raise ValueError(
+                f"--sources {file} names the dataset {dataset!r}, which no task has; there are "
+                f"{', '.join(sorted(known))}."
+            )
+    return found
 
 
 def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,20 @@ class SweepSpec:
             trunk=with_them(self.trunk) if self.trunk else {},
             branches=with_them(self.branches) if self.branches else {},
         )
+
+    def with_sources(self, sources: Mapping[str, str]) -> SweepSpec:
+        """The sweep on other data: dataset -> ``data.source``, for every panel whose task is of that dataset."""
+
+        def with_theirs(given: dict[str, Any], task: str) -> dict[str, Any]:
+            source = sources.get(task.partition("/")[0])
+            return given if source is None else {**given, "data.source": source}
+
+        panels = {
+            label: {**own, "overrides": with_theirs(own.get("overrides", {}), own.get("task", self.task))}
+            for label, own in self.panels.items()
+        }
+        overrides = self.overrides if panels else with_theirs(self.overrides, self.task)
+        return dataclasses.replace(self, overrides=overrides, panels=panels)
 
     @property
     def plan_id(self) -> str:
