@@ -15,8 +15,9 @@ from suite.sweep.packs import MAX_PACK, Job, jobs_of, pack_size
 MEASURE_SECONDS = 3.0
 """Wall time that measuring one job's seconds per step may take, about."""
 
-COMPILE_FROM = 300.0
-"""Seconds of training per worker from which a compiled step is tried: compilation takes a minute on slow cores."""
+COMPILE_FROM = 180.0
+"""Seconds of training per worker from which a compiled step is tried: compilation takes a minute on slow cores, and the
+worker that compiled keeps the graph."""
 
 MEMORY_SHARE = 0.7
 """Share of the free memory that packs may take."""

@@ -42,7 +42,10 @@ def main(folder: str, runs: int = 24) -> int:
     path = Path(folder)
     launcher = local.LocalLauncher(2, command=COMMAND, request=request_of(path), logs=path / "logs")
     ignore = {"on_progress": lambda event: None, "on_growth": lambda added: None}
-    return len(execute(plan_of(runs), Store(path), launcher, **ignore))
+    try:
+        return len(execute(plan_of(runs), Store(path), launcher, **ignore))
+    finally:
+        launcher.close()
 
 
 if __name__ == "__main__":

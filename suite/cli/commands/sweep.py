@@ -30,13 +30,16 @@ def main(command: str, arguments: list[str]) -> int:
     options, spec, changes = parse_sweep(_parser(), left)
     assert spec is not None
     sweep = _Sweep(spec, options, settings, typed=" ".join(["python -m suite sweep", *map(shlex.quote, arguments)]))
-    if options.dry_run:
-        sweep.estimate()
-        return 0
-    sweep.start()
-    if options.export_commands is not None:
-        return sweep.export(options.export_commands)
-    failed = sweep.train()
+    try:
+        if options.dry_run:
+            sweep.estimate()
+            return 0
+        sweep.start()
+        if options.export_commands is not None:
+            return sweep.export(options.export_commands)
+        failed = sweep.train()
+    finally:
+        sweep.launcher.close()
     print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
     if failed:
         print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)

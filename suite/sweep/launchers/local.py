@@ -30,6 +30,8 @@ class LocalSettings:
 class LocalLauncher:
     """Keeps ``workers`` processes busy; a worker that dies is replaced and its job started again.
 
+    Workers outlive a call of `run`: what they have imported and compiled serves the next. `close` ends them.
+
     Args:
         workers: processes.
         command: starts one worker; it reads a request per line and answers with a line per event.
@@ -44,6 +46,7 @@ class LocalLauncher:
         self.request = request
         self.logs = logs
         self.gpus = gpus
+        self._workers = [_Worker(number, self) for number in range(workers)]
 
     @property
     def sharing(self) -> int:
@@ -54,16 +57,16 @@ class LocalLauncher:
         """Execute jobs until none is left; see `suite.sweep.launchers.progress.Launcher`."""
         waiting = list(jobs)
         events: queue.Queue[Progress] = queue.Queue()
+        workers = self._workers
         idle = list(range(self.workers))
         attempts: dict[str, int] = {}
-        workers = [_Worker(i, self, events) for i in range(self.workers)]
         running = 0
         try:
             while waiting or running:
                 while waiting and idle:
                     job = waiting.pop(0)
                     attempts[job[0].run_id] = attempts.get(job[0].run_id, 0) + 1
-                    workers[idle.pop(0)].start(job)
+                    workers[idle.pop(0)].start(job, events)
                     running += 1
                     on_progress(Progress("started", job))
                 event = events.get()
@@ -75,31 +78,36 @@ class LocalLauncher:
                     waiting.insert(0, event.job)
                     continue
                 waiting.extend(on_progress(event))
-        finally:
-            for worker in workers:
-                worker.stop()
+        except BaseException:
+            self.close()  # they are in the middle of something
+            raise
+
+    def close(self) -> None:
+        """End the workers; the next `run` starts others."""
+        for worker in self._workers:
+            worker.stop()
 
 
 class _Worker:
     """One process and the thread that waits for its answer."""
 
-    def __init__(self, number: int, launcher: LocalLauncher, events: queue.Queue[Progress]) -> None:
+    def __init__(self, number: int, launcher: LocalLauncher) -> None:
         self.number = number
         self.job: Job | None = None
         self._launcher = launcher
-        self._events = events
         self._process: WorkerProcess | None = None
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, events: queue.Queue[Progress]) -> None:
         self.job = job
         if self._process is None or not self._process.lives:
             self._process = self._spawned()
         request = self._launcher.request(job)
-        threading.Thread(target=self._listen, args=(self._process, request, job), daemon=True).start()
+        threading.Thread(target=self._listen, args=(self._process, request, job, events), daemon=True).start()
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
+        self.job = self._process = None
 
     def _spawned(self) -> WorkerProcess:
         launcher = self._launcher
@@ -109,9 +117,10 @@ class _Worker:
             environment["CUDA_VISIBLE_DEVICES"] = str(self.number % launcher.gpus)
         return WorkerProcess(launcher.command, environment, log=launcher.logs / f"worker-{self.number}.log")
 
-    def _listen(self, process: WorkerProcess, request: dict, job: Job) -> None:
+    @staticmethod
+    def _listen(process: WorkerProcess, request: dict, job: Job, events: queue.Queue[Progress]) -> None:
         try:
             event = progress_of(process.ask(request), job)
         except WorkerDied as death:
             event = Progress("crashed", job, error=str(death))
-        self._events.put(event)
+        events.put(event)

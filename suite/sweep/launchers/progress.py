@@ -57,6 +57,9 @@ class Launcher(Protocol):
             on_progress: called (in this thread) with every event; returns jobs to add.
         """
 
+    def close(self) -> None:
+        """End what was kept from one `run` to the next."""
+
 
 def progress_of(answer: Mapping[str, Any], job: Job) -> Progress:
     """A worker's answer as an event."""

@@ -118,6 +118,9 @@ class RayLauncher:
                 self._ray.cancel(task, force=True)
                 leases.close()
 
+    def close(self) -> None:
+        """Nothing is kept between calls; the cluster keeps its own processes."""
+
     def _submitted(self, job: Job, leases: _Leases) -> Any:
         request, settings = self.request(job), self.settings
         carried: dict[str, dict[str, bytes]] = {}

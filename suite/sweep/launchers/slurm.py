@@ -142,6 +142,9 @@ class SlurmLauncher:
             if watched and not waiting:
                 time.sleep(self.settings.poll_seconds)
 
+    def close(self) -> None:
+        """Nothing is kept between calls."""
+
     def _submitted(self, jobs: list[Job]) -> list[tuple[Any, Job]]:
         """Submit jobs that are not in the queue already; returns submitit's handle of each."""
         requests = [self.request(job) for job in jobs]
