@@ -43,8 +43,8 @@ class TorchRows:
             own.append(alone.param_groups[0])
         whole = groups[0].config.torch_optimizer(own)
         assert whole is not None
-        for group, mine in zip(whole.param_groups, own, strict=True):
-            group.update(mine)  # what the first run's config has set for all
+        for settings, mine in zip(whole.param_groups, own, strict=True):
+            settings.update(mine)  # what the first run's config has set for all
         return cls(groups, whole)
 
     def keep(self, rows: Sequence[int], like: Tensor) -> TorchRows | None:
