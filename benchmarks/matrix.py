@@ -3,8 +3,8 @@
     python benchmarks/matrix.py [--data FOLDER] [--steps-factor 1.0] [TASK ...] > table.md
 
 Prints a Markdown table: the pair's parameters at paper size and here, the loss of the trivial predictor (the training
-split's frequencies of tokens or classes, its mean target) on the same validation samples, the validation losses reached,
-and optimizer steps per second. FOLDER holds real data in the tasks' raw formats (see
+split's frequencies of tokens or classes, its mean target) on the same validation samples, the validation losses
+reached, and optimizer steps per second. FOLDER holds real data in the tasks' raw formats (see
 SOURCES); without it the samples alone are trained on. Nothing is tuned: one learning rate per kind of network.
 """
 
