@@ -4,7 +4,7 @@
 
 For every plan of the store that has a report, or those whose names are given: its main figures as PNG, `gap.csv`,
 `tuned.csv` and `runs.csv` (without what differs between machines), into a folder of its name below OUT. Printed are the
-gap table in Markdown, the number of runs and the seconds that they took.
+gap table in Markdown, the number of runs and the minutes that they took.
 """
 
 from __future__ import annotations

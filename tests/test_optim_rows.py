@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from suite.optim import build, parse
 from suite.optim.runs_optimizer import Layout, RunsOptimizer, shared_groups
-from suite.optim.torch_rows import SHORTEST
+from suite.optim.torch_rows import SHORTEST, TorchRows
 
 RULES: dict[str, list[dict[str, Any]]] = {
     "sgd": [{"name": "sgd", "lr": lr, "momentum": m} for lr, m in [(0.1, 0.0), (0.3, 0.9), (0.05, 0.5)]],
@@ -55,7 +55,7 @@ def pack(configs: list[dict[str, Any]], module: nn.Module) -> tuple[nn.Parameter
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_row_moves_as_its_run_alone(name: str) -> None:
-    """Long rows take torch's kernels, and end where `build`'s optimizer takes each run, to the last bit but one."""
+    """Long rows take torch's kernels, and end where `build`'s optimizer takes each run, up to rounding."""
     module = network(160)
     flat, optimizer = pack(RULES[name], module)
     assert flat.shape[1] > SHORTEST and all(rows is not None for rows in optimizer._torch)
@@ -98,7 +98,14 @@ def test_dead_rows_rest_and_the_rest_is_kept(name: str, monkeypatch: pytest.Monk
     assert len(ends[0]) == 2
 
 
-def test_short_rows_and_rules_without_a_kernel_take_the_rule() -> None:
-    """Signum has no kernel in torch, and quarrels with nobody."""
-    _, optimizer = pack([{"name": "signum", "lr": 0.1, "momentum": 0.9}] * 2, network(12))
-    assert optimizer._torch == [None]
+@pytest.mark.parametrize(("width", "taken"), [(12, 0), (160, 3)])
+def test_long_rows_alone_take_the_kernel(width: int, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second step on, and never for a rule that torch has no kernel for."""
+    calls = []
+    monkeypatch.setattr(TorchRows, "move", lambda self, *args: calls.append(args))
+    for config in ({"name": "adam", "lr": 0.1, "beta": 0.9}, {"name": "signum", "lr": 0.1, "momentum": 0.9}):
+        flat, optimizer = pack([config] * 2, network(width))
+        for grad in gradients(4, *flat.shape):
+            flat.grad = grad
+            optimizer.step()
+    assert len(calls) == taken

@@ -16,7 +16,7 @@ SHORTEST = 16_384
 class TorchRows:
     """Moves R runs by the torch optimizer that each would have alone, in one pass over memory on a CPU.
 
-    Nothing is kept between steps: parameters, gradients and state are the caller's.
+    Parameters, gradients and state are the caller's; of gradients nothing is kept.
 
     Args:
         groups: one rule group per run; they share its parameters.
@@ -80,3 +80,4 @@ class TorchRows:
             own = {name: value[number] for name, value in state.items()}
             self._optimizer.state[row] = {"step": torch.tensor(counted), **own}
         self._optimizer.step()
+        self._optimizer.zero_grad()

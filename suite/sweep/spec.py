@@ -116,16 +116,16 @@ class SweepSpec:
     def with_sources(self, sources: Mapping[str, str]) -> SweepSpec:
         """The sweep on other data: dataset -> ``data.source``, for every panel whose task is of that dataset."""
 
-        def with_theirs(given: dict[str, Any], task: str) -> dict[str, Any]:
+        def with_theirs(part: dict[str, Any], task: str) -> dict[str, Any]:
             source = sources.get(task.partition("/")[0])
-            return given if source is None else {**given, "data.source": source}
+            return (
+                part if source is None else {**part, "overrides": {**part.get("overrides", {}), "data.source": source}}
+            )
 
-        panels = {
-            label: {**own, "overrides": with_theirs(own.get("overrides", {}), own.get("task", self.task))}
-            for label, own in self.panels.items()
-        }
-        overrides = self.overrides if panels else with_theirs(self.overrides, self.task)
-        return dataclasses.replace(self, overrides=overrides, panels=panels)
+        if not self.panels:
+            return dataclasses.replace(self, **with_theirs({"overrides": self.overrides}, self.task))
+        panels = {label: with_theirs(own, own.get("task", self.task)) for label, own in self.panels.items()}
+        return dataclasses.replace(self, panels=panels)
 
     @property
     def plan_id(self) -> str:
