@@ -22,9 +22,11 @@ demo: env
 	$(BIN)/python -m suite gap configs/sweeps/demo.yaml
 	$(BIN)/python -m suite report configs/sweeps/demo.yaml
 
-# Every question at laptop scale: hours. Runs what is missing; can be killed and started again.
+# Every question at laptop scale: hours. Runs what is missing; can be killed and started again. On samples, or with
+# SOURCES=file.yaml, which has a line per dataset (`hg38: genome.fa.gz`), on your own data.
 results: env
-	for file in configs/sweeps/laptop_*.yaml configs/sweeps/*/laptop/*.yaml; do $(BIN)/python -m suite sweep $$file || exit 1; done
+	for file in configs/sweeps/laptop_*.yaml configs/sweeps/*/laptop/*.yaml; do \
+		$(BIN)/python -m suite sweep $$file $(if $(SOURCES),--sources $(SOURCES)) || exit 1; done
 	$(BIN)/python -m suite report
 
 test: env lint

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from suite.records import Store, final_losses
@@ -168,4 +169,22 @@ def _write_run(store: Store, planted: Planted, run: dict[str, Any], final: float
             "error": None,
         },
         curves,
+    )
+
+
+def gap_rows(gaps: list[float], sizes: list[int] | None = None, uncertainty: float = 0.1) -> pd.DataFrame:
+    """Rows of a gap table, in percent, at batch sizes 1, 4, 16, ... unless told."""
+    sizes = sizes or [4**power for power in range(len(gaps))]
+    return pd.DataFrame(
+        {
+            "task": "toy/net",
+            "reference": "adam",
+            "challenger": "sgd",
+            "batch_size": sizes,
+            "gap": gaps,
+            "relative_gap": gaps,
+            "uncertainty": uncertainty,
+            "relative_uncertainty": uncertainty,
+            "resolved": [math.isinf(gap) or abs(gap) > uncertainty for gap in gaps],
+        }
     )

@@ -3,32 +3,14 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_records import Planted, write_store
+from synthetic_records import Planted, gap_rows, write_store
 
 from suite.analysis.comparison import compare_plan
 from suite.analysis.crossover import crossover
 from suite.analysis.monotone import monotone_fit
-
-
-def gap_rows(gaps, sizes=None, uncertainty=0.1):
-    sizes = sizes or [4**power for power in range(len(gaps))]
-    return pd.DataFrame(
-        {
-            "task": "toy/net",
-            "reference": "adam",
-            "challenger": "sgd",
-            "batch_size": sizes,
-            "gap": gaps,
-            "relative_gap": gaps,
-            "uncertainty": uncertainty,
-            "relative_uncertainty": uncertainty,
-            "resolved": [math.isinf(gap) or abs(gap) > uncertainty for gap in gaps],
-        }
-    )
 
 
 def test_planted_crossing_is_recovered_from_records(tmp_path):
@@ -71,7 +53,9 @@ def test_unresolved_gaps_widen_the_interval():
     assert (found.low, found.high) == (1, 64)
     open_ended = crossover(gap_rows([3.0, 1.5, 0.2, -0.2], uncertainty=1.0))
     assert (open_ended.low, open_ended.high) == (4, None) and not open_ended.resolved
-    assert "upper end not resolved" in open_ended.sentence()
+    assert "No crossover is resolved: SGD is better up to batch size 4, and no gap above" in open_ended.sentence()
+    other_end = crossover(gap_rows([0.2, -0.2, -1.5, -3.0], uncertainty=1.0)).sentence()
+    assert "Adam is better from batch size 16 on, and no gap below it is resolved (best guess: zero near" in other_end
 
 
 def test_gap_that_ends_in_divergence_still_has_an_interval():

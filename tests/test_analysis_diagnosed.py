@@ -11,9 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from diagnostic_examples import EXAMPLES
-from synthetic_records import Planted, write_store
+from synthetic_records import Planted, gap_rows, write_store
 
 from suite.analysis.comparison import compare_plan
+from suite.analysis.crossover import crossover
 from suite.analysis.diagnosed import diagnosed_points, group_gaps, store_diagnostics
 from suite.analysis.figures.diagnosed import DRAWINGS
 from suite.analysis.rank_correlation import rank_correlation, within_groups
@@ -174,6 +175,17 @@ def test_a_crossover_out_of_range_still_has_a_rank(tmp_path: Path) -> None:
         store, plan = write_store(tmp_path / str(number), Planted(crossing=crossing, noise=1e-4))
         (found,) = compare_plan(store, plan).crossovers
         assert crossover_rank(found) == pytest.approx(expected, rel=0.2)
+
+
+def test_only_resolved_gaps_rank_a_crossover() -> None:
+    def rank(gaps: list[float]) -> float:
+        return crossover_rank(crossover(gap_rows(gaps, uncertainty=1.0)))
+
+    assert rank([3, 1.5, 0.2, -0.2]) == math.inf and rank([0.2, -0.2, -1.5, -3]) == 0
+    assert 4 < rank([3, 1.5, -1.5, -3]) < 16
+    # Nothing resolved; the other way round; a winner in the middle of the other's range.
+    for gaps in ([0.3, -0.3, 0.2, 0.1], [-3, -1.5, 1.5, 3], [-3, -3, 2, -3]):
+        assert math.isnan(rank(gaps))
 
 
 def test_permutations_tell_what_chance_gives() -> None:

@@ -103,8 +103,16 @@ class Crossover:
         if not self.in_range:
             doubt = f", {self.unresolved} of {self.measured} not resolved" if self.unresolved else ""
             return f"No crossover in range: {small} is better at every batch size from {first} to {last}{doubt}."
-        where = "" if self.interpolated is None else f" near batch size {batch_size_words(self.interpolated)}"
-        return f"The gap passes zero{where} ({self.interval_text()}): {small} is better below, {large} above."
+        guess = "" if self.interpolated is None else f" near batch size {batch_size_words(self.interpolated)}"
+        if self.resolved:
+            between = f"between {self.low} and {self.high}"
+            return f"The gap passes zero{guess} ({between}): {small} is better below, {large} above."
+        known = "the resolved gaps contradict each other"
+        if self.low is not None:
+            known = f"{small} is better up to batch size {self.low}, and no gap above it is resolved"
+        elif self.high is not None:
+            known = f"{large} is better from batch size {self.high} on, and no gap below it is resolved"
+        return f"No crossover is resolved: {known}" + (f" (best guess: zero{guess})." if guess else ".")
 
     def estimates(self) -> str:
         """Both estimates of the crossover with their intervals, in words; empty where there is no interval."""
@@ -118,16 +126,6 @@ class Crossover:
             found = "no zero in range" if zero is None else f"zero at {batch_size_words(zero)}"
             parts.append(f"{name}: {found} ({interval_words(interval)})")
         return "; ".join(parts) + "."
-
-    def interval_text(self) -> str:
-        """The interval in words; an open end says that the measured gaps do not bound it."""
-        if self.low is not None and self.high is not None:
-            return f"between {self.low} and {self.high}"
-        if self.high is not None:
-            return f"below {self.high}, lower end not resolved"
-        if self.low is not None:
-            return f"above {self.low}, upper end not resolved"
-        return "neither side resolved"
 
 
 def crossover(gaps: pd.DataFrame) -> Crossover:

@@ -107,12 +107,21 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
 
 
 def crossover_rank(found: Crossover) -> float:
-    """The crossover as a number to rank: 0 where the reference is better throughout, infinite where the challenger."""
-    if found.small_batch is None or found.unresolved == found.measured:
+    """The crossover as a number to rank, from resolved gaps alone.
+
+    0 where the reference is better wherever it is known who is, infinite where the challenger is, the interpolated
+    batch size where the challenger is better below and the reference above. NaN for what has no place in this order:
+    nothing resolved, a crossing the other way round, resolved gaps that contradict each other.
+    """
+    if found.small_batch is None or found.unresolved == found.measured or found.contrary:
         return math.nan
-    if found.in_range:
-        return found.interpolated if found.interpolated is not None else math.nan
-    return math.inf if found.small_batch == found.challenger else 0.0
+    if found.in_range and found.resolved:
+        falls = found.small_batch == found.challenger
+        return found.interpolated if falls and found.interpolated is not None else math.nan
+    if found.in_range and found.low is None and found.high is None:
+        return math.nan
+    better = found.large_batch if found.in_range and found.low is None else found.small_batch
+    return math.inf if better == found.challenger else 0.0
 
 
 def _rows(comparison: Comparison, read: DiagnosticReader) -> list[dict[str, object]]:

@@ -220,7 +220,7 @@ def _mark_crossover(axes: Axes, found: Crossover) -> None:
         return
     left, right = axes.get_xlim()
     axes.axvspan(found.low or left, found.high or right, color=FAINT, alpha=0.13, linewidth=0, zorder=0.5)
-    if found.interpolated is None:
+    if found.interpolated is None or not found.resolved:
         return
     axes.axvline(found.interpolated, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), zorder=1.4)
     axes.plot(
@@ -234,8 +234,7 @@ def _mark_crossover(axes: Axes, found: Crossover) -> None:
         clip_on=False,
     )
     axes.annotate(
-        f"crossover \N{ALMOST EQUAL TO} {batch_size_words(found.interpolated)}"
-        + (f"\n({found.low} to {found.high})" if found.low and found.high else ""),
+        f"crossover \N{ALMOST EQUAL TO} {batch_size_words(found.interpolated)}\n({found.low} to {found.high})",
         xy=(found.interpolated, 1),
         xycoords=("data", "axes fraction"),
         xytext=(3, -3),
