@@ -15,7 +15,7 @@ from suite.records import Store
 ROOT = Path(__file__).resolve().parents[1]
 DIAGNOSTICS = (
     "{clipping: {every: 4}, updates: {every: 4}, agreement: {every: 4, window: 2}, sharpness: {times: 1}, "
-    "frequency: {times: 1, samples: 16}, noise: {times: 1, gradients: 16}}"
+    "frequency: {times: 1, samples: 16}, noise: {times: 1, gradients: 32}}"
 )
 CUTS = {
     "one process": [],

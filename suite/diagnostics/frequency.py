@@ -77,7 +77,8 @@ class Frequency(Diagnostic):
         def classes(batch: Any) -> Tensor:
             return moment.task.element_classes(move_data_to_device(batch, moment.device)).flatten()
 
-        numbers = torch.bincount(group_of[torch.cat(list(map(classes, moment.micro_batches)))], minlength=self.groups)
+        seen = torch.cat(list(map(classes, moment.micro_batches)))
+        numbers = moment.over_processes(torch.bincount(group_of[seen], minlength=self.groups))
         return numbers / numbers.sum()
 
     def _labelled(self, quantity: str, values: Tensor) -> Values:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from suite.optim import parameter_roles
 from suite.training.data import Data
@@ -26,7 +26,7 @@ class Moment:
         task: with its network; its weights are those before the update for what looks at weights, else those after.
         data: of the run.
         step: steps taken before this one.
-        micro_batches: of the step; empty after the last.
+        micro_batches: of the step, this process's; empty after the last.
         raw: gradient before clipping, where it was asked for.
         clipped: gradient after clipping, likewise.
         before: weights before the update, likewise.
@@ -72,3 +72,10 @@ class Moment:
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.network.parameters()).device
+
+    def over_processes(self, values: Tensor) -> Tensor:
+        """Sum over the processes that share the run (DDP), of what each has of its own micro-batches."""
+        if distributed.is_available() and distributed.is_initialized():
+            values = values.clone()
+            distributed.all_reduce(values)
+        return values
