@@ -106,6 +106,10 @@ def test_store_round_trip(tmp_path: Path) -> None:
     assert store.curves("0" * 16).equals(make_curves())
     store.write_plan({"plan_id": "a-1", "runs": []})
     assert [plan["plan_id"] for plan in store.plans()] == ["a-1"] and store.plan("b") is None
+    for plan_id, name, written in (("c-1", "c", 30), ("b-2", "b", 20), ("b-1", "b", 40)):
+        store.write_plan({"plan_id": plan_id, "name": name, "runs": []})
+        os.utime(store.path / "sweeps" / plan_id / "plan.json", (written, written))
+    assert [plan["plan_id"] for plan in store.latest_plans()] == ["a-1", "b-1", "c-1"]
     assert not [path for path in store.path.rglob(".*")]
 
 

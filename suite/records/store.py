@@ -246,10 +246,19 @@ class Store:
 
     def plans(self) -> Iterator[dict[str, Any]]:
         """Every intact plan, in order of name."""
+        yield from (plan for _, plan in self._written_plans())
+
+    def latest_plans(self) -> list[dict[str, Any]]:
+        """Of each sweep the plan that was written last; one whose YAML was changed between calls has several."""
+        in_order = [plan for _, plan in sorted(self._written_plans(), key=lambda written: written[0])]
+        by_name = {plan.get("name", plan["plan_id"]): plan for plan in in_order}
+        return [by_name[name] for name in sorted(by_name)]
+
+    def _written_plans(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for path in sorted(self.path.glob("sweeps/*/plan.json")):
             plan = self._read_plan(path)
             if plan is not None:
-                yield plan
+                yield path.stat().st_mtime_ns, plan
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write (or, after an extension, replace) a sweep's plan.

@@ -14,20 +14,24 @@ if TYPE_CHECKING:
 
 SHOWN = {
     "task": "task",
-    "batch_size": "batch size",
-    "gap": "gap",
-    "relative_gap": "%",
+    "batch_size": "batch",
+    "relative_gap": "gap %",
     "r": "r",
-    "threshold": "d^(1/3)",
-    "regime": "regime",
-    "predicted_crossover": "predicted crossover",
+    "predicted_crossover": "predicted",
     "crossover": "crossover",
-    "noise_scale": "noise scale",
-    "tail_index": "tail index",
-    "frequency_gap": "frequency gap",
-    "js_distance": "JS distance",
+    "noise_scale": "noise",
+    "tail_index": "tail",
+    "frequency_gap": "freq. gap",
+    "js_distance": "JS",
 }
 """Column -> heading, of those that are printed."""
+
+LEGEND = """\
+Gap: reference less challenger; positive: the challenger (SGD) is better. Predicted: the crossover
+by theory from r, L_2, L_inf and noise. Noise: the simple noise scale, in samples. Crossover 0: the
+reference is better wherever the gap is resolved, inf: the challenger. Frequency gap: gap on the
+rarest tenth of the targets less gap on the most frequent; negative: the reference's lead is on the
+rare ones. JS: distance between the Hessian's blocks at the start."""
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -36,7 +40,8 @@ def main(command: str, arguments: list[str]) -> int:
         prog="python -m suite why",
         description="What was measured inside the tuned runs, beside their gaps; see docs/diagnostics.md.",
     )
-    parser.add_argument("sweeps", nargs="*", type=Path, help="sweeps' YAMLs (default: every sweep of the store)")
+    parser.add_argument("sweeps", nargs="*", type=Path, help="sweeps' YAMLs (default: the store's, as last run)")
+    parser.add_argument("--sources", type=Path, metavar="FILE", help="where the YAMLs' datasets are, as for sweep")
     parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="file for the whole table as well")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="folder for why.png and why.svg as well")
@@ -45,20 +50,20 @@ def main(command: str, arguments: list[str]) -> int:
     from suite.analysis.diagnosed import store_diagnostics
     from suite.analysis.terminal import text_table
     from suite.analysis.why import why
-    from suite.cli.plans import plan_of
+    from suite.cli.plans import plan_of, read_sources
     from suite.records import Store
     from suite.sweep import read_spec
 
     store = Store(options.store)
-    plans = [plan_of(read_spec(file), store) for file in options.sweeps] or list(store.plans())
+    sources = {} if options.sources is None else read_sources(options.sources)
+    specs = [read_spec(file).with_sources(sources) for file in options.sweeps]
+    plans = [plan_of(spec, store) for spec in specs] or store.latest_plans()
     if not plans:
         raise ValueError(f"The store {options.store} has no sweep; run one into it first, or give --store.")
     found = why([compare_plan(store, plan) for plan in plans], store_diagnostics(store, plans))
     rows = [[_cell(row[name]) for name in SHOWN] for _, row in found.table.iterrows()]
     print(text_table(list(SHOWN.values()), rows, left=[0]), end="")
-    print("\nGap: reference less challenger; positive: the challenger (SGD) is better. Crossover 0: the reference is")
-    print("better at every batch size measured, inf: the challenger. Frequency gap: gap on the rarest tenth of the")
-    print("targets less gap on the most frequent; negative: the reference's lead is on the rare ones.\n")
+    print(f"\n{LEGEND}\n")
     print("\n".join(sentences(found)))
     if options.csv is not None:
         found.table.to_csv(options.csv, index=False)
