@@ -39,7 +39,7 @@ class RankCorrelation:
         limit = (
             "" if self.smallest_p <= 0.05 else f"; no order of {self.pairs} pairs could be below {self.smallest_p:.2g}"
         )
-        return f"rank correlation {self.rho:+.2f} over {self.pairs} pairs, p = {self.p:.2g}{limit}"
+        return f"rank correlation {self.rho:+z.2f} over {self.pairs} pairs, p = {self.p:.2g}{limit}"
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:

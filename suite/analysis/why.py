@@ -56,6 +56,9 @@ MEASURES: dict[str, Measure] = {
 CORRELATED = ("r", "noise_scale", "tail_index", "frequency_gap", "js_distance", "predicted_crossover")
 """Columns that are set against gap and crossover."""
 
+AT_START = {name for name, measure in MEASURES.items() if measure.at == "first"}
+"""Columns that are of the network as it starts, so that the batch size can make no difference."""
+
 COLUMNS = [
     "task", "batch_size", "reference", "challenger", "gap", "relative_gap", "uncertainty", "better", "crossover",
     *MEASURES, "frequency_gap", "regime", "predicted_crossover", "predicted_gap_sign",
@@ -69,7 +72,8 @@ class Why:
     Attributes:
         table: one row per task, pair of optimizers and batch size, see `COLUMNS`.
         with_crossover: column -> its rank correlation with the crossover, one pair per task.
-        with_gap: column -> its mean rank correlation with the relative gap over the batch sizes of each task.
+        with_gap: column -> its mean rank correlation with the relative gap over the batch sizes of each task; without
+            `AT_START`.
     """
 
     table: pd.DataFrame
@@ -98,11 +102,12 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
     by_task = table.groupby(["task", "reference", "challenger"], sort=False)
     means = by_task[[*CORRELATED, "crossover"]].agg(lambda values: values.mean(skipna=True))
     crossover = means["crossover"].tolist()
+    gaps = table["relative_gap"].tolist()
     groups = (table["task"] + table["reference"] + table["challenger"]).tolist()
     return Why(
         table.reset_index(drop=True),
         {name: rank_correlation(means[name].tolist(), crossover) for name in CORRELATED},
-        {name: within_groups(table[name].tolist(), table["relative_gap"].tolist(), groups) for name in CORRELATED},
+        {name: within_groups(table[name].tolist(), gaps, groups) for name in CORRELATED if name not in AT_START},
     )
 
 

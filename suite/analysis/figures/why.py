@@ -7,27 +7,33 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from suite.analysis.figures.style import FAINT, INK, SERIES_COLORS, SERIES_MARKERS, WIDTH, tip
+from suite.analysis.figures.style import FAINT, INK, SERIES_COLORS, SERIES_MARKERS, WIDTH, decade_axis, tip
 from suite.analysis.rank_correlation import RankCorrelation
 
 TITLES = {
-    "r": ("smoothness ratio r = L_inf / L_2", True),
+    "r": ("r = L_inf / L_2", True),
     "noise_scale": ("simple noise scale (samples)", True),
     "tail_index": ("tail index of the noise", False),
-    "frequency_gap": ("gap on rare less gap on frequent targets", False),
-    "js_distance": ("JS distance of Hessian blocks", False),
-    "predicted_crossover": ("predicted crossover batch size", True),
+    "frequency_gap": ("gap on rare less on frequent", False),
+    "js_distance": ("JS distance of blocks, at the start", False),
+    "predicted_crossover": ("crossover that theory predicts", True),
 }
 """Column of the table -> what its axis is called, and whether it is logarithmic."""
 
 LINEAR_BELOW = 1.0
 """Per cent of gap below which the axis is linear: gaps of tasks span two decades and both signs."""
 
+COLUMNS = 3
+
 
 def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> Figure | None:
     """Relative gap against each measure, the batch sizes of a task joined in order.
+
+    Larger points are larger batch sizes; a gap that is not resolved is a hollow point.
 
     Args:
         table: see `suite.analysis.why.Why`.
@@ -36,50 +42,82 @@ def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> 
     Returns:
         The figure; None where nothing was measured.
     """
-    gaps = table["relative_gap"].to_numpy(dtype=float)
-    shown = [name for name in TITLES if bool((np.isfinite(table[name].to_numpy(dtype=float)) & ~np.isnan(gaps)).any())]
+    finite = {name: np.isfinite(table[name].to_numpy(dtype=float)) & table["relative_gap"].notna() for name in TITLES}
+    shown = [name for name in TITLES if bool(finite[name].any())]
     if not shown:
         return None
-    columns = min(3, len(shown))
+    columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(WIDTH, 2.1 * rows + 0.6))
+    figure = Figure(figsize=(WIDTH * max(columns, 2) / COLUMNS, 2.2 * rows + 0.5))
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    series = list(table.groupby(["task", "reference", "challenger"], sort=False))
-    several = len({key[1:] for key, _ in series}) > 1
+    pairs = table[["reference", "challenger"]].drop_duplicates()
     for place, axes in enumerate(grid.flat):
         if place >= len(shown):
             axes.set_axis_off()
             continue
         name = shown[place]
-        words, logarithmic = TITLES[name]
-        for number, ((task, reference, challenger), found) in enumerate(series):
-            label = f"{task}: {challenger} against {reference}" if several else str(task)
-            ordered = found.sort_values("batch_size")
-            ordered = ordered[np.isfinite(ordered[name].to_numpy(dtype=float)) & ordered["relative_gap"].notna()]
-            x, y = ordered[name].to_numpy(dtype=float), ordered["relative_gap"].to_numpy(dtype=float)
-            color = SERIES_COLORS[number % len(SERIES_COLORS)]
-            marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
-            axes.plot(x, y, color=color, linewidth=0.9, alpha=0.7)
-            # Small batches are small points.
-            sizes = 12 + 9 * np.log2(ordered["batch_size"].to_numpy(dtype=float))
-            axes.scatter(x, y, s=sizes, color=color, marker=marker, label=label, zorder=3, linewidths=0)
-            for row in ordered.itertuples(index=False):
-                value, gap = float(getattr(row, name)), float(row.relative_gap)  # type: ignore[arg-type]
-                tip(axes, value, gap, f"{label}\nbatch size {row.batch_size}\n{words} {value:.3g}\ngap {gap:+.2f}%")
-        if logarithmic:
-            axes.set_xscale("log")
-        axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
-        axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
-        axes.set_xlabel(words)
-        axes.set_title(_said(with_gap.get(name)), color=FAINT)
+        series = table[finite[name]].groupby(["task", "reference", "challenger"], sort=False)
+        known = list(table.groupby(["task", "reference", "challenger"], sort=False).groups)
+        for key, found in series:
+            task, reference, challenger = key
+            label = f"{task}: {challenger} against {reference}" if len(pairs) > 1 else str(task)
+            _series(axes, found.sort_values("batch_size"), name, label, known.index(key))
+        _frame(axes, name, table.loc[finite[name], name].to_numpy(dtype=float))
+        if name in with_gap and not math.isnan(with_gap[name].rho):
+            said = f"inside tasks: rho {with_gap[name].rho:+z.2f}, p {with_gap[name].p:.2g}"
+            axes.set_title(said, color=FAINT, fontsize=7)
         if place % columns == 0:
             axes.set_ylabel("relative gap (%)")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+    _gap_axis(grid.flat[0], table["relative_gap"].to_numpy(dtype=float))
+    labels = {
+        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=min(3, len(labels)))
     return figure
 
 
-def _said(found: RankCorrelation | None) -> str:
-    if found is None or math.isnan(found.rho):
-        return "inside tasks: not known"
-    return f"inside tasks: rho {found.rho:+.2f}, p {found.p:.2g}"
+def _series(axes: Axes, rows: pd.DataFrame, name: str, label: str, number: int) -> None:
+    color = SERIES_COLORS[number % len(SERIES_COLORS)]
+    marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
+    axes.plot(rows[name], rows["relative_gap"], color=color, linewidth=0.9, alpha=0.7)
+    axes.plot([], [], color=color, marker=marker, linewidth=0.9, label=label)
+    for row in rows.itertuples(index=False):
+        value, gap = float(getattr(row, name)), float(row.relative_gap)  # type: ignore[arg-type]
+        resolved = isinstance(row.better, str) and bool(row.better)
+        axes.plot(
+            [value],
+            [gap],
+            color=color,
+            marker=marker,
+            markersize=3 + 0.55 * math.log2(row.batch_size),  # type: ignore[arg-type]
+            markerfacecolor=color if resolved else "white",
+            clip_on=False,
+            zorder=3,
+        )
+        tip(axes, value, gap, f"{label}\nbatch size {row.batch_size}\n{TITLES[name][0]} {value:.3g}\ngap {gap:+.2f}%")
+
+
+def _frame(axes: Axes, name: str, values: np.ndarray) -> None:
+    words, logarithmic = TITLES[name]
+    low, high = float(values.min()), float(values.max())
+    if logarithmic and low > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.6, high * 1.6)
+        decade_axis(axes.xaxis, (low, high))
+    else:
+        room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set_xlim(low - room, high + room)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
+    axes.set_xlabel(words)
+
+
+def _gap_axis(axes: Axes, gaps: np.ndarray) -> None:
+    reach = float(np.abs(gaps[np.isfinite(gaps)]).max(initial=LINEAR_BELOW))
+    tens = [10.0**power for power in range(math.floor(math.log10(reach)) + 1)]
+    low, high = float(np.nanmin(gaps)), float(np.nanmax(gaps))
+    axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
+    axes.set_ylim(min(1.6 * low, -LINEAR_BELOW), max(1.6 * high, LINEAR_BELOW))
+    axes.yaxis.set_major_locator(FixedLocator([*(-ten for ten in reversed(tens)), 0.0, *tens]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0f}" if value else "0"))
+    axes.yaxis.set_minor_locator(NullLocator())
