@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from suite.diagnostics.agreement import cosine, sign_agreement
+from suite.diagnostics.agreement import Comparison
 from suite.diagnostics.clipped_coordinates import share_at_limit
 from suite.diagnostics.clipping import clipped_share, global_norm
 from suite.diagnostics.erf_drift import expected_sign, sign_progress
+from suite.diagnostics.frequency import Frequency
 from suite.diagnostics.frequency_groups import groups_by_frequency, mean_by_group
+from suite.diagnostics.moment import Moment
 from suite.diagnostics.noise import BatchesOf
 from suite.diagnostics.noise_statistics import NoiseStatistics, scale_of
 from suite.diagnostics.sharpness import second_order
@@ -50,10 +54,16 @@ def test_norms_ratios_and_shares() -> None:
 
 def test_signs_and_angles_of_known_vectors() -> None:
     a, b = torch.tensor([1.0, -2.0, 3.0, 0.0]), torch.tensor([2.0, 2.0, 1.0, 5.0])
-    assert sign_agreement(a, b) == pytest.approx(2 / 3)
-    assert sign_agreement(a, -a) == 0 and cosine(a, -a) == pytest.approx(-1)
-    assert cosine(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])) == 0
-    assert torch.isnan(sign_agreement(torch.zeros(3), torch.ones(3)))
+    zero, one = torch.zeros(4), torch.tensor([0.0, 1.0, 0.0, 0.0])
+    found = Comparison(["a", "b", "minus a", "zero", "one"])
+    for piece in (slice(0, 3), slice(3, 4)):
+        parts = {"a": a, "b": b, "minus a": -a, "zero": zero, "one": one}
+        found.add({label: vector[piece] for label, vector in parts.items()})
+    assert found.sign_agreement("a", "b") == pytest.approx(2 / 3)
+    assert found.cosine("a", "b") == pytest.approx(1 / math.sqrt(14 * 34))
+    assert found.sign_agreement("a", "minus a") == 0 and found.cosine("a", "minus a") == pytest.approx(-1)
+    assert found.sign_agreement("a", "one") == 0 and found.cosine("a", "one") == pytest.approx(-2 / math.sqrt(14))
+    assert torch.isnan(found.sign_agreement("a", "zero")) and torch.isnan(found.cosine("a", "zero"))
 
 
 def test_the_expansion_of_a_quadratic_is_exact() -> None:
@@ -181,3 +191,18 @@ def test_zipf_words_fall_into_equal_shares() -> None:
     assert shuffled[groups == 0].min() >= shuffled[groups == 1].max()
     means, numbers = mean_by_group(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 3)
     assert means[0] == 2 and torch.isnan(means[1]) and means[2] == 5 and numbers.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("each", "asked", "known", "taken"),
+    [(64, None, 5000, 64), (8, None, 5000, 256), (1, None, 5000, 2048), (1, None, 485, 485), (1, 30, 5000, 30)],
+)
+def test_samples_hold_targets_enough_for_all_groups(each: int, asked: int | None, known: int, taken: int) -> None:
+    class Counting(Frequency):
+        def _losses_of(self, moment: Moment, start: int, stop: int) -> tuple[Tensor, Tensor]:
+            numbers = torch.arange(start, stop).repeat_interleave(each)
+            return numbers.float(), numbers
+
+    moment = cast(Moment, SimpleNamespace(data=SimpleNamespace(val_samples=known)))
+    losses, samples = Counting(samples=asked)._losses(moment)
+    assert samples.tolist() == losses.tolist() == torch.arange(taken).repeat_interleave(each).tolist()

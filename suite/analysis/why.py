@@ -30,7 +30,7 @@ class Measure:
     Attributes:
         diagnostic: its diagnostic.
         quantity: of the whole, not of a group.
-        at: ``first`` step (the network as it starts) or the ``median`` over steps.
+        at: ``first`` step (the network as it starts), ``last`` (as it ends) or the ``median`` over steps.
         title: in words.
         log: whether the mean over the two optimizers is geometric.
     """
@@ -51,9 +51,18 @@ MEASURES: dict[str, Measure] = {
     "noise_trace": Measure("noise", "trace", "median", "trace of the noise"),
     "tail_index": Measure("noise", "tail_index", "median", "tail index", log=False),
     "js_distance": Measure("spectra", "js_distance", "first", "JS distance of blocks, at the start", log=False),
+    "js_distance_end": Measure("spectra", "js_distance", "last", "JS distance of blocks, at the end", log=False),
 }
 
-CORRELATED = ("r", "noise_scale", "tail_index", "frequency_gap", "js_distance", "predicted_crossover")
+CORRELATED = (
+    "r",
+    "noise_scale",
+    "tail_index",
+    "frequency_gap",
+    "js_distance",
+    "js_distance_end",
+    "predicted_crossover",
+)
 """Columns that are set against gap and crossover."""
 
 AT_START = {name for name, measure in MEASURES.items() if measure.at == "first"}

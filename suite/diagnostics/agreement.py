@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.schedule import Schedule
-from suite.diagnostics.vectors import joined
 from suite.optim import OptimizerConfig, parse
 from suite.optim.config import ConfigError, require
 
@@ -24,20 +23,42 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 """Those that are followed by default. Of equal momentum all three would agree in every sign, whatever the gradients."""
 
+PIECE = 1 << 18
+"""Coordinates that are followed at once."""
 
-def sign_agreement(first: Tensor, second: Tensor) -> Tensor:
-    """Share of coordinates with the same sign, of those that both move; NaN where there are none.
 
-    Independent directions agree in half of their coordinates.
+class Comparison:
+    """Sign agreement and cosine between each two of some directions, summed up piece by piece.
+
+    Args:
+        labels: of the directions.
     """
-    both = (first != 0) & (second != 0)
-    return (both & (first.sign() == second.sign())).sum() / both.sum()
 
+    def __init__(self, labels: Iterable[str]) -> None:
+        self._pairs = list(itertools.combinations_with_replacement(labels, 2))
+        self._sums: dict[tuple[str, str], Tensor] = {}
 
-def cosine(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine of the angle between two vectors, 0-d."""
-    lengths = torch.linalg.vector_norm(first) * torch.linalg.vector_norm(second)
-    return torch.dot(first, second) / lengths
+    def add(self, pieces: Mapping[str, Tensor]) -> None:
+        """Count some coordinates in: a flat tensor per direction, of one length."""
+        signs = {label: piece.sign() for label, piece in pieces.items()}
+        for first, second in self._pairs:
+            both = signs[first] * signs[second]
+            dot = torch.dot(pieces[first], pieces[second])
+            sums = torch.stack([dot.double(), (both > 0).sum().double(), both.count_nonzero().double()])
+            self._sums[first, second] = self._sums[first, second] + sums if (first, second) in self._sums else sums
+
+    def sign_agreement(self, first: str, second: str) -> Tensor:
+        """Share of coordinates with the same sign, of those that both move; NaN where there are none.
+
+        Independent directions agree in half of their coordinates.
+        """
+        _, same, both = self._sums[first, second]
+        return same / both
+
+    def cosine(self, first: str, second: str) -> Tensor:
+        """Cosine of the angle between two directions, 0-d."""
+        lengths = self._sums[first, first][0].sqrt() * self._sums[second, second][0].sqrt()
+        return self._sums[first, second][0] / lengths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,27 +102,47 @@ class Agreement(Diagnostic):
 
     def measure(self, moment: Moment) -> Values:
         """Follow one step; compare where that is due."""
-        updates = self._followed(moment.clipped, moment.before, moment.memory)
-        if not moment.due:
+        labels = [*self.optimizers, "run"]
+        comparison = Comparison(labels) if moment.due else None
+        for updates in self._followed(moment):
+            if comparison is not None:
+                comparison.add(updates)
+        if comparison is None:
             return {}
         moment.memory.clear()
-        updates["run"] = joined(moment.update)
         found: Values = {}
-        for first, second in itertools.combinations(updates, 2):
-            found["sign_agreement", f"{first}~{second}"] = sign_agreement(updates[first], updates[second])
-            found["cosine", f"{first}~{second}"] = cosine(updates[first], updates[second])
+        for first, second in itertools.combinations(labels, 2):
+            found["sign_agreement", f"{first}~{second}"] = comparison.sign_agreement(first, second)
+            found["cosine", f"{first}~{second}"] = comparison.cosine(first, second)
         return found
 
-    def _followed(
-        self, gradient: Mapping[str, Tensor], weights: Mapping[str, Tensor], memory: dict[str, Any]
-    ) -> dict[str, Tensor]:
-        """The updates that the optimizers would make at this step."""
-        grad, at = joined(gradient), joined(weights)
-        updates = {}
+    def _followed(self, moment: Moment) -> Iterator[dict[str, Tensor]]:
+        """Piece by piece the updates that the optimizers would make at this step, and the run's own.
+
+        Pieces are short, so that nothing of the network's size is made but the optimizers' states.
+        """
+        memory, weights = moment.memory, moment.weights
         memory["step"] = memory.get("step", 0) + 1
-        for label, config in self.configs().items():
-            state = memory.get(label) or config.init_state(at)
-            # Memory that comes from a checkpoint is where the checkpoint was read to.
-            state = {name: value.to(at.device) for name, value in state.items()}
-            updates[label], memory[label] = config.update(grad, at, state, config.hyperparameters(), memory["step"])
-        return updates
+        configs = self.configs()
+        for name, whole in moment.clipped.items():
+            gradient, before = _flat(whole), _flat(moment.before[name])
+            for label, config in configs.items():
+                # Memory that comes from a checkpoint is where the checkpoint was read to.
+                kept = memory.get(f"{label} {name}") or config.init_state(before)
+                memory[f"{label} {name}"] = {key: value.to(before.device) for key, value in kept.items()}
+            after = _flat(weights[name])
+            for start in range(0, len(gradient), PIECE):
+                piece = slice(start, start + PIECE)
+                updates = {}
+                for label, config in configs.items():
+                    kept = {key: value[piece] for key, value in memory[f"{label} {name}"].items()}
+                    numbers = config.hyperparameters()
+                    updates[label], new = config.update(gradient[piece], before[piece], kept, numbers, memory["step"])
+                    for key, value in new.items():
+                        kept[key].copy_(value)
+                updates["run"] = after[piece] - before[piece]
+                yield updates
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1).to(torch.promote_types(tensor.dtype, torch.float32))

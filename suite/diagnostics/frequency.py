@@ -17,6 +17,10 @@ from suite.diagnostics.probe import chunks
 from suite.optim.config import require
 from suite.training.data import Data
 
+SAMPLES = 64
+TARGETS = 2_048
+"""Validation targets that ten groups need at least: some two hundred each where they are equally common there."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frequency(Diagnostic):
@@ -28,15 +32,17 @@ class Frequency(Diagnostic):
 
     Attributes:
         groups: of about equally many training samples each.
-        samples: validation samples, the first ones.
+        samples: validation samples, the first ones; None: `SAMPLES`, or as many as hold `TARGETS` targets where that is
+            more, as with images, which have one each.
     """
 
     groups: int = 10
-    samples: int = 64
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.groups >= 2, "groups", "at least 2", self.groups)
+        require(self.samples is None or self.samples >= 1, "samples", "null or at least 1", self.samples)
 
     def refuse(self, data: Data) -> None:
         """Data without classes."""
@@ -65,7 +71,18 @@ class Frequency(Diagnostic):
         return found
 
     def _losses(self, moment: Moment) -> tuple[Tensor, Tensor]:
-        numbers = np.arange(min(self.samples, moment.data.val_samples))
+        """Loss and class of every target of the validation samples, flat."""
+        known = moment.data.val_samples
+        count = min(self.samples or SAMPLES, known)
+        losses, classes = self._losses_of(moment, 0, count)
+        if self.samples is None and len(losses) < TARGETS and count < known:
+            wanted = min(-(-TARGETS * count // len(losses)), known)
+            more_losses, more_classes = self._losses_of(moment, count, wanted)
+            losses, classes = torch.cat([losses, more_losses]), torch.cat([classes, more_classes])
+        return losses, classes
+
+    def _losses_of(self, moment: Moment, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        numbers = np.arange(start, stop)
         with torch.no_grad():
             parts = [
                 moment.task.element_losses(batch)

@@ -20,6 +20,7 @@ TITLES = {
     "tail_index": ("tail index of the noise", False),
     "frequency_gap": ("gap on rare less on frequent", False),
     "js_distance": ("JS distance of blocks, at the start", False),
+    "js_distance_end": ("JS distance of blocks, at the end", False),
     "predicted_crossover": ("crossover that theory predicts", True),
 }
 """Column of the table -> what its axis is called, and whether it is logarithmic."""

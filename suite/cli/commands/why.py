@@ -21,17 +21,18 @@ SHOWN = {
     "crossover": "crossover",
     "noise_scale": "noise",
     "tail_index": "tail",
-    "frequency_gap": "freq. gap",
+    "frequency_gap": "rare",
     "js_distance": "JS",
+    "js_distance_end": "JS end",
 }
 """Column -> heading, of those that are printed."""
 
 LEGEND = """\
 Gap: reference less challenger; positive: the challenger (SGD) is better. Predicted: the crossover
 by theory from r, L_2, L_inf and noise. Noise: the simple noise scale, in samples. Crossover 0: the
-reference is better wherever the gap is resolved, inf: the challenger. Frequency gap: gap on the
-rarest tenth of the targets less gap on the most frequent; negative: the reference's lead is on the
-rare ones. JS: distance between the Hessian's blocks at the start."""
+reference is better wherever the gap is resolved, inf: the challenger. Rare: gap on the rarest tenth
+of the targets less gap on the most frequent; negative: the reference's lead is on the rare ones.
+JS: distance between the Hessian's blocks at the start and at the end."""
 
 
 def main(command: str, arguments: list[str]) -> int:
