@@ -181,6 +181,45 @@ def test_compiled_packs_equal_uncompiled_ones_and_share_a_graph(tmp_path: Path, 
     assert graphs[0] == graphs[1]
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "hybrid"])
+def test_a_recorded_step_is_the_plain_one_bit_for_bit(tmp_path: Path, data_dir: Path, name: str) -> None:
+    specs = [*SPECS[name], {**SPECS[name][0], "lr": 1e31}] if name == "adam" else SPECS[name]  # one diverges
+    settings = {"budget_steps": 12, "batch_size": 4, "micro_batch": 2, "eval_every_steps": 5}
+    outcomes, known = {}, set(compiled_step._GRAPHS)
+    for recorded in (False, True):
+        store = Store(tmp_path / str(recorded))
+        assert not set(compiled_step._GRAPHS) - known
+        model = {"clip_norm": None} if name == "adam" else {}
+        ended = pack(store, make_data(data_dir, **settings), specs, recorded=recorded, model=model)
+        outcomes[recorded] = [(x.record["status"], x.record["final"], store.curves(x.record["run_id"])) for x in ended]
+    assert set(compiled_step._GRAPHS) - known
+    for (status, final, curves), (same_status, same_final, same_curves) in zip(*outcomes.values(), strict=True):
+        assert same_status == status and same_final == pytest.approx(final, rel=0, nan_ok=True)
+        assert same_curves.equals(curves) or status == "diverged"
+    assert ("diverged" in {status for status, *_ in outcomes[True]}) == (name == "adam")
+
+
+def test_short_runs_are_not_recorded_and_what_cannot_be_is_trained_plainly(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = set(compiled_step._GRAPHS)
+    settings = {"budget_steps": 6, "seq_len": 8}
+    assert pack(Store(tmp_path / "short"), make_data(data_dir, **settings), SPECS["sgd"])[0].trained
+    assert set(compiled_step._GRAPHS) == known
+    monkeypatch.setattr("suite.training.pack.RECORD_FROM", 6)
+
+    def untraceable(*_: Any) -> Any:
+        raise compiled_step.NotCompiled("it cannot be traced")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(compiled_step, "_traced", untraceable)
+        store = Store(tmp_path / "broken")
+        assert pack(store, make_data(data_dir, **settings), SPECS["sgd"])[0].record["status"] == "finished"
+    assert set(compiled_step._GRAPHS) == known
+    pack(Store(tmp_path / "long"), make_data(data_dir, **settings), SPECS["sgd"])
+    assert set(compiled_step._GRAPHS) != known
+
+
 def test_a_step_that_draws_random_numbers_is_not_compiled() -> None:
     step = compiled_step.CompiledStep(lambda x: torch.nn.functional.dropout(x, 0.5), "dropout")
     assert step(torch.ones(3)) is None

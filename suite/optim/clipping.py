@@ -104,21 +104,28 @@ def clip_global_norm(grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
     return norm
 
 
-def clip_runs(grads: Tensor, max_norm: Number | None, max_coordinate: Number | None = None) -> tuple[Tensor, Tensor]:
-    """Clip the gradients of R runs at once, each by its own norm, without side effects.
+def clip_runs(
+    grads: Tensor, max_norm: Number | None, max_coordinate: Number | None = None, *, in_place: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Clip the gradients of R runs at once, each by its own norm.
 
     Args:
         grads: one flat gradient per run, ``[R, P]``.
         max_norm: largest norm, a number or ``[R, 1]``; None: no limit.
         max_coordinate: largest magnitude of a coordinate afterwards, a number or ``[R, 1]``; None: no limit.
+        in_place: write into ``grads``, which saves memory traffic; else they stay as they are.
 
     Returns:
         The clipped gradients ``[R, P]`` and the norms before clipping ``[R]``.
     """
     norms = torch.linalg.vector_norm(grads, dim=-1, keepdim=True)
     if max_norm is not None:
-        grads = grads * (rounded(max_norm, grads) / (norms + 1e-6)).clamp(max=1.0)
+        share = (rounded(max_norm, grads) / (norms + 1e-6)).clamp(max=1.0)
+        # On a CPU asking is free, and gradients below the limit need no pass.
+        if not in_place or grads.device.type != "cpu" or not bool((share >= 1).all()):
+            grads = grads.mul_(share) if in_place else grads * share
     if max_coordinate is not None:
         limit = rounded(max_coordinate, grads)
-        grads = torch.clamp(grads, -limit, limit)  # type: ignore[arg-type]
+        clamp = torch.clamp_ if in_place else torch.clamp
+        grads = clamp(grads, -limit, limit)  # type: ignore[arg-type,operator]
     return grads, norms.squeeze(-1)

@@ -1,4 +1,4 @@
-"""One compiled graph for a whole optimizer step, shared by all packs of one shape."""
+"""One graph for what a step computes, compiled or executed as recorded, shared by all packs of one shape."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 MOST_GRAPHS = 16
-"""Compiled graphs that a process keeps."""
+"""Graphs that a process keeps."""
 
 MOST_SHAPES = 4
-"""Shapes of batches that one pack may come in; with more it runs uncompiled."""
+"""Shapes of batches that one pack may come in; with more it runs without a graph."""
 
 _GRAPHS: OrderedDict[str, Callable[..., Any]] = OrderedDict()
 
@@ -27,21 +27,24 @@ class NotCompiled(RuntimeError):
 
 
 class CompiledStep:
-    """Calls a function as one compiled graph: forward, backward, clipping and update together.
+    """Calls a function as one graph: forward and backward, or these with clipping and update.
 
-    The function is traced once per shape of its arguments with the autograd inside it, so that what is compiled is
-    plain arithmetic. Graphs are kept for the process under ``signature`` and shapes, so that the next pack of one shape
-    starts at full speed.
+    The function is traced once per shape of its arguments with the autograd inside it, so that the graph is plain
+    arithmetic. Compiled it is fastest, but compilation takes a minute on slow cores. As recorded, it does bit for bit
+    what the function does without what Python, autograd and vmap cost per call; tracing takes seconds. Graphs are kept
+    for the process under ``signature`` and shapes, so that the next pack of one shape starts at full speed.
 
     Args:
         function: takes trees of tensors, some of which it may write in place, and returns tensors. What is no tensor
             among its arguments is taken to be constant for one shape.
         signature: everything beside the arguments' shapes that decides what the function computes.
+        fuse: compile the graph; else it is executed as recorded.
     """
 
-    def __init__(self, function: Callable[..., Any], signature: str) -> None:
+    def __init__(self, function: Callable[..., Any], signature: str, *, fuse: bool = True) -> None:
         self._function = function
-        self._signature = signature
+        self._signature = f"{fuse}|{signature}"
+        self._fuse = fuse
         self._shapes: set[str] = set()
 
     def __call__(self, *args: Any) -> Any:
@@ -65,7 +68,9 @@ class CompiledStep:
             return _GRAPHS[key](*(leaf for leaf in leaves if isinstance(leaf, Tensor)))
 
     def _first(self, key: str, leaves: list[Any], tree: pytree.TreeSpec) -> Any:
-        graph = torch.compile(_traced(self._function, leaves, tree), dynamic=False)
+        graph: Callable[..., Any] = _traced(self._function, leaves, tree)
+        if self._fuse:
+            graph = torch.compile(graph, dynamic=False)
         try:
             with torch.no_grad():
                 value = graph(*(leaf for leaf in leaves if isinstance(leaf, Tensor)))

@@ -15,7 +15,7 @@ from suite.optim.kernels import has_compiler
 from suite.records import SETTLED, LeaseHeld, Store
 from suite.training.data import Data
 from suite.training.pack_curves import PackCurves
-from suite.training.packed_task import PackedTask, PackRefused
+from suite.training.packed_task import PackedTask, PackRefused, StepKind
 from suite.training.run import Outcome, describe_run, found_in, now, run_identity, train
 from suite.training.task import Task
 from suite.training.weights import StartingPoint
@@ -28,6 +28,9 @@ __all__ = ["PackRefused", "run_pack"]
 PRECISIONS = ("32-true", "bf16-mixed")
 """Of packs; loss scaling, which 16-mixed needs, is per run."""
 
+RECORD_FROM = 200
+"""Steps from which recording a step saves more than the seconds that it takes."""
+
 
 def run_pack(
     tasks: Sequence[Task],
@@ -39,6 +42,7 @@ def run_pack(
     store: Store,
     checkpoint_seconds: float = 60.0,
     compiled: bool = False,
+    recorded: bool | None = None,
 ) -> list[Outcome]:
     """Train runs at once and record each as a single run is recorded; see `suite.training.run.run`.
 
@@ -51,6 +55,8 @@ def run_pack(
         store: where the records go.
         checkpoint_seconds: least wall time between checkpoints.
         compiled: have the whole step be one compiled graph, where there is a compiler and the step can be traced.
+        recorded: else have forward and backward executed as recorded once; None: where the runs have `RECORD_FROM`
+            steps.
 
     Returns:
         One outcome per run, in order; runs that have a record are not trained again.
@@ -82,11 +88,14 @@ def run_pack(
     if todo:
         _read_starts([tasks[i] for i in todo], store)
         chosen = [configs[i] for i in todo]
-        signature = None
+        step: StepKind = "plain"
         if compiled and has_compiler(trainer.strategy.root_device.type):
-            signature = _signature(name, chosen[0], data, trainer)
-        data.same_shapes = signature is not None
-        packed = PackedTask([tasks[i] for i in todo], data.facts(), signature=signature)
+            step = "compiled"
+        elif recorded if recorded is not None else data.steps >= RECORD_FROM:
+            step = "recorded"
+        data.same_shapes = step == "compiled"
+        signature = _signature(name, chosen[0], data, trainer)
+        packed = PackedTask([tasks[i] for i in todo], data.facts(), signature=signature, step=step)
         _train_pack(packed, data, trainer, name, chosen, [identities[i] for i in todo], store, checkpoint_seconds)
     return [Outcome(store.record(run_id) or {}, trained=i in todo) for i, (run_id, _) in enumerate(identities)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -21,6 +21,8 @@ from suite.training.compiled_step import CompiledStep, NotCompiled
 from suite.training.observer import PackObserver
 from suite.training.pack_layers import PackLayers
 from suite.training.task import Task
+
+StepKind = Literal["plain", "recorded", "compiled"]
 
 Tensors = dict[str, Any]
 """Everything that a step reads and writes, as a tree of tensors."""
@@ -39,8 +41,9 @@ class PackedTask(LightningModule):
     Args:
         tasks: one per run; they differ in their starting weights and their optimizers' numbers alone.
         facts: of the data.
-        signature: what decides the arithmetic of a step beside shapes and optimizer; given, the whole step is one
-            compiled graph.
+        signature: what decides the arithmetic of a step beside shapes and optimizer.
+        step: how a step is executed: ``compiled``, the whole of it as one compiled graph; ``recorded``, forward and
+            backward as the graph of operations that they once were; ``plain``.
 
     Attributes:
         rows: number of the run that each row of the buffer belongs to, int64 ``[R]``; dead runs leave by `compact`.
@@ -52,7 +55,9 @@ class PackedTask(LightningModule):
     alive: Tensor
     rows: Tensor
 
-    def __init__(self, tasks: Sequence[Task], facts: dict[str, Any], *, signature: str | None = None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], facts: dict[str, Any], *, signature: str = "", step: StepKind = "plain"
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.tasks = tuple(tasks)
@@ -80,7 +85,8 @@ class PackedTask(LightningModule):
         )
         rules = [fixed_part(same[0]) for same in self._groups]
         self.observer: PackObserver | None = None
-        self._compiled = None if signature is None else CompiledStep(self._traceable, f"{signature}|{rules}")
+        self._compiled = CompiledStep(self._traceable, f"{signature}|{rules}") if step == "compiled" else None
+        self._recorded = CompiledStep(self._accumulate, signature, fuse=False) if step == "recorded" else None
 
     def _row(self, network: nn.Module) -> Tensor:
         parameters = dict(network.named_parameters())
@@ -224,13 +230,12 @@ class PackedTask(LightningModule):
     ) -> tuple[Tensor, Tensor]:
         """Losses and gradient norms, ``[R]``, of one optimizer step, which writes to ``tensors`` in place."""
         clipping = self.tasks[0].clipping
-        with torch.enable_grad():
-            loss, grad = self._accumulate(tensors, micro_batches)
+        traced = isinstance(step, LaterStep)
+        loss, grad = self._gradient(tensors, micro_batches)
         with torch.no_grad():
-            grad, norm = clip_runs(grad, clipping.max_norm, clipping.max_coordinate)
+            grad, norm = clip_runs(grad, clipping.max_norm, clipping.max_coordinate, in_place=not traced)
             alive = tensors["alive"].logical_and_(loss.isfinite().unsqueeze(1))
             # Where asking costs no waiting for a device and no branch in a graph, the usual case saves two passes.
-            traced = isinstance(step, LaterStep)
             some = alive if traced or alive.device.type != "cpu" or not bool(alive.all()) else None
             if some is not None:
                 grad = torch.where(some, grad, 0.0)
@@ -240,8 +245,20 @@ class PackedTask(LightningModule):
             )  # fmt: skip
         return loss, norm
 
+    def _gradient(self, tensors: Tensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        """`_accumulate`, as recorded where it is."""
+        if self._recorded is not None:
+            try:
+                taken = self._recorded({name: tensors[name] for name in ("flat", "own", "shared")}, micro_batches)
+                if taken is not None:
+                    return taken
+            except NotCompiled:
+                self._recorded = None
+        with torch.enable_grad():
+            return self._accumulate(tensors, micro_batches)
+
     def _accumulate(self, tensors: Tensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
-        """Mean losses ``[R]`` and gradients ``[R, P]`` over the micro-batches."""
+        """Mean losses ``[R]`` and gradients ``[R, P]``, which are the caller's, over the micro-batches."""
         leaves = {k: view.detach().requires_grad_() for k, view in self.layout.views(tensors["flat"]).items()}
         share = 1 / len(micro_batches)
         mean: Tensor | None = None

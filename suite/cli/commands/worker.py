@@ -115,7 +115,12 @@ def _train(resolver: Resolver, request: dict[str, Any]) -> list[str]:
 
 
 def _train_pack(
-    resolver: Resolver, configs: list[dict[str, Any]], store: str, compiled: bool, fingerprint: str | None = None
+    resolver: Resolver,
+    configs: list[dict[str, Any]],
+    store: str,
+    compiled: bool,
+    fingerprint: str | None = None,
+    recorded: bool | None = None,
 ) -> list[dict[str, Any]]:
     from suite.records import Store
     from suite.training.pack import run_pack
@@ -124,8 +129,9 @@ def _train_pack(
     _refuse_other_data(data, fingerprint)
     tasks = [resolver.build_data(config)[0] for config in configs]
     outcomes = run_pack(
-        tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(store), compiled=compiled
-    )
+        tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(store), compiled=compiled,
+        recorded=recorded,
+    )  # fmt: skip
     return [outcome.record for outcome in outcomes]
 
 
@@ -153,19 +159,23 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
     """What training costs one run, or all at once.
 
     Returns:
-        ``seconds_per_step``: what a longer run took beyond a shorter; ``setup_seconds``: of compilation; ``memory``:
+        ``seconds_per_step``: what a longer run took beyond a shorter; ``setup_seconds``: of making a graph; ``memory``:
         bytes above what the process had; ``available``: bytes that are free.
     """
     from suite.training.memory import available, measured_peak
+    from suite.training.pack import RECORD_FROM
 
     configs, compiled = request["configs"], bool(request.get("compiled"))
-    device = resolver.build(configs[0])[2].strategy.root_device
+    _, data, trainer = resolver.build(configs[0])
+    device = trainer.strategy.root_device
+    data.ensure_open()
+    recorded = len(configs) > 1 and data.steps >= RECORD_FROM
 
     def seconds_of(steps: int) -> float:
         short = [_shortened(config, steps) for config in configs]
         with tempfile.TemporaryDirectory() as folder:
             if len(short) > 1 or compiled:
-                records = _train_pack(resolver, short, folder, compiled)
+                records = _train_pack(resolver, short, folder, compiled, recorded=recorded)
             else:
                 records = [_train_single(resolver, short[0], folder)]
         if compiled and not records[0]["pack"]["compiled"]:
@@ -173,10 +183,11 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
         return sum(record["seconds"]["train"] for record in records)
 
     free = available(device)
-    least = 4 if compiled else 2  # a graph is made when a shape comes again
+    graph = compiled or recorded
+    least = 4 if graph else 2  # a graph is made when a shape comes again
     with measured_peak(device) as peak:
         first = seconds_of(least)
-    times = {least: seconds_of(least) if compiled else first}
+    times = {least: seconds_of(least) if graph else first}
     for steps in (12, 112):
         times[steps] = seconds_of(steps)
         if times[steps] * 9 > request["seconds"]:
