@@ -17,7 +17,7 @@ SHOWN = {
     "batch_size": "batch",
     "relative_gap": "gap %",
     "r": "r",
-    "predicted_crossover": "predicted",
+    "predicted_crossover": "theory",
     "crossover": "crossover",
     "noise_scale": "noise",
     "tail_index": "tail",
@@ -28,11 +28,11 @@ SHOWN = {
 """Column -> heading, of those that are printed."""
 
 LEGEND = """\
-Gap: reference less challenger; positive: the challenger (SGD) is better. Predicted: the crossover
-by theory from r, L_2, L_inf and noise. Noise: the simple noise scale, in samples. Crossover 0: the
-reference is better wherever the gap is resolved, inf: the challenger. Rare: gap on the rarest tenth
-of the targets less gap on the most frequent; negative: the reference's lead is on the rare ones.
-JS: distance between the Hessian's blocks at the start and at the end."""
+Gap: reference less challenger; positive: the challenger (SGD) is better. Theory: the crossover that
+it predicts from r, L_2, L_inf and noise. Noise: the simple noise scale, in samples. Crossover 0:
+the reference is better wherever the gap is resolved, inf: the challenger. Rare: gap on the rarest
+tenth of the targets less gap on the most frequent; negative: the reference's lead is on the rare
+ones. JS: distance between the Hessian's blocks at the start and at the end."""
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -103,4 +103,4 @@ def sentences(found: Why) -> list[str]:
 def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
