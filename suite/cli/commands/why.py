@@ -103,4 +103,4 @@ def sentences(found: Why) -> list[str]:
 def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    return str(value) if not isinstance(value, float) else f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
