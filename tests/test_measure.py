@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from suite.cli.commands import worker
+from suite.cli.lightning import Resolver
+from suite.cli.matrix import task_file
 from suite.cli.measure import Cost, Key, measure
 from suite.sweep import Plan, read_spec
 from suite.sweep.launchers.local import LocalLauncher
@@ -116,3 +119,23 @@ def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:
         return LocalLauncher(workers, command=[], request=lambda job: {}, logs=tmp_path, gpus=gpus).sharing
 
     assert [sharing(4, 0), sharing(8, 8), sharing(16, 8), sharing(3, 2)] == [4, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("each", "steps"), [(1e-4, [2, 12, 112]), (0.01, [2, 12, 112]), (0.1, [2, 12]), (2.0, [2, 4])])
+def test_slow_steps_are_told_by_few_of_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, each: float, steps: list[int]
+) -> None:
+    taken: list[int] = []
+
+    def pretend(resolver: Any, config: dict[str, Any], store: str) -> dict[str, Any]:
+        taken.append(config["data"]["init_args"]["budget_steps"])
+        return {"seconds": {"train": each * taken[-1]}}
+
+    monkeypatch.setattr(worker, "_train_single", pretend)
+    task = ["--config", str(task_file("fineweb/gpt")), "--model.init_args.name=fineweb/gpt"]
+    sample = ["--data.source", "sample", "--data.data_dir", str(tmp_path), "--data.tokenizer", "byte"]
+    batch = ["--data.batch_size", "4", "--data.budget_steps", "20", "--trainer.accelerator", "cpu"]
+    resolver = Resolver()
+    request = {"configs": [resolver.resolve([*task, *sample, *batch])], "seconds": 3.0}
+    figures = worker._measure(resolver, request)
+    assert taken == steps and figures["seconds_per_step"] == pytest.approx(each)
