@@ -199,6 +199,26 @@ def test_a_recorded_step_is_the_plain_one_bit_for_bit(tmp_path: Path, data_dir: 
     assert ("diverged" in {status for status, *_ in outcomes[True]}) == (name == "adam")
 
 
+def test_a_recorded_step_in_bf16_is_the_plain_one(tmp_path: Path, data_dir: Path) -> None:
+    settings, losses = {"budget_steps": 8}, []
+    for recorded in (False, True):
+        store, trainer = Store(tmp_path / str(recorded)), make_trainer(precision="bf16-mixed")
+        ended = pack(store, make_data(data_dir, **settings), SPECS["adam"], trainer=trainer, recorded=recorded)
+        losses.append([curve(store, outcome) for outcome in ended])
+    np.testing.assert_array_equal(*losses)
+
+
+def test_rules_that_order_the_parameters_otherwise_do_not_share_a_recording(tmp_path: Path, data_dir: Path) -> None:
+    settings = {"budget_steps": 6, "batch_size": 2}
+    for name in ("signum", "hybrid"):  # both of two runs
+        losses = []
+        for recorded in (False, True):
+            store = Store(tmp_path / f"{name}{recorded}")
+            ended = pack(store, make_data(data_dir, **settings), SPECS[name], recorded=recorded)
+            losses.append([curve(store, outcome) for outcome in ended])
+        np.testing.assert_array_equal(*losses)
+
+
 def test_short_runs_are_not_recorded_and_what_cannot_be_is_trained_plainly(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

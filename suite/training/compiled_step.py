@@ -64,16 +64,14 @@ class CompiledStep:
                 return None
             return self._first(key, leaves, tree)
         _GRAPHS.move_to_end(key)
-        with torch.no_grad():
-            return _GRAPHS[key](*(leaf for leaf in leaves if isinstance(leaf, Tensor)))
+        return _called(_GRAPHS[key], leaves)
 
     def _first(self, key: str, leaves: list[Any], tree: pytree.TreeSpec) -> Any:
         graph: Callable[..., Any] = _traced(self._function, leaves, tree)
         if self._fuse:
             graph = torch.compile(graph, dynamic=False)
         try:
-            with torch.no_grad():
-                value = graph(*(leaf for leaf in leaves if isinstance(leaf, Tensor)))
+            value = _called(graph, leaves)
         except Exception as error:
             # Compilation fails before anything has moved, and in many ways: no space, what a backend cannot do.
             if "torch" not in type(error).__module__:
@@ -88,6 +86,13 @@ class CompiledStep:
         shapes = [(tuple(x.shape), x.dtype, x.device, x.stride()) if isinstance(x, Tensor) else repr(x) for x in leaves]
         told = f"{self._signature}|{tree}|{shapes}|{torch.get_num_threads()}"
         return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _called(graph: Callable[..., Any], leaves: list[Any]) -> Any:
+    """The graph's value. Autograd and autocast are in the graph already, as operations of their own."""
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    with torch.no_grad(), torch.autocast(tensors[0].device.type, enabled=False):
+        return graph(*tensors)
 
 
 def _traced(function: Callable[..., Any], leaves: list[Any], tree: pytree.TreeSpec) -> GraphModule:

@@ -86,7 +86,9 @@ class PackedTask(LightningModule):
         rules = [fixed_part(same[0]) for same in self._groups]
         self.observer: PackObserver | None = None
         self._compiled = CompiledStep(self._traceable, f"{signature}|{rules}") if step == "compiled" else None
-        self._recorded = CompiledStep(self._accumulate, signature, fuse=False) if step == "recorded" else None
+        order = list(self.layout.shapes)  # of the columns, which the optimizer's groups decide
+        recorded = CompiledStep(self._accumulate, f"{signature}|{order}", fuse=False)
+        self._recorded = recorded if step == "recorded" else None
 
     def _row(self, network: nn.Module) -> Tensor:
         parameters = dict(network.named_parameters())
