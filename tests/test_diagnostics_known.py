@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.diagnostics.agreement import Comparison
+from suite.diagnostics.agreement import Directions
 from suite.diagnostics.clipped_coordinates import share_at_limit
 from suite.diagnostics.clipping import clipped_share, global_norm
 from suite.diagnostics.erf_drift import expected_sign, sign_progress
@@ -55,7 +55,7 @@ def test_norms_ratios_and_shares() -> None:
 def test_signs_and_angles_of_known_vectors() -> None:
     a, b = torch.tensor([1.0, -2.0, 3.0, 0.0]), torch.tensor([2.0, 2.0, 1.0, 5.0])
     zero, one = torch.zeros(4), torch.tensor([0.0, 1.0, 0.0, 0.0])
-    found = Comparison(["a", "b", "minus a", "zero", "one"])
+    found = Directions(["a", "b", "minus a", "zero", "one"])
     for piece in (slice(0, 3), slice(3, 4)):
         parts = {"a": a, "b": b, "minus a": -a, "zero": zero, "one": one}
         found.add({label: vector[piece] for label, vector in parts.items()})

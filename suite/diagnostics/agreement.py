@@ -27,7 +27,7 @@ PIECE = 1 << 18
 """Coordinates that are followed at once."""
 
 
-class Comparison:
+class Directions:
     """Sign agreement and cosine between each two of some directions, summed up piece by piece.
 
     Args:
@@ -103,17 +103,17 @@ class Agreement(Diagnostic):
     def measure(self, moment: Moment) -> Values:
         """Follow one step; compare where that is due."""
         labels = [*self.optimizers, "run"]
-        comparison = Comparison(labels) if moment.due else None
+        directions = Directions(labels) if moment.due else None
         for updates in self._followed(moment):
-            if comparison is not None:
-                comparison.add(updates)
-        if comparison is None:
+            if directions is not None:
+                directions.add(updates)
+        if directions is None:
             return {}
         moment.memory.clear()
         found: Values = {}
         for first, second in itertools.combinations(labels, 2):
-            found["sign_agreement", f"{first}~{second}"] = comparison.sign_agreement(first, second)
-            found["cosine", f"{first}~{second}"] = comparison.cosine(first, second)
+            found["sign_agreement", f"{first}~{second}"] = directions.sign_agreement(first, second)
+            found["cosine", f"{first}~{second}"] = directions.cosine(first, second)
         return found
 
     def _followed(self, moment: Moment) -> Iterator[dict[str, Tensor]]:
@@ -124,6 +124,7 @@ class Agreement(Diagnostic):
         memory, weights = moment.memory, moment.weights
         memory["step"] = memory.get("step", 0) + 1
         configs = self.configs()
+        numbers = {label: config.hyperparameters() for label, config in configs.items()}
         for name, whole in moment.clipped.items():
             gradient, before = _flat(whole), _flat(moment.before[name])
             for label, config in configs.items():
@@ -136,8 +137,9 @@ class Agreement(Diagnostic):
                 updates = {}
                 for label, config in configs.items():
                     kept = {key: value[piece] for key, value in memory[f"{label} {name}"].items()}
-                    numbers = config.hyperparameters()
-                    updates[label], new = config.update(gradient[piece], before[piece], kept, numbers, memory["step"])
+                    updates[label], new = config.update(
+                        gradient[piece], before[piece], kept, numbers[label], memory["step"]
+                    )
                     for key, value in new.items():
                         kept[key].copy_(value)
                 updates["run"] = after[piece] - before[piece]

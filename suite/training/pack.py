@@ -88,16 +88,20 @@ def run_pack(
     if todo:
         _read_starts([tasks[i] for i in todo], store)
         chosen = [configs[i] for i in todo]
-        step: StepKind = "plain"
-        if compiled and has_compiler(trainer.strategy.root_device.type):
-            step = "compiled"
-        elif recorded if recorded is not None else data.steps >= RECORD_FROM:
-            step = "recorded"
+        step = _step_kind(data, trainer, compiled=compiled, recorded=recorded)
         data.same_shapes = step == "compiled"
         signature = _signature(name, chosen[0], data, trainer)
         packed = PackedTask([tasks[i] for i in todo], data.facts(), signature=signature, step=step)
         _train_pack(packed, data, trainer, name, chosen, [identities[i] for i in todo], store, checkpoint_seconds)
     return [Outcome(store.record(run_id) or {}, trained=i in todo) for i, (run_id, _) in enumerate(identities)]
+
+
+def _step_kind(data: Data, trainer: Trainer, *, compiled: bool, recorded: bool | None) -> StepKind:
+    """How steps are executed; see `run_pack`."""
+    if compiled and has_compiler(trainer.strategy.root_device.type):
+        return "compiled"
+    long = data.steps >= RECORD_FROM if recorded is None else recorded
+    return "recorded" if long else "plain"
 
 
 def _read_starts(tasks: Sequence[Task], store: Store) -> None:
