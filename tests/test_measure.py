@@ -36,20 +36,24 @@ class Pretend:
         self.cost, self.sharing, self.each = cost, sharing, each
         self.request: Request = lambda job: {}
         self.asked: list[tuple[int, bool]] = []
+        self.batch_sizes: list[int] = []
 
     def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
-        for job in jobs:
+        waiting = list(jobs)
+        while waiting:
+            job = waiting.pop(0)
             request = self.request(job)
             assert request["do"] == "measure" and len(request["configs"]) == len(job)
             compiled = request["compiled"]
             self.asked.append((len(job), compiled))
+            if len(job) > 1:
+                self.batch_sizes.append(job[0].batch_size)
             seconds = self.cost(len(job), compiled)
             figures = {"seconds_per_step": seconds, "setup_seconds": 60.0 if compiled else 0.0,
                        "memory": self.each * len(job), "available": 100 * MEGABYTE}  # fmt: skip
             good = math.isfinite(seconds)
-            on_progress(
-                Progress("done", job, ("measured",), figures=figures) if good else Progress("done", job, ("failed",))
-            )
+            told = Progress("done", job, ("measured",), figures=figures) if good else Progress("done", job, ("failed",))
+            waiting.extend(on_progress(told))
 
 
 class Asks:
@@ -59,20 +63,31 @@ class Asks:
         return {"do": do, "configs": [{} for _ in job]}
 
 
-def cost_of(folder: Path, launcher: Pretend, pack: str = "auto", compiled: str = "auto", workers: int = 1) -> Cost:
-    """The cost of the only group of 24 runs, of `STEPS` steps each."""
+def costs_of(
+    folder: Path,
+    launcher: Pretend,
+    pack: str = "auto",
+    compiled: str = "auto",
+    workers: int = 1,
+    batch_sizes: tuple[int, ...] = (4,),
+) -> dict[Key, Cost]:
+    """The costs of groups of 24 runs, of `STEPS` steps each."""
     spec = folder / "s.yaml"
     lrs = {"decades": [-3, 2.5], "per_decade": 2}
     optimizers = {"sgd": {"lr": lrs, "momentum": [0.9, 0.99]}}
     spec.write_text(
-        yaml.safe_dump({"question": "?", "task": "fineweb/gpt", "batch_size": [4], "optimizers": optimizers})
+        yaml.safe_dump({"question": "?", "task": "fineweb/gpt", "batch_size": [*batch_sizes], "optimizers": optimizers})
     )
     plan = Plan(read_spec(spec), lambda optimizer, batch_size, seed: (f"{hash(repr(optimizer)):016x}"[-16:], STEPS))
-    assert len(plan.runs) == 24
-    costs: dict[Key, Cost] = measure(
+    assert len(plan.runs) == 24 * len(batch_sizes)
+    return measure(
         plan, Asks(), launcher, list(plan.runs), pack, compiled, workers=workers  # type: ignore[arg-type]
     )  # fmt: skip
-    (cost,) = costs.values()
+
+
+def cost_of(folder: Path, launcher: Pretend, compiled: str = "auto", workers: int = 1) -> Cost:
+    """The cost of the only group."""
+    (cost,) = costs_of(folder, launcher, compiled=compiled, workers=workers).values()
     return cost
 
 
@@ -81,6 +96,24 @@ def test_packs_are_taken_where_they_pay(tmp_path: Path) -> None:
     assert (cheap.size, cheap.gain) == (12, pytest.approx(1.1 * 12 / 2.2))
     dear = cost_of(tmp_path, Pretend(lambda runs, compiled: 1e-3 * runs), compiled="off")
     assert (dear.size, dear.gain) == (1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("pack", "tried", "packed"), [("auto", [1, 4, 16], [1, 4]), ("12", [1, 4, 16, 64], [1, 4, 16, 64])]
+)
+def test_larger_batches_are_not_tried_where_packs_no_longer_pay(
+    tmp_path: Path, pack: str, tried: list[int], packed: list[int]
+) -> None:
+    launcher = Pretend(lambda runs, compiled: 1e-3)
+    more = {1: 0.1, 4: 0.4, 16: 1.1, 64: 0.0}  # what a run adds to a pack at a batch size, in single steps
+
+    def seconds(runs: int, compiled: bool) -> float:
+        return 1e-3 if runs == 1 else 1e-3 * (1 + (runs - 1) * more[launcher.batch_sizes[-1]])
+
+    launcher.cost = seconds
+    costs = costs_of(tmp_path, launcher, pack, "off", batch_sizes=(1, 4, 16, 64))
+    assert launcher.batch_sizes == tried
+    assert [size for (_, size), cost in costs.items() if cost.size > 1] == packed
 
 
 def test_what_cannot_be_packed_or_compiled_is_trained_singly(tmp_path: Path) -> None:
@@ -121,9 +154,19 @@ def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:
     assert [sharing(4, 0), sharing(8, 8), sharing(16, 8), sharing(3, 2)] == [4, 1, 2, 2]
 
 
-@pytest.mark.parametrize(("each", "steps"), [(1e-4, [2, 12, 112]), (0.01, [2, 12, 112]), (0.1, [2, 12]), (2.0, [2, 4])])
+@pytest.mark.parametrize(
+    ("each", "run_steps", "steps"),
+    [
+        (1e-4, 100_000, [2, 12, 112]),
+        (0.01, 100_000, [2, 12, 112]),
+        (0.1, 100_000, [2, 12]),
+        (2.0, 100_000, [2, 4]),
+        (0.01, 1000, [2, 12]),  # of 10 s of training
+        (0.01, 100, [2, 4]),
+    ],
+)
 def test_slow_steps_are_told_by_few_of_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, each: float, steps: list[int]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, each: float, run_steps: int, steps: list[int]
 ) -> None:
     taken: list[int] = []
 
@@ -136,6 +179,29 @@ def test_slow_steps_are_told_by_few_of_them(
     sample = ["--data.source", "sample", "--data.data_dir", str(tmp_path), "--data.tokenizer", "byte"]
     batch = ["--data.batch_size", "4", "--data.budget_steps", "20", "--trainer.accelerator", "cpu"]
     resolver = Resolver()
-    request = {"configs": [resolver.resolve([*task, *sample, *batch])], "seconds": 3.0}
+    config = resolver.resolve([*task, *sample, *batch])
+    request = {"configs": [config], "seconds": 3.0, "share": 0.03, "run_steps": run_steps}
     figures = worker._measure(resolver, request)
     assert taken == steps and figures["seconds_per_step"] == pytest.approx(each)
+
+
+def test_a_resolver_builds_many_runs_as_each_by_itself(tmp_path: Path) -> None:
+    # It parses what changes between runs of a sweep once; nothing of one run may be found in the next.
+    task = ["--config", str(task_file("fineweb/gpt")), "--model.init_args.name=fineweb/gpt"]
+    data = ["--data.source", "sample", "--data.data_dir", str(tmp_path), "--data.tokenizer", "byte"]
+    base = [*task, *data, "--data.budget_steps", "20", "--trainer.accelerator", "cpu"]
+    shared = Resolver()
+    changes = [
+        ["--model.optimizer", "{name: sgd, lr: 0.1, momentum: 0.9}", "--data.batch_size", "4"],
+        ["--model.optimizer", "{name: adam, lr: 0.01, beta: 0.5}", "--data.batch_size", "4", "--seed_everything", "7"],
+        ["--model.optimizer", "{name: adam, lr: 0.02, beta: 0.5}", "--data.batch_size", "8"],
+        ["--model.optimizer", "{name: adam, lr: 0.02, beta: 0.5}", "--data.batch_size", "8", "--model.width", "24"],
+        ["--model.optimizer", "{name: sgd, lr: 0.1, momentum: 0.9}", "--data.batch_size", "4"],
+    ]
+    for change in changes:
+        config = shared.resolve([*base, *change])
+        (task_a, data_a), (task_b, data_b) = shared.build_data(config), Resolver().build_data(config)
+        assert task_a.optimizer_config == task_b.optimizer_config
+        assert (data_a.batch_size, data_a.budget_steps) == (data_b.batch_size, data_b.budget_steps)
+        assert vars(task_a).keys() == vars(task_b).keys() and task_a.schedule == task_b.schedule
+        assert task_a.width == task_b.width  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import sys
 import warnings
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -142,6 +145,7 @@ class Resolver:
         self.parser.set_defaults({f"trainer.{key}": value for key, value in TRAINER_DEFAULTS.items()})
         self.parser.add_lightning_class_args(Task, "model", subclass_mode=True, required=True)
         self.parser.add_lightning_class_args(Data, "data", subclass_mode=True, required=True)
+        self._parsed_last: tuple[str, Namespace] | None = None
 
     def resolve(self, arguments: list[str]) -> dict[str, Any]:
         """The plain resolved configuration of LightningCLI arguments.
@@ -160,8 +164,7 @@ class Resolver:
         Raises:
             ValueError: one of them refuses its settings.
         """
-        with told():
-            made = self.parser.instantiate(self.parser.parse_object(config))
+        made = self._made(config)
         with of_the_trainer():
             return made.model, made.data, Trainer(**made.trainer)
 
@@ -171,9 +174,24 @@ class Resolver:
         Raises:
             ValueError: one of them refuses its settings.
         """
-        with told():
-            made = self.parser.instantiate(self.parser.parse_object(config))
+        made = self._made(config)
         return made.model, made.data
+
+    def _made(self, config: dict[str, Any]) -> Namespace:
+        # The runs of a sweep differ in their optimizers' numbers, which the task reads for itself, and seeds. Parsing
+        # takes longer than many a step, so the rest is parsed when it changes.
+        model = config["model"]
+        others = {key: value for key, value in model.get("init_args", {}).items() if key != "optimizer"}
+        rest = {**config, "model": {**model, "init_args": others}, "seed_everything": None}
+        key = json.dumps(rest, sort_keys=True, default=repr)
+        with told():
+            if self._parsed_last is None or self._parsed_last[0] != key:
+                self._parsed_last = key, self.parser.parse_object(config)
+            parsed = copy.deepcopy(self._parsed_last[1])
+            parsed.seed_everything = config.get("seed_everything", parsed.seed_everything)
+            if "optimizer" in model.get("init_args", {}):
+                parsed.model.init_args.optimizer = copy.deepcopy(model["init_args"]["optimizer"])
+            return self.parser.instantiate(parsed)
 
 
 def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from suite.cli.progress import duration
 from suite.cli.runs import Runs
 from suite.sweep import Group, Plan, PlannedRun
 from suite.sweep.launchers.progress import Launcher, Progress
-from suite.sweep.packs import MAX_PACK, Job, jobs_of, pack_size
+from suite.sweep.packs import MAX_PACK, Job, jobs_of, pays
 
 MEASURE_SECONDS = 3.0
 """Wall time that measuring one job's seconds per step may take, about."""
+
+MEASURE_SHARE = 0.03
+"""Share of a key's training, run by run, that measuring one of its jobs may take, once that is known."""
 
 COMPILE_FROM = 180.0
 """Seconds of training per worker from which a compiled step is tried: compilation takes a minute on slow cores, and the
@@ -74,6 +77,9 @@ def measure(
 ) -> dict[Key, Cost]:
     """Measure seconds per step for every optimizer and batch size with missing runs.
 
+    Packs are tried from the smallest batch size up: where they do not pay, larger ones leave less to be won, and their
+    runs are trained one by one.
+
     Args:
         plan: the plan.
         runs: resolves its runs.
@@ -90,26 +96,34 @@ def measure(
     singles: dict[Key, Job] = {}
     for run in missing:
         singles.setdefault(key_of(run), (run,))
-    alone = {key_of(job[0]): figures for job, figures in _measured(singles.values(), runs, launcher)}
+    steps = {key: sum(run.steps for run in missing if key_of(run) == key) for key in singles}
+    alone = {key_of(job[0]): figures for job, figures in _measured(singles.values(), runs, launcher, steps)}
 
     packs: dict[Key, Job] = {}
     for job in jobs_of(plan, missing, lambda group: _room(alone.get(key_of(group), {}), most, launcher.sharing)):
         if len(job) > max(1, len(packs.get(key_of(job[0]), ()))):
             packs[key_of(job[0])] = job
-    together = {key_of(job[0]): figures for job, figures in _measured(packs.values(), runs, launcher)}
-    costs: dict[Key, Cost] = {}
-    chosen: dict[Key, Job] = {}
-    for key, job in singles.items():
-        single, bunch = alone[key]["seconds_per_step"], packs.get(key, job)
-        figures = together.get(key, alone[key])
-        size = pack_size(single, figures["seconds_per_step"], len(bunch)) if pack == "auto" else len(bunch)
-        costs[key] = Cost(single, single, 1, memory=alone[key]["memory"])
-        if size > 1:
-            costs[key] = Cost(single, figures["seconds_per_step"], size, memory=figures.get("memory", 0.0))
-        chosen[key] = bunch if size > 1 else job
+
+    def worth(job: Job, figures: Mapping[str, float]) -> bool:
+        single, together = alone[key_of(job[0])]["seconds_per_step"], figures["seconds_per_step"]
+        return math.isfinite(together) and (pack != "auto" or pays(single, together, len(job)))
+
+    def after(job: Job, figures: Mapping[str, float]) -> list[Job]:
+        label, size = key_of(job[0])
+        larger = [packs[key] for key in sorted(packs) if key[0] == label and key[1] > size]
+        return larger[:1] if worth(job, figures) else []
+
+    smallest = {label: packs[label, size] for label, size in sorted(packs, reverse=True)}
+    costs = {key: Cost(alone[key]["seconds_per_step"], alone[key]["seconds_per_step"], 1, memory=alone[key]["memory"])
+             for key in singles}  # fmt: skip
+    chosen = dict(singles)
+    for job, figures in _measured(smallest.values(), runs, launcher, steps, after):
+        if worth(job, figures):
+            key, memory = key_of(job[0]), figures.get("memory", 0.0)
+            costs[key] = Cost(costs[key].single, figures["seconds_per_step"], len(job), memory=memory)
+            chosen[key] = job
     if compiled != "off":
-        steps = {key: sum(run.steps for run in missing if key_of(run) == key) / workers for key in costs}
-        _try_compiled(costs, chosen, steps, runs, launcher, certain=compiled == "on")
+        _try_compiled(costs, chosen, steps, workers, runs, launcher, certain=compiled == "on")
     return costs
 
 
@@ -122,20 +136,22 @@ def _room(figures: Mapping[str, float], most: int, sharing: int) -> int:
 def _try_compiled(
     costs: dict[Key, Cost],
     chosen: dict[Key, Job],
-    steps: Mapping[Key, float],
+    steps: Mapping[Key, int],
+    workers: int,
     runs: Runs,
     launcher: Launcher,
     *,
     certain: bool,
 ) -> None:
-    """Put compiled steps into ``costs`` where they are faster over a worker's ``steps``, their compilation included."""
-    tried = [chosen[key] for key, cost in costs.items() if certain or steps[key] * cost.seconds_per_step > COMPILE_FROM]
-    for job, figures in _measured(tried, runs, launcher, compiled=True):
+    """Put compiled steps into ``costs`` where they are faster over a worker's steps, their compilation included."""
+    mine = {key: count / workers for key, count in steps.items()}
+    tried = [chosen[key] for key, cost in costs.items() if certain or mine[key] * cost.seconds_per_step > COMPILE_FROM]
+    for job, figures in _measured(tried, runs, launcher, steps, compiled=True):
         key, cost = key_of(job[0]), costs[key_of(job[0])]
         fast = Cost(cost.single, figures["seconds_per_step"], len(job), True, figures.get("setup_seconds", 0.0),
                     figures.get("memory", 0.0))  # fmt: skip
-        spent = steps[key] * fast.seconds_per_step + fast.setup
-        if math.isfinite(spent) and (certain or spent < steps[key] * cost.seconds_per_step):
+        spent = mine[key] * fast.seconds_per_step + fast.setup
+        if math.isfinite(spent) and (certain or spent < mine[key] * cost.seconds_per_step):
             costs[key] = fast
 
 
@@ -162,23 +178,33 @@ def print_costs(costs: dict[Key, Cost], missing: list[PlannedRun], workers: int)
 
 
 def _measured(
-    jobs: Iterable[Job], runs: Runs, launcher: Launcher, *, compiled: bool = False
+    jobs: Iterable[Job],
+    runs: Runs,
+    launcher: Launcher,
+    steps: Mapping[Key, int],
+    after: Callable[[Job, Mapping[str, float]], list[Job]] = lambda job, figures: [],
+    *,
+    compiled: bool = False,
 ) -> list[tuple[Job, Mapping[str, float]]]:
+    """Jobs and their figures; ``after`` names the jobs that a figure makes worth measuring."""
     measured: list[tuple[Job, Mapping[str, float]]] = []
     asked = launcher.request
     launcher.request = lambda job: {
-        **runs.request(job, "", do="measure"), "seconds": MEASURE_SECONDS, "compiled": compiled,
+        **runs.request(job, "", do="measure"), "compiled": compiled, "seconds": MEASURE_SECONDS,
+        "share": MEASURE_SHARE, "run_steps": steps[key_of(job[0])],
     }  # fmt: skip
 
     def keep(event: Progress) -> list[Job]:
-        if event.kind == "done" and "measured" not in event.statuses and len(event.job) == 1 and not compiled:
+        if event.kind == "started":
+            return []
+        done = "measured" in event.statuses
+        if not done and len(event.job) == 1 and not compiled:
             run = event.job[0]
             raise ValueError(f"{run.optimizer} at batch size {run.batch_size} fails at once: {event.error}")
-        if event.kind != "started":
-            # What cannot be packed or compiled costs as much as its runs one by one, or more.
-            done = "measured" in event.statuses
-            measured.append((event.job, event.figures if done else {"seconds_per_step": math.inf}))
-        return []
+        # What cannot be packed or compiled costs as much as its runs one by one, or more.
+        figures = event.figures if done else {"seconds_per_step": math.inf}
+        measured.append((event.job, figures))
+        return after(event.job, figures)
 
     try:
         launcher.run(list(jobs), keep)

@@ -49,9 +49,9 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], i
     return jobs
 
 
-def pack_size(single_seconds: float, pack_seconds: float, runs: int) -> int:
-    """Whether a pack of ``runs`` pays, from the measured seconds per step of one run and of the pack; 1 if not."""
-    return runs if runs * single_seconds > LEAST_GAIN * pack_seconds else 1
+def pays(single_seconds: float, pack_seconds: float, runs: int) -> bool:
+    """Whether a pack of ``runs`` pays, from the measured seconds per step of one run and of the pack."""
+    return runs * single_seconds > LEAST_GAIN * pack_seconds
 
 
 def _shared(run: PlannedRun, *, seeds: bool) -> object:

@@ -1,6 +1,6 @@
 """Drill: kill -9 of a worker, of the sweep, of both, at random moments; then the sweep must end as if undisturbed.
 
-    python tests/drills/kill.py [--moments 50] [--seed 0] [--pretend]
+    python tests/drills/kill.py [--moments 50] [--seed 0] [--pack 5 | --pretend]
 
 Sweeps are started, shot at and started again until they end, in a fresh store each time, until enough moments have
 passed. What must hold: the table of results equals that of an undisturbed sweep; a result once in the store stays as it
@@ -141,14 +141,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def real_sweep(folder: Path) -> Start:
+def real_sweep(folder: Path, pack: str) -> Start:
     """Sweeps of ten real runs."""
     file = folder / "drill.yaml"
     file.write_text(SWEEP)
 
     def start(store: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "suite", "sweep", str(file), "--store", str(store), "--workers", "2"]
-        return _started([*command, "--pack", "off", "--data.data_dir", str(folder / "data")])
+        return _started([*command, "--pack", pack, "--data.data_dir", str(folder / "data")])
 
     return start
 
@@ -168,11 +168,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pack", default="off", help="runs trained at once, as in sweep")
     parser.add_argument("--pretend", action="store_true", help="pretended runs: many moments in little time")
     options = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        start = pretended_sweep if options.pretend else real_sweep(Path(name))
+        start = pretended_sweep if options.pretend else real_sweep(Path(name), options.pack)
         outcome = drill(start, Path(name), moments=options.moments, seed=options.seed)
     shots = ", ".join(f"{count} of {target}" for target, count in sorted(outcome.kills.items()))
     seconds = time.monotonic() - begun

@@ -158,6 +158,8 @@ def _refuse_other_data(data: Data, planned: str | None) -> None:
 def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
     """What training costs one run, or all at once.
 
+    It takes about ``seconds``, or ``share`` of what ``run_steps`` steps of single runs will take.
+
     Returns:
         ``seconds_per_step``: what a longer run took beyond a shorter; ``setup_seconds``: of making a graph; ``memory``:
         bytes above what the process had; ``available``: bytes that are free.
@@ -190,10 +192,12 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
     times = {least: seconds_of(least) if graph else first}
     for wanted in (12, 112):
         latest = max(times)
+        each = times[latest] / latest
+        seconds = min(request["seconds"], request["share"] * request["run_steps"] * each / len(configs))
         # Slow steps are told by few of them; the first ones are no faster than the others.
-        steps = min(wanted, max(least + 2, int(request["seconds"] * latest / times[latest])))
+        steps = min(wanted, max(least + 2, int(seconds / each)))
         times[steps] = seconds_of(steps)
-        if times[steps] * 9 > request["seconds"]:
+        if times[steps] * 9 > seconds:
             break
     most = max(times)
     return {
