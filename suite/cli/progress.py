@@ -6,6 +6,8 @@ import math
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from suite.sweep import PlannedRun
 from suite.sweep.launchers.local import Progress
@@ -19,16 +21,25 @@ class SweepProgress:
     Args:
         total: runs of the sweep, those already in the store included.
         left: runs to train.
-        workers: runs at a time.
+        workers: jobs at a time.
+        expected: seconds per step and run, as measured before, by label and batch size.
     """
 
-    def __init__(self, *, total: int, left: list[PlannedRun], workers: int) -> None:
+    def __init__(
+        self,
+        *,
+        total: int,
+        left: list[PlannedRun],
+        workers: int,
+        expected: Mapping[tuple[str, int], float] = MappingProxyType({}),
+    ) -> None:
         self.total = total
         self.left = {run.run_id: run for run in left}
         self.workers = workers
         self.counts: Counter[str] = Counter(finished=total - len(left))
-        self.running: dict[str, float] = {}
-        self._spent: dict[int, tuple[float, int]] = {}
+        self.running: dict[str, tuple[float, int]] = {}
+        self._expected = dict(expected)
+        self._spent: dict[tuple[str, int], tuple[float, int]] = {}
         self._drawn = 0.0
         self._terminal = sys.stderr.isatty()
 
@@ -47,16 +58,16 @@ class SweepProgress:
         """Count one event and draw."""
         for number, run in enumerate(event.job):
             if event.kind == "started":
-                self.running[run.run_id] = time.monotonic()
+                self.running[run.run_id] = time.monotonic(), len(event.job)
                 continue
             self.running.pop(run.run_id, None)
             if event.kind == "done":
                 self.left.pop(run.run_id, None)
                 self.counts[event.statuses[number]] += 1
                 if event.statuses[number] == "finished":
-                    seconds, steps = self._spent.get(run.batch_size, (0.0, 0))
-                    share = event.seconds / len(event.job)
-                    self._spent[run.batch_size] = (seconds + share, steps + run.steps)
+                    key = run.label, run.batch_size
+                    seconds, steps = self._spent.get(key, (0.0, 0))
+                    self._spent[key] = seconds + event.seconds / len(event.job), steps + run.steps
         now = time.monotonic()
         if self._terminal or now - self._drawn > LOG_EVERY_SECONDS:
             self._drawn = now
@@ -86,18 +97,21 @@ class SweepProgress:
     def _to_go(self) -> str:
         if not self.left:
             return "done"
-        if not self._spent:
+        rates = self._expected | {key: seconds / max(1, steps) for key, (seconds, steps) in self._spent.items()}
+        if not rates:
             return "time to go unknown yet"
-        rates = {size: seconds / max(1, steps) for size, (seconds, steps) in self._spent.items()}
-        nearest = {
-            run.batch_size: min(rates, key=lambda size, b=run.batch_size: abs(math.log(size / b)))  # type: ignore[misc]
-            for run in self.left.values()
-        }
-        seconds = sum(run.steps * rates[nearest[run.batch_size]] for run in self.left.values())
-        now = time.monotonic()
-        together = max(1, len(self.running) // self.workers)
-        seconds -= sum(now - begun for begun in self.running.values()) / together
-        return f"about {duration(max(0.0, seconds) / self.workers)} to go"
+        seconds = sum(self._left_of(run, rates) for run in self.left.values())
+        return f"about {duration(seconds / self.workers)} to go"
+
+    def _left_of(self, run: PlannedRun, rates: Mapping[tuple[str, int], float]) -> float:
+        """Seconds that a run, or its share of a pack, will still take."""
+
+        def distance(key: tuple[str, int]) -> tuple[float, bool]:
+            return abs(math.log(key[1] / run.batch_size)), key[0] != run.label
+
+        begun, together = self.running.get(run.run_id, (None, 1))
+        spent = 0.0 if begun is None else (time.monotonic() - begun) / together
+        return max(0.0, run.steps * rates[min(rates, key=distance)] - spent)
 
 
 def duration(seconds: float) -> str:

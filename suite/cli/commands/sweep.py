@@ -112,6 +112,7 @@ class _Sweep:
         self._refuse_other_data(earlier)
         self.sizes: dict[str, int] = dict(earlier.get("packs") or {}) if self.pack == "auto" else {}
         self.compiled: set[str] = set(earlier.get("compiled") or ()) if self.compile == "auto" else set()
+        self.expected: dict[Key, float] = {}
         missing = self.plan.missing(self.store)
         self.missing = self._without_lost(missing)
         count = len(self.plan.runs)
@@ -146,6 +147,7 @@ class _Sweep:
         if self.pack == "auto":
             unknown = [run for run in self.missing if _name(run) not in self.sizes and not run.keeps]
             costs = self._costs(unknown) if unknown else {}
+            self.expected = {key: cost.seconds_per_step for key, cost in costs.items()}
             for key, cost in costs.items():
                 name = f"{key[0]} {key[1]}"
                 self.sizes[name] = cost.size
@@ -166,7 +168,9 @@ class _Sweep:
 
     def train(self) -> list[str]:
         """Train what is missing; returns a sentence for every run that failed."""
-        progress = SweepProgress(total=len(self.plan.runs), left=self.missing, workers=self.workers)
+        progress = SweepProgress(
+            total=len(self.plan.runs), left=self.missing, workers=self.workers, expected=self.expected
+        )
 
         def on_growth(added: list[PlannedRun]) -> None:
             progress.add(added, [run for run in added if not self.store.settled(run.run_id)])
