@@ -3,10 +3,11 @@
     python benchmarks/packs.py [--rounds 3] [--seconds 4] [--device cpu|cuda] [--json FILE] [CASE ...]
 
 Single runs are bare loops: network, torch's fused optimizer, `clip_grad_norm_`, no logging; eagerly, and with the
-network compiled by torch.compile. Packs are what `sweep` executes: Lightning, records, curves; eagerly, and as one
-compiled graph per step. Every arm has one thread, as many processes as cores would run side by side, so ratios hold for
-the machine. All arms take turns in every round; a ratio is the median over rounds. On a GPU single runs are also timed
-with several processes at once.
+network compiled by torch.compile. Packs are what `sweep` executes: Lightning, records, curves; eagerly, with forward
+and backward as recorded once (as runs of 200 steps and more are), and with the whole step as one compiled graph. Every
+arm has one thread, as many processes as cores would run side by side, so ratios hold for the machine. All arms take
+turns in every round; a ratio is the median over rounds. On a GPU single runs are also timed with several processes at
+once.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from suite.optim import build
 from suite.records import Store
 from suite.training.memory import measured_peak
 from suite.training.pack import run_pack
+from suite.training.packed_task import StepKind
 
 GPT = ["--task", "fineweb/gpt", "--data.tokenizer", "byte", "--data.seq_len", "64"]
 SMALL = ["--model.width", "64", "--model.num_layers", "2", "--model.num_heads", "4"]
@@ -91,6 +93,7 @@ class Bench:
             task, data, _ = self.resolver.build(self.config(1e-4, 10**6))
             data.ensure_open()
             task.build_network(data.facts())
+            assert task.network is not None
             network = task.network.to(self.device).train()
             optimizer = build({"name": self.case.optimizer, "lr": 1e-4}, network)
             state[compiled] = task, network, optimizer, data.blocks(data.plan(), 0)
@@ -112,25 +115,26 @@ class Bench:
         self._wait()
         return (time.perf_counter() - start) / len(batches)
 
-    def pack(self, steps: int, *, compiled: bool) -> float:
+    def pack(self, steps: int, *, kind: StepKind) -> float:
         """Seconds per step and run of a pack, beyond its first steps."""
-        return (self._pack(2 + steps, compiled) - self._pack(2, compiled)) / steps / self.case.runs
+        return (self._pack(2 + steps, kind) - self._pack(2, kind)) / steps / self.case.runs
 
     def memory(self, runs: int) -> int:
         """Bytes that a pack takes at its peak."""
         with measured_peak(self.device) as peak:
-            self._pack(4, False, runs=runs)
+            self._pack(4, "plain", runs=runs)
         return peak.bytes
 
-    def _pack(self, steps: int, compiled: bool, runs: int | None = None) -> float:
+    def _pack(self, steps: int, kind: StepKind, runs: int | None = None) -> float:
         configs = [self.config(1e-4 * 1.01**i, steps) for i in range(runs or self.case.runs)]
         _, data, trainer = self.resolver.build(configs[0])
         tasks = [self.resolver.build_data(config)[0] for config in configs]
         with tempfile.TemporaryDirectory() as folder:
             outcomes = run_pack(
-                tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(folder), compiled=compiled
-            )
-        if compiled and not outcomes[0].record["pack"]["compiled"]:
+                tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(folder),
+                compiled=kind == "compiled", recorded=kind == "recorded",
+            )  # fmt: skip
+        if kind == "compiled" and not outcomes[0].record["pack"]["compiled"]:
             raise RuntimeError("the step was not compiled")
         return sum(outcome.record["seconds"]["train"] for outcome in outcomes)
 
@@ -166,8 +170,9 @@ def measure(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any
     arms = {
         "single": lambda n: bench.single(n, state=state),
         "single, network compiled": lambda n: bench.single(n, compiled=True, state=state),
-        "pack": lambda n: bench.pack(n, compiled=False),
-        "pack, step compiled": lambda n: bench.pack(n, compiled=True),
+        "pack": lambda n: bench.pack(n, kind="plain"),
+        "pack, step recorded": lambda n: bench.pack(n, kind="recorded"),
+        "pack, step compiled": lambda n: bench.pack(n, kind="compiled"),
     }
     seconds: dict[str, list[float]] = {}
     steps = {}
@@ -216,7 +221,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cases = CASES if options.device == "cpu" else {**GPU_CASES, **CASES}
     if options.child:
-        bench, state = Bench(cases[options.child], options.device, options.data), {}
+        bench = Bench(cases[options.child], options.device, options.data)
+        state: dict[bool, Any] = {}
         bench.single(20, state=state)
         steps = max(10, int(options.seconds / bench.single(20, state=state)))
         print(1 / bench.single(steps, state=state))

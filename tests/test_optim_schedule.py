@@ -63,6 +63,16 @@ def test_clip_equals_torch(max_norm: float) -> None:
         torch.testing.assert_close(grad, p.grad)
 
 
+@pytest.mark.parametrize("count", [1000, 65_536, 65_537, 5_000_000])
+def test_norms_of_long_gradients_are_right(count: int) -> None:
+    grads = torch.randn(2, count, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1.0], [1e-3]])
+    expected = torch.linalg.vector_norm(grads.double(), dim=1)
+    torch.testing.assert_close(clip_runs(grads, None)[1].double(), expected, rtol=3e-6, atol=0)
+    for grad, norm in zip(grads, expected, strict=True):
+        found = clip_global_norm([grad.view(-1, count // 500 if count % 500 == 0 else 1)], None)
+        torch.testing.assert_close(found.double(), norm, rtol=3e-6, atol=0)
+
+
 def test_clip_without_gradients_or_limit() -> None:
     assert clip_global_norm([], 1.0).item() == 0
     grads = [torch.tensor([3.0, -4.0])]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from suite.optim.broadcast import Number, rounded
 from suite.optim.config import ConfigError, from_fields, require
+from suite.optim.norms import LONG, row_norms
 
 _POLICIES: dict[str, dict[str, float | None]] = {
     "off": {},
@@ -95,13 +96,25 @@ def clip_global_norm(grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
     """
     if not grads:
         return torch.zeros(())
-    norms = torch._foreach_norm(list(grads))
+    norms = _norms(grads)
     norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
     full = getattr(norm, "full_tensor", None)
     norm = norm if full is None else full()
     if max_norm is not None:
         torch._foreach_mul_(list(grads), torch.clamp(max_norm / (norm + 1e-6), max=1.0))
     return norm
+
+
+def _norms(grads: Sequence[Tensor]) -> list[Tensor]:
+    """Norm of each gradient, 0-d."""
+    sharded = any(hasattr(grad, "full_tensor") for grad in grads)
+    long = [not sharded and grad.device.type == "cpu" and grad.numel() > LONG for grad in grads]
+    others = [grad for grad, is_long in zip(grads, long, strict=True) if not is_long]
+    short = iter(torch._foreach_norm(others) if others else ())
+    return [
+        row_norms(grad.reshape(-1)).squeeze(-1) if is_long else next(short)
+        for grad, is_long in zip(grads, long, strict=True)
+    ]
 
 
 def clip_runs(
@@ -118,7 +131,7 @@ def clip_runs(
     Returns:
         The clipped gradients ``[R, P]`` and the norms before clipping ``[R]``.
     """
-    norms = torch.linalg.vector_norm(grads, dim=-1, keepdim=True)
+    norms = row_norms(grads)
     if max_norm is not None:
         share = (rounded(max_norm, grads) / (norms + 1e-6)).clamp(max=1.0)
         # On a CPU asking is free, and gradients below the limit need no pass.

@@ -141,7 +141,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def real_sweep(folder: Path, pack: str) -> Start:
+def real_sweep(folder: Path, pack: str = "off") -> Start:
     """Sweeps of ten real runs."""
     file = folder / "drill.yaml"
     file.write_text(SWEEP)

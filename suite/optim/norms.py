@@ -1,0 +1,26 @@
+"""Euclidean norms of long vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LONG = 65_536
+"""Coordinates from which a norm is taken by pieces on a CPU; below, adding up in sequence is right to 2e-6."""
+
+PIECE = 1024
+
+
+def row_norms(rows: Tensor) -> Tensor:
+    """Norm of each row, ``[..., P]`` to ``[..., 1]``.
+
+    On a CPU torch adds up the squares of a row in sequence: in single precision the norm of 28M coordinates comes out
+    0.2% wrong, and a clipped gradient with it. Added up by pieces it is right to 1e-6, at nearly the same speed.
+    """
+    count = rows.shape[-1]
+    if rows.device.type != "cpu" or count <= LONG:
+        return torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    whole = count - count % PIECE
+    pieces = torch.linalg.vector_norm(rows[..., :whole].unflatten(-1, (-1, PIECE)), dim=-1)
+    rest = torch.linalg.vector_norm(rows[..., whole:], dim=-1, keepdim=True)
+    return row_norms(torch.cat((pieces, rest), dim=-1))
