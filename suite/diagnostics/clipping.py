@@ -13,11 +13,12 @@ from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.schedule import Schedule
 from suite.optim import Clipping
+from suite.optim.norms import norm_of
 
 
 def global_norm(tensors: Iterable[Tensor]) -> Tensor:
     """Euclidean norm of all tensors together, 0-d."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
+    return torch.linalg.vector_norm(torch.stack([norm_of(t) for t in tensors]))
 
 
 def clipped_share(grad_norms: Sequence[float], limit: float | None, block: int) -> dict[int, float]:

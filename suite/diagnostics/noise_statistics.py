@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from suite.optim.norms import norm_of
+
 
 class NoiseStatistics:
     r"""What independent gradients of ``size`` samples each say about the noise.
@@ -29,7 +31,7 @@ class NoiseStatistics:
     def add(self, first: Tensor, second: Tensor) -> None:
         """Add two gradients, ``[P]`` each."""
         difference = (first - second) / math.sqrt(2)
-        self.norms.append(torch.linalg.vector_norm(difference))
+        self.norms.append(norm_of(difference))
         square = difference.square()
         self._sum = first + second if self._sum is None else self._sum.add_(first).add_(second)
         self._squares = square if self._squares is None else self._squares.add_(square)

@@ -14,6 +14,7 @@ from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import Probe
 from suite.diagnostics.undisturbed import at_weights
 from suite.diagnostics.vectors import joined
+from suite.optim.norms import norm_of
 
 
 def second_order(gradient: Tensor, hessian_product: Callable[[Tensor], Tensor], update: Tensor) -> dict[str, Tensor]:
@@ -43,7 +44,7 @@ def second_order(gradient: Tensor, hessian_product: Callable[[Tensor], Tensor], 
         "directional_sharpness": curved / 2,
         "predicted_change": slope + curved / 2,
         "direction_sharpness": curved / square,
-        "gradient_cosine": slope / (square.sqrt() * torch.linalg.vector_norm(gradient)),
+        "gradient_cosine": slope / (square.sqrt() * norm_of(gradient)),
     }
 
 

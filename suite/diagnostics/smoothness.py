@@ -22,6 +22,7 @@ from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import Probe
 from suite.diagnostics.undisturbed import at_weights
 from suite.diagnostics.vectors import joined
+from suite.optim.norms import norm_of
 
 
 def path_smoothness(gradient_change: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,7 @@ def path_smoothness(gradient_change: Tensor, step: Tensor) -> tuple[Tensor, Tens
         gradient_change: ``[P]``.
         step: ``[P]``.
     """
-    l2 = torch.linalg.vector_norm(gradient_change) / torch.linalg.vector_norm(step)
+    l2 = norm_of(gradient_change) / norm_of(step)
     return l2, gradient_change.abs().sum() / step.abs().amax()
 
 
@@ -49,8 +50,8 @@ def euclidean_norm(product: Callable[[Tensor], Tensor], start: Tensor, iteration
     """
     best = start.new_zeros(())
     for _ in range(iterations):
-        moved = product(start / torch.linalg.vector_norm(start))
-        best = torch.maximum(best, torch.linalg.vector_norm(moved))
+        moved = product(start / norm_of(start))
+        best = torch.maximum(best, norm_of(moved))
         start = moved
     return best
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from suite.diagnostics.clipping import global_norm
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment, Tensors
 from suite.diagnostics.schedule import Schedule
+from suite.optim.norms import norm_of
 
 
 def rms(tensor: Tensor) -> Tensor:
     """Root of the mean square, 0-d."""
-    return torch.linalg.vector_norm(tensor) / tensor.numel() ** 0.5
+    return norm_of(tensor) / tensor.numel() ** 0.5
 
 
 def ratios_by_role(update: Tensors, weights: Tensors, roles: dict[str, str]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from suite.optim.broadcast import Number, rounded
 from suite.optim.config import ConfigError, from_fields, require
-from suite.optim.norms import LONG, row_norms
+from suite.optim.norms import LONG, norm_of, row_norms
 
 _POLICIES: dict[str, dict[str, float | None]] = {
     "off": {},
@@ -111,10 +111,7 @@ def _norms(grads: Sequence[Tensor]) -> list[Tensor]:
     long = [not sharded and grad.device.type == "cpu" and grad.numel() > LONG for grad in grads]
     others = [grad for grad, is_long in zip(grads, long, strict=True) if not is_long]
     short = iter(torch._foreach_norm(others) if others else ())
-    return [
-        row_norms(grad.reshape(-1)).squeeze(-1) if is_long else next(short)
-        for grad, is_long in zip(grads, long, strict=True)
-    ]
+    return [norm_of(grad) if is_long else next(short) for grad, is_long in zip(grads, long, strict=True)]
 
 
 def clip_runs(

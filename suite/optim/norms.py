@@ -24,3 +24,8 @@ def row_norms(rows: Tensor) -> Tensor:
     pieces = torch.linalg.vector_norm(rows[..., :whole].unflatten(-1, (-1, PIECE)), dim=-1)
     rest = torch.linalg.vector_norm(rows[..., whole:], dim=-1, keepdim=True)
     return row_norms(torch.cat((pieces, rest), dim=-1))
+
+
+def norm_of(tensor: Tensor) -> Tensor:
+    """Norm of all elements, 0-d; see `row_norms`."""
+    return row_norms(tensor.reshape(-1)).squeeze(-1)
