@@ -47,8 +47,10 @@ def gap_figure(
     reference = optimizer_title(gaps["reference"].iloc[0])
     for axes, (value, bound), unit in zip(panels, columns, (f" (% of {reference}'s)", ""), strict=True):
         batch_size_axis(axes, gaps["batch_size"])
-        for (_, challenger), rows in gaps.groupby(["reference", "challenger"], sort=False):
-            _draw_pair(axes, rows, value, bound, _pair_style(str(challenger), labels, crossovers))
+        pairs = list(gaps.groupby(["reference", "challenger"], sort=False))
+        for place, ((_, challenger), rows) in enumerate(pairs):
+            beside = min(0.1, 0.8 / len(pairs)) * (place - (len(pairs) - 1) / 2)
+            _draw_pair(axes, rows, value, bound, _pair_style(str(challenger), labels, crossovers), beside)
         known = _published(published, gaps, value)
         _frame(axes, gaps, value, bound, known[value])
         if len(crossovers) == 1:
@@ -67,7 +69,9 @@ def gap_figure(
         panels[1].legend(loc="best")
     panels[0].set_title("Relative gap")
     panels[1].set_title("Absolute gap")
-    if len(crossovers) > 1 or len(known):
+    if len(crossovers) > 2:
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(crossovers)))
+    elif len(crossovers) > 1 or len(known):
         panels[0].legend(loc="best")
     return figure
 
@@ -104,7 +108,8 @@ def _pair_style(challenger: str, labels: Sequence[str], crossovers: Sequence[Cro
     return {"color": color, "marker": "o" if len(crossovers) == 1 else drawn["marker"], "label": challenger}
 
 
-def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: dict[str, str]) -> None:
+def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: dict[str, str], beside: float) -> None:
+    """One pair; its points stand ``beside`` octaves from their batch size, which tells those of several pairs apart."""
     finite = rows[np.isfinite(rows[value].to_numpy(dtype=float))]
     sizes, values = finite["batch_size"].to_numpy(dtype=float), finite[value].to_numpy(dtype=float)
     on_edge = ((finite["challenger_edges"].map(len) + finite["reference_edges"].map(len)) > 0).to_numpy()
@@ -113,6 +118,7 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: di
         slope, intercept = np.polyfit(np.log2(sizes), values, 1)
         ends = np.array([np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1])
         axes.plot(2**ends, intercept + slope * ends, color=color, linestyle=(0, (4, 2.5)), linewidth=1, alpha=0.75)
+    sizes = sizes * 2**beside
     bars = finite[bound].to_numpy(dtype=float)
     axes.errorbar(
         sizes,

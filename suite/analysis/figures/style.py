@@ -168,13 +168,14 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
         The two paths.
     """
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    # The layout is the same for both files. Each canvas draws once; `savefig` would draw twice, once to find a layout.
+    # The layout is the same for both files, found at the dots of the PNG, whose letters are wider. Each canvas draws
+    # once; `savefig` would draw twice, once to find a layout.
+    usual = figure.dpi
+    figure.dpi = 200
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
     figure.set_layout_engine("none")
-    usual = figure.dpi
-    figure.dpi = 200
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
     figure.dpi = usual
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
