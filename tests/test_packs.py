@@ -9,58 +9,16 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from small_packs import SPECS, config_of, curve, pack
 from small_runs import SGD, make_data, make_task, make_trainer, train
 
-from suite.optim.kernels import has_compiler
 from suite.records import Store
-from suite.training import compiled_step
 from suite.training.pack import PackRefused, run_pack
-
-SPECS: dict[str, list[dict[str, Any]]] = {
-    "sgd": [{"name": "sgd", "lr": lr, "momentum": m} for lr in (0.1, 0.5) for m in (0.0, 0.9)],
-    "damped": [{"name": "sgd", "lr": lr, "momentum": 0.9, "damped": True} for lr in (0.5, 1.0)],
-    "adam": [{"name": "adam", "lr": lr, "beta": b} for lr in (1e-3, 1e-2) for b in (0.9, 0.99)],
-    "adam eps": [{"name": "adam", "lr": 1e-2, "beta1": 0.9, "beta2": 0.95, "eps": eps} for eps in (1e-8, 1e-2)],
-    "signum": [{"name": "signum", "lr": lr, "momentum": 0.9} for lr in (1e-3, 3e-3)],
-    "nsgd": [{"name": "nsgd", "lr": lr, "momentum": 0.9} for lr in (0.1, 0.3)],
-    "quantile clip": [{"name": "sgd_quantile_clip", "lr": lr, "momentum": 0.9} for lr in (0.1, 0.3)],
-    "adamw": [{"name": "adamw", "lr": 1e-2, "weight_decay": wd, "undecayed": ["norm"]} for wd in (0.01, 0.1)],
-    "independent decay": [
-        {"name": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 1e-2, "decay": "independent"} for lr in (0.1, 0.3)
-    ],
-    "hybrid": [
-        {"name": "hybrid", "adam": {"on": ["head", "norm"], "lr": lr}, "sgd": {"lr": 0.3, "momentum": 0.9}}
-        for lr in (1e-3, 1e-2)
-    ],
-    "muon": [{"name": "muon", "lr": lr, "adam": {"lr": 1e-3}} for lr in (0.01, 0.02)],
-}
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
-
-
-def config_of(spec: dict[str, Any], data: Any, model: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "seed_everything": 42,
-        "model": {"init_args": {"optimizer": spec, **model}},
-        "data": {"init_args": {"batch_size": data.batch_size, "budget_steps": data.budget_steps}},
-        "trainer": {"precision": None},
-    }
-
-
-def pack(store: Store, data: Any, specs: list[dict[str, Any]], *, trainer: Any = None, **options: Any) -> list[Any]:
-    model = options.pop("model", {})
-    return run_pack(
-        [make_task(spec, **model) for spec in specs],
-        data,
-        trainer or make_trainer(),
-        name="fineweb/gpt",
-        configs=[config_of(spec, data, model) for spec in specs],
-        store=store,
-        **options,
-    )
 
 
 @pytest.mark.parametrize("specs", SPECS.values(), ids=SPECS)
@@ -147,10 +105,6 @@ def test_what_cannot_be_packed_is_refused_with_a_reason(
         pack(Store(tmp_path), make_data(data_dir), SPECS["sgd"], trainer=make_trainer(precision="64-true"))
 
 
-def curve(store: Store, outcome: Any) -> np.ndarray:
-    return store.curves(outcome.record["run_id"])["train_loss"].to_numpy()
-
-
 def test_a_pack_in_bf16_is_as_near_to_its_twins_as_bf16_to_float32(tmp_path: Path, data_dir: Path) -> None:
     specs, settings = SPECS["adam"], {"budget_steps": 30, "micro_batch": 2}
     store = Store(tmp_path / "pack")
@@ -163,95 +117,6 @@ def test_a_pack_in_bf16_is_as_near_to_its_twins_as_bf16_to_float32(tmp_path: Pat
         rounding = np.abs(twin / single - 1).max()
         assert rounding > 0 and np.abs(ours / single - 1).max() > 0
         assert np.abs(ours / twin - 1).max() < 2 * rounding
-
-
-@pytest.mark.skipif(not has_compiler("cpu"), reason="no C++ compiler")
-def test_compiled_packs_equal_uncompiled_ones_and_share_a_graph(tmp_path: Path, data_dir: Path) -> None:
-    settings = {"budget_steps": 12, "eval_every_steps": 6}
-    graphs = []
-    for number, specs in enumerate((SPECS["adam"][:2], SPECS["adam"][2:])):
-        fast, plain = Store(tmp_path / f"fast{number}"), Store(tmp_path / f"plain{number}")
-        compiled = pack(fast, make_data(data_dir, **settings), specs, compiled=True)
-        eager = pack(plain, make_data(data_dir, **settings), specs)
-        for ours, theirs in zip(compiled, eager, strict=True):
-            assert ours.record["pack"] == {"runs": 2, "compiled": True}
-            np.testing.assert_allclose(curve(fast, ours), curve(plain, theirs), rtol=1e-5)
-            assert ours.record["final"]["val"] == pytest.approx(theirs.record["final"]["val"], rel=1e-5)
-        graphs.append(set(compiled_step._GRAPHS))
-    assert graphs[0] == graphs[1]
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam", "hybrid"])
-def test_a_recorded_step_is_the_plain_one_bit_for_bit(tmp_path: Path, data_dir: Path, name: str) -> None:
-    specs = [*SPECS[name], {**SPECS[name][0], "lr": 1e31}] if name == "adam" else SPECS[name]  # one diverges
-    settings = {"budget_steps": 12, "batch_size": 4, "micro_batch": 2, "eval_every_steps": 5}
-    outcomes, known = {}, set(compiled_step._GRAPHS)
-    for recorded in (False, True):
-        store = Store(tmp_path / str(recorded))
-        assert not set(compiled_step._GRAPHS) - known
-        model = {"clip_norm": None} if name == "adam" else {}
-        ended = pack(store, make_data(data_dir, **settings), specs, recorded=recorded, model=model)
-        outcomes[recorded] = [(x.record["status"], x.record["final"], store.curves(x.record["run_id"])) for x in ended]
-    assert set(compiled_step._GRAPHS) - known
-    for (status, final, curves), (same_status, same_final, same_curves) in zip(*outcomes.values(), strict=True):
-        assert same_status == status and same_final == pytest.approx(final, rel=0, nan_ok=True)
-        assert same_curves.equals(curves) or status == "diverged"
-    assert ("diverged" in {status for status, *_ in outcomes[True]}) == (name == "adam")
-
-
-def test_a_recorded_step_in_bf16_is_the_plain_one(tmp_path: Path, data_dir: Path) -> None:
-    settings, losses = {"budget_steps": 8}, []
-    for recorded in (False, True):
-        store, trainer = Store(tmp_path / str(recorded)), make_trainer(precision="bf16-mixed")
-        ended = pack(store, make_data(data_dir, **settings), SPECS["adam"], trainer=trainer, recorded=recorded)
-        losses.append([curve(store, outcome) for outcome in ended])
-    np.testing.assert_array_equal(*losses)
-
-
-def test_rules_that_order_the_parameters_otherwise_do_not_share_a_recording(tmp_path: Path, data_dir: Path) -> None:
-    settings = {"budget_steps": 6, "batch_size": 2}
-    for name in ("signum", "hybrid"):  # both of two runs
-        losses = []
-        for recorded in (False, True):
-            store = Store(tmp_path / f"{name}{recorded}")
-            ended = pack(store, make_data(data_dir, **settings), SPECS[name], recorded=recorded)
-            losses.append([curve(store, outcome) for outcome in ended])
-        np.testing.assert_array_equal(*losses)
-
-
-def test_short_runs_are_not_recorded_and_what_cannot_be_is_trained_plainly(
-    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = set(compiled_step._GRAPHS)
-    settings = {"budget_steps": 6, "seq_len": 8}
-    assert pack(Store(tmp_path / "short"), make_data(data_dir, **settings), SPECS["sgd"])[0].trained
-    assert set(compiled_step._GRAPHS) == known
-    monkeypatch.setattr("suite.training.pack.RECORD_FROM", 6)
-
-    def untraceable(*_: Any) -> Any:
-        raise compiled_step.NotCompiled("it cannot be traced")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(compiled_step, "_traced", untraceable)
-        store = Store(tmp_path / "broken")
-        assert pack(store, make_data(data_dir, **settings), SPECS["sgd"])[0].record["status"] == "finished"
-    assert set(compiled_step._GRAPHS) == known
-    pack(Store(tmp_path / "long"), make_data(data_dir, **settings), SPECS["sgd"])
-    assert set(compiled_step._GRAPHS) != known
-
-
-def test_a_step_that_draws_random_numbers_is_not_compiled() -> None:
-    step = compiled_step.CompiledStep(lambda x: torch.nn.functional.dropout(x, 0.5), "dropout")
-    assert step(torch.ones(3)) is None
-    with pytest.raises(compiled_step.NotCompiled, match="random"):
-        step(torch.ones(3))
-
-
-def test_what_comes_in_many_shapes_is_not_compiled() -> None:
-    step = compiled_step.CompiledStep(lambda x: x + 1, "shapes")
-    with pytest.raises(compiled_step.NotCompiled, match="many shapes"):
-        for size in range(10):
-            assert step(torch.ones(size)) is None
 
 
 def test_the_dead_leave_a_pack_and_the_living_go_on_as_before(tmp_path: Path, data_dir: Path) -> None:

@@ -65,12 +65,7 @@ def run_pack(
         PackRefused: the runs cannot be trained at once.
         LeaseHeld: another process is training one of them.
     """
-    if trainer.world_size > 1:
-        raise PackRefused("A pack is trained on one device.")
-    if trainer.precision not in PRECISIONS:
-        raise PackRefused(f"A pack is trained in {' or '.join(PRECISIONS)}, not in {trainer.precision}.")
-    if any(task.keep_weights_at for task in tasks):
-        raise PackRefused("A run that keeps weights on its way is trained by itself.")
+    _refuse_what_runs_alone(tasks, trainer)
     data.ensure_open()
     for task, config in zip(tasks, configs, strict=True):
         task.seed = int(config.get("seed_everything") or 0)
@@ -79,9 +74,6 @@ def run_pack(
             raise PackRefused(
                 "Runs trained at once see the same batches; give data.order_seed to share them over seeds."
             )
-    single = [name for name, diagnostic in tasks[0].diagnostics.items() if not diagnostic.packable]
-    if single:
-        raise PackRefused(f"The diagnostics {', '.join(single)} are measured of runs trained one by one.")
     coupled = tasks[0].batch_coupled
     identities = [run_identity(config, data, coupled=coupled) for config in configs]
     todo = [i for i, (run_id, _) in enumerate(identities) if not store.settled(run_id)]
@@ -96,12 +88,28 @@ def run_pack(
     return [Outcome(store.record(run_id) or {}, trained=i in todo) for i, (run_id, _) in enumerate(identities)]
 
 
+def worth_recording(data: Data) -> bool:
+    """Whether runs are long enough for recorded steps."""
+    return data.steps >= RECORD_FROM
+
+
+def _refuse_what_runs_alone(tasks: Sequence[Task], trainer: Trainer) -> None:
+    if trainer.world_size > 1:
+        raise PackRefused("A pack is trained on one device.")
+    if trainer.precision not in PRECISIONS:
+        raise PackRefused(f"A pack is trained in {' or '.join(PRECISIONS)}, not in {trainer.precision}.")
+    if any(task.keep_weights_at for task in tasks):
+        raise PackRefused("A run that keeps weights on its way is trained by itself.")
+    single = [name for name, diagnostic in tasks[0].diagnostics.items() if not diagnostic.packable]
+    if single:
+        raise PackRefused(f"The diagnostics {', '.join(single)} are measured of runs trained one by one.")
+
+
 def _step_kind(data: Data, trainer: Trainer, *, compiled: bool, recorded: bool | None) -> StepKind:
     """How steps are executed; see `run_pack`."""
     if compiled and has_compiler(trainer.strategy.root_device.type):
         return "compiled"
-    long = data.steps >= RECORD_FROM if recorded is None else recorded
-    return "recorded" if long else "plain"
+    return "recorded" if (worth_recording(data) if recorded is None else recorded) else "plain"
 
 
 def _read_starts(tasks: Sequence[Task], store: Store) -> None:

@@ -11,7 +11,6 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torchmetrics import MeanMetric, MetricCollection
 
 from suite.optim.broadcast import LaterStep
 from suite.optim.clipping import clip_runs
@@ -20,6 +19,7 @@ from suite.optim.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared
 from suite.training.compiled_step import CompiledStep, NotCompiled
 from suite.training.observer import PackObserver
 from suite.training.pack_layers import PackLayers
+from suite.training.run_metrics import RunMetrics
 from suite.training.task import Task
 
 StepKind = Literal["plain", "recorded", "compiled"]
@@ -79,16 +79,13 @@ class PackedTask(LightningModule):
         self.register_buffer("rows", torch.arange(len(tasks)))
         self._register_buffers([networks[task.seed, task.start] for task in tasks])
         self.skeleton = [network]  # in a list, so that its weights are no part of this module
-        self.metrics = nn.ModuleList(
-            MetricCollection({"loss": MeanMetric(), **first.metrics(facts)}, prefix="val/", compute_groups=False)
-            for _ in tasks
-        )
+        self.metrics = RunMetrics(self.tasks, facts)
         rules = [fixed_part(same[0]) for same in self._groups]
         self.observer: PackObserver | None = None
         self._compiled = CompiledStep(self._traceable, f"{signature}|{rules}") if step == "compiled" else None
         order = list(self.layout.shapes)  # of the columns, which the optimizer's groups decide
-        recorded = CompiledStep(self._accumulate, f"{signature}|{order}", fuse=False)
-        self._recorded = recorded if step == "recorded" else None
+        record = step == "recorded"
+        self._recorded = CompiledStep(self._accumulate, f"{signature}|{order}", fuse=False) if record else None
 
     def _row(self, network: nn.Module) -> Tensor:
         parameters = dict(network.named_parameters())
@@ -278,36 +275,19 @@ class PackedTask(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation; runs that have diverged are not measured."""
-        places = zip(self.rows.tolist(), self.alive.flatten().tolist(), strict=True)
-        self._measured = {row: place for place, (row, alive) in enumerate(places) if alive}
-        for metrics in self.metrics:
-            metrics.reset()  # type: ignore[operator]
+        self.metrics.begin(self.rows, self.alive)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure one batch of the validation split, for every run."""
         runs = self.optimizers(use_pl_optimizer=False)
         assert isinstance(runs, RunsOptimizer)
         _, outputs = self.outputs(self.layout.views(self.flat.detach()), self._tensors(runs), batch)
-        for row, place in self._measured.items():
-            task, metrics = self.tasks[row], self.metrics[row]
-            mine = _row(outputs, place)
-            total, count = task.loss(mine, batch)
-            assert isinstance(metrics, MetricCollection)
-            metrics["loss"].update(total / count, weight=count)
-            task.measure({k.removeprefix("val/"): m for k, m in metrics.items()}, mine, batch, total, count)
+        self.metrics.update(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of every run that goes on, by its number."""
-        self.evaluation = {row: self.metrics[row].compute() for row in self._measured}  # type: ignore[operator]
+        self.evaluation = self.metrics.compute()
 
 
 def _flat_name(name: str) -> str:
     return "buffer_" + name.replace(".", "__")
-
-
-def _row(outputs: Any, number: int) -> Any:
-    if isinstance(outputs, Tensor):
-        return outputs[number]
-    if hasattr(outputs, "_fields"):
-        return type(outputs)(*(_row(part, number) for part in outputs))
-    return type(outputs)(_row(part, number) for part in outputs)

@@ -165,13 +165,13 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
         bytes above what the process had; ``available``: bytes that are free.
     """
     from suite.training.memory import available, measured_peak
-    from suite.training.pack import RECORD_FROM
+    from suite.training.pack import worth_recording
 
     configs, compiled = request["configs"], bool(request.get("compiled"))
     _, data, trainer = resolver.build(configs[0])
     device = trainer.strategy.root_device
     data.ensure_open()
-    recorded = len(configs) > 1 and data.steps >= RECORD_FROM
+    recorded = len(configs) > 1 and worth_recording(data)
 
     def seconds_of(steps: int) -> float:
         short = [_shortened(config, steps) for config in configs]
