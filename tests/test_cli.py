@@ -171,29 +171,3 @@ def test_every_hardware_config_is_accepted(path: Path, capsys: pytest.CaptureFix
     assert code == 0, errors
     wanted = yaml.safe_load(path.read_text())
     assert set(wanted) == {"trainer"} and wanted["trainer"].items() <= yaml.safe_load(printed)["trainer"].items()
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").rglob("*.yaml")), ids=lambda p: p.stem)
-def test_every_sweep_config_is_readable(path: Path) -> None:
-    from suite.cli.matrix import task_file
-    from suite.optim.registry import resolve
-    from suite.sweep import Plan, read_spec
-
-    spec = read_spec(path)
-    panels = {panel.label: panel for panel in spec.parts}
-    resolved: dict[str, str] = {}
-    for panel in panels.values():
-        task_file(panel.task)
-
-    def identify(
-        optimizer: dict, batch_size: int, seed: int, panel: str = "", initial: tuple[str, int] | None = None
-    ) -> tuple[str, int]:
-        # The same settings come at every batch size and in every panel; resolving them is most of this test's time.
-        text = repr(optimizer)
-        if text not in resolved:
-            resolved[text] = repr(resolve(optimizer))
-        return f"{panels[panel].task}{panels[panel].overrides}{resolved[text]}{batch_size}{seed}{initial}", 100
-
-    runs = Plan(spec, identify).runs
-    assert len({run.run_id for run in runs}) == len(runs) > 0
-    assert spec.question and spec.source

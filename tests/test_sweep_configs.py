@@ -1,0 +1,60 @@
+"""The sweep files of the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from suite.cli.matrix import task_file
+from suite.cli.runs import Runs
+from suite.optim.registry import resolve
+from suite.sweep import Plan, read_spec
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "configs" / "sweeps").rglob("*.yaml"))
+ON_SAMPLES = [path for path in FILES if path.parent.name in ("laptop", "sweeps")]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT / "configs" / "sweeps").with_suffix(""))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_every_sweep_has_runs_a_question_and_a_source(path: Path) -> None:
+    spec = read_spec(path)
+    panels = {panel.label: panel for panel in spec.parts}
+    resolved: dict[str, str] = {}
+    for panel in panels.values():
+        task_file(panel.task)
+
+    def identify(
+        optimizer: dict, batch_size: int, seed: int, panel: str = "", initial: tuple[str, int] | None = None
+    ) -> tuple[str, int]:
+        # The same settings come at every batch size and in every panel; resolving them is most of this test's time.
+        text = repr(optimizer)
+        if text not in resolved:
+            resolved[text] = repr(resolve(optimizer))
+        return f"{panels[panel].task}{panels[panel].overrides}{resolved[text]}{batch_size}{seed}{initial}", 100
+
+    runs = Plan(spec, identify).runs
+    assert len({run.run_id for run in runs}) == len(runs) > 0
+    assert spec.question and spec.source
+
+
+@pytest.mark.parametrize("path", ON_SAMPLES, ids=name)
+def test_every_panel_of_a_laptop_sweep_can_be_trained(
+    path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared)
+    spec = read_spec(path)
+    runs = Runs(spec)
+    for panel in spec.parts:
+        for batch_size in {min(panel.batch_size), max(panel.batch_size)}:
+            _, steps = runs.identify({"name": "sgd", "lr": 0.1}, batch_size, 0, panel.label)
+            assert steps > 0
