@@ -1,10 +1,18 @@
-"""From a store of reported sweeps to `docs/results`: figures, tables, and their rows in Markdown.
+"""From a store of reported sweeps to `docs/results`: one section per question.
 
-    python benchmarks/results.py STORE OUT [SWEEP ...]
+    python benchmarks/results.py STORE docs/results
 
-For every plan of the store that has a report, or those whose names are given: its main figures as PNG, `gap.csv`,
-`tuned.csv` and `runs.csv` (without what differs between machines), into a folder of its name below OUT. Printed are the
-gap table in Markdown, the number of runs and the minutes that they took.
+For every question of `docs/results/answers.yaml` whose sweep has a report in the store: the main figure and the tables
+`gap.csv` and `tuned.csv` into a folder of the sweep's name. Then the pages, one per source with a section per question,
+and `README.md` with one row per question. What is said of a question stands in `answers.yaml`, by the sweep's name:
+
+    paper1/laptop/figure2:
+      title: what the section is called
+      answer: a sentence, for the table of all questions
+      paper: agrees, contradicts or not resolved, with what has to be added
+      text: what the figures say and how far they carry
+
+A question whose sweep is not in the store keeps its folder and the table in it.
 """
 
 from __future__ import annotations
@@ -15,72 +23,149 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 from suite.records import Store
 
-FIGURES = ("branches", "panels", "gap", "sensitivity", "theory")
-TABLES = ("gap", "tuned", "runs")
-LEFT_OUT = ["packages", "commit", "dirty", "host", "device", "version", "data_fingerprint", "started", "ended"]
-"""Columns of `runs.csv` that say where and when."""
+FIGURES = ("branches", "panels", "theory", "gap", "tuned")
+"""Figures of a report, the one that answers most first."""
+
+PAGES = {
+    "laptop": "The suite's own sweeps",
+    "paper1": "Paper 1",
+    "paper2": "Paper 2",
+    "paper3": "Paper 3",
+    "paper4": "Paper 4",
+    "beyond": "Beyond the papers",
+}
+
+INTRODUCTION = """# Results at laptop scale
+
+Every question as its laptop sweep answers it: real slices of the papers' data (FineWeb text stands in for SlimPajama,
+photos of 97 classes with a heavy tail for ImageNet), networks of about 0.1M parameters, two CPU cores that are one
+physical core, grids that grew where the best value lay on an edge. Gap is Adam minus SGD in the tuned final loss:
+positive where SGD is better; ± as defined in [analysis.md](../analysis.md). `make results SOURCES=file.yaml` trains all
+of them; a single one is trained by the command in its section. Each folder holds `gap.csv` and `tuned.csv`.
+
+What is said here is said of this scale alone. Where two seeds are fewer than a sign asks for, the section or the table
+says "not resolved".
+"""
 
 
-def collect(report: Path, folder: Path) -> pd.DataFrame:
-    """Copy what is kept of a report; returns its runs."""
+def collect(report: Path, folder: Path) -> None:
+    """Copy what is kept of a report."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FIGURES:
-        if (figure := report / "figures" / f"{name}.png").exists():
-            shutil.copyfile(figure, folder / figure.name)
-    runs = pd.DataFrame()
-    for name in TABLES:
+    for old in folder.glob("*.png"):
+        old.unlink()
+    figure = next(path for name in FIGURES if (path := report / "figures" / f"{name}.png").exists())
+    shutil.copyfile(figure, folder / figure.name)
+    for name in ("gap", "tuned"):
         table = pd.read_csv(report / "tables" / f"{name}.csv")
-        if name == "runs":
-            table = runs = table.drop(columns=[column for column in LEFT_OUT if column in table])
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    return runs
+    runs = pd.read_csv(report / "tables" / "runs.csv")
+    facts = {"runs": len(runs), "minutes": round(float(runs["total_seconds"].sum()) / 60)}
+    (folder / "facts.yaml").write_text(yaml.safe_dump(facts))
 
 
-def markdown(gaps: pd.DataFrame) -> str:
-    """The gap table as Markdown; a star marks what lies on the edge of its grid."""
+def row(cells: list[object]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def starred(loss: float, edges: object) -> str:
+    """A tuned loss, with a star where it lies on an edge of its grid."""
+    return "diverged" if pd.isna(loss) else f"{loss:.4f}" + ("" if pd.isna(edges) else "\\*")
+
+
+def gap_table(gaps: pd.DataFrame) -> list[str]:
+    """One row per task and batch size, of one pair of optimizers."""
     several = gaps["task"].nunique() > 1
+    reference, challenger = gaps[["reference", "challenger"]].iloc[0]
+    heads = ["task"] * several + ["batch size", reference, challenger, "gap", "±", "gap %", "better"]
+    lines = [row([*heads, f"{reference}'s setting", f"{challenger}'s setting"]), "|" + "---|" * (len(heads) + 2)]
+    for one in gaps.itertuples(index=False):
+        losses = [starred(one.reference_loss, one.reference_edges), starred(one.challenger_loss, one.challenger_edges)]
+        cells = [one.task] * several + [one.batch_size, *losses]
+        cells += [f"{one.gap:+.4f}", f"{one.uncertainty:.4f}", f"{one.relative_gap:+.2f}"]
+        better = one.better if one.resolved else "not resolved"
+        lines.append(row([*cells, better, one.reference_setting, one.challenger_setting]))
+    return lines
+
+
+def loss_table(tuned: pd.DataFrame) -> list[str]:
+    """One row per task and batch size, one column of tuned losses per optimizer."""
+    several = tuned["task"].nunique() > 1
+    optimizers = list(dict.fromkeys(tuned["optimizer"]))
+    heads = ["task"] * several + ["batch size", *optimizers]
+    lines = [row(heads), "|" + "---|" * len(heads)]
+    for (task, batch_size), mine in tuned.groupby(["task", "batch_size"], sort=False):
+        losses = {one.optimizer: starred(one.loss, one.edges) for one in mine.itertuples(index=False)}
+        lines.append(row([task] * several + [batch_size] + [losses.get(name, "") for name in optimizers]))
+    return lines
+
+
+def section(name: str, answer: dict[str, str], folder: Path) -> str:
+    """One question: figure, command, cost, table, text."""
+    gaps, tuned = pd.read_csv(folder / "gap.csv"), pd.read_csv(folder / "tuned.csv")
+    facts = yaml.safe_load((folder / "facts.yaml").read_text())
+    sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{name}.yaml").read_text())
+    figure = next(folder.glob("*.png"))
     pairs = gaps[["reference", "challenger"]].drop_duplicates()
-    lines = []
-    for reference, challenger in pairs.itertuples(index=False):
-        mine = gaps[(gaps["reference"] == reference) & (gaps["challenger"] == challenger)]
-        heads = [*(["panel"] if several else []), "batch size", reference, challenger, "gap", "±", "gap %", "better"]
-        lines += ["| " + " | ".join([*heads, f"{reference}'s setting", f"{challenger}'s setting"]) + " |"]
-        lines += ["|" + "---|" * (len(heads) + 2)]
-        for row in mine.itertuples(index=False):
-            cells = [row.task] if several else []
-            stars = ["" if pd.isna(edges) else "\\*" for edges in (row.reference_edges, row.challenger_edges)]
-            cells += [
-                str(row.batch_size),
-                f"{row.reference_loss:.4f}{stars[0]}",
-                f"{row.challenger_loss:.4f}{stars[1]}",
-            ]
-            cells += [f"{row.gap:+.4f}", f"{row.uncertainty:.4f}", f"{row.relative_gap:+.2f}"]
-            cells += [row.better if row.resolved else "not resolved", row.reference_setting, row.challenger_setting]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-        lines.append("")
-    return "\n".join(lines)
+    table = gap_table(gaps) if len(pairs) == 1 else loss_table(tuned)
+    took = f"{facts['runs']} runs, {facts['minutes']} minutes of training summed over the runs of two workers."
+    starry = any("\\*" in line for line in table)
+    return "\n".join(
+        [
+            f"## {answer['title']}",
+            "",
+            f"*{sweep['question']}* ({sweep['source']})",
+            "",
+            f"![{figure.stem}]({folder.name}/{figure.name})",
+            "",
+            f"`python -m suite sweep configs/sweeps/{name}.yaml`: {took}",
+            "",
+            *table,
+            "",
+            *(["\\* on the edge of the grid after all extensions.", ""] if starry else []),
+            f"**{answer['paper'][0].upper()}{answer['paper'][1:]}.** {answer['text'].strip()}",
+            "",
+        ]
+    )
+
+
+def anchor(title: str) -> str:
+    """The fragment under which a heading is found."""
+    return "".join(letter for letter in title.lower().replace(" ", "-") if letter.isalnum() or letter in "-_")
 
 
 def main() -> None:
-    """Collect and print."""
+    """Collect and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("sweeps", nargs="*")
     options = parser.parse_args()
+    answers = yaml.safe_load((options.out / "answers.yaml").read_text())
+    folders = {name: options.out / name.replace("/laptop/", "_") for name in answers}
+    wanted = {f"configs/sweeps/{name}.yaml": folder for name, folder in folders.items()}
     for plan in Store(options.store).plans():
         report = options.store / "sweeps" / plan["plan_id"] / "report"
-        if not (report / "index.html").exists() or (options.sweeps and plan["name"] not in options.sweeps):
+        if plan["file"] in wanted and (report / "index.html").exists():
+            collect(report, wanted[plan["file"]])
+    rows = [row(["question", "answer at this scale", "the paper's claim"]), "|---|---|---|"]
+    for page, heading in PAGES.items():
+        names = [name for name in answers if name.startswith(page) and (folders[name] / "gap.csv").exists()]
+        if not names:
             continue
-        runs = collect(report, options.out / plan["name"].replace("/", "_"))
-        print(f"## {plan['name']}: {plan['question']}\n\n`{plan['command']}`\n")
-        print(f"{len(runs)} runs, {runs['total_seconds'].sum() / 60:.0f} minutes summed over the runs.\n")
-        print(markdown(pd.read_csv(report / "tables" / "gap.csv")))
+        sections = [section(name, answers[name], folders[name]) for name in names]
+        (options.out / f"{page}.md").write_text("\n".join([f"# {heading}", "", *sections]))
+        for name in names:
+            one = answers[name]
+            link = f"[{one['title']}]({page}.md#{anchor(one['title'])})"
+            rows.append(row([link, one["answer"], one["paper"]]))
+    (options.out / "README.md").write_text("\n".join([INTRODUCTION, *rows, ""]))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from suite.analysis.crossover import Crossover
 from suite.analysis.crossover_interval import batch_size_words
-from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, optimizer_style, tip
+from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, beside, optimizer_style, signed_axis, tip
 from suite.analysis.table import format_setting, optimizer_title
 
 
@@ -49,8 +49,8 @@ def gap_figure(
         batch_size_axis(axes, gaps["batch_size"])
         pairs = list(gaps.groupby(["reference", "challenger"], sort=False))
         for place, ((_, challenger), rows) in enumerate(pairs):
-            beside = min(0.1, 0.8 / len(pairs)) * (place - (len(pairs) - 1) / 2)
-            _draw_pair(axes, rows, value, bound, _pair_style(str(challenger), labels, crossovers), beside)
+            drawn = _pair_style(str(challenger), labels, crossovers)
+            _draw_pair(axes, rows, value, bound, drawn, beside(place, len(pairs)))
         known = _published(published, gaps, value)
         _frame(axes, gaps, value, bound, known[value])
         if len(crossovers) == 1:
@@ -108,17 +108,17 @@ def _pair_style(challenger: str, labels: Sequence[str], crossovers: Sequence[Cro
     return {"color": color, "marker": "o" if len(crossovers) == 1 else drawn["marker"], "label": challenger}
 
 
-def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: dict[str, str], beside: float) -> None:
-    """One pair; its points stand ``beside`` octaves from their batch size, which tells those of several pairs apart."""
+def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: dict[str, str], shift: float) -> None:
+    """One pair; its points stand ``shift`` octaves from their batch size, which tells those of several pairs apart."""
     finite = rows[np.isfinite(rows[value].to_numpy(dtype=float))]
     sizes, values = finite["batch_size"].to_numpy(dtype=float), finite[value].to_numpy(dtype=float)
     on_edge = ((finite["challenger_edges"].map(len) + finite["reference_edges"].map(len)) > 0).to_numpy()
     color = drawn["color"]
     if len(values) > 1:
         slope, intercept = np.polyfit(np.log2(sizes), values, 1)
-        ends = np.array([np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1])
+        ends = np.linspace(np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1)
         axes.plot(2**ends, intercept + slope * ends, color=color, linestyle=(0, (4, 2.5)), linewidth=1, alpha=0.75)
-    sizes = sizes * 2**beside
+    sizes = sizes * 2**shift
     bars = finite[bound].to_numpy(dtype=float)
     axes.errorbar(
         sizes,
@@ -159,6 +159,7 @@ def _frame(axes: Axes, gaps: pd.DataFrame, value: str, bound: str, published: pd
     room = 0.14 * (high - low or 1.0)
     # At least a sixth of the height on each side of zero, where the two directions are named.
     low, high = min(low - room, -(high + room) / 5), max(high + room, -(low - room) / 5)
+    signed_axis(axes, values)
     axes.set_ylim(low, high)
     losers = np.where(values > 0, gaps["reference"], gaps["challenger"])
     for size, gap, loser in zip(gaps["batch_size"], values, losers, strict=True):

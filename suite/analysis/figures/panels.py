@@ -9,7 +9,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from suite.analysis.figures.gap import gap_tip
-from suite.analysis.figures.style import FAINT, INK, SERIES_COLORS, SERIES_MARKERS, WIDTH, batch_size_axis, tip
+from suite.analysis.figures.style import (
+    FAINT,
+    INK,
+    SERIES_COLORS,
+    SERIES_MARKERS,
+    WIDTH,
+    batch_size_axis,
+    beside,
+    signed_axis,
+    tip,
+)
 from suite.analysis.table import optimizer_title
 
 
@@ -53,16 +63,18 @@ def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
         sizes, values = rows["batch_size"].to_numpy(dtype=float), rows["relative_gap"].to_numpy(dtype=float)
         bars = np.nan_to_num(rows["relative_uncertainty"].to_numpy(dtype=float))
-        axes.errorbar(sizes, values, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
-        axes.plot(sizes, values, linestyle="none", marker=marker, color=color, label=name, zorder=3)
         if len(values) > 1:
             slope, intercept = np.polyfit(np.log2(sizes), values, 1)
-            ends = np.array([np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1])
+            ends = np.linspace(np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1)
             axes.plot(2**ends, intercept + slope * ends, color=color, linestyle=(0, (4, 2.5)), linewidth=1, alpha=0.75)
+        sizes = sizes * 2 ** beside(place, len(series))
+        axes.errorbar(sizes, values, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
+        axes.plot(sizes, values, linestyle="none", marker=marker, color=color, label=name, zorder=3)
         for size, value, (_, row) in zip(sizes, values, rows.iterrows(), strict=True):
             tip(axes, size, value, f"{name}\n{gap_tip(row)}")
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
     axes.set_ylabel("relative gap (%)")
+    signed_axis(axes, np.concatenate([rows["relative_gap"].to_numpy(dtype=float) for _, rows in series]))
     figure.legend(loc="outside right upper")
     return figure
 
@@ -85,5 +97,6 @@ def _rows(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("relative gap (%): negative, the reference is better; positive, the challenger")
+    words = "relative gap (%): negative, the reference is better; positive, the challenger"
+    figure.supxlabel(words, fontsize=8)
     return figure

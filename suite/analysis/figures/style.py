@@ -145,6 +145,25 @@ def decade_axis(axis: Axis, values: Iterable[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def beside(place: int, count: int) -> float:
+    """Octaves by which one of ``count`` series stands beside its batch size, so that their points stay apart."""
+    return min(0.1, 0.8 / count) * (place - (count - 1) / 2)
+
+
+def signed_axis(axes: Axes, values: Iterable[float]) -> None:
+    """Make the y-axis logarithmic on both sides of zero where some values are 50 times as large as the median."""
+    sizes = np.abs([value for value in values if math.isfinite(value) and value != 0])
+    if not len(sizes) or sizes.max() < 50 * np.median(sizes):
+        return
+    linear = 10.0 ** math.floor(math.log10(np.median(sizes)))
+    axes.set_yscale("symlog", linthresh=linear)
+    decades = [linear * 10**power for power in range(math.floor(math.log10(sizes.max() / linear)) + 1)]
+    shown = decades[:: -(-len(decades) // 3)]
+    axes.yaxis.set_major_locator(FixedLocator([*(-value for value in shown), 0, *shown]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
 def short(value: Any) -> str:
     """A learning rate as a tick label: two digits."""
     rounded = isinstance(value, (int, float)) and value < 100

@@ -26,6 +26,12 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
     points = tuned[np.isfinite(tuned["loss"].to_numpy(dtype=float))]
     for axes in (loss_axes, lr_axes):
         batch_size_axis(axes, tuned["batch_size"], octaves=0.6)
+    losses = points["loss"].to_numpy(dtype=float)
+    wide = len(losses) > 0 and losses.min() > 0 and losses.max() > 20 * losses.min()
+    if wide:
+        loss_axes.set_yscale("log")
+        decade_axis(loss_axes.yaxis, losses)
+        loss_axes.set_ylim(losses.min() / 2, losses.max() * 3)
     shown: list[float] = []
     for label in labels:
         own = points[points["optimizer"] == label]
@@ -33,7 +39,10 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
             words = f"{optimizer_title(label)} at batch size {point.batch_size}: {point.loss:.4f}"
             tip(loss_axes, point.batch_size, point.loss, f"{words}\n{format_setting(point.setting)}")
         edges = own["edges"].map(len).to_numpy() > 0
-        bars = np.nan_to_num(own["uncertainty"].to_numpy(dtype=float))
+        above = np.nan_to_num(own["uncertainty"].to_numpy(dtype=float))
+        # On a logarithmic axis a bar that reaches zero would have no end.
+        below = np.minimum(above, 0.6 * own["loss"].to_numpy(dtype=float)) if wide else above
+        bars = np.array([below, above])
         _series(loss_axes, own["batch_size"], own["loss"], bars, edges, label, labels)
         lrs = [dict(setting).get("lr", math.nan) for setting in own["setting"]]
         if all(isinstance(lr, (int, float)) and lr > 0 for lr in lrs) and lrs:

@@ -1,0 +1,79 @@
+"""Figures of several series, of long names and of values of many magnitudes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from synthetic_records import gap_rows
+
+from suite.analysis.crossover import crossover
+from suite.analysis.figures.gap import gap_figure
+from suite.analysis.figures.panels import panels_figure
+from suite.analysis.figures.style import save, style
+from suite.analysis.figures.tuned import tuned_figure
+
+CHALLENGERS = ["sgd", "lion", "a_hybrid_of_many_optimizers_with_a_long_name"]
+
+
+def several(sizes: list[int], relative: list[float]) -> pd.DataFrame:
+    """Equal gaps of every challenger: drawn at one place they would hide each other."""
+    rows = gap_rows(relative, sizes)
+    for role in ("reference", "challenger"):
+        rows[f"{role}_loss"] = 3.0
+        rows[f"{role}_setting"] = rows[f"{role}_edges"] = [()] * len(rows)
+    return pd.concat([rows.assign(challenger=challenger) for challenger in CHALLENGERS], ignore_index=True)
+
+
+def places(figure: Figure, size: int) -> set[float]:
+    """Where visible points stand within half an octave of a batch size."""
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in "osD^vPX*" and line.get_alpha() != 0]
+    found = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in lines])
+    return {float(x) for x in found if abs(np.log2(x / size)) < 0.5}
+
+
+def test_challengers_stand_side_by_side() -> None:
+    gaps = several([4, 64], [3.0, -2.0])
+    pairs = [rows for _, rows in gaps.groupby("challenger", sort=False)]
+    with style():
+        both = [gap_figure(gaps, [crossover(rows) for rows in pairs], ["adam", *CHALLENGERS]), panels_figure(gaps)]
+    for figure in both:
+        assert figure is not None
+        assert len(places(figure, 4)) == len(places(figure, 64)) == len(CHALLENGERS)
+
+
+def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:
+    with style():
+        figure = panels_figure(several([64], [3.0]))
+        assert figure is not None
+        png, _ = save(figure, tmp_path, "rows")
+    picture = imread(png)[..., :3]
+    border = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
+    assert all((edge == 1).all() for edge in border), "letters are cut off at the border"
+
+
+@pytest.mark.parametrize(("last", "scale"), [(-2.0, "linear"), (-2000.0, "symlog")])
+def test_gaps_of_many_magnitudes_are_drawn_on_a_logarithm(last: float, scale: str) -> None:
+    figure = panels_figure(several([1, 4, 64], [3.0, 1.0, last]))
+    assert figure is not None and figure.axes[0].get_yscale() == scale
+
+
+@pytest.mark.parametrize(("last", "scale"), [(3.5, "linear"), (300.0, "log")])
+def test_losses_of_many_magnitudes_are_drawn_on_a_logarithm(last: float, scale: str) -> None:
+    tuned = pd.DataFrame(
+        {
+            "optimizer": "sgd",
+            "batch_size": [1, 4],
+            "loss": [3.0, last],
+            "uncertainty": [1.0, 400.0],
+            "edges": [(), ()],
+            "setting": [(("lr", 0.1),), (("lr", 0.1),)],
+        }
+    )
+    axes = tuned_figure(tuned, ["sgd"]).axes[0]
+    assert axes.get_yscale() == scale
+    if scale == "log":
+        ends = np.concatenate([path.vertices[:, 1] for bars in axes.collections for path in bars.get_paths()])
+        assert (ends > 0).all(), "a bar must end on the axis"
