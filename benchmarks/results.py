@@ -1,16 +1,18 @@
 """From a store of reported sweeps to `docs/results`: one section per question.
 
-    python benchmarks/results.py STORE docs/results
+    python benchmarks/results.py STORE docs/results [SWEEP ...]
 
-For every question of `docs/results/answers.yaml` whose sweep has a report in the store: the main figure and the tables
-`gap.csv` and `tuned.csv` into a folder of the sweep's name. Then the pages, one per source with a section per question,
-and `README.md` with one row per question. What is said of a question stands in `answers.yaml`, by the sweep's name:
+For every question of `docs/results/answers.yaml` (or those named) whose sweep has a report in the store: the main
+figure and the tables `gap.csv` and `tuned.csv` into a folder of the sweep's name. Then the pages, one per source with a
+section per question, and `README.md` with one row per question. What is said of a question stands in `answers.yaml`,
+by the sweep's name:
 
     paper1/laptop/figure2:
       title: what the section is called
       answer: a sentence, for the table of all questions
       paper: agrees, contradicts or not resolved, with what has to be added
       text: what the figures say and how far they carry
+      figures: [names of the report's figures, where it is not the first of branches, panels, gap and tuned]
 
 A question whose sweep is not in the store keeps its folder and the table in it.
 """
@@ -21,6 +23,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -30,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from suite.records import Store
 
-FIGURES = ("branches", "panels", "theory", "gap", "tuned")
+FIGURES = ("branches", "panels", "gap", "tuned")
 """Figures of a report, the one that answers most first."""
 
 PAGES = {
@@ -44,24 +47,26 @@ PAGES = {
 
 INTRODUCTION = """# Results at laptop scale
 
-Every question as its laptop sweep answers it: real slices of the papers' data (FineWeb text stands in for SlimPajama,
-photos of 97 classes with a heavy tail for ImageNet), networks of about 0.1M parameters, two CPU cores that are one
-physical core, grids that grew where the best value lay on an edge. Gap is Adam minus SGD in the tuned final loss:
-positive where SGD is better; ± as defined in [analysis.md](../analysis.md). `make results SOURCES=file.yaml` trains all
-of them; a single one is trained by the command in its section. Each folder holds `gap.csv` and `tuned.csv`.
+Every question as its laptop sweep answers it: real slices of the papers' data (photos of 97 classes with a heavy tail
+stand in for ImageNet, and the embedded sample, English books, for SlimPajama), networks of about 0.1M parameters, two
+CPU cores that are one physical core, grids that grew where the best value lay on an edge. Gap is Adam minus the other
+optimizer in the tuned final loss: positive where the other is better; ± as defined in [analysis.md](../analysis.md).
+`sources.yaml` names the files of each dataset; `make results SOURCES=sources.yaml` trains all sweeps. Each folder holds
+`gap.csv` and `tuned.csv`.
 
 What is said here is said of this scale alone. Where two seeds are fewer than a sign asks for, the section or the table
 says "not resolved".
 """
 
 
-def collect(report: Path, folder: Path) -> None:
+def collect(report: Path, folder: Path, figures: list[str]) -> None:
     """Copy what is kept of a report."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    figure = next(path for name in FIGURES if (path := report / "figures" / f"{name}.png").exists())
-    shutil.copyfile(figure, folder / figure.name)
+    drawn = [name for name in FIGURES if (report / "figures" / f"{name}.png").exists()]
+    for name in figures or drawn[:1]:
+        shutil.copyfile(report / "figures" / f"{name}.png", folder / f"{name}.png")
     for name in ("gap", "tuned"):
         table = pd.read_csv(report / "tables" / f"{name}.csv")
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
@@ -107,12 +112,12 @@ def loss_table(tuned: pd.DataFrame) -> list[str]:
     return lines
 
 
-def section(name: str, answer: dict[str, str], folder: Path) -> str:
+def section(name: str, answer: dict[str, Any], folder: Path) -> str:
     """One question: figure, command, cost, table, text."""
     gaps, tuned = pd.read_csv(folder / "gap.csv"), pd.read_csv(folder / "tuned.csv")
     facts = yaml.safe_load((folder / "facts.yaml").read_text())
     sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{name}.yaml").read_text())
-    figure = next(folder.glob("*.png"))
+    figures = sorted(folder.glob("*.png"))
     pairs = gaps[["reference", "challenger"]].drop_duplicates()
     table = gap_table(gaps) if len(pairs) == 1 else loss_table(tuned)
     took = f"{facts['runs']} runs, {facts['minutes']} minutes of training summed over the runs of two workers."
@@ -123,9 +128,9 @@ def section(name: str, answer: dict[str, str], folder: Path) -> str:
             "",
             f"*{sweep['question']}* ({sweep['source']})",
             "",
-            f"![{figure.stem}]({folder.name}/{figure.name})",
+            *(f"![{figure.stem}]({folder.name}/{figure.name})" for figure in figures),
             "",
-            f"`python -m suite sweep configs/sweeps/{name}.yaml`: {took}",
+            f"`python -m suite sweep configs/sweeps/{name}.yaml --sources sources.yaml`: {took}",
             "",
             *table,
             "",
@@ -146,14 +151,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("sweeps", nargs="*", metavar="SWEEP", help="for instance paper1/laptop/figure2")
     options = parser.parse_args()
     answers = yaml.safe_load((options.out / "answers.yaml").read_text())
     folders = {name: options.out / name.replace("/laptop/", "_") for name in answers}
-    wanted = {f"configs/sweeps/{name}.yaml": folder for name, folder in folders.items()}
+    reports: dict[str, list[Path]] = {}
     for plan in Store(options.store).plans():
-        report = options.store / "sweeps" / plan["plan_id"] / "report"
-        if plan["file"] in wanted and (report / "index.html").exists():
-            collect(report, wanted[plan["file"]])
+        page = options.store / "sweeps" / plan["plan_id"] / "report" / "index.html"
+        if page.exists():
+            reports.setdefault(plan["file"], []).append(page)
+    for name in options.sweeps or answers:
+        if pages := reports.get(f"configs/sweeps/{name}.yaml"):
+            newest = max(pages, key=lambda page: page.stat().st_mtime)
+            collect(newest.parent, folders[name], answers[name].get("figures", []))
     rows = [row(["question", "answer at this scale", "the paper's claim"]), "|---|---|---|"]
     for page, heading in PAGES.items():
         names = [name for name in answers if name.startswith(page) and (folders[name] / "gap.csv").exists()]
