@@ -20,8 +20,10 @@ A question whose sweep is not in the store keeps its folder and the table in it.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from suite.analysis.table import optimizer_title
 from suite.records import Store
 
 FIGURES = ("branches", "panels", "gap", "tuned")
@@ -85,18 +88,24 @@ def starred(loss: float, edges: object) -> str:
     return "diverged" if pd.isna(loss) else f"{loss:.4f}" + ("" if pd.isna(edges) else "\\*")
 
 
+def rounded(setting: str) -> str:
+    """A setting with three digits per number."""
+    return re.sub(r"\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.3g}", str(setting))
+
+
 def gap_table(gaps: pd.DataFrame) -> list[str]:
     """One row per task and batch size, of one pair of optimizers."""
     several = gaps["task"].nunique() > 1
     reference, challenger = gaps[["reference", "challenger"]].iloc[0]
-    heads = ["task"] * several + ["batch size", reference, challenger, "gap", "±", "gap %", "better"]
-    lines = [row([*heads, f"{reference}'s setting", f"{challenger}'s setting"]), "|" + "---|" * (len(heads) + 2)]
+    titles = {label: optimizer_title(label) for label in (reference, challenger)}
+    heads = ["task"] * several + ["batch size", *titles.values(), "gap", "±", "gap %", "better"]
+    lines = [row([*heads, *(f"{title}'s setting" for title in titles.values())]), "|" + "---|" * (len(heads) + 2)]
     for one in gaps.itertuples(index=False):
         losses = [starred(one.reference_loss, one.reference_edges), starred(one.challenger_loss, one.challenger_edges)]
         cells = [one.task] * several + [one.batch_size, *losses]
         cells += [f"{one.gap:+.4f}", f"{one.uncertainty:.4f}", f"{one.relative_gap:+.2f}"]
-        better = one.better if one.resolved else "not resolved"
-        lines.append(row([*cells, better, one.reference_setting, one.challenger_setting]))
+        better = titles[one.better] if one.resolved else "not resolved"
+        lines.append(row([*cells, better, rounded(one.reference_setting), rounded(one.challenger_setting)]))
     return lines
 
 
@@ -104,7 +113,7 @@ def loss_table(tuned: pd.DataFrame) -> list[str]:
     """One row per task and batch size, one column of tuned losses per optimizer."""
     several = tuned["task"].nunique() > 1
     optimizers = list(dict.fromkeys(tuned["optimizer"]))
-    heads = ["task"] * several + ["batch size", *optimizers]
+    heads = ["task"] * several + ["batch size", *(optimizer_title(label) for label in optimizers)]
     lines = [row(heads), "|" + "---|" * len(heads)]
     for (task, batch_size), mine in tuned.groupby(["task", "batch_size"], sort=False):
         losses = {one.optimizer: starred(one.loss, one.edges) for one in mine.itertuples(index=False)}
@@ -121,24 +130,30 @@ def section(name: str, answer: dict[str, Any], folder: Path) -> str:
     pairs = gaps[["reference", "challenger"]].drop_duplicates()
     table = gap_table(gaps) if len(pairs) == 1 else loss_table(tuned)
     took = f"{facts['runs']} runs, {facts['minutes']} minutes of training summed over the runs of two workers."
+    said = f"**{answer['paper'][0].upper()}{answer['paper'][1:]}.** {answer['text'].strip()}"
     starry = any("\\*" in line for line in table)
     return "\n".join(
         [
             f"## {answer['title']}",
             "",
-            f"*{sweep['question']}* ({sweep['source']})",
+            wrapped(f"*{sweep['question']}* ({sweep['source']})"),
             "",
             *(f"![{figure.stem}]({folder.name}/{figure.name})" for figure in figures),
             "",
-            f"`python -m suite sweep configs/sweeps/{name}.yaml --sources sources.yaml`: {took}",
+            wrapped(f"`python -m suite sweep configs/sweeps/{name}.yaml --sources sources.yaml`: {took}"),
             "",
             *table,
             "",
             *(["\\* on the edge of the grid after all extensions.", ""] if starry else []),
-            f"**{answer['paper'][0].upper()}{answer['paper'][1:]}.** {answer['text'].strip()}",
+            *(wrapped(paragraph) for paragraph in said.split("\n\n")),
             "",
         ]
     )
+
+
+def wrapped(paragraph: str) -> str:
+    """A paragraph in lines of 120 characters."""
+    return textwrap.fill(" ".join(paragraph.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def anchor(title: str) -> str:
