@@ -146,3 +146,26 @@ def test_the_theory_is_fitted_to_the_pair_that_it_is_about():
     fit = theory_fit(rows)
     assert fit.model.c1 == pytest.approx(0.2, rel=0.05) and fit.crossover == pytest.approx(fit.model.crossover())
     assert theory_fit(rows[:3]) is None and theory_fit(rows.assign(challenger="lion")) is None
+
+
+def test_an_index_keeps_the_pages_that_are_still_true(tmp_path):
+    lrs = {"sgd": (0.1, 0.3), "adam": (0.003,)}
+    store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99), lrs=lrs))
+    store.write_plan({**plan, "plan_id": "second-2", "runs": plan["runs"][1:]})
+    store.write_plan({**plan, "plan_id": "third-3", "question": "And a third?"})
+    out = tmp_path / "out"
+    write_index(store, out)
+    pages = {name: out / name / "index.html" for name in ("synthetic-1a2b3c4d", "second-2", "third-3")}
+    whole = {name: page.read_text() for name, page in pages.items()}
+    for page in pages.values():
+        page.write_text("kept")
+    store.write_plan({**plan, "plan_id": "third-3", "question": "Another?"})
+    record = store.run_folder(plan["runs"][0]["run_id"]) / "record.json"
+    record.unlink()
+    write_index(store, out)
+    assert pages["second-2"].read_text() == "kept", "neither its plan nor one of its runs has changed"
+    assert "Another?" in pages["third-3"].read_text(), "its plan has changed"
+    assert "1 missing" in pages["synthetic-1a2b3c4d"].read_text(), "one of its runs has gone"
+    (out / "second-2" / "made_from.txt").unlink()
+    write_index(store, out)
+    assert pages["second-2"].read_text() == whole["second-2"], "not known to be whole"

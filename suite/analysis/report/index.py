@@ -14,7 +14,7 @@ from suite.records import Store
 
 
 def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -> tuple[Path, list[str]]:
-    """Write a report for every plan of a store, and a page that leads to them.
+    """Write a report for every plan of a store, and a page that leads to them; pages that are still true are kept.
 
     Args:
         store: where the plans and records are.
@@ -31,7 +31,7 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
     failed: list[str] = []
     for plan in store.plans():
         try:
-            reports.append(write_report(store, plan, out_dir / plan["plan_id"], final_loss=final_loss))
+            reports.append(write_report(store, plan, out_dir / plan["plan_id"], final_loss=final_loss, anew=False))
         except (ValueError, KeyError) as error:
             failed.append(f"{plan.get('plan_id')}: {error}")
     if not reports:

@@ -16,6 +16,7 @@ from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, store_d
 from suite.analysis.report.branching import branching_section
 from suite.analysis.report.diagnosed import draw_diagnosed
 from suite.analysis.report.drawings import draw_figures, draw_overview
+from suite.analysis.report.kept import NAME, is_kept, made_from
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
 from suite.analysis.report.sections import (
@@ -46,7 +47,9 @@ class Report:
     figure: Path | None
 
 
-def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_loss: str | None = None) -> Report:
+def write_report(
+    store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_loss: str | None = None, anew: bool = True
+) -> Report:
     """Write the report of one plan; what is there from an earlier time is replaced.
 
     Args:
@@ -54,6 +57,7 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
         plan: see `suite.records.Store.plan`.
         out_dir: folder for ``index.html``, ``figures/`` (PNG and SVG) and ``tables/`` (CSV, LaTeX); made when absent.
         final_loss: definition of the final loss; by default the plan's.
+        anew: draw it even where the folder holds a page that was made from the same plan, runs and code.
 
     Returns:
         The report; its page holds its figures and loads nothing.
@@ -65,7 +69,11 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
     losses = functools.cache(store_losses(store))
     comparison = compare_plan(store, plan, losses=losses, final_loss=final_loss)
     folder = Path(out_dir)
+    digest = made_from(store, plan, comparison)
+    if is_kept(folder, digest) and not anew:
+        return _report(folder, comparison)
     try:
+        (folder / NAME).unlink(missing_ok=True)
         for name in ("figures", "tables"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         write_tables(comparison, folder / "tables")
@@ -78,12 +86,16 @@ def write_report(store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_
             section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
             section("How to read this", bullets(_READING)),
         ]
-        path = folder / "index.html"
-        path.write_text(page(comparison.title, *content), encoding="utf-8")
+        (folder / "index.html").write_text(page(comparison.title, *content), encoding="utf-8")
+        (folder / NAME).write_text(digest, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"Expected a folder that can be written, got {out_dir} ({error}); change --out.") from error
+    return _report(folder, comparison)
+
+
+def _report(folder: Path, comparison: Comparison) -> Report:
     shown = [folder / "figures" / f"{name}.svg" for name in ("branches", "panels", "gap")]
-    return Report(path, comparison, next((figure for figure in shown if figure.exists()), None))
+    return Report(folder / "index.html", comparison, next((figure for figure in shown if figure.exists()), None))
 
 
 def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticReader, out_dir: Path) -> list[Markup]:

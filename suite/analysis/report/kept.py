@@ -1,0 +1,48 @@
+"""Which pages of a store are still true: what a page was made from, in one number."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+import suite.analysis
+from suite.analysis.comparison import Comparison
+from suite.records import Store
+
+NAME = "made_from.txt"
+
+
+def made_from(store: Store, plan: Mapping[str, Any], comparison: Comparison) -> str:
+    """Digest of all that a page shows: the plan, its runs as they are in the store, and the code that draws them."""
+    told = hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode())
+    told.update(comparison.final_loss.encode())
+    for runs in (comparison.runs, comparison.trunks):
+        told.update(runs.to_csv().encode())
+    told.update(repr(store.problems).encode())
+    diagnosed = (run["run_id"] for run in plan["runs"] if run.get("diagnoses"))
+    told.update(repr([(store.run_folder(run) / "record.json").exists() for run in diagnosed]).encode())
+    told.update(_code().encode())
+    return told.hexdigest()
+
+
+def is_kept(folder: Path, digest: str) -> bool:
+    """Whether a folder holds the page that was made from the same."""
+    try:
+        return (folder / "index.html").exists() and (folder / NAME).read_text(encoding="utf-8") == digest
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+@functools.cache
+def _code() -> str:
+    """Digest of the analysis and of the library that draws."""
+    told = hashlib.sha256(matplotlib.__version__.encode())
+    for path in sorted(Path(next(iter(suite.analysis.__path__))).rglob("*.py")):
+        told.update(path.read_bytes())
+    return told.hexdigest()
