@@ -14,6 +14,7 @@ from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.style import save, style
 from suite.analysis.figures.tuned import tuned_figure
+from suite.analysis.published import published_gaps
 
 CHALLENGERS = ["sgd", "lion", "a_hybrid_of_many_optimizers_with_a_long_name"]
 
@@ -42,6 +43,17 @@ def test_challengers_stand_side_by_side() -> None:
     for figure in both:
         assert figure is not None
         assert len(places(figure, 4)) == len(places(figure, 64)) == len(CHALLENGERS)
+
+
+@pytest.mark.parametrize("sizes", [[64], [4, 64]])
+def test_a_papers_gap_is_drawn_beside_ours(sizes: list[int]) -> None:
+    gaps = several(sizes, [3.0] * len(sizes)).assign(better="sgd")
+    entry = {"challenger": "lion", "batch_size": 64, "relative_gap": -7.0, "source": "text"}
+    figure = panels_figure(gaps, published_gaps([entry], gaps))
+    assert figure is not None
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
+    drawn = np.concatenate([np.r_[line.get_xdata(), line.get_ydata()] for line in crosses]).astype(float)
+    assert (drawn == -7.0).sum() == 1
 
 
 def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:

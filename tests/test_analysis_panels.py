@@ -83,6 +83,14 @@ def test_published_values_stand_beside_ours_at_the_same_point(store):
     assert lion["challenger"] == "lion" and np.isnan(lion["gap"])
 
 
+def test_a_published_gap_without_a_batch_size_stands_beside_our_only_one():
+    entry = [{"relative_gap": 7.0, "source": "text"}]
+    (_, alone), *_ = published_gaps(entry, gap_rows([3.0], [64]).assign(better="sgd")).iterrows()
+    assert alone["gap"] == 3.0 and alone["own_batch_size"] == 64 and np.isnan(alone["batch_size"])
+    (_, one_of_two), *_ = published_gaps(entry, gap_rows([3.0, 1.0], [4, 64]).assign(better="sgd")).iterrows()
+    assert np.isnan(one_of_two["gap"]) and np.isnan(one_of_two["own_batch_size"])
+
+
 def test_an_index_leads_to_every_question_of_a_store(tmp_path, capsys):
     lrs = {"sgd": (0.1, 0.3), "adam": (0.003,)}
     store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99), lrs=lrs))

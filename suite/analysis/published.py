@@ -13,6 +13,7 @@ from suite.analysis.gap import BASELINE, CHALLENGER
 COLUMNS = [
     "task",
     "batch_size",
+    "own_batch_size",
     "reference",
     "challenger",
     "published_gap",
@@ -28,7 +29,8 @@ def published_gaps(published: Sequence[Mapping[str, Any]], gaps: pd.DataFrame) -
     """Published gaps with ours at the same panel, batch size and pair, where there is one.
 
     Where a paper prints two losses or perplexities, their gap is formed here (a perplexity's loss is its logarithm, in
-    nats). An entry of a sweep without panels belongs to its only task.
+    nats). An entry of a sweep without panels belongs to its only task; one without a batch size stands beside ours
+    where we have measured a single one.
 
     Args:
         published: entries as in a sweep's YAML; see its key ``published``.
@@ -45,12 +47,18 @@ def published_gaps(published: Sequence[Mapping[str, Any]], gaps: pd.DataFrame) -
         task = entry.get("panel") or (tasks[0] if len(tasks) == 1 else "")
         size = entry.get("batch_size", math.nan)
         for reference, challenger, gap, relative in _gaps_of(entry):
-            key = (task, size, reference, challenger)
+            own_size = size
+            if math.isnan(size):
+                mine = gaps[(gaps["task"] == task) & (gaps["reference"] == reference)]
+                sizes = mine.loc[mine["challenger"] == challenger, "batch_size"]
+                own_size = sizes.iloc[0] if len(sizes) == 1 else math.nan
+            key = (task, own_size, reference, challenger)
             own = ours.loc[key] if key in ours.index else None
             rows.append(
                 {
                     "task": task,
                     "batch_size": size,
+                    "own_batch_size": math.nan if own is None else own_size,
                     "reference": reference,
                     "challenger": challenger,
                     "published_gap": gap,

@@ -23,11 +23,12 @@ from suite.analysis.figures.style import (
 from suite.analysis.table import optimizer_title
 
 
-def panels_figure(gaps: pd.DataFrame) -> Figure | None:
+def panels_figure(gaps: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure | None:
     """All relative gaps of a sweep: a series per panel over batch size (as paper 1, Figure 1), else a row per gap.
 
     Args:
         gaps: see `suite.analysis.gap.gap_table`.
+        published: see `suite.analysis.published.published_gaps`; those beside a measured gap are drawn as crosses.
 
     Returns:
         The figure; None with fewer than two series.
@@ -36,10 +37,28 @@ def panels_figure(gaps: pd.DataFrame) -> Figure | None:
     series = list(known.groupby(["task", "reference", "challenger"], sort=False))
     if len(series) < 2:
         return None
-    names = _names(known)
+    names, papers = _names(known), _papers(published)
+    named = [(names[key], rows.assign(paper=_paper_of(rows, papers))) for key, rows in series]
     if known["batch_size"].nunique() > 1 and max(len(rows) for _, rows in series) > 1:
-        return _over_batch_size([(names[key], rows) for key, rows in series])
-    return _rows([(names[key], rows) for key, rows in series])
+        return _over_batch_size(named)
+    return _rows(named)
+
+
+_KEY = ["task", "reference", "challenger"]
+
+
+def _papers(published: pd.DataFrame | None) -> dict[tuple[object, ...], float]:
+    """Published relative gaps by what they stand beside."""
+    if published is None or published.empty:
+        return {}
+    known = published.dropna(subset=["published_relative_gap", "own_batch_size"])
+    keys = known[[*_KEY, "own_batch_size"]].itertuples(index=False, name=None)
+    return dict(zip(keys, known["published_relative_gap"], strict=True))
+
+
+def _paper_of(rows: pd.DataFrame, papers: dict[tuple[object, ...], float]) -> list[float]:
+    keys = rows[[*_KEY, "batch_size"]].itertuples(index=False, name=None)
+    return [papers.get(key, np.nan) for key in keys]
 
 
 def _names(gaps: pd.DataFrame) -> dict[tuple[str, str, str], str]:
@@ -70,10 +89,13 @@ def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         sizes = sizes * 2 ** beside(place, len(series))
         axes.errorbar(sizes, values, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
         axes.plot(sizes, values, linestyle="none", marker=marker, color=color, label=name, zorder=3)
+        axes.plot(sizes, rows["paper"], linestyle="none", marker="x", color=color)
         for size, value, (_, row) in zip(sizes, values, rows.iterrows(), strict=True):
             tip(axes, size, value, f"{name}\n{gap_tip(row)}")
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
     axes.set_ylabel("relative gap (%)")
+    if any(rows["paper"].notna().any() for _, rows in series):
+        axes.plot([], [], linestyle="none", marker="x", color=FAINT, label="the paper's")
     signed_axis(axes, np.concatenate([rows["relative_gap"].to_numpy(dtype=float) for _, rows in series]))
     figure.legend(loc="outside right upper")
     return figure
@@ -92,6 +114,10 @@ def _rows(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         )
         tip(axes, row["relative_gap"], place, f"{name}\n{gap_tip(row)}")
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1.5)
+    papers = np.array([row["paper"] for _, row in rows], dtype=float)
+    if np.isfinite(papers).any():
+        axes.plot(papers, np.arange(len(rows)), linestyle="none", marker="x", color=FAINT, label="the paper's")
+        figure.legend(loc="outside right upper")
     several = len({row["batch_size"] for _, row in rows}) > 1
     labels = [f"{name}, batch size {row['batch_size']}" if several else name for name, row in rows]
     axes.set_yticks(range(len(rows)), labels)

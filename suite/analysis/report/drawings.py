@@ -48,7 +48,8 @@ def draw_overview(comparison: Comparison, folder: Path) -> Markup:
         return Markup("")
     with style():
         branching = bool(comparison.points)
-        figure = branches_figure(comparison.branch_gaps) if branching else panels_figure(comparison.gaps)
+        published = published_gaps(comparison.published, comparison.gaps)
+        figure = branches_figure(comparison.branch_gaps) if branching else panels_figure(comparison.gaps, published)
         if figure is None:
             return Markup("")
         _, svg = save(figure, folder, "branches" if branching else "panels")
@@ -110,8 +111,8 @@ def _placed(caption: Caption, svg: Path) -> Markup:
 _OVERVIEW = Caption(
     "",
     "Relative gaps of all panels and pairs of optimizers.",
-    "Relative gap with uncertainty: above zero (or right of it) the challenger is better. Dashed: least-squares line "
-    "in log2 of the batch size, one octave past the data.",
+    "Relative gap with uncertainty: above zero (or right of it) the challenger is better. Crosses: the paper's. "
+    "Dashed: least-squares line in log2 of the batch size, one octave past the data.",
     inline=True,
 )
 

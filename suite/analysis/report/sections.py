@@ -94,6 +94,11 @@ def gap_section(comparison: Comparison) -> Markup:
     return section("The gap", *parts)
 
 
+def _at(row: Any) -> str:
+    """The unit, with our batch size where the paper's is not known."""
+    return f" % at {row.own_batch_size:.0f}" if pd.isna(row.batch_size) and pd.notna(row.own_batch_size) else " %"
+
+
 def published_section(comparison: Comparison) -> Markup:
     """The paper's printed values beside ours, each with its source; nothing where none is known."""
     known = published_gaps(comparison.published, comparison.gaps)
@@ -118,7 +123,7 @@ def published_section(comparison: Comparison) -> Markup:
             number(row.published_gap, "+.3f"),
             number(row.published_relative_gap, "+.2f", " %"),
             number(row.gap, "+.4f"),
-            number(row.relative_gap, "+.2f", " %"),
+            number(row.relative_gap, "+.2f", _at(row)),
             row.source,
         ]
         for row in known.itertuples(index=False)
