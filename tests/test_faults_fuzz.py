@@ -33,7 +33,19 @@ SWEEP: dict[str, Any] = {
     "extend_axes": ["lr"],
     "final_loss": "val",
 }
-WORDS = [*SWEEP, "sgd", "lr", "decades", "per_decade", "by_batch_size", "value", "panels", "published", "report_seeds"]
+WORDS = [
+    *SWEEP,
+    "sgd",
+    "lr",
+    "decades",
+    "per_decade",
+    "by_batch_size",
+    "value",
+    "panels",
+    "published",
+    "report_seeds",
+    "finalists",
+]
 values = st.recursive(
     st.none()
     | st.booleans()

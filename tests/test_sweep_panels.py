@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from suite.analysis.comparison import compare_plan
 from suite.cli.plans import read_sources
 from suite.records import Store
 from suite.sweep import Plan, read_spec
@@ -111,6 +112,29 @@ def test_chosen_settings_are_trained_again_with_reporting_seeds(tmp_path: Path) 
     assert plan.extend_group(group, store) == []
 
 
+def test_finalists_are_chosen_among_with_further_seeds(tmp_path: Path) -> None:
+    spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5, 6]}, "report_seeds": [7], "batch_size": 1}
+    file = write(tmp_path / "s.yaml", **spec, extend_edges=1, optimizers={"sgd": {"lr": [0.1, 0.3, 0.7, 0.9]}})
+    plan, store = Plan(read_spec(file), identify), Store(tmp_path / "store")
+    group = plan.groups[0]
+    for run, loss in zip(group.runs, [2.0, 1.1, 1.0, math.inf], strict=True):
+        record(store, run.run_id, loss)
+    finalists = plan.extend_group(group, store)
+    assert [(run.axes["lr"], run.seed) for run in finalists] == [(0.7, 5), (0.7, 6), (0.3, 5), (0.3, 6)]
+    assert not any(run.reporting for run in finalists)
+    assert plan.extend_group(group, store) == []  # they have no result yet
+    for run, loss in zip(finalists, [1.0, math.inf, 1.2, 1.3], strict=True):
+        record(store, run.run_id, loss)  # the first setting was lucky with one seed
+    (again,) = plan.extend_group(group, store)
+    assert (again.axes["lr"], again.seed, again.reporting) == (0.3, 7, True)
+    record(store, again.run_id, 1.25)
+    assert plan.extend_group(group, store) == []
+    store.write_plan(plan.as_record(command="", title=""))
+    (point,) = compare_plan(store, store.plan(plan.spec.plan_id)).tuned.itertuples()
+    assert dict(point.setting)["lr"] == 0.3 and point.loss == 1.25
+    assert point.selection_loss == pytest.approx((1.1 + 1.2 + 1.3) / 3) and point.edges == ()
+
+
 def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> None:
     def told(optimizer: dict[str, Any], batch_size: int, seed: int, *, diagnosed: bool = False) -> tuple[str, int]:
         return identify(optimizer, batch_size, seed + 1000 * diagnosed)
@@ -138,6 +162,12 @@ def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> No
     [
         ({"diagnose": ["noise"]}, "diagnose"),
         ({"report_seeds": [42]}, "must differ from seeds"),
+        ({"finalists": {"settings": 3, "seeds": [42]}}, "must differ from seeds"),
+        ({"finalists": {"settings": 3, "seeds": [5]}, "report_seeds": [5]}, "twice; change one"),
+        ({"finalists": {"settings": 1, "seeds": [5]}}, "at least 2"),
+        ({"finalists": {"seeds": [5]}}, "must give settings"),
+        ({"finalists": {"settings": 3, "seeds": ["a"]}}, "whole numbers"),
+        ({"finalists": 3}, "a mapping with settings and seeds"),
         ({"panels": []}, "panels"),
         ({"panels": {"a": {"seeds": [1]}}}, "panels.a"),
         ({"panels": {"a": {"batch_size": [0]}}}, "panel 'a'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.records import SETTLED, Store
@@ -134,14 +134,17 @@ class Plan:
     def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
         """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs.
 
-        When nothing is left to grow, the new runs are those of the best setting with the reporting seeds, and one of
-        it with the sweep's diagnostics.
+        When nothing is left to grow, the new runs are those of the finalists with the seeds that choose among them;
+        then those of the best setting with the reporting seeds, and one of it with the sweep's diagnostics.
         """
-        best = None if group.checkpoints else best_axes(group, store, self.spec.final_loss)
-        if best is None:
+        ranked = [] if group.checkpoints else ranked_axes(group, store, self.spec.final_loss)
+        if not ranked:
             return []
+        best = ranked[0]
+        seeds = self.spec.finalists.get("seeds", [])
+        chosen_among = any(run.seed in seeds and not run.reporting for run in group.runs)
         new: list[PlannedRun] = []
-        for name in self.spec.extend_axes:
+        for name in self.spec.extend_axes if not chosen_among else []:
             axis = group.axes.get(name)
             side = axis.edge(best[name]) if axis is not None else None
             if axis is None or side is None or group.extensions.get((name, side), 0) >= self.spec.extend_edges:
@@ -152,10 +155,14 @@ class Plan:
             group.extensions[name, side] = group.extensions.get((name, side), 0) + 1
             group.axes[name] = wider
             added = wider.values[0] if side == "low" else wider.values[-1]
-            new += self._cross(group, {**group.axes, name: Axis(name, (added,))}, sum(group.extensions.values()))
+            grown = {**group.axes, name: Axis(name, (added,))}
+            new += self._cross(group, grown, sum(group.extensions.values()), self.spec.seeds)
+        if seeds and len(ranked) > 1 and not new and not chosen_among:
+            for finalist in ranked[: self.spec.finalists["settings"]]:
+                new += self._cross(group, _alone(finalist), 0, seeds)
         if not new and not any(run.reporting for run in group.runs):
-            chosen = {name: Axis(name, (value,)) for name, value in best.items()}
-            new += self._cross(group, chosen, 0, reporting=True)
+            reporting = self._cross(group, _alone(best), 0, self.spec.report_seeds)
+            new += [dataclasses.replace(run, reporting=True) for run in reporting]
         if self.spec.diagnose and not new and not any(run.diagnoses for run in group.runs):
             seed = (self.spec.report_seeds or self.spec.seeds)[0]
             run = self._run(group, nested({**group.fixed, **best}), seed, diagnosed=True)
@@ -181,6 +188,7 @@ class Plan:
             "published": spec.published,
             "final_loss": spec.final_loss,
             "seeds": spec.seeds,
+            "finalists": spec.finalists,
             "report_seeds": spec.report_seeds,
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
@@ -203,22 +211,21 @@ class Plan:
         group = Group(
             label, batch_size, fixed, axes, panel=panel.label, checkpoints=panel.checkpoints, branch=panel.branch
         )
-        group.runs += self._cross(group, axes, 0)
+        # Branches of later seeds go on from trunks of theirs.
+        later = [*self.spec.finalists.get("seeds", []), *self.spec.report_seeds] if panel.checkpoints else []
+        group.runs += self._cross(group, axes, 0, [*self.spec.seeds, *later])
         return group
 
     def _cross(
-        self, group: Group, axes: Mapping[str, Axis], round_number: int, *, reporting: bool = False
+        self, group: Group, axes: Mapping[str, Axis], round_number: int, seeds: Sequence[int]
     ) -> Iterator[PlannedRun]:
-        """The runs of a grid: with the seeds that choose, or with those that report what was chosen."""
-        seeds = self.spec.report_seeds if reporting else self.spec.seeds
-        if group.checkpoints:
-            seeds = [*seeds, *self.spec.report_seeds]  # the branches of those seeds go on from trunks of theirs
+        """The runs of a grid."""
         for values in itertools.product(*(axis.values for axis in axes.values())):
             chosen = dict(zip(axes, values, strict=True))
             spec = nested({**group.fixed, **chosen})
             for seed in seeds:
                 run = self._run(group, spec, seed)
-                yield dataclasses.replace(run, axes=chosen, round=round_number, reporting=reporting)
+                yield dataclasses.replace(run, axes=chosen, round=round_number)
 
     def _run(self, group: Group, spec: dict[str, Any], seed: int, *, diagnosed: bool = False) -> PlannedRun:
         """One run of a group, identified; a trunk is remembered for its branches."""
@@ -264,11 +271,17 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def best_axes(group: Group, store: Store, final_loss: str) -> dict[str, Any] | None:
-    """Axis values of a group's lowest final loss (mean over seeds), or None while a run has no result.
+def _alone(values: Mapping[str, Any]) -> dict[str, Axis]:
+    """A grid of one setting."""
+    return {name: Axis(name, (value,)) for name, value in values.items()}
 
-    Divergence counts as infinite; when everything diverged, the smallest values count as best, so that a grid grows
-    towards stability.
+
+def ranked_axes(group: Group, store: Store, final_loss: str) -> list[dict[str, Any]]:
+    """Axis values of a group's settings, lowest final loss (mean over seeds) first; empty while a run has no result.
+
+    Where some settings were trained with more seeds than others, they alone compete. Divergence counts as infinite and
+    loses its place; when everything diverged, the smallest values alone are returned, so that a grid grows towards
+    stability.
     """
     losses: dict[tuple[Any, ...], list[float]] = {}
     for run in group.runs:
@@ -276,13 +289,13 @@ def best_axes(group: Group, store: Store, final_loss: str) -> dict[str, Any] | N
             continue
         record = store.record(run.run_id)
         if record is None or record["status"] not in SETTLED:
-            return None
+            return []
         loss = record["final"].get(final_loss, math.inf)
         losses.setdefault(tuple(run.axes.values()), []).append(loss)
-    if not losses:
-        return None
-    means = {values: sum(seeds) / len(seeds) for values, seeds in losses.items()}
-    best = min(means, key=lambda values: means[values])
-    if math.isinf(means[best]):
-        best = min(means, key=lambda values: tuple(v if isinstance(v, int | float) else 0 for v in values))
-    return dict(zip(group.runs[0].axes, best, strict=True))
+    most = max(map(len, losses.values()), default=0)
+    means = {values: sum(seeds) / most for values, seeds in losses.items() if len(seeds) == most}
+    finite = [values for values in means if math.isfinite(means[values])]
+    ranked = sorted(finite, key=lambda values: means[values])
+    if not ranked and means:
+        ranked = [min(means, key=lambda values: tuple(v if isinstance(v, int | float) else 0 for v in values))]
+    return [dict(zip(group.runs[0].axes, values, strict=True)) for values in ranked]

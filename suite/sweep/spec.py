@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from suite.sweep.published import check_published
 _BESIDE = ("file", "question", "source", "published", "diagnose")
 """What a sweep says about itself, and asks beside its question: it changes no run that the answer rests on."""
 
-_LATER = ("panels", "report_seeds", "trunk", "branches")
+_LATER = ("panels", "finalists", "report_seeds", "trunk", "branches")
 """Keys that count towards a plan's name only where they are given: plans of earlier stores keep theirs."""
 
 
@@ -42,7 +44,10 @@ class SweepSpec:
         extend_edges: times a grid may grow when its best value lies on the edge.
         extend_axes: the settings whose grids grow.
         final_loss: definition of the final loss that tuning goes by.
-        report_seeds: seeds that the tuned settings are trained again with; none of them is in ``seeds``.
+        finalists: ``settings``, how many of the best settings of a finished grid are trained with the further
+            ``seeds``; the best of them over all those seeds is chosen (successive halving in two rounds, Jamieson &
+            Talwalkar 2016).
+        report_seeds: seeds that the tuned settings are trained again with; none of them has chosen.
         panels: label -> what a part of the sweep has instead of ``task`` and ``batch_size``, beside ``overrides``, and
             setting by setting in ``optimizers`` (null leaves an optimizer out), ``trunk`` and ``branches``.
         trunk: what the branches go on from; see `suite.sweep.branching`.
@@ -63,6 +68,7 @@ class SweepSpec:
     extend_edges: int = 0
     extend_axes: list[str] = dataclasses.field(default_factory=lambda: ["lr"])
     final_loss: str = "ema"
+    finalists: dict[str, Any] = dataclasses.field(default_factory=dict)
     report_seeds: list[int] = dataclasses.field(default_factory=list)
     panels: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     trunk: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -195,6 +201,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "task": (str, "a task's name"),
     "overrides": (dict, "a mapping from dotted settings to values"),
     "optimizers": (dict, "a mapping from labels to settings"),
+    "finalists": (dict, "a mapping with settings and seeds"),
     "extend_edges": (int, "a whole number"),
     "extend_axes": (list, "a list of settings"),
     "final_loss": (str, "a text"),
@@ -213,9 +220,16 @@ def _check(path: Path, content: dict[str, Any]) -> None:
         raise ValueError(
             f"final_loss in {path} must be one of {', '.join(FINAL_LOSSES)}, got {content['final_loss']!r}."
         )
-    shared = set(content.get("seeds", [42])) & set(content.get("report_seeds", []))
+    finalists = content.get("finalists") or {}
+    if finalists:
+        _check_finalists(path, finalists)
+    groups = [content.get("seeds", [42]), finalists.get("seeds", []), content.get("report_seeds", [])]
+    shared = [seed for seed, times in Counter(itertools.chain(*groups)).items() if times > 1]
     if shared:
-        raise ValueError(f"report_seeds in {path} must differ from seeds, got {sorted(shared)} in both; change one.")
+        raise ValueError(
+            f"report_seeds in {path} must differ from seeds, and those of finalists from both, got {sorted(shared)} "
+            "twice; change one."
+        )
     for label, own in content.get("panels", {}).items():
         if not isinstance(label, str) or not isinstance(own, dict) or not set(own) <= set(_OF_PANELS):
             raise ValueError(f"panels.{label} in {path} must be a mapping with {', '.join(_OF_PANELS)} alone.")
@@ -228,6 +242,23 @@ def _check(path: Path, content: dict[str, Any]) -> None:
         raise ValueError(f"{path} holds a value that is neither number, text, list nor mapping: {error}.") from error
 
 
+def _check_finalists(path: Path, given: dict[str, Any]) -> None:
+    count = given.get("settings")
+    if set(given) != {"settings", "seeds"} or not isinstance(count, int) or isinstance(count, bool) or count < 2:
+        raise ValueError(
+            f"finalists in {path} must give settings, how many are chosen from (at least 2), and seeds, got {given!r}."
+        )
+    given["seeds"] = _whole_numbers(f"finalists.seeds in {path}", given["seeds"], 0)
+
+
+def _whole_numbers(where: str, given: Any, least: int) -> list[int]:
+    values = given if isinstance(given, list) else [given]
+    whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in values)
+    if not values or not whole or len(set(values)) != len(values):
+        raise ValueError(f"{where} must list different whole numbers from {least} up, got {values!r}.")
+    return values
+
+
 def _check_kinds(where: str, content: dict[str, Any]) -> None:
     check_keys(where, content)
     for key, (kind, what) in _KINDS.items():
@@ -235,13 +266,8 @@ def _check_kinds(where: str, content: dict[str, Any]) -> None:
         if key in content and (not isinstance(value, kind) or isinstance(value, bool)):
             raise ValueError(f"{key} in {where} must be {what}, got {value!r}.")
     for key in ("batch_size", "seeds", "report_seeds"):
-        if key not in content:
-            continue
-        values = content[key] = content[key] if isinstance(content[key], list) else [content[key]]
-        least = 1 if key == "batch_size" else 0
-        whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in values)
-        if not values or not whole or len(set(values)) != len(values):
-            raise ValueError(f"{key} in {where} must list different whole numbers from {least} up, got {values!r}.")
+        if key in content:
+            content[key] = _whole_numbers(f"{key} in {where}", content[key], 1 if key == "batch_size" else 0)
     for label, settings in content.get("optimizers", {}).items():
         if not isinstance(label, str) or not isinstance(settings, dict | None):
             raise ValueError(f"optimizers.{label} in {where} must be a mapping from settings to values or grids.")
