@@ -20,6 +20,7 @@ A question whose sweep is not in the store keeps its folder and the table in it.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shutil
 import sys
@@ -51,14 +52,16 @@ PAGES = {
 INTRODUCTION = """# Results at laptop scale
 
 Every question as its laptop sweep answers it: real slices of the papers' data (photos of 97 classes with a heavy tail
-stand in for ImageNet, and the embedded sample, English books, for SlimPajama), networks of about 0.1M parameters, two
-CPU cores that are one physical core, grids that grew where the best value lay on an edge. Gap is Adam minus the other
-optimizer in the tuned final loss: positive where the other is better; ± as defined in [analysis.md](../analysis.md).
+stand in for ImageNet; for SlimPajama and TinyStories the embedded sample, prose of Python's documentation), networks of
+about 0.1M parameters, two CPU cores that are one physical core, grids that grew where the best value lay on an edge.
+Gap is Adam minus the other optimizer in the tuned final loss: positive where the other is better; ± as defined in
+[analysis.md](../analysis.md).
 `sources.yaml` names the files of each dataset; `make results SOURCES=sources.yaml` trains all sweeps. Each folder holds
 `gap.csv` and `tuned.csv`.
 
-What is said here is said of this scale alone. Where two seeds are fewer than a sign asks for, the section or the table
-says "not resolved".
+What is said here is said of this scale alone. "Not resolved" is a gap that does not exceed its uncertainty; one that
+does is not yet a sign at 95%: how many seeds that would take is the column `seeds_needed` of `gap.csv`, most often more
+than the two that reported.
 """
 
 
@@ -85,7 +88,9 @@ def row(cells: list[object]) -> str:
 
 def starred(loss: float, edges: object) -> str:
     """A tuned loss, with a star where it lies on an edge of its grid."""
-    return "diverged" if pd.isna(loss) else f"{loss:.4f}" + ("" if pd.isna(edges) else "\\*")
+    if pd.isna(loss):
+        return "unknown"
+    return "diverged" if math.isinf(loss) else f"{loss:.4f}" + ("" if pd.isna(edges) else "\\*")
 
 
 def rounded(setting: str) -> str:

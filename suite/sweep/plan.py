@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from suite.records import SETTLED, Store
+from suite.records import Store
 from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, Side, fixed_value, read_axis
 from suite.sweep.panel import Branch, Panel
+from suite.sweep.ranking import ranked_settings
 from suite.sweep.spec import SweepSpec
 
 
@@ -137,14 +137,30 @@ class Plan:
         When nothing is left to grow, the new runs are those of the finalists with the seeds that choose among them;
         then those of the best setting with the reporting seeds, and one of it with the sweep's diagnostics.
         """
-        ranked = [] if group.checkpoints else ranked_axes(group, store, self.spec.final_loss)
+        ranked = [] if group.checkpoints else ranked_settings(group.runs, store, self.spec.final_loss)
         if not ranked:
             return []
         best = ranked[0]
         seeds = self.spec.finalists.get("seeds", [])
         chosen_among = any(run.seed in seeds and not run.reporting for run in group.runs)
+        new = [] if chosen_among else self._grow(group, best)
+        if seeds and len(ranked) > 1 and not new and not chosen_among:
+            for finalist in ranked[: self.spec.finalists["settings"]]:
+                new += self._cross(group, _alone(finalist), 0, seeds)
+        if not new and not any(run.reporting for run in group.runs):
+            reporting = self._cross(group, _alone(best), 0, self.spec.report_seeds)
+            new += [dataclasses.replace(run, reporting=True) for run in reporting]
+        if self.spec.diagnose and not new and not any(run.diagnoses for run in group.runs):
+            seed = (self.spec.report_seeds or self.spec.seeds)[0]
+            run = self._run(group, nested({**group.fixed, **best}), seed, diagnosed=True)
+            new.append(dataclasses.replace(run, axes=best))
+        group.runs += new
+        return new
+
+    def _grow(self, group: Group, best: Mapping[str, Any]) -> list[PlannedRun]:
+        """The runs beyond the edges that the best setting lies on."""
         new: list[PlannedRun] = []
-        for name in self.spec.extend_axes if not chosen_among else []:
+        for name in self.spec.extend_axes:
             axis = group.axes.get(name)
             side = axis.edge(best[name]) if axis is not None else None
             if axis is None or side is None or group.extensions.get((name, side), 0) >= self.spec.extend_edges:
@@ -157,17 +173,6 @@ class Plan:
             added = wider.values[0] if side == "low" else wider.values[-1]
             grown = {**group.axes, name: Axis(name, (added,))}
             new += self._cross(group, grown, sum(group.extensions.values()), self.spec.seeds)
-        if seeds and len(ranked) > 1 and not new and not chosen_among:
-            for finalist in ranked[: self.spec.finalists["settings"]]:
-                new += self._cross(group, _alone(finalist), 0, seeds)
-        if not new and not any(run.reporting for run in group.runs):
-            reporting = self._cross(group, _alone(best), 0, self.spec.report_seeds)
-            new += [dataclasses.replace(run, reporting=True) for run in reporting]
-        if self.spec.diagnose and not new and not any(run.diagnoses for run in group.runs):
-            seed = (self.spec.report_seeds or self.spec.seeds)[0]
-            run = self._run(group, nested({**group.fixed, **best}), seed, diagnosed=True)
-            new.append(dataclasses.replace(run, axes=best))
-        group.runs += new
         return new
 
     def as_record(self, *, command: str, title: str) -> dict[str, Any]:
@@ -274,28 +279,3 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _alone(values: Mapping[str, Any]) -> dict[str, Axis]:
     """A grid of one setting."""
     return {name: Axis(name, (value,)) for name, value in values.items()}
-
-
-def ranked_axes(group: Group, store: Store, final_loss: str) -> list[dict[str, Any]]:
-    """Axis values of a group's settings, lowest final loss (mean over seeds) first; empty while a run has no result.
-
-    Where some settings were trained with more seeds than others, they alone compete. Divergence counts as infinite and
-    loses its place; when everything diverged, the smallest values alone are returned, so that a grid grows towards
-    stability.
-    """
-    losses: dict[tuple[Any, ...], list[float]] = {}
-    for run in group.runs:
-        if run.reporting or run.diagnoses:
-            continue
-        record = store.record(run.run_id)
-        if record is None or record["status"] not in SETTLED:
-            return []
-        loss = record["final"].get(final_loss, math.inf)
-        losses.setdefault(tuple(run.axes.values()), []).append(loss)
-    most = max(map(len, losses.values()), default=0)
-    means = {values: sum(seeds) / most for values, seeds in losses.items() if len(seeds) == most}
-    finite = [values for values in means if math.isfinite(means[values])]
-    ranked = sorted(finite, key=lambda values: means[values])
-    if not ranked and means:
-        ranked = [min(means, key=lambda values: tuple(v if isinstance(v, int | float) else 0 for v in values))]
-    return [dict(zip(group.runs[0].axes, values, strict=True)) for values in ranked]
