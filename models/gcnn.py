@@ -44,19 +44,30 @@ class GCNN(Decoder):
         num_layers: number of blocks.
         width: C, even.
         kernel_size: K.
+        position_scale: amplitude of the positions; the paper's is 1, fifty times that of the embeddings at the start,
+            and 0 leaves them out.
 
     Raises:
-        ValueError: the width is odd, or the kernel has no position.
+        ValueError: the width is odd, the kernel has no position, or the scale is negative.
     """
 
     positions_TC: Tensor
 
     def __init__(
-        self, *, vocab_size: int, max_len: int = 256, num_layers: int = 6, width: int = 384, kernel_size: int = 4
+        self,
+        *,
+        vocab_size: int,
+        max_len: int = 256,
+        num_layers: int = 6,
+        width: int = 384,
+        kernel_size: int = 4,
+        position_scale: float = 1.0,
     ) -> None:
         if kernel_size < 1:
             raise ValueError(f"kernel_size must be at least 1, got {kernel_size}.")
-        positions = sinusoidal_positions(max_len, width)
+        if not position_scale >= 0:
+            raise ValueError(f"position_scale must be at least 0, got {position_scale}.")
+        positions = position_scale * sinusoidal_positions(max_len, width)
         super().__init__(
             vocab_size=vocab_size,
             num_layers=num_layers,

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from models.gcnn import GCNN
 from models.gpt import GPT
 from models.rotary import Rotary
+from models.sinusoidal import sinusoidal_positions
 
 
 def test_first_loss_is_exactly_ln_v() -> None:
@@ -53,3 +55,16 @@ def test_rotary_turns_adjacent_pairs_by_hand() -> None:
     y = Rotary(4, 2, theta=100.0)(x)[0, 0, 1]
     expected = [math.cos(1), math.sin(1), -math.sin(0.1), math.cos(0.1)]
     assert torch.allclose(y, torch.tensor(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.02, 0.0])
+def test_gcnn_adds_positions_of_the_asked_amplitude(scale: float) -> None:
+    network = GCNN(vocab_size=11, max_len=8, num_layers=1, width=16, position_scale=scale)
+    tokens_BT = torch.arange(8)[None]
+    positions_TC = network.embedded(tokens_BT)[0] - network.embed(tokens_BT)[0]
+    torch.testing.assert_close(positions_TC, scale * sinusoidal_positions(8, 16), rtol=0, atol=1e-7)
+
+
+def test_gcnn_refuses_a_negative_amplitude() -> None:
+    with pytest.raises(ValueError, match="position_scale must be at least 0, got -1"):
+        GCNN(vocab_size=11, width=16, position_scale=-1)
