@@ -185,6 +185,19 @@ def test_slow_steps_are_told_by_few_of_them(
     assert taken == steps and figures["seconds_per_step"] == pytest.approx(each)
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({2: 1.0, 12: 2.0}, 0.1),
+        ({2: 1.0, 12: 2.0, 112: 12.0}, 0.1),
+        ({2: 1.0, 4: 0.8}, 0.2),  # a busy machine: the longer run took less time
+        ({2: 1.0, 4: 4.0}, 1.0),  # and the shorter one was lucky
+    ],
+)
+def test_seconds_per_step_are_positive_and_no_more_than_were_taken(times: dict[int, float], expected: float) -> None:
+    assert worker._per_step(times) == pytest.approx(expected)
+
+
 def test_a_resolver_builds_many_runs_as_each_by_itself(tmp_path: Path) -> None:
     # It parses what changes between runs of a sweep once; nothing of one run may be found in the next.
     task = ["--config", str(task_file("fineweb/gpt")), "--model.init_args.name=fineweb/gpt"]

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -161,7 +162,7 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
     It takes about ``seconds``, or ``share`` of what ``run_steps`` steps of single runs will take.
 
     Returns:
-        ``seconds_per_step``: what a longer run took beyond a shorter; ``setup_seconds``: of making a graph; ``memory``:
+        ``seconds_per_step``: see `_per_step`; ``setup_seconds``: of making a graph; ``memory``:
         bytes above what the process had; ``available``: bytes that are free.
     """
     from suite.training.memory import available, measured_peak
@@ -199,13 +200,22 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
         times[steps] = seconds_of(steps)
         if times[steps] * 9 > seconds:
             break
-    most = max(times)
     return {
-        "seconds_per_step": (times[most] - times[least]) / (most - least),
-        "setup_seconds": first - times[least],
+        "seconds_per_step": _per_step(times),
+        "setup_seconds": max(0.0, first - times[least]),
         "memory": peak.bytes,
         "available": free,
     }
+
+
+def _per_step(times: Mapping[int, float]) -> float:
+    """Seconds per step from the seconds of runs of some lengths: what the longest took beyond the shortest.
+
+    On a busy machine the longer one may have been no slower; then all of its time counts, and never more than that.
+    """
+    least, most = min(times), max(times)
+    each, beyond = times[most] / most, (times[most] - times[least]) / (most - least)
+    return beyond if 0 < beyond <= each else each
 
 
 def _shortened(config: dict[str, Any], steps: int) -> dict[str, Any]:
