@@ -191,20 +191,27 @@ def _zero_line(axes: Axes, gaps: pd.DataFrame, value: str, challenger: str | Non
     above = f"{winner} better \N{UPWARDS ARROW}"
     below = f"{optimizer_title(reference)} better \N{DOWNWARDS ARROW}"
     low, high = axes.get_ylim()
-    sides = ((0, high, challenger, above, 3, "bottom"), (low, 0, reference, below, -3, "top"))
-    for start, end, label, text, shift, side in sides:
+    for start, end, label, text, sign in ((0, high, challenger, above, 1), (low, 0, reference, below, -1)):
         color = optimizer_style(label, labels)["color"] if label else FAINT
         axes.axhspan(start, end, color=color, alpha=0.06, linewidth=0, zorder=0)
-        height = 0.04 * (high - low) * (1 if shift > 0 else -1)
-        right = _room(gaps, value, height, right=True) >= _room(gaps, value, height, right=False)
+        gutter = 0.04 * (high - low) * sign
+        edge = high if sign > 0 else low
+        # At the line where there is room for it, else at the panel's edge.
+        places = [(0.0, gutter, right) for right in (True, False)] + [
+            (edge, edge - gutter, right) for right in (True, False)
+        ]
+        rooms = [_room(gaps, value, height, right=right) for _, height, right in places]
+        best = rooms.index(max(rooms[:2])) if max(rooms[:2]) > abs(gutter) else rooms.index(max(rooms))
+        anchor, height, right = places[best]
+        outwards = height > anchor
         axes.annotate(
             text,
-            xy=(1 if right else 0, 0),
+            xy=(1 if right else 0, anchor),
             xycoords=("axes fraction", "data"),
-            xytext=(-3 if right else 3, shift),
+            xytext=(-3 if right else 3, 3 if outwards else -3),
             textcoords="offset points",
             ha="right" if right else "left",
-            va=side,
+            va="bottom" if outwards else "top",
             fontsize=7.5,
             fontweight="bold",
             color=color,
