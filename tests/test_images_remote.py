@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,24 @@ def test_the_cache_stays_within_its_bound(tmp_path: Path, url: str) -> None:
     assert len(cached_shards(data)) <= 4
     with pytest.raises(ValueError, match=r"data\.cache_gb must hold the shards in use and the next ones"):
         open_images(url, tmp_path / "data", shuffle_shards=2, cache_gb=2.5 * largest / 1e9)
+
+
+def test_shards_that_come_together_keep_the_bound(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = sorted(path.name for path in (tmp_path / "far").glob("*-train-*.tar"))
+    largest = max((tmp_path / "far" / name).stat().st_size for name in names)
+    place = Remote(url, tmp_path / "cache", cache_gb=2.5 * largest / 1e9)
+    for name in names[:2]:
+        place.local(name)
+    make_room = Remote._make_room
+
+    def slowly(self: Remote, needed: int) -> None:
+        make_room(self, needed)
+        time.sleep(0.2)  # time for another to look
+
+    monkeypatch.setattr(Remote, "_make_room", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(place.local, names[2:4]))
+    assert {path.name for path in place.cache.glob("*.tar")} == set(names[2:4])
 
 
 def test_the_next_window_is_fetched_while_one_is_trained_on(tmp_path: Path, url: str) -> None:
