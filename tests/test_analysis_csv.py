@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from suite.analysis.comparison import compare_csv
