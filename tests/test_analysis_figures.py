@@ -56,6 +56,16 @@ def test_a_papers_gap_is_drawn_beside_ours(sizes: list[int]) -> None:
     assert (drawn == -7.0).sum() == 1
 
 
+@pytest.mark.parametrize("sizes", [[64], [4, 64]])
+def test_gaps_that_rest_on_an_edge_are_open(sizes: list[int]) -> None:
+    gaps = several(sizes, [3.0] * len(sizes))
+    gaps.at[0, "reference_edges"] = ("beta smallest",)
+    figure = panels_figure(gaps)
+    assert figure is not None
+    markers = [line for line in figure.axes[0].lines if line.get_marker() in "osD^vPX*" and len(line.get_xdata())]
+    assert sum(len(line.get_xdata()) for line in markers if line.get_markerfacecolor() == "white") == 1
+
+
 def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:
     with style():
         figure = panels_figure(several([64], [3.0]))

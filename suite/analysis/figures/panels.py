@@ -73,6 +73,11 @@ def _names(gaps: pd.DataFrame) -> dict[tuple[str, str, str], str]:
     return names
 
 
+def _on_edge(rows: pd.DataFrame) -> np.ndarray:
+    """Which gaps rest on a tuned point at the edge of its grid."""
+    return ((rows["challenger_edges"].map(len) + rows["reference_edges"].map(len)) > 0).to_numpy()
+
+
 def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.subplots()
@@ -89,11 +94,17 @@ def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         sizes = sizes * 2 ** beside(place, len(series))
         axes.errorbar(sizes, values, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
         axes.plot(sizes, values, linestyle="none", marker=marker, color=color, label=name, zorder=3)
+        edge = _on_edge(rows)
+        axes.plot(
+            sizes[edge], values[edge], linestyle="none", marker=marker, color=color, markerfacecolor="white", zorder=3
+        )
         axes.plot(sizes, rows["paper"], linestyle="none", marker="x", color=color)
         for size, value, (_, row) in zip(sizes, values, rows.iterrows(), strict=True):
             tip(axes, size, value, f"{name}\n{gap_tip(row)}")
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
-    axes.set_ylabel("relative gap (%)")
+    winners = {optimizer_title(rows["challenger"].iloc[0]) for _, rows in series}
+    winner = winners.pop() if len(winners) == 1 else "the challenger"
+    axes.set_ylabel(f"relative gap (%); above zero, {winner} is better")
     if any(rows["paper"].notna().any() for _, rows in series):
         axes.plot([], [], linestyle="none", marker="x", color=FAINT, label="the paper's")
     signed_axis(axes, np.concatenate([rows["relative_gap"].to_numpy(dtype=float) for _, rows in series]))
@@ -109,9 +120,8 @@ def _rows(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         color = INK if row["resolved"] else FAINT
         bar = np.nan_to_num(float(row["relative_uncertainty"]))
         axes.errorbar(row["relative_gap"], place, xerr=bar, fmt="none", ecolor=color, elinewidth=1, capsize=2.5)
-        axes.plot(
-            row["relative_gap"], place, marker="o", color=color, markerfacecolor=color if row["resolved"] else "w"
-        )
+        face = "white" if row["challenger_edges"] or row["reference_edges"] else color
+        axes.plot(row["relative_gap"], place, marker="o", color=color, markerfacecolor=face)
         tip(axes, row["relative_gap"], place, f"{name}\n{gap_tip(row)}")
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1.5)
     papers = np.array([row["paper"] for _, row in rows], dtype=float)

@@ -111,8 +111,9 @@ def _placed(caption: Caption, svg: Path) -> Markup:
 _OVERVIEW = Caption(
     "",
     "Relative gaps of all panels and pairs of optimizers.",
-    "Relative gap with uncertainty: above zero (or right of it) the challenger is better. Crosses: the paper's. "
-    "Dashed: least-squares line in log2 of the batch size, one octave past the data.",
+    "Relative gap with uncertainty: above zero (or right of it) the challenger is better. Open points: a tuned point "
+    "lies on the edge of its grid. Crosses: the paper's. Dashed: least-squares line in log2 of the batch size, one "
+    "octave past the data. Grey: not beyond the uncertainty.",
     inline=True,
 )
 
