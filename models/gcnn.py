@@ -5,6 +5,8 @@ Shape letters: B batch, T positions, C width, K kernel size, V vocabulary.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,7 +50,7 @@ class GCNN(Decoder):
             and 0 leaves them out.
 
     Raises:
-        ValueError: the width is odd, the kernel has no position, or the scale is negative.
+        ValueError: the width is odd, the kernel has no position, or the scale is negative or not finite.
     """
 
     positions_TC: Tensor
@@ -65,8 +67,8 @@ class GCNN(Decoder):
     ) -> None:
         if kernel_size < 1:
             raise ValueError(f"kernel_size must be at least 1, got {kernel_size}.")
-        if not position_scale >= 0:
-            raise ValueError(f"position_scale must be at least 0, got {position_scale}.")
+        if not 0 <= position_scale < math.inf:
+            raise ValueError(f"position_scale must be at least 0 and finite, got {position_scale}.")
         positions = position_scale * sinusoidal_positions(max_len, width)
         super().__init__(
             vocab_size=vocab_size,

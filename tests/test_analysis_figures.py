@@ -66,6 +66,16 @@ def test_gaps_that_rest_on_an_edge_are_open(sizes: list[int]) -> None:
     assert sum(len(line.get_xdata()) for line in markers if line.get_markerfacecolor() == "white") == 1
 
 
+@pytest.mark.parametrize(("gaps", "near"), [([4.0, 3.0, -2.0], True), ([-0.2, -3.0, -6.0], False)])
+def test_the_sides_of_zero_are_named_where_no_point_lies(gaps: list[float], near: bool) -> None:
+    rows = several([4, 16, 64], gaps)
+    rows = rows[rows["challenger"] == "sgd"].assign(relative_uncertainty=[0.4, 1.0, 6.5], uncertainty=[0.4, 1.0, 6.5])
+    figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+    assert figure is not None
+    named = [text for text in figure.axes[0].texts if "better" in text.get_text()]
+    assert len(named) == 2 and all((text.xy[1] == 0) == near for text in named)
+
+
 def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:
     with style():
         figure = panels_figure(several([64], [3.0]))

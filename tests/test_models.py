@@ -65,6 +65,7 @@ def test_gcnn_adds_positions_of_the_asked_amplitude(scale: float) -> None:
     torch.testing.assert_close(positions_TC, scale * sinusoidal_positions(8, 16), rtol=0, atol=1e-7)
 
 
-def test_gcnn_refuses_a_negative_amplitude() -> None:
-    with pytest.raises(ValueError, match="position_scale must be at least 0, got -1"):
-        GCNN(vocab_size=11, width=16, position_scale=-1)
+@pytest.mark.parametrize("scale", [-1.0, math.inf, math.nan])
+def test_gcnn_refuses_an_impossible_amplitude(scale: float) -> None:
+    with pytest.raises(ValueError, match=f"position_scale must be at least 0 and finite, got {scale}"):
+        GCNN(vocab_size=11, width=16, position_scale=scale)

@@ -39,6 +39,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from suite.analysis.curves import LossReader, mean_ema, slowdown
@@ -175,3 +176,8 @@ def _slowdown(reference: pd.Series, challenger: pd.Series, gap: float, losses: L
     if better_curve is None or other_curve is None:
         return math.nan
     return slowdown(better_curve, other_curve)
+
+
+def on_edge(gaps: pd.DataFrame) -> np.ndarray:
+    """Which gaps rest on a tuned point at the edge of its grid, bool ``[rows]``."""
+    return ((gaps["challenger_edges"].map(len) + gaps["reference_edges"].map(len)) > 0).to_numpy()

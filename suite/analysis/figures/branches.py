@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from suite.analysis.branches import share_text
 from suite.analysis.figures.gap import gap_tip
 from suite.analysis.figures.style import INK, SERIES_MARKERS, WIDTH, optimizer_style, tip
+from suite.analysis.gap import on_edge
 from suite.analysis.table import optimizer_title
 
 _COLUMNS = 3
@@ -77,7 +78,7 @@ def _draw(axes: Axes, gaps: pd.DataFrame, names: dict[tuple[str, int, str, str],
         shares, values = 100 * finite["share"].to_numpy(dtype=float), finite["relative_gap"].to_numpy(dtype=float)
         bars = np.nan_to_num(finite["relative_uncertainty"].to_numpy(dtype=float))
         axes.errorbar(shares, values, yerr=bars, color=color, elinewidth=0.9, capsize=2, label=names[key])
-        edges = (finite["challenger_edges"].map(len) + finite["reference_edges"].map(len)).to_numpy() > 0
+        edges = on_edge(finite)
         for chosen, face in ((~edges, color), (edges, "white")):
             axes.plot(
                 shares[chosen],

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from suite.analysis.crossover import Crossover
 from suite.analysis.crossover_interval import batch_size_words
 from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, beside, optimizer_style, signed_axis, tip
+from suite.analysis.gap import on_edge
 from suite.analysis.table import format_setting, optimizer_title
 
 
@@ -112,7 +113,7 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: di
     """One pair; its points stand ``shift`` octaves from their batch size, which tells those of several pairs apart."""
     finite = rows[np.isfinite(rows[value].to_numpy(dtype=float))]
     sizes, values = finite["batch_size"].to_numpy(dtype=float), finite[value].to_numpy(dtype=float)
-    on_edge = ((finite["challenger_edges"].map(len) + finite["reference_edges"].map(len)) > 0).to_numpy()
+    edge = on_edge(finite)
     color = drawn["color"]
     if len(values) > 1:
         slope, intercept = np.polyfit(np.log2(sizes), values, 1)
@@ -130,7 +131,7 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame, value: str, bound: str, drawn: di
         capsize=2.5,
         capthick=1,
     )
-    for chosen, face in ((~on_edge, color), (on_edge, "white")):
+    for chosen, face in ((~edge, color), (edge, "white")):
         axes.plot(
             sizes[chosen],
             values[chosen],
@@ -196,13 +197,10 @@ def _zero_line(axes: Axes, gaps: pd.DataFrame, value: str, challenger: str | Non
         axes.axhspan(start, end, color=color, alpha=0.06, linewidth=0, zorder=0)
         gutter = 0.04 * (high - low) * sign
         edge = high if sign > 0 else low
-        # At the line where there is room for it, else at the panel's edge.
-        places = [(0.0, gutter, right) for right in (True, False)] + [
-            (edge, edge - gutter, right) for right in (True, False)
-        ]
-        rooms = [_room(gaps, value, height, right=right) for _, height, right in places]
-        best = rooms.index(max(rooms[:2])) if max(rooms[:2]) > abs(gutter) else rooms.index(max(rooms))
-        anchor, height, right = places[best]
+        anchor, height = 0.0, gutter
+        if max(_room(gaps, value, height, right=right) for right in (True, False)) <= abs(gutter):
+            anchor, height = edge, edge - gutter  # no room at the line: at the panel's edge
+        right = _room(gaps, value, height, right=True) >= _room(gaps, value, height, right=False)
         outwards = height > anchor
         axes.annotate(
             text,

@@ -20,6 +20,7 @@ from suite.analysis.figures.style import (
     signed_axis,
     tip,
 )
+from suite.analysis.gap import on_edge
 from suite.analysis.table import optimizer_title
 
 
@@ -73,11 +74,6 @@ def _names(gaps: pd.DataFrame) -> dict[tuple[str, str, str], str]:
     return names
 
 
-def _on_edge(rows: pd.DataFrame) -> np.ndarray:
-    """Which gaps rest on a tuned point at the edge of its grid."""
-    return ((rows["challenger_edges"].map(len) + rows["reference_edges"].map(len)) > 0).to_numpy()
-
-
 def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.subplots()
@@ -94,7 +90,7 @@ def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         sizes = sizes * 2 ** beside(place, len(series))
         axes.errorbar(sizes, values, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
         axes.plot(sizes, values, linestyle="none", marker=marker, color=color, label=name, zorder=3)
-        edge = _on_edge(rows)
+        edge = on_edge(rows)
         axes.plot(
             sizes[edge], values[edge], linestyle="none", marker=marker, color=color, markerfacecolor="white", zorder=3
         )
@@ -113,14 +109,14 @@ def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
 
 
 def _rows(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
-    rows = [(name, row) for name, found in series for _, row in found.iterrows()]
+    rows = [(name, row) for name, found in series for _, row in found.assign(open=on_edge(found)).iterrows()]
     figure = Figure(figsize=(WIDTH, 0.6 + 0.3 * len(rows)))
     axes = figure.subplots()
     for place, (name, row) in enumerate(rows):
         color = INK if row["resolved"] else FAINT
         bar = np.nan_to_num(float(row["relative_uncertainty"]))
         axes.errorbar(row["relative_gap"], place, xerr=bar, fmt="none", ecolor=color, elinewidth=1, capsize=2.5)
-        face = "white" if row["challenger_edges"] or row["reference_edges"] else color
+        face = "white" if row["open"] else color
         axes.plot(row["relative_gap"], place, marker="o", color=color, markerfacecolor=face)
         tip(axes, row["relative_gap"], place, f"{name}\n{gap_tip(row)}")
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1.5)
