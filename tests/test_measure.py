@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from suite.cli.commands import worker
@@ -18,6 +21,8 @@ from suite.sweep import Plan, read_spec
 from suite.sweep.launchers.local import LocalLauncher
 from suite.sweep.launchers.progress import Progress, Request
 from suite.sweep.packs import Job
+from suite.training import timing
+from suite.training.timing import StepTimer
 
 MEGABYTE = 2.0**20
 STEPS = 50_000
@@ -154,48 +159,83 @@ def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:
     assert [sharing(4, 0), sharing(8, 8), sharing(16, 8), sharing(3, 2)] == [4, 1, 2, 2]
 
 
+class Blocks:
+    """Stands for `suite.training.Data`, as far as blocks go."""
+
+    def __init__(self, longest: int = 64) -> None:
+        self.block_steps: int | None = None
+        self.longest = longest
+
+    @property
+    def steps_per_block(self) -> int:
+        return self.block_steps or self.longest
+
+
+def timed(
+    monkeypatch: pytest.MonkeyPatch,
+    cost: Callable[[int], float],
+    *,
+    first: int = 2,
+    seconds: float = 1.5,
+    most: int = 512,
+) -> tuple[StepTimer, int]:
+    """A timer that has watched a pretended training whose step number ``i`` takes ``cost(i)``, and its last step."""
+    clock = [100.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(global_step=0, strategy=strategy, should_stop=False)
+    data: Any = Blocks()
+    timer = StepTimer(data, first, lambda each: seconds)
+    timer.on_train_start(trainer, None)  # type: ignore[arg-type]
+    while not trainer.should_stop and trainer.global_step < most:
+        block = min(data.steps_per_block, most - trainer.global_step)
+        clock[0] += sum(cost(trainer.global_step + i) for i in range(block))
+        trainer.global_step += block
+        timer.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]
+    return timer, trainer.global_step
+
+
 @pytest.mark.parametrize(
-    ("each", "run_steps", "steps"),
-    [
-        (1e-4, 100_000, [2, 12, 112]),
-        (0.01, 100_000, [2, 12, 112]),
-        (0.1, 100_000, [2, 12]),
-        (2.0, 100_000, [2, 4]),
-        (0.01, 1000, [2, 12]),  # of 10 s of training
-        (0.01, 100, [2, 4]),
-    ],
+    ("each", "least", "most"), [(1e-4, 512, 512), (0.01, 100, 152), (0.1, 12, 18), (1.0, 3, 3), (20.0, 3, 3)]
 )
 def test_slow_steps_are_told_by_few_of_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, each: float, run_steps: int, steps: list[int]
+    monkeypatch: pytest.MonkeyPatch, each: float, least: int, most: int
 ) -> None:
-    taken: list[int] = []
+    timer, steps = timed(monkeypatch, lambda step: each)
+    assert least <= steps <= most
+    assert timer.seconds_per_step == pytest.approx(each) and timer.overhead == pytest.approx(0.0, abs=1e-9)
 
-    def pretend(resolver: Any, config: dict[str, Any], store: str) -> dict[str, Any]:
-        taken.append(config["data"]["init_args"]["budget_steps"])
-        return {"seconds": {"train": each * taken[-1]}}
 
-    monkeypatch.setattr(worker, "_train_single", pretend)
+def test_a_pause_and_the_first_steps_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, _ = timed(
+        monkeypatch, lambda step: 0.01 + (7.0 if step == 3 else 0.0) + (0.9 if step == 60 else 0.0), first=4
+    )
+    assert timer.seconds_per_step == pytest.approx(0.01)
+    assert timer.overhead == pytest.approx(7.0)
+
+
+def test_a_training_that_ends_at_once_has_a_cost_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, steps = timed(monkeypatch, lambda step: 0.5, first=4, most=2)
+    assert steps == 2 and timer.seconds_per_step == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="at least one step"):
+        _ = timed(monkeypatch, lambda step: 0.5, most=0)[0].seconds_per_step
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_measuring_trains_for_a_moment_and_leaves_nothing(tmp_path: Path, runs: int) -> None:
     task = ["--config", str(task_file("fineweb/gpt")), "--model.init_args.name=fineweb/gpt"]
     sample = ["--data.source", "sample", "--data.data_dir", str(tmp_path), "--data.tokenizer", "byte"]
-    batch = ["--data.batch_size", "4", "--data.budget_steps", "20", "--trainer.accelerator", "cpu"]
+    small = ["--model.width", "16", "--model.num_layers", "1", "--model.num_heads", "2", "--data.seq_len", "16"]
+    batch = ["--data.batch_size", "4", "--data.budget_steps", "100000", "--trainer.accelerator", "cpu"]
+    optimizers = [f"--model.optimizer={{name: sgd, lr: {lr}, momentum: 0.9}}" for lr in (0.1, 0.2, 0.3)]
     resolver = Resolver()
-    config = resolver.resolve([*task, *sample, *batch])
-    request = {"configs": [config], "seconds": 3.0, "share": 0.03, "run_steps": run_steps}
+    configs = [resolver.resolve([*task, *sample, *small, *batch, optimizer]) for optimizer in optimizers[:runs]]
+    request = {"configs": configs, "seconds": 0.5, "share": 0.03, "run_steps": 100_000}
+    begun = time.perf_counter()
     figures = worker._measure(resolver, request)
-    assert taken == steps and figures["seconds_per_step"] == pytest.approx(each)
-
-
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [
-        ({2: 1.0, 12: 2.0}, 0.1),
-        ({2: 1.0, 12: 2.0, 112: 12.0}, 0.1),
-        ({2: 1.0, 4: 0.8}, 0.2),  # a busy machine: the longer run took less time
-        ({2: 1.0, 4: 4.0}, 1.0),  # and the shorter one was lucky
-    ],
-)
-def test_seconds_per_step_are_positive_and_no_more_than_were_taken(times: dict[int, float], expected: float) -> None:
-    assert worker._per_step(times) == pytest.approx(expected)
+    taken = time.perf_counter() - begun
+    assert 0 < figures["seconds_per_step"] < taken / 3
+    assert figures["available"] > 0 and figures["memory"] >= 0 and 0 <= figures["setup_seconds"] < taken
 
 
 def test_a_resolver_builds_many_runs_as_each_by_itself(tmp_path: Path) -> None:

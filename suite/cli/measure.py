@@ -12,10 +12,10 @@ from suite.sweep import Group, Plan, PlannedRun
 from suite.sweep.launchers.progress import Launcher, Progress
 from suite.sweep.packs import MAX_PACK, Job, jobs_of, pays
 
-MEASURE_SECONDS = 3.0
+MEASURE_SECONDS = 1.5
 """Wall time that measuring one job's seconds per step may take, about."""
 
-MEASURE_SHARE = 0.03
+MEASURE_SHARE = 0.015
 """Share of a key's training, run by run, that measuring one of its jobs may take, once that is known."""
 
 COMPILE_FROM = 180.0

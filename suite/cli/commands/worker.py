@@ -14,16 +14,23 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
     from suite.cli.lightning import Resolver
     from suite.training import Data
 
+    Watch = Callable[[Data, Trainer], None]
+
 STOPPED = 75
 """Exit code of a worker that was asked to stop before its runs had results: try again later."""
+
+MOST_STEPS = 512
+"""Steps after which measuring ends at the latest."""
 
 _STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
@@ -122,12 +129,14 @@ def _train_pack(
     compiled: bool,
     fingerprint: str | None = None,
     recorded: bool | None = None,
+    watch: Watch = lambda data, trainer: None,
 ) -> list[dict[str, Any]]:
     from suite.records import Store
     from suite.training.pack import run_pack
 
     _, data, trainer = resolver.build(configs[0])
     _refuse_other_data(data, fingerprint)
+    watch(data, trainer)
     tasks = [resolver.build_data(config)[0] for config in configs]
     outcomes = run_pack(
         tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(store), compiled=compiled,
@@ -137,13 +146,18 @@ def _train_pack(
 
 
 def _train_single(
-    resolver: Resolver, config: dict[str, Any], store: str, fingerprint: str | None = None
+    resolver: Resolver,
+    config: dict[str, Any],
+    store: str,
+    fingerprint: str | None = None,
+    watch: Watch = lambda data, trainer: None,
 ) -> dict[str, Any]:
     from suite.records import Store
     from suite.training import run
 
     task, data, trainer = resolver.build(config)
     _refuse_other_data(data, fingerprint)
+    watch(data, trainer)
     return run(task, data, trainer, name=task.name, config=config, store=Store(store)).record
 
 
@@ -162,66 +176,50 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
     It takes about ``seconds``, or ``share`` of what ``run_steps`` steps of single runs will take.
 
     Returns:
-        ``seconds_per_step``: see `_per_step`; ``setup_seconds``: of making a graph; ``memory``:
-        bytes above what the process had; ``available``: bytes that are free.
+        ``seconds_per_step``: see `StepTimer`; ``setup_seconds``: of making a graph; ``memory``: bytes above what the
+        process had; ``available``: bytes that are free.
     """
     from suite.training.memory import available, measured_peak
     from suite.training.pack import worth_recording
+    from suite.training.timing import StepTimer
 
     configs, compiled = request["configs"], bool(request.get("compiled"))
     _, data, trainer = resolver.build(configs[0])
     device = trainer.strategy.root_device
     data.ensure_open()
     recorded = len(configs) > 1 and worth_recording(data)
+    first = 4 if compiled or recorded else 2  # a graph is made when a shape comes again
+    timers: list[StepTimer] = []
 
-    def seconds_of(steps: int) -> float:
-        short = [_shortened(config, steps) for config in configs]
-        with tempfile.TemporaryDirectory() as folder:
-            if len(short) > 1 or compiled:
-                records = _train_pack(resolver, short, folder, compiled, recorded=recorded)
-            else:
-                records = [_train_single(resolver, short[0], folder)]
-        if compiled and not records[0]["pack"]["compiled"]:
-            raise ValueError("the step cannot be compiled")
-        return sum(record["seconds"]["train"] for record in records)
+    def seconds(each: float) -> float:
+        return min(request["seconds"], request["share"] * request["run_steps"] * each / len(configs))
 
+    def watch(data: Data, trainer: Trainer) -> None:
+        timers.append(StepTimer(data, first, seconds))
+        trainer.callbacks.append(timers[-1])  # type: ignore[attr-defined]
+
+    short = [_shortened(config) for config in configs]
     free = available(device)
-    graph = compiled or recorded
-    least = 4 if graph else 2  # a graph is made when a shape comes again
-    with measured_peak(device) as peak:
-        first = seconds_of(least)
-    times = {least: seconds_of(least) if graph else first}
-    for wanted in (12, 112):
-        latest = max(times)
-        each = times[latest] / latest
-        seconds = min(request["seconds"], request["share"] * request["run_steps"] * each / len(configs))
-        # Slow steps are told by few of them; the first ones are no faster than the others.
-        steps = min(wanted, max(least + 2, int(seconds / each)))
-        times[steps] = seconds_of(steps)
-        if times[steps] * 9 > seconds:
-            break
+    with tempfile.TemporaryDirectory() as folder, measured_peak(device) as peak:
+        if len(short) > 1 or compiled:
+            records = _train_pack(resolver, short, folder, compiled, recorded=recorded, watch=watch)
+        else:
+            records = [_train_single(resolver, short[0], folder, watch=watch)]
+    if compiled and not records[0]["pack"]["compiled"]:
+        raise ValueError("the step cannot be compiled")
+    (timer,) = timers
     return {
-        "seconds_per_step": _per_step(times),
-        "setup_seconds": max(0.0, first - times[least]),
+        "seconds_per_step": timer.seconds_per_step,
+        "setup_seconds": timer.overhead,
         "memory": peak.bytes,
         "available": free,
     }
 
 
-def _per_step(times: Mapping[int, float]) -> float:
-    """Seconds per step from the seconds of runs of some lengths: what the longest took beyond the shortest.
-
-    On a busy machine the longer one may have been no slower; then all of its time counts, and never more than that.
-    """
-    least, most = min(times), max(times)
-    each, beyond = times[most] / most, (times[most] - times[least]) / (most - least)
-    return beyond if 0 < beyond <= each else each
-
-
-def _shortened(config: dict[str, Any], steps: int) -> dict[str, Any]:
+def _shortened(config: dict[str, Any]) -> dict[str, Any]:
     init_args, model = config["data"]["init_args"], config["model"]
     budgets = {key: None for key in init_args if key.startswith("budget_")}
-    changed = {**init_args, **budgets, "budget_steps": steps, "eval_samples": 1}
+    changed = {**init_args, **budgets, "budget_steps": MOST_STEPS, "eval_samples": 1, "eval_every_steps": None}
     # From whatever weights, a step costs the same; those of a trunk may not be there yet. Diagnostics are not timed.
     left_out = {k: None for k in ("initial", "keep_weights_at", "diagnostics") if k in model["init_args"]}
     if "start_step" in init_args:
