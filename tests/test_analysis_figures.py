@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from synthetic_records import gap_rows
@@ -74,6 +75,20 @@ def test_the_sides_of_zero_are_named_where_no_point_lies(gaps: list[float], near
     assert figure is not None
     named = [text for text in figure.axes[0].texts if "better" in text.get_text()]
     assert len(named) == 2 and all((text.xy[1] == 0) == near for text in named)
+
+
+@pytest.mark.parametrize("gaps", [[4.0, 3.0, 1.0, -2.0], [1.0, -3.0, -4.0, -5.0]])
+def test_the_crossover_is_named_within_its_panel(gaps: list[float]) -> None:
+    rows = several([1, 4, 16, 64], gaps)
+    rows = rows[rows["challenger"] == "sgd"].assign(relative_uncertainty=0.1, uncertainty=0.1, resolved=True)
+    figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+    assert figure is not None
+    with style():
+        FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        (named,) = [text for text in axes.texts if "crossover" in text.get_text()]
+        box, frame = named.get_window_extent(), axes.get_window_extent()
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1
 
 
 def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:

@@ -245,12 +245,15 @@ def _mark_crossover(axes: Axes, found: Crossover) -> None:
         zorder=4,
         clip_on=False,
     )
+    # Beside the line, on the side where the panel goes on.
+    late = math.log(found.interpolated / left) > 0.6 * math.log(right / left)
     axes.annotate(
         f"crossover \N{ALMOST EQUAL TO} {batch_size_words(found.interpolated)}\n({found.low} to {found.high})",
         xy=(found.interpolated, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -3),
+        xytext=(-3 if late else 3, -3),
         textcoords="offset points",
+        ha="right" if late else "left",
         va="top",
         fontsize=7.5,
     )
