@@ -106,6 +106,13 @@ _TITLES = {
     "signum": "Signum",
     "muon": "Muon",
     "lion": "Lion",
+    "nsgd": "NSGD",
+    "rmsprop": "RMSprop",
+    "adafactor": "Adafactor",
+    "schedule_free": "Schedule-Free AdamW",
+    "schedule_free_sgd": "Schedule-Free SGD",
+    "scion": "Scion",
+    "soap": "SOAP",
 }
 
 
