@@ -17,13 +17,16 @@ from suite.optim import build, parse
 
 
 class SmallGPT(nn.Module):
-    """A decoder with one block: enough for every kind of parameter."""
+    """A decoder with one block: enough for every kind of parameter.
+
+    Its keys have no bias: softmax does not see one, so that rounding alone would move it, by other amounts every time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(13, 16)
         self.norm = nn.LayerNorm(16)
-        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(16, 2, bias=False, batch_first=True)
         self.mlp = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
         self.head = nn.Linear(16, 13, bias=False)
 
@@ -119,7 +122,7 @@ def test_rule_equals_torch_over_200_steps_with_a_resume(pair: str, implementatio
     second = build(spec, network, implementation=implementation)
     second.load_state_dict(torch.load(file, weights_only=False))
     found = train(network, second, 80, start=120)
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("scale", ["original", "match_rms_adamw"])
@@ -150,7 +153,7 @@ def test_muon_equals_torch(scale: str) -> None:
             part.param_groups[0]["lr"] = lr * (1 - step / 400)
             part.step()
     expected = torch.cat([p.detach().flatten() for p in reference.parameters()])
-    torch.testing.assert_close(results[1], expected, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(results[1], expected, rtol=1e-11, atol=1e-13)
     # Both round to bfloat16 inside; an ulp there is 0.4% of a step.
     torch.testing.assert_close(results[0], expected, rtol=1e-3, atol=1e-3)
 
