@@ -122,7 +122,7 @@ def test_rule_equals_torch_over_200_steps_with_a_resume(pair: str, implementatio
     second = build(spec, network, implementation=implementation)
     second.load_state_dict(torch.load(file, weights_only=False))
     found = train(network, second, 80, start=120)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("scale", ["original", "match_rms_adamw"])
@@ -153,7 +153,7 @@ def test_muon_equals_torch(scale: str) -> None:
             part.param_groups[0]["lr"] = lr * (1 - step / 400)
             part.step()
     expected = torch.cat([p.detach().flatten() for p in reference.parameters()])
-    torch.testing.assert_close(results[1], expected, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(results[1], expected, rtol=1e-10, atol=1e-11)
     # Both round to bfloat16 inside; an ulp there is 0.4% of a step.
     torch.testing.assert_close(results[0], expected, rtol=1e-3, atol=1e-3)
 
