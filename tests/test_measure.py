@@ -222,7 +222,9 @@ def test_a_training_that_ends_at_once_has_a_cost_too(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("runs", [1, 3])
-def test_measuring_trains_for_a_moment_and_leaves_nothing(tmp_path: Path, runs: int) -> None:
+def test_measuring_stops_a_training_early_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: int
+) -> None:
     task = ["--config", str(task_file("fineweb/gpt")), "--model.init_args.name=fineweb/gpt"]
     sample = ["--data.source", "sample", "--data.data_dir", str(tmp_path), "--data.tokenizer", "byte"]
     small = ["--model.width", "16", "--model.num_layers", "1", "--model.num_heads", "2", "--data.seq_len", "16"]
@@ -230,12 +232,26 @@ def test_measuring_trains_for_a_moment_and_leaves_nothing(tmp_path: Path, runs: 
     optimizers = [f"--model.optimizer={{name: sgd, lr: {lr}, momentum: 0.9}}" for lr in (0.1, 0.2, 0.3)]
     resolver = Resolver()
     configs = [resolver.resolve([*task, *sample, *small, *batch, optimizer]) for optimizer in optimizers[:runs]]
-    request = {"configs": configs, "seconds": 0.5, "share": 0.03, "run_steps": 100_000}
+    trained: list[dict[str, Any]] = []
+    stores: list[Path] = []
+    train = {1: worker._train_single, 3: worker._train_pack}[runs]
+
+    def watched(resolver: Resolver, config: Any, store: str, *arguments: Any, **options: Any) -> Any:
+        records = train(resolver, config, store, *arguments, **options)
+        trained.extend([records] if isinstance(records, dict) else records)
+        stores.append(Path(store))
+        return records
+
+    monkeypatch.setattr(worker, train.__name__, watched)
+    monkeypatch.setattr(worker, "MOST_STEPS", 100_000)  # minutes, if nothing stopped it
     begun = time.perf_counter()
-    figures = worker._measure(resolver, request)
+    figures = worker._measure(resolver, {"configs": configs, "seconds": 0.2, "share": 0.03, "run_steps": 100_000})
     taken = time.perf_counter() - begun
-    assert 0 < figures["seconds_per_step"] < taken / 3
-    assert figures["available"] > 0 and figures["memory"] >= 0 and 0 <= figures["setup_seconds"] < taken
+    assert [record["status"] for record in trained] == ["interrupted"] * runs
+    steps = trained[0]["steps_done"]
+    assert 3 <= steps < 100_000 and 0 < figures["seconds_per_step"] < 2 * taken / steps
+    assert figures["available"] > 0 and 0 <= figures["setup_seconds"] < taken
+    assert len(stores) == 1 and not stores[0].exists()
 
 
 def test_a_resolver_builds_many_runs_as_each_by_itself(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from suite.sweep.launchers.progress import Launcher, Progress
 from suite.sweep.packs import MAX_PACK, Job, jobs_of, pays
 
 MEASURE_SECONDS = 1.5
-"""Wall time that measuring one job's seconds per step may take, about."""
+"""Wall time that measuring one job's seconds per step may take after its first steps, about."""
 
 MEASURE_SHARE = 0.015
 """Share of a key's training, run by run, that measuring one of its jobs may take, once that is known."""

@@ -1,0 +1,254 @@
+"""The rules against their formulas in numpy, and against steps computed by hand."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from suite.optim import build, parse
+
+# Slow and obvious: one coordinate vector, plain formulas. x weights, g gradient, t step from 1, s averages so far.
+
+State = defaultdict[str, Any]
+Formula = Callable[[np.ndarray, np.ndarray, int, State], np.ndarray]
+
+
+def average(s: State, name: str, value: np.ndarray, t: int, *, zero: bool = False) -> np.ndarray:
+    """Exponential average with decay 0.9, from the first value or from zero."""
+    s[name] = value if t == 1 and not zero else 0.9 * s[name] + 0.1 * value
+    return s[name]
+
+
+def signsgd(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return x - 0.1 * np.sign(g)
+
+
+def signum(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return x - 0.1 * np.sign(average(s, "m", g, t))
+
+
+def signum_from_zero(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return x - 0.1 * np.sign(average(s, "m", g, t, zero=True))
+
+
+def signum_coupled(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return signum(x, g + 0.05 * x, t, s)
+
+
+def ema_sign(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return x - 0.1 * average(s, "m", np.sign(g), t)
+
+
+def nsgd(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    m = average(s, "m", g, t)
+    return x - 0.1 * m / np.linalg.norm(m)
+
+
+def sgd_decoupled(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    s["m"] = 0.9 * s["m"] + g
+    return x * (1 - 0.1 * 0.05) - 0.1 * s["m"]
+
+
+def coordinate_clip(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return x - 0.1 * np.clip(average(s, "m", g, t), -0.3, 0.3)
+
+
+def quantile_clip(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    m = s["m"] = 0.9 * s["m"] + g
+    threshold = np.sort(np.abs(m))[math.ceil(0.8 * len(m)) - 1]
+    return x - 0.1 * np.clip(m, -threshold, threshold)
+
+
+def adam_from_gradient(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return x - 0.1 * average(s, "m", g, t) / (np.sqrt(average(s, "v", g**2, t)) + 1e-8)
+
+
+def adam_from_gradient_coupled(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return adam_from_gradient(x, g + 0.05 * x, t, s)
+
+
+def adam_uncorrected(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    m = average(s, "m", g, t, zero=True)
+    s["v"] = 0.99 * s["v"] + 0.01 * g**2
+    return x - 0.1 * m / (np.sqrt(s["v"]) + 1e-8)
+
+
+def adam_uncorrected_independent(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    lr = 0.1 * (1 - t / 60)
+    m, v = average(s, "m", g, t, zero=True), average(s, "v", g**2, t, zero=True)
+    return (x - lr * m / (np.sqrt(v) + 1e-8)) * (1 - 0.05 * lr / 0.1)
+
+
+def adam_direction(g: np.ndarray, t: int, s: State) -> np.ndarray:
+    m, v = average(s, "m", g, t, zero=True), average(s, "v", g**2, t, zero=True)
+    return (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.9**t)) + 1e-8)
+
+
+def adam_independent(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    lr = 0.1 * (1 - t / 60)
+    return (x - lr * adam_direction(g, t, s)) * (1 - 0.05 * lr / 0.1)
+
+
+def adavar(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    s["s"] = 0.8 * s["s"] + 0.2 * (s["m"] - g) ** 2
+    m = average(s, "m", g, t, zero=True)
+    return x - 0.1 * m / (np.sqrt(m**2 + 0.7 * s["s"]) + 1e-8)
+
+
+def adavar_tied(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    m, v = average(s, "m", g, t, zero=True), average(s, "v", g**2, t, zero=True)
+    return x - 0.1 * m / (np.sqrt(v) + 1e-8)
+
+
+def sgd_grafted_on_adam(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    s["s"] = 0.5 * s["s"] + g
+    d = adam_direction(g, t, s)
+    return x - 0.1 * np.linalg.norm(s["s"]) * d / np.linalg.norm(d)
+
+
+ADAM = {"name": "adam", "beta": 0.9}
+UNCORRECTED = {**ADAM, "bias_correction": False}
+DECAY = {"weight_decay": 0.05}
+
+REFERENCES: dict[str, tuple[dict[str, Any], Formula]] = {
+    "signsgd": ({"name": "signsgd"}, signsgd),
+    "signum gradient": ({"name": "signum"}, signum),
+    "signum zero": ({"name": "signum", "initialization": "zero"}, signum_from_zero),
+    "signum coupled": ({"name": "signum", **DECAY, "decay": "coupled"}, signum_coupled),
+    "ema_sign": ({"name": "ema_sign"}, ema_sign),
+    "nsgd": ({"name": "nsgd", "momentum": 0.9}, nsgd),
+    "sgd decoupled": ({"name": "sgd", "momentum": 0.9, **DECAY, "decay": "decoupled"}, sgd_decoupled),
+    "coordinate clip": ({"name": "sgd_coordinate_clip", "momentum": 0.9, "max_coordinate": 0.3}, coordinate_clip),
+    "quantile clip": ({"name": "sgd_quantile_clip", "momentum": 0.9, "share": 0.2}, quantile_clip),
+    "adam gradient": ({**UNCORRECTED, "initialization": "gradient"}, adam_from_gradient),
+    "adam gradient coupled": (
+        {**UNCORRECTED, "initialization": "gradient", **DECAY, "decay": "coupled"},
+        adam_from_gradient_coupled,
+    ),
+    "adam uncorrected": (
+        {"name": "adam", "beta1": 0.9, "beta2": 0.99, "bias_correction": False},
+        adam_uncorrected,
+    ),
+    "adam uncorrected independent": (
+        {**UNCORRECTED, **DECAY, "decay": "independent"},
+        adam_uncorrected_independent,
+    ),
+    "adam independent": ({**ADAM, **DECAY, "decay": "independent"}, adam_independent),
+    "adavar": ({"name": "adavar", "beta": 0.9, "gamma": 0.7, "tau": 0.8}, adavar),
+    "adavar tied": ({"name": "adavar", "beta": 0.9}, adavar_tied),
+    "sgd#adam": (
+        {"name": "grafted", "magnitude": {"name": "sgd", "momentum": 0.5}, "direction": ADAM},
+        sgd_grafted_on_adam,
+    ),
+}
+
+
+@pytest.mark.parametrize("implementation", ["auto", "rule"])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_rule_equals_its_formula(name: str, implementation: Any) -> None:
+    spec, formula = REFERENCES[name]
+    rng = np.random.default_rng(0)
+    start, grads = rng.normal(size=41), [rng.normal(size=41) for _ in range(50)]
+    # Two parameters, so that statistics run over more than one.
+    parts = [nn.Parameter(torch.tensor(start[:14]).view(2, 7)), nn.Parameter(torch.tensor(start[14:]))]
+    optimizer = build({**spec, "lr": 0.1}, [("a", parts[0]), ("b", parts[1])], implementation=implementation)
+    expected, state = start, State(float)
+    for t, grad in enumerate(grads, start=1):
+        expected = formula(expected, grad, t, state)
+        parts[0].grad, parts[1].grad = torch.tensor(grad[:14]).view(2, 7), torch.tensor(grad[14:])
+        if name.endswith("independent"):
+            optimizer.param_groups[0]["lr"] = 0.1 * (1 - t / 60)
+        optimizer.step()
+    found = np.concatenate([p.detach().numpy().ravel() for p in parts])
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_adavar_is_adam_with_tied_betas() -> None:
+    beta = 0.9
+    adam = {"name": "adam", "lr": 1e-2, "beta": beta, "eps": 0.0, "bias_correction": False}
+    adavar = {"name": "adavar", "lr": 1e-2, "beta": beta, "eps": 0.0}
+    parameters = [nn.Parameter(torch.linspace(-1, 1, 50, dtype=torch.float64)) for _ in range(2)]
+    optimizers = [build(s, [("x", p)]) for s, p in zip((adam, adavar), parameters, strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        grad = torch.randn(50, generator=generator, dtype=torch.float64)
+        for p, optimizer in zip(parameters, optimizers, strict=True):
+            p.grad = grad.clone()
+            optimizer.step()
+    torch.testing.assert_close(parameters[0], parameters[1], rtol=1e-6, atol=1e-6)
+
+
+def first_step(spec: dict[str, Any], grad: list[float]) -> list[float]:
+    parameter = nn.Parameter(torch.zeros(len(grad), dtype=torch.float64))
+    parameter.grad = torch.tensor(grad, dtype=torch.float64)
+    build(spec, [("x", parameter)]).step()
+    return parameter.tolist()
+
+
+def test_first_steps_by_hand() -> None:
+    grad = [3.0, -4.0, 0.0, 0.5]
+    assert first_step({"name": "sgd", "lr": 0.1, "momentum": 0.9}, grad) == pytest.approx([-0.3, 0.4, 0, -0.05])
+    assert first_step({"name": "adam", "lr": 0.1, "beta": 0.9}, grad) == pytest.approx([-0.1, 0.1, 0, -0.1])
+    assert first_step({"name": "signum", "lr": 0.1}, grad) == pytest.approx([-0.1, 0.1, 0, -0.1])
+    assert first_step({"name": "nsgd", "lr": 0.1}, [3.0, -4.0]) == pytest.approx([-0.06, 0.08])
+    clip = {"name": "sgd_coordinate_clip", "lr": 0.1, "max_coordinate": 1.0}
+    assert first_step(clip, grad) == pytest.approx([-0.1, 0.1, 0, -0.05])
+    quantile = {"name": "sgd_quantile_clip", "lr": 0.1, "share": 0.25}
+    assert first_step(quantile, grad) == pytest.approx([-0.3, 0.3, 0, -0.05])
+    # Without bias correction m = 0.1 g and v = 0.1 g^2.
+    plain = {"name": "adam", "lr": 0.1, "beta": 0.9, "bias_correction": False}
+    size = 0.1 * 0.1 / math.sqrt(0.1)
+    assert first_step(plain, grad) == pytest.approx([-size, size, 0, -size], rel=1e-6)
+    sgd_adam = {"name": "grafted", "lr": 0.1, "magnitude": {"name": "sgd"}, "direction": {"name": "signsgd"}}
+    length = math.sqrt(9 + 16 + 0.25) / math.sqrt(3)
+    assert first_step(sgd_adam, grad) == pytest.approx([-0.1 * length, 0.1 * length, 0, -0.1 * length])
+
+
+def test_sampled_quantile_is_close_to_the_exact_one_and_equal_in_pieces_and_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [nn.Parameter(torch.zeros(1500, 1000)), nn.Parameter(torch.zeros(700_000))]
+    for p in parts:
+        p.grad = torch.randn(p.shape, generator=generator)
+    spec = {"name": "sgd_quantile_clip", "lr": 1.0, "share": 0.1, "exact_below": 1000}
+    optimizer = build(spec, [("a", parts[0]), ("b", parts[1])])
+    optimizer.step()
+    found = torch.cat([p.detach().flatten() for p in parts])
+    assert found.abs().max().item() == pytest.approx(1.6449, abs=0.01)
+    config = parse(spec)
+    whole = torch.cat([p.grad.flatten() for p in parts if p.grad is not None])
+    zeros = torch.zeros_like(whole)
+    delta, _ = config.update(whole, zeros, config.init_state(zeros), config.hyperparameters(), 1)
+    assert torch.equal(delta, found)
+    shares = optimizer.report()["clipped_share"]  # type: ignore[attr-defined]
+    assert set(shares) == {"a", "b"}
+    assert shares["a"].item() == pytest.approx(0.1, abs=0.002)
+
+
+def test_quantile_clip_reports_the_clipped_share_of_every_layer() -> None:
+    parts = {"small": nn.Parameter(torch.zeros(80)), "large": nn.Parameter(torch.zeros(20))}
+    parts["small"].grad, parts["large"].grad = torch.full((80,), 0.1), torch.arange(1.0, 21.0)
+    optimizer = build({"name": "sgd_quantile_clip", "lr": 1.0, "share": 0.05}, parts.items())
+    optimizer.step()
+    optimizer.zero_grad()
+    shares = optimizer.report()["clipped_share"]  # type: ignore[attr-defined]
+    assert shares["small"].item() == 0.0
+    assert shares["large"].item() == pytest.approx(5 / 20)
+
+
+def test_a_parameter_in_another_memory_layout_moves_as_any() -> None:
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        p = nn.Parameter(torch.arange(120.0).view(2, 3, 4, 5).to(memory_format=layout))
+        optimizer = build({"name": "adam", "lr": 0.1}, [("p", p)], implementation="rule")
+        for step in range(3):
+            p.grad = torch.sin(torch.arange(120.0) * (step + 1)).view(2, 3, 4, 5)
+            optimizer.step()
+        results.append(p.detach().contiguous())
+    assert torch.equal(*results)
