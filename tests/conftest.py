@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, here or in a subprocess: networks as small as the tests' take several times as long on more
+# threads than one, the more so where several processes wait for the same cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 
