@@ -1,5 +1,6 @@
 """Figures of several series, of long names and of values of many magnitudes."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.patches import Rectangle
 from synthetic_records import gap_rows
 
 from suite.analysis.crossover import crossover
 from suite.analysis.figures.gap import gap_figure
+from suite.analysis.figures.heatmap import heatmap_figure, momenta_figure
 from suite.analysis.figures.panels import panels_figure
+from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import save, style
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.published import published_gaps
@@ -124,3 +128,53 @@ def test_losses_of_many_magnitudes_are_drawn_on_a_logarithm(last: float, scale: 
     if scale == "log":
         ends = np.concatenate([path.vertices[:, 1] for bars in axes.collections for path in bars.get_paths()])
         assert (ends > 0).all(), "a bar must end on the axis"
+
+
+def maps() -> pd.DataFrame:
+    """Adam over lr x beta1 x beta2 with planted losses, three finalists with further seeds and the winner reported."""
+    grid = itertools.product((0.01, 0.1), (0.8, 0.9), (0.9, 0.95, 0.99))
+    rows = []
+
+    def add(lr: float, beta1: float, beta2: float, loss: float, *, reporting: bool = False) -> None:
+        setting = (("lr", lr), ("beta1", beta1), ("beta2", beta2))
+        rows.append({"setting": setting, "loss": loss, "run_id": str(len(rows)), "reporting": reporting})
+
+    for lr, beta1, beta2 in grid:
+        add(lr, beta1, beta2, 2 + abs(np.log10(lr) + 2) + 10 * (0.9 - beta1) + 2 * abs(beta2 - 0.95))
+    for _ in range(2):
+        add(0.01, 0.9, 0.95, 2.6)  # the best of the grid had been lucky: 2, 2.6 and 2.6
+        add(0.01, 0.9, 0.9, 2.2)  # this one is lower in the mean: 2.1, 2.2 and 2.2
+        add(0.01, 0.9, 0.9, 7.0, reporting=True)
+    fixed = {"task": "t", "optimizer": "adam", "batch_size": 4, "status": "finished", "noise": 0.0}
+    return pd.DataFrame(rows).assign(**fixed)
+
+
+def framed(figure: Figure) -> list[tuple[float, float]]:
+    return [
+        (patch.get_x() + 0.5, patch.get_y() + 0.5)
+        for patch in figure.axes[0].patches
+        if isinstance(patch, Rectangle) and not patch.get_fill()
+    ]
+
+
+def test_maps_show_the_seeds_that_chose_and_frame_the_tuned_point() -> None:
+    with style():
+        whole, momenta = heatmap_figure(maps(), ["adam"]), momenta_figure(maps(), ["adam"])
+        lines = sensitivity_figure(maps(), ["adam"])
+    assert whole is not None and momenta is not None
+    assert (whole.axes[0].get_xlabel(), whole.axes[0].get_ylabel()) == ("learning rate", "beta1")
+    assert (momenta.axes[0].get_xlabel(), momenta.axes[0].get_ylabel()) == ("beta2", "beta1")
+    assert framed(whole) == [(0, 1)] and framed(momenta) == [(0, 1)]
+    numbers = {text.get_position(): float(text.get_text()) for text in momenta.axes[0].texts}
+    assert numbers == {
+        (0, 0): 3.1, (1, 0): 3.0, (2, 0): 3.08, (0, 1): pytest.approx(6.5 / 3, abs=0.005), (1, 1): 2.4, (2, 1): 2.08,
+    }  # fmt: skip
+    (ring,) = (line for line in lines.axes[0].lines if line.get_markersize() == 9)
+    assert ring.get_xdata() == [0.01] and ring.get_ydata() == [pytest.approx(2.08)]
+
+
+def test_one_momentum_has_no_map_of_two() -> None:
+    runs = maps()
+    runs["setting"] = runs["setting"].map(lambda setting: setting[:2])
+    with style():
+        assert momenta_figure(runs, ["adam"]) is None and heatmap_figure(runs, ["adam"]) is not None

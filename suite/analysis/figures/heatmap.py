@@ -1,9 +1,9 @@
-"""The whole grid at a glance: a map of the final loss over learning rate and momentum."""
+"""The whole grid at a glance: maps of the final loss over learning rate and momentum, and over two momenta."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -14,10 +14,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from suite.analysis.figures.sensitivity import axis_values, line_axes
+from suite.analysis.figures.sensitivity import axis_values, line_axes, momentum_axes
 from suite.analysis.figures.style import FAINT, WIDTH, panel_grid, short
 from suite.analysis.table import format_value, optimizer_title
-from suite.analysis.tuned import setting_results
+from suite.analysis.tuned import best_setting, setting_results
 
 COLORS = "cividis_r"
 WORST_QUANTILE = 0.8
@@ -28,10 +28,7 @@ LABELLED_INCHES = 0.185
 
 
 def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
-    """Excess of the final loss over the best of its map, for every optimizer (rows) and batch size (columns).
-
-    Numbers in the cells are final losses, a frame marks the best, grey a diverged setting, white one
-    without a result.
+    """Maps over learning rate and momentum, for every optimizer (rows) and batch size (columns).
 
     Args:
         runs: runs of one task.
@@ -40,13 +37,37 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
     Returns:
         The figure; None when no optimizer varies two axes.
     """
-    names = {}
+    pairs = {}
     for label in labels:
         found = line_axes(runs[runs["optimizer"] == label])
         if found is not None and found[1] is not None:
-            names[label] = (found[0], found[1])
+            pairs[label] = (found[0], found[1])
+    return _maps_figure(runs, pairs)
+
+
+def momenta_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
+    """Maps over two momenta at the best learning rate (paper 3, figures 2, 4 and 13 to 15).
+
+    Args:
+        runs: runs of one task.
+        labels: optimizers to draw, in order; those that do not vary two momenta are left out.
+
+    Returns:
+        The figure; None when no optimizer varies two momenta.
+    """
+    pairs = {label: momentum_axes(runs[runs["optimizer"] == label]) for label in labels}
+    return _maps_figure(runs, {label: pair for label, pair in pairs.items() if pair is not None})
+
+
+def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Figure | None:
+    """Excess of the final loss over the lowest of its map, on the seeds that chose, at the best of any further axes.
+
+    Numbers in the cells are final losses, a frame marks the tuned point, grey a diverged setting, white one
+    without a result.
+    """
     if not names:
         return None
+    runs = runs[~runs["reporting"]]
     sizes = sorted(runs["batch_size"].unique())
     owns = {label: runs[runs["optimizer"] == label] for label in names}
     values = {label: (axis_values(owns[label], x), axis_values(owns[label], y)) for label, (x, y) in names.items()}
@@ -55,13 +76,18 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
         for label, pair in names.items()
         for size in sizes
     }
-    norm = PowerNorm(0.5, 0, _worst(list(maps.values())))
+    norm = PowerNorm(0.5, 0, _worst([losses for losses, _ in maps.values()]))
     figure, axes, columns = panel_grid(len(sizes), len(names), height=1.45, sharex=False, sharey=False)
     for row, (label, pair) in enumerate(names.items()):
         for panel, size in enumerate(sizes):
             place = axes[panel // columns * len(names) + row, panel % columns]
-            cell = MAPS_WIDTH / columns / maps[label, size].shape[1]
-            _draw(place, maps[label, size], *values[label], norm, labelled=cell >= LABELLED_INCHES)
+            losses, tuned = maps[label, size]
+            cell = MAPS_WIDTH / columns / losses.shape[1]
+            x_words, y_words = (
+                [short(value) if name == "lr" else format_value(value) for value in own]
+                for name, own in zip(pair, values[label], strict=True)
+            )
+            _draw(place, losses, tuned, x_words, y_words, norm, labelled=cell >= LABELLED_INCHES)
             place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
             if panel % columns == 0:
                 place.set_ylabel(pair[1])
@@ -76,7 +102,7 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
         aspect=28,
         extend="max",
     )
-    bar.set_label("final loss above the best of the map", fontsize=7.5)
+    bar.set_label("loss above the lowest", fontsize=7.5)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
     return figure
@@ -84,15 +110,19 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
 
 def _loss_map(
     group: pd.DataFrame, pair: tuple[str, str], x_values: Sequence[float], y_values: Sequence[float]
-) -> np.ndarray:
-    """Shape ``[momenta, lrs]``, the best over any further axes; NaN without a result, +inf diverged."""
+) -> tuple[np.ndarray, tuple[int, int] | None]:
+    """The map, shape ``[ys, xs]``, NaN without a result and +inf diverged; and the tuned point's cell in it."""
     losses = np.full((len(y_values), len(x_values)), math.nan)
-    for result in setting_results(group):
+    cells = {}
+    results = setting_results(group)
+    for result in results:
         chosen = dict(result.setting)
         if all(name in chosen for name in pair):
-            y, x = y_values.index(chosen[pair[1]]), x_values.index(chosen[pair[0]])
-            losses[y, x] = np.fmin(losses[y, x], result.loss)
-    return losses
+            cell = y_values.index(chosen[pair[1]]), x_values.index(chosen[pair[0]])
+            losses[cell] = np.fmin(losses[cell], result.loss)
+            cells[result.setting] = cell
+    best = best_setting(results) if results else None
+    return losses, cells.get(best.setting) if best is not None and math.isfinite(best.loss) else None
 
 
 def _worst(maps: Sequence[np.ndarray]) -> float:
@@ -107,8 +137,9 @@ def _worst(maps: Sequence[np.ndarray]) -> float:
 def _draw(
     axes: Axes,
     losses: np.ndarray,
-    x_values: Sequence[float],
-    y_values: Sequence[float],
+    tuned: tuple[int, int] | None,
+    x_words: Sequence[str],
+    y_words: Sequence[str],
     norm: PowerNorm,
     *,
     labelled: bool,
@@ -121,8 +152,8 @@ def _draw(
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=6.5)
-    axes.set_xticks(range(len(x_values)), [short(value) for value in x_values], rotation=90)
-    axes.set_yticks(range(len(y_values)), [format_value(value) for value in y_values])
+    axes.set_xticks(range(len(x_words)), x_words, rotation=90)
+    axes.set_yticks(range(len(y_words)), y_words)
     for (y, x), loss in np.ndenumerate(losses):
         corner = (x - 0.5, y - 0.5)
         if math.isinf(loss):
@@ -132,7 +163,7 @@ def _draw(
             light = np.dot(colors(norm(loss - best))[:3], (0.2126, 0.7152, 0.0722)) > 0.5
             ink = "black" if light else "white"
             _note(axes, x, y, f"{loss:#.3g}", ink)
-        if loss == best:
+        if (y, x) == tuned:
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.8, zorder=3))
 
 

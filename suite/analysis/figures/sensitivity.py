@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from suite.analysis.figures.style import (
     shades,
 )
 from suite.analysis.table import format_value, optimizer_title
-from suite.analysis.tuned import axes_of, setting_results
+from suite.analysis.tuned import SettingResult, axes_of, best_setting, setting_results
 
 STRIP = "#f1f1f1"
 CUT_QUANTILE = 0.85
@@ -31,13 +32,14 @@ CUT_QUANTILE = 0.85
 def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Final loss against learning rate for every optimizer (rows) and batch size (columns).
 
-    A ring marks the tuned point, a triangle at the upper border a loss beyond the panel, a cross a diverged
-    run.
+    Losses are those on the seeds that chose. A ring marks the tuned point, a triangle at the upper border a loss
+    beyond the panel, a cross a diverged run.
 
     Args:
         runs: runs of one task.
         labels: optimizers to draw, in order; those without a learning rate to vary are left out.
     """
+    runs = runs[~runs["reporting"]]
     drawn = [label for label in labels if line_axes(runs[runs["optimizer"] == label]) is not None]
     sizes = sorted(runs["batch_size"].unique())
     figure, axes, columns = panel_grid(len(sizes), max(len(drawn), 1), height=1.75, sharex=False)
@@ -73,16 +75,28 @@ def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:
         Names of the two axes; the second is None with a single axis. None when nothing numeric and positive
         varies.
     """
-    found = {
-        name: values
-        for name, values, numbers in axes_of(list(dict.fromkeys(runs["setting"])))
-        if numbers and len(values) > 1 and (name != "lr" or values[0] > 0)
-    }
+    found = _numeric_axes(runs)
     x_name = "lr" if "lr" in found else next((name for name, values in found.items() if values[0] > 0), None)
     if x_name is None:
         return None
     rest = sorted((name for name in found if name != x_name), key=lambda name: name not in _MOMENTA)
     return x_name, rest[0] if rest else None
+
+
+def momentum_axes(runs: pd.DataFrame) -> tuple[str, str] | None:
+    """The later and the earlier of the first two momenta that vary (``beta2`` and ``beta1``), or None."""
+    found = _numeric_axes(runs)
+    names = [name for name in _MOMENTA if name in found]
+    return (names[1], names[0]) if len(names) > 1 else None
+
+
+def _numeric_axes(runs: pd.DataFrame) -> dict[str, list[float]]:
+    """The axes of the runs' settings that have several numbers, and a learning rate above zero."""
+    return {
+        name: values
+        for name, values, numbers in axes_of(list(dict.fromkeys(runs["setting"])))
+        if numbers and len(values) > 1 and (name != "lr" or values[0] > 0)
+    }
 
 
 _MOMENTA = ("momentum", "beta", "beta1", "betas", "beta2")
@@ -119,28 +133,35 @@ def _panel(
     optimizer: tuple[str, Sequence[str]],
     limits: tuple[float, float],
 ) -> None:
-    losses = _best_losses(group, x_name, line_name)
+    results = setting_results(group)
+    losses = _best_losses(results, x_name, line_name)
     colors = shades(optimizer_style(*optimizer)["color"], len(lines))
     for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
         points = sorted((x, loss) for (x, own), loss in losses.items() if own == line)
         if points:
             _draw_line(axes, np.array(points, dtype=float), place, color, limits)
     if losses:
-        (x_best, _), best = min(losses.items(), key=lambda item: item[1])
-        if math.isfinite(best):
-            ring = axes.plot([x_best], [best], linestyle="none", marker="o", markersize=9, zorder=4)[0]
+        tuned = best_setting(results)
+        spot = _place(tuned, x_name, line_name)
+        if spot in losses and math.isfinite(tuned.loss):
+            ring = axes.plot([spot[0]], [losses[spot]], linestyle="none", marker="o", markersize=9, zorder=4)[0]
             ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
 
 
-def _best_losses(group: pd.DataFrame, x_name: str, line_name: str | None) -> dict[tuple[float, float | None], float]:
+def _best_losses(results: Sequence[SettingResult], x_name: str, line_name: str | None) -> dict[tuple[Any, Any], float]:
     """Loss at every (x, line), with any further axes at their best."""
-    losses: dict[tuple[float, float | None], float] = {}
-    for result in setting_results(group):
-        chosen = dict(result.setting)
-        if x_name in chosen and (line_name is None or line_name in chosen):
-            key = (chosen[x_name], chosen[line_name] if line_name is not None else None)
-            losses[key] = min(result.loss, losses.get(key, math.inf))
+    losses: dict[tuple[Any, Any], float] = {}
+    for result in results:
+        x, line = _place(result, x_name, line_name)
+        if x is not None and (line_name is None or line is not None):
+            losses[x, line] = min(result.loss, losses.get((x, line), math.inf))
     return losses
+
+
+def _place(result: SettingResult, x_name: str, line_name: str | None) -> tuple[Any, Any]:
+    """Where a setting lies along x and which line it is on; None for an axis that it does not have."""
+    chosen = dict(result.setting)
+    return chosen.get(x_name), None if line_name is None else chosen.get(line_name)
 
 
 def _draw_line(

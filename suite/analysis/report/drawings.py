@@ -14,7 +14,7 @@ from suite.analysis.curves import LossReader
 from suite.analysis.figures.branches import branches_figure
 from suite.analysis.figures.curves import curves_figure
 from suite.analysis.figures.gap import gap_figure
-from suite.analysis.figures.heatmap import heatmap_figure
+from suite.analysis.figures.heatmap import heatmap_figure, momenta_figure
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import save, style
@@ -81,6 +81,7 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
         "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
         "sensitivity": lambda: sensitivity_figure(runs, labels),
         "heatmap": lambda: heatmap_figure(runs, labels),
+        "momenta": lambda: momenta_figure(runs, labels),
         "curves": lambda: curves_figure(tuned, losses, labels),
     }
     pictures: dict[str, Markup] = {}
@@ -159,8 +160,13 @@ _CAPTIONS = {
     "heatmap": Caption(
         "The whole grid",
         "Maps of the final loss over learning rate and momentum, one per optimizer and batch size.",
-        "Numbers: final loss. Colour: excess over the best of the map. Frame: the best setting. Grey: diverged. White: "
-        "no result.",
+        "Numbers: final loss on the seeds that chose. Colour: excess over the lowest of the map. Frame: the tuned "
+        "point. Grey: diverged. White: no result.",
+    ),
+    "momenta": Caption(
+        "The two momenta",
+        "Maps of the final loss over two momenta, one per optimizer and batch size.",
+        "The same at the best learning rate. A tuned point that does not have the lowest number won on more seeds.",
     ),
     "curves": Caption(
         "The best curves",

@@ -130,6 +130,7 @@ def _body(comparison: Comparison, figures: Mapping[str, Markup], published: Mark
         cost_section(comparison, figures.get("tuning_cost", empty)),
         width_section(comparison, figures.get("sensitivity", empty)),
         figures.get("heatmap", empty),
+        figures.get("momenta", empty),
         figures.get("curves", empty),
     ]
     return Markup("".join(parts))
