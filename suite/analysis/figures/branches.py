@@ -43,7 +43,9 @@ def branches_figure(gaps: pd.DataFrame) -> Figure | None:
         axes[place].set_title(panel)
     for unused in axes[len(panels) :]:
         unused.set_axis_off()
-    axes[0].set_ylabel("relative gap (%)")
+    challengers = list(known["challenger"].drop_duplicates())
+    above = f"; above zero, {optimizer_title(challengers[0])} is better" if len(challengers) == 1 else ""
+    axes[0].set_ylabel(f"relative gap (%){above}")
     if len(set(names.values())) > 1:
         shown: dict[str, Artist] = {}
         for part in axes[: len(panels)]:
@@ -102,16 +104,3 @@ def _draw(axes: Axes, gaps: pd.DataFrame, names: dict[tuple[str, int, str, str],
     axes.set_xlim(0, 100 * (shares[-1] + shares[0]))
     axes.set_xticks([100 * share for share in shares], [share_text(share) for share in shares])
     axes.set_xlabel("branched off after this share of the trunk")
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, -0.14 * high), max(high, -0.14 * low))  # room for the words on both sides of zero
-    pairs = gaps[["reference", "challenger"]].drop_duplicates()
-    if len(pairs) == 1:
-        reference, challenger = (optimizer_title(label) for label in pairs.iloc[0])
-        for words, height, side in (
-            (f"{challenger} better \N{UPWARDS ARROW}", 3, "bottom"),
-            (f"{reference} better \N{DOWNWARDS ARROW}", -3, "top"),
-        ):
-            axes.annotate(
-                words, xy=(1, 0), xycoords=("axes fraction", "data"), xytext=(-2, height), textcoords="offset points",
-                ha="right", va=side, fontsize=7.5, fontweight="bold",
-            )  # fmt: skip
