@@ -12,7 +12,7 @@ from synthetic_records import Planted, run_id_for, write_store
 from suite.analysis.comparison import compare_plan
 from suite.analysis.gap import gap_table, pair_optimizers
 from suite.analysis.table import format_setting, format_value, load_runs, setting_of
-from suite.analysis.terminal import WIDTH, format_gap_table
+from suite.analysis.terminal import WIDTH, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
 
 SMALL = Planted(steps=900, noise=0.004, momentum_cost=0.02)
@@ -82,6 +82,14 @@ def test_terminal_table_fits_however_much_there_is_to_say(tmp_path):
     text = format_gap_table(compare_plan(store, plan))
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "and 10 more" in " ".join(text.split())
+
+
+def test_a_table_wider_than_the_terminal_wraps_its_widest_column_and_loses_no_word():
+    setting = ", ".join(f"knob{i} {i / 10}" for i in range(14))
+    head = ["batch size", "setting", "edge", "finished"]
+    lines = text_table(head, [["4", setting, "lr largest", "12"]], left=(1, 2)).splitlines()
+    assert max(map(len, lines)) <= WIDTH and len(lines) > 3
+    assert lines[2].endswith("12") and set(setting.split()) <= set(" ".join(lines).split())
 
 
 def test_best_value_at_an_end_of_the_grid_is_flagged(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,25 @@ def test_finalists_are_chosen_among_with_further_seeds(tmp_path: Path) -> None:
     (point,) = compare_plan(store, store.plan(plan.spec.plan_id)).tuned.itertuples()
     assert dict(point.setting)["lr"] == 0.3 and point.loss == 1.25
     assert point.selection_loss == pytest.approx((1.1 + 1.2 + 1.3) / 3) and point.edges == ()
+
+
+def test_values_that_are_lists_are_ranked_grown_around_and_reported(tmp_path: Path) -> None:
+    def told(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
+        return hashlib.sha256(f"{optimizer} {batch_size} {seed}".encode()).hexdigest()[:16], 10
+
+    pairs = [[0.9, 0.99], [0.95, 0.98]]
+    spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5]}, "report_seeds": [7], "batch_size": 1}
+    file = write(tmp_path / "s.yaml", **spec, extend_edges=1, optimizers={"lion": {"lr": [0.1, 0.3], "betas": pairs}})
+    plan, store = Plan(read_spec(file), told), Store(tmp_path / "store")
+    group = plan.groups[0]
+    while new := [run for run in group.runs if not store.settled(run.run_id)] or plan.extend_group(group, store):
+        for run in new:
+            record(store, run.run_id, 1 + abs(math.log(run.axes["lr"] / 0.3)) + (run.axes["betas"] == pairs[0]))
+    assert {run.axes["lr"] for run in group.runs} > {0.1, 0.3}  # the grid grew
+    assert [run.axes["betas"] for run in group.runs if run.reporting] == [pairs[1]]
+    store.write_plan(plan.as_record(command="", title=""))
+    (point,) = compare_plan(store, store.plan(plan.spec.plan_id)).tuned.itertuples()
+    assert dict(point.setting) == {"lr": 0.3, "betas": tuple(pairs[1])} and point.loss == 1
 
 
 def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> None:

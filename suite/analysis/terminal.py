@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -158,7 +159,7 @@ def _winner(point: Any) -> str:
 
 
 def text_table(head: list[str], rows: list[list[str]], left: Iterable[int] = ()) -> str:
-    """Columns aligned right, or left where asked; the widest text column gives way to `WIDTH`."""
+    """Columns aligned right, or left where asked; the widest text column is wrapped to keep to `WIDTH`."""
     keep = [i for i in range(len(head)) if head[i] or any(row[i] for row in rows)]
     keep = [i for i in keep if head[i] != "edge" or any(row[i] for row in rows)]
     widths = {i: max(len(head[i]), *(len(row[i]) for row in rows)) for i in keep}
@@ -168,16 +169,14 @@ def text_table(head: list[str], rows: list[list[str]], left: Iterable[int] = ())
         widths[widest] = max(8, widths[widest] - excess)
     lines = []
     for row in (head, ["-" * widths.get(i, 0) for i in range(len(head))], *rows):
-        cells = [_fit(row[i], widths[i]) for i in keep]
-        padded = [
-            c.ljust(widths[i]) if i in tuple(left) else c.rjust(widths[i]) for c, i in zip(cells, keep, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
+        wrapped = [textwrap.wrap(row[i], widths[i]) or [""] for i in keep]
+        for cells in itertools.zip_longest(*wrapped, fillvalue=""):
+            padded = [
+                cell.ljust(widths[i]) if i in tuple(left) else cell.rjust(widths[i])
+                for i, cell in zip(keep, cells, strict=True)
+            ]
+            lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
-
-
-def _fit(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def loss_text(loss: float) -> str:

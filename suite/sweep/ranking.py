@@ -24,17 +24,20 @@ def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -
         store: where their records are.
         final_loss: definition of the final loss.
     """
-    losses: dict[tuple[Any, ...], list[float]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    losses: dict[str, list[float]] = {}
     for run in runs:
         if run.reporting or run.diagnoses:
             continue
         record = store.record(run.run_id)
         if record is None or record["status"] not in SETTLED:
             return []
-        losses.setdefault(tuple(run.axes.values()), []).append(record["final"].get(final_loss, math.inf))
+        key = repr(run.axes)  # values may be lists: pairs of betas
+        settings[key] = dict(run.axes)
+        losses.setdefault(key, []).append(record["final"].get(final_loss, math.inf))
     most = max(map(len, losses.values()), default=0)
-    means = {values: sum(seeds) / most for values, seeds in losses.items() if len(seeds) == most}
-    ranked = sorted((values for values in means if math.isfinite(means[values])), key=lambda values: means[values])
+    means = {key: sum(seeds) / most for key, seeds in losses.items() if len(seeds) == most}
+    ranked = sorted((key for key in means if math.isfinite(means[key])), key=lambda key: means[key])
     if not ranked and means:
-        ranked = [min(means, key=lambda values: tuple(v if isinstance(v, int | float) else 0 for v in values))]
-    return [dict(zip(runs[0].axes, values, strict=True)) for values in ranked]
+        ranked = [min(means, key=lambda key: [v if isinstance(v, int | float) else 0 for v in settings[key].values()])]
+    return [settings[key] for key in ranked]
