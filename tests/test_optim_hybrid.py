@@ -181,6 +181,11 @@ def test_weight_decay_needs_a_policy_and_an_external_class_has_its_own() -> None
         parse({"name": "torch.optim.NAdam", "lr": 0.1, "decay": "coupled"})
 
 
+def test_a_value_that_an_external_class_refuses_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(ConfigError, match="torch.optim.NAdam does not take these settings: Invalid beta parameter"):
+        parse({"name": "torch.optim.NAdam", "lr": 0.1, "betas": [0.9, 1.0]})
+
+
 def test_independent_decay_ignores_the_peak() -> None:
     for lr in (0.0, 1e-6, 0.5):
         parameter = nn.Parameter(torch.ones(3))

@@ -155,6 +155,24 @@ def test_values_that_are_lists_are_ranked_grown_around_and_reported(tmp_path: Pa
     assert dict(point.setting) == {"lr": 0.3, "betas": tuple(pairs[1])} and point.loss == 1
 
 
+def test_a_grid_ends_where_an_optimizer_takes_no_more(tmp_path: Path) -> None:
+    def told(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
+        if optimizer["momentum"] == 0:
+            raise ValueError("momentum must be above 0.")
+        return hashlib.sha256(f"{optimizer} {batch_size} {seed}".encode()).hexdigest()[:16], 10
+
+    optimizers = {"scion": {"lr": [0.1, 0.3, 0.9], "momentum": [0.05, 0.1]}}
+    grown = {"extend_edges": 2, "extend_axes": ["lr", "momentum"]}
+    spec = {"seeds": [42], "report_seeds": [7], "batch_size": 1, "optimizers": optimizers, **grown}
+    plan, store = Plan(read_spec(write(tmp_path / "s.yaml", **spec)), told), Store(tmp_path / "store")
+    group = plan.groups[0]
+    for run in group.runs:
+        record(store, run.run_id, 1 + abs(math.log(run.axes["lr"] / 0.3)) + run.axes["momentum"])
+    (again,) = plan.extend_group(group, store)  # the next smaller momentum would be 0
+    assert again.reporting and again.axes == {"lr": 0.3, "momentum": 0.05}
+    assert group.axes["momentum"].values == (0.05, 0.1) and not group.extensions
+
+
 def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> None:
     def told(optimizer: dict[str, Any], batch_size: int, seed: int, *, diagnosed: bool = False) -> tuple[str, int]:
         return identify(optimizer, batch_size, seed + 1000 * diagnosed)
@@ -223,7 +241,8 @@ PAPERS = sorted((ROOT / "configs" / "sweeps").glob("*/*.yaml"))
 def test_every_sweep_of_a_paper_has_a_twin_for_a_laptop(path: Path) -> None:
     twin = path.parent / "laptop" / path.name
     paper, laptop = read_spec(path), read_spec(twin)
-    assert laptop.question == paper.question and laptop.source == f"after {paper.source}"
+    after = paper.source if paper.source.startswith("beyond the papers") else f"after {paper.source}"
+    assert laptop.question == paper.question and laptop.source == after
     assert laptop.published == paper.published
     labels = {panel.label for panel in paper.parts}
     assert {entry["panel"] for entry in paper.published if "panel" in entry} <= labels

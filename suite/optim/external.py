@@ -49,13 +49,16 @@ class External(OptimizerConfig):
         filled |= LIBRARY[self.path].presets if self.path in LIBRARY else {}
         given = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
         object.__setattr__(self, "arguments", filled | plain(given))
+        # Ranges are known to the class alone: settings that it refuses are refused before anything is trained.
+        self._make([torch.zeros(2, 2, device="cpu", requires_grad=True)])
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
         """Make the config from ``path``, ``lr`` and the class's arguments, nested in ``arguments`` or beside it.
 
         Raises:
-            ConfigError: not an optimizer class, or an argument that it does not have, or no ``lr``.
+            ConfigError: not an optimizer class, no ``lr``, or an argument that the class does not have or a value that
+                it does not take.
         """
         path = str(values.get("path", name))
         if "lr" not in values:
@@ -87,6 +90,9 @@ class External(OptimizerConfig):
         Raises:
             ConfigError: the class does not take these arguments.
         """
+        return self._make(groups)
+
+    def _make(self, parameters: list[Any]) -> torch.optim.Optimizer:
         signature = arguments_of(self._target())
         # Only what differs from the class's own defaults is passed, so that conversions to plain values cannot matter.
         arguments = {
@@ -95,7 +101,7 @@ class External(OptimizerConfig):
             if key in signature and plain(signature[key]) != value
         }
         try:
-            made: torch.optim.Optimizer = self._target()(groups, lr=self.lr, **arguments)
+            made: torch.optim.Optimizer = self._target()(parameters, lr=self.lr, **arguments)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{self.path} does not take these settings: {error}.") from error
         return made

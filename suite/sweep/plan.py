@@ -158,7 +158,7 @@ class Plan:
         return new
 
     def _grow(self, group: Group, best: Mapping[str, Any]) -> list[PlannedRun]:
-        """The runs beyond the edges that the best setting lies on."""
+        """The runs beyond the edges that the best setting lies on; none past the last value that an optimizer takes."""
         new: list[PlannedRun] = []
         for name in self.spec.extend_axes:
             axis = group.axes.get(name)
@@ -168,11 +168,15 @@ class Plan:
             wider = axis.extended(side)
             if wider is None:
                 continue
-            group.extensions[name, side] = group.extensions.get((name, side), 0) + 1
-            group.axes[name] = wider
             added = wider.values[0] if side == "low" else wider.values[-1]
             grown = {**group.axes, name: Axis(name, (added,))}
-            new += self._cross(group, grown, sum(group.extensions.values()), self.spec.seeds)
+            try:
+                beyond = list(self._cross(group, grown, sum(group.extensions.values()) + 1, self.spec.seeds))
+            except ValueError:
+                continue
+            group.extensions[name, side] = group.extensions.get((name, side), 0) + 1
+            group.axes[name] = wider
+            new += beyond
         return new
 
     def as_record(self, *, command: str, title: str) -> dict[str, Any]:
