@@ -1,6 +1,7 @@
 """WHICH runs to do: the sweep's YAML, its grids, the plan of what is missing, and the launchers that get it done."""
 
-from suite.sweep.plan import Group, Plan, PlannedRun
+from suite.sweep.plan import Group, Plan
+from suite.sweep.planned_run import PlannedRun
 from suite.sweep.spec import SweepSpec, read_spec
 
 __all__ = ["Group", "Plan", "PlannedRun", "SweepSpec", "read_spec"]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from suite.records import Store
 from suite.sweep.launchers.progress import Launcher, Progress
 from suite.sweep.packs import Job, jobs_of
-from suite.sweep.plan import Group, Plan, PlannedRun
+from suite.sweep.plan import Group, Plan
+from suite.sweep.planned_run import PlannedRun
 from suite.sweep.trunks import can_start
 
 HELD_WAIT_SECONDS = 5.0

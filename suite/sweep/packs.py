@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from suite.sweep.plan import Group, Plan, PlannedRun
+from suite.sweep.plan import Group, Plan
+from suite.sweep.planned_run import PlannedRun
 
 Job = tuple[PlannedRun, ...]
 """What a worker is given: one run, or several to be trained at once."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from suite.records import SETTLED, Store
-
-if TYPE_CHECKING:
-    from suite.sweep.plan import PlannedRun
+from suite.sweep.planned_run import PlannedRun
 
 
 def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from suite.analysis.tuned import SettingResult, axes_of, best_setting, setting_r
 STRIP = "#f1f1f1"
 CUT_QUANTILE = 0.85
 """Losses above this quantile are drawn at the upper border: what matters is the neighbourhood of the best."""
+_MOMENTA = ("momentum", "beta", "beta1", "betas", "beta2")
 
 
 def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
@@ -97,9 +98,6 @@ def _numeric_axes(runs: pd.DataFrame) -> dict[str, list[float]]:
         for name, values, numbers in axes_of(list(dict.fromkeys(runs["setting"])))
         if numbers and len(values) > 1 and (name != "lr" or values[0] > 0)
     }
-
-
-_MOMENTA = ("momentum", "beta", "beta1", "betas", "beta2")
 
 
 def _line_values(runs: pd.DataFrame, line_name: str | None) -> list[float | None]:
