@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from suite.analysis.caveats import caveats
 from suite.analysis.comparison import compare_plan
 from suite.cli.plans import read_sources
 from suite.records import Store
@@ -40,8 +41,12 @@ def named(optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = ""
     return f"{panel}/{optimizer['name']}/{optimizer['lr']}/{batch_size}/{seed}", 10
 
 
-def record(store: Store, run_id: str, loss: float) -> None:
-    final = {"ema": loss} if math.isfinite(loss) else {}
+def told_apart(optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
+    return hashlib.sha256(f"{panel} {optimizer} {batch_size} {seed}".encode()).hexdigest()[:16], 10
+
+
+def record(store: Store, run_id: str, loss: float, **others: float) -> None:
+    final = {"ema": loss, **others} if math.isfinite(loss) else {}
     status = "finished" if final else "diverged"
     store.write_record(
         {"run_id": run_id, "status": status, "task": "t", "optimizer": {}, "batch_size": 1, "seed": 1, "steps": 10,
@@ -137,13 +142,10 @@ def test_finalists_are_chosen_among_with_further_seeds(tmp_path: Path) -> None:
 
 
 def test_values_that_are_lists_are_ranked_grown_around_and_reported(tmp_path: Path) -> None:
-    def told(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
-        return hashlib.sha256(f"{optimizer} {batch_size} {seed}".encode()).hexdigest()[:16], 10
-
     pairs = [[0.9, 0.99], [0.95, 0.98]]
     spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5]}, "report_seeds": [7], "batch_size": 1}
     file = write(tmp_path / "s.yaml", **spec, extend_edges=1, optimizers={"lion": {"lr": [0.1, 0.3], "betas": pairs}})
-    plan, store = Plan(read_spec(file), told), Store(tmp_path / "store")
+    plan, store = Plan(read_spec(file), told_apart), Store(tmp_path / "store")
     group = plan.groups[0]
     while new := [run for run in group.runs if not store.settled(run.run_id)] or plan.extend_group(group, store):
         for run in new:
@@ -155,11 +157,37 @@ def test_values_that_are_lists_are_ranked_grown_around_and_reported(tmp_path: Pa
     assert dict(point.setting) == {"lr": 0.3, "betas": tuple(pairs[1])} and point.loss == 1
 
 
+def test_a_panel_may_be_tuned_and_compared_by_a_final_loss_of_its_own(tmp_path: Path) -> None:
+    panels = {"text": {}, "photos": {"final_loss": "val"}}
+    spec = {"panels": panels, "batch_size": 1, "extend_edges": 1, "report_seeds": [7]}
+    optimizers = {"sgd": {"lr": [0.1, 0.3, 0.9]}, "adam": {"lr": [0.1, 0.3, 0.9]}}
+    plan = Plan(read_spec(write(tmp_path / "s.yaml", **spec, optimizers=optimizers)), told_apart)
+    store = Store(tmp_path / "store")
+    for run in plan.runs:  # the averaged loss is lowest at 0.3, the validation loss on the edge
+        ema = 1 + abs(math.log(run.axes["lr"] / 0.3)) + (run.optimizer == "adam")
+        record(store, run.run_id, ema, val=5 - run.axes["lr"] - (run.optimizer == "adam"))
+    grown = plan.extend(store)
+    assert {run.panel for run in grown if run.axes["lr"] > 0.9} == {"photos"}
+    for run in grown:
+        record(store, run.run_id, 1.5 + (run.optimizer == "adam"), val=9.0 - (run.optimizer == "adam"))
+    for run in plan.extend(store):
+        record(store, run.run_id, 1.5, val=4.0 - (run.optimizer == "adam"))
+    store.write_plan(plan.as_record(command="", title=""))
+    both = compare_plan(store, store.plan(plan.spec.plan_id))
+    assert both.final_losses == "ema (photos: val)" and both.of_task("photos").final_losses == "val"
+    tuned = {(point.task, point.optimizer): point for point in both.tuned.itertuples()}
+    assert dict(tuned["text", "sgd"].setting) == {"lr": 0.3} and dict(tuned["photos", "sgd"].setting) == {"lr": 0.9}
+    assert tuned["photos", "sgd"].loss == 4.0 and tuned["photos", "adam"].loss == 3.0
+    assert dict(zip(both.gaps["task"], both.gaps["better"], strict=True))["photos"] == "adam"
+    one = compare_plan(store, store.plan(plan.spec.plan_id), final_loss="ema")
+    assert one.final_losses == "ema" and any("extended its grids by" in note for note in caveats(one))
+
+
 def test_a_grid_ends_where_an_optimizer_takes_no_more(tmp_path: Path) -> None:
     def told(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
         if optimizer["momentum"] == 0:
             raise ValueError("momentum must be above 0.")
-        return hashlib.sha256(f"{optimizer} {batch_size} {seed}".encode()).hexdigest()[:16], 10
+        return told_apart(optimizer, batch_size, seed)
 
     optimizers = {"scion": {"lr": [0.1, 0.3, 0.9], "momentum": [0.05, 0.1]}}
     grown = {"extend_edges": 2, "extend_axes": ["lr", "momentum"]}
@@ -211,6 +239,7 @@ def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> No
         ({"panels": {"a": {"batch_size": [0]}}}, "panel 'a'"),
         ({"panels": {"a": {"optimizers": {"sgd": None, "adam": None}}}}, "at least one optimizer"),
         ({"panels": {"a": {"optimizers": {"sgd": 3}}}}, "optimizers.sgd"),
+        ({"panels": {"a": {"final_loss": "best"}}}, "panel 'a' must be one of ema"),
         ({"published": [{"gap": 0.1}]}, "must give source"),
         ({"published": [{"gap": "small", "source": "x"}]}, "gap of published[0]"),
         ({"published": [{"gaps": 1, "source": "x"}]}, "'gaps'"),

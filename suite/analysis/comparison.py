@@ -18,7 +18,7 @@ from suite.analysis.csv_import import csv_losses, load_csv
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.gap import gap_table
 from suite.analysis.lr_width import lr_width_table
-from suite.analysis.table import load_runs
+from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
 from suite.analysis.tuning_cost import tuning_cost_table
 from suite.records import EMA_ALPHA, Store
@@ -35,6 +35,7 @@ class Comparison:
         title: what was asked: a sweep's question, or a file's name.
         subtitle: task and source of the setting; may be empty.
         final_loss: definition of the final loss.
+        panel_losses: definition of the final loss by task, of the panels that have one of their own.
         runs: one row per run; see `suite.analysis.table`.
         tuned: see `suite.analysis.tuned.tuned_points`.
         gaps: see `suite.analysis.gap.gap_table`.
@@ -49,6 +50,7 @@ class Comparison:
     title: str
     subtitle: str
     final_loss: str
+    panel_losses: Mapping[str, str] = dataclasses.field(default_factory=dict)
     runs: pd.DataFrame
     tuned: pd.DataFrame
     gaps: pd.DataFrame
@@ -77,12 +79,21 @@ class Comparison:
     def of_task(self, task: str) -> Comparison:
         """The part of the comparison that one task is in."""
         frames = {name: getattr(self, name) for name in ("runs", "tuned", "gaps")}
+        own = self.panel_losses.get(task)
+        losses: dict[str, Any] = {"panel_losses": {}} | ({"final_loss": own, "tuned_by": own} if own else {})
         return dataclasses.replace(
             self,
+            **losses,
             **{name: frame[frame["task"] == task].reset_index(drop=True) for name, frame in frames.items()},
             crossovers=tuple(found for found in self.crossovers if found.task == task),
             published=tuple(entry for entry in self.published if entry.get("panel") == task),
         )
+
+    @property
+    def final_losses(self) -> str:
+        """The definitions of the final loss: ``val (ViT: mean_last_1pct)``."""
+        own = ", ".join(f"{task}: {definition}" for task, definition in self.panel_losses.items())
+        return self.final_loss + (f" ({own})" if own else "")
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -96,9 +107,10 @@ class Comparison:
         Returns:
             Columns ``batch_size``, ``steps`` and ``start_share``: the first loss's weight in the final loss.
         """
-        if self.final_loss != "ema":
+        averaged = self.runs["task"].map(lambda task: self.panel_losses.get(task, self.final_loss) == "ema")
+        if not averaged.any():
             return pd.DataFrame(columns=["batch_size", "steps", "start_share"])
-        steps = self.runs.groupby("batch_size")["steps"].max().reset_index()
+        steps = self.runs[averaged].groupby("batch_size")["steps"].max().reset_index()
         steps["start_share"] = (1 - EMA_ALPHA) ** (steps["steps"] - 1).clip(lower=0)
         return steps[steps["start_share"] > START_LEFT].reset_index(drop=True)
 
@@ -118,28 +130,30 @@ def compare_plan(
         store: where the records are.
         plan: see `suite.records.Store.plan`.
         losses: reads the curves of the tuned points; by default from ``store``.
-        final_loss: definition of the final loss; by default the plan's.
+        final_loss: definition of the final loss; by default the plan's, panel by panel.
         reference: see `suite.analysis.gap.pair_optimizers`.
         challenger: see `suite.analysis.gap.pair_optimizers`.
     """
-    definition = final_loss or plan["final_loss"]
-    runs = load_runs(store, {**plan, "final_loss": definition})
+    definition, chosen_by = final_loss or plan["final_loss"], panel_losses(plan)
+    own = {} if final_loss else chosen_by
+    runs = load_runs(store, plan, final_loss=final_loss)
     read = losses or store_losses(store)
-    tuned = tuned_points(runs, read, definition)
+    tuned = tuned_points(runs, read, definition, own)
     gaps = gap_table(runs, read, tuned=tuned, reference=reference, challenger=challenger)
     return Comparison(
         title=plan.get("question") or plan["name"],
         subtitle=", ".join(str(plan[key]) for key in ("task_title", "source") if plan.get(key)),
         final_loss=definition,
+        panel_losses=own,
         runs=runs,
         tuned=tuned,
         gaps=gaps,
         crossovers=crossovers(gaps),
         start_losses=start_losses(tuned, read),
-        tuned_by=plan["final_loss"],
+        tuned_by=" and ".join(dict.fromkeys([plan["final_loss"], *(chosen_by.values() if final_loss else ())])),
         published=tuple(plan.get("published") or ()),
         points=branch_points(plan),
-        trunks=load_runs(store, {**plan, "final_loss": definition}, trunks=True),
+        trunks=load_runs(store, plan, final_loss=final_loss, trunks=True),
     )
 
 

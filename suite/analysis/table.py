@@ -37,7 +37,15 @@ RESULTS = ("finished", "diverged")
 """Statuses that say something about a setting: the others count as not tried."""
 
 
-def load_runs(store: Store, plan: Mapping[str, Any], *, trunks: bool = False) -> pd.DataFrame:
+def panel_losses(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Definition of the final loss by panel, of the panels of a plan that have one of their own."""
+    panels = plan.get("panels") or {}
+    return {label: said["final_loss"] for label, said in panels.items() if said.get("final_loss")}
+
+
+def load_runs(
+    store: Store, plan: Mapping[str, Any], *, final_loss: str | None = None, trunks: bool = False
+) -> pd.DataFrame:
     """One row per run of a plan, in the plan's order, with what the store knows about it.
 
     Runs that were trained again for their diagnostics are left out.
@@ -45,6 +53,7 @@ def load_runs(store: Store, plan: Mapping[str, Any], *, trunks: bool = False) ->
     Args:
         store: where the records are; broken ones count as missing and are named in ``store.problems``.
         plan: what the sweep asked for; see `suite.records.Store.plan`.
+        final_loss: definition of the final loss; by default the plan's, panel by panel.
         trunks: the runs that others start from, which are compared with nothing, instead of all others.
 
     Returns:
@@ -54,11 +63,15 @@ def load_runs(store: Store, plan: Mapping[str, Any], *, trunks: bool = False) ->
         ``total_seconds``.
 
     Raises:
-        ValueError: the plan asks for a definition of the final loss that a finished record does not hold.
+        ValueError: a definition of the final loss is asked for that a finished record does not hold.
     """
     chosen = [run for run in plan["runs"] if bool(run.get("keeps")) == trunks and not run.get("diagnoses")]
-    rows = [_row(plan, planned, store.record(planned["run_id"])) for planned in chosen]
-    return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None)))
+    own = {} if final_loss else panel_losses(plan)
+    rows = [
+        _row(plan, planned, store.record(planned["run_id"]), own.get(planned.get("panel", ""), final_loss))
+        for planned in chosen
+    ]
+    return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None, final_loss)))
 
 
 _BLANK_RUN: dict[str, Any] = {
@@ -124,7 +137,9 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _row(plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, Any]:
+def _row(
+    plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[str, Any] | None, final_loss: str | None
+) -> dict[str, Any]:
     found = record or {}
     code, device = found.get("code") or {}, found.get("device") or {}
     data, seconds = found.get("data") or {}, found.get("seconds") or {}
@@ -136,7 +151,7 @@ def _row(plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[st
         "seed": int(planned["seed"]),
         "setting": setting_of(planned["axes"]),
         "status": found.get("status", "missing"),
-        "loss": _final_loss(record, plan["final_loss"]),
+        "loss": _final_loss(record, final_loss or plan["final_loss"]),
         "steps": int(planned["steps"]),
         "round": int(planned.get("round", 0)),
         "reporting": bool(planned.get("reporting", False)),

@@ -82,7 +82,7 @@ def _branches(comparison: Comparison) -> list[str]:
 def _heading(comparison: Comparison) -> str:
     seeds = ", ".join(map(str, sorted(comparison.runs["seed"].unique())))
     lines = textwrap.wrap(comparison.title, WIDTH) + textwrap.wrap(comparison.subtitle, WIDTH)
-    return "\n".join([*lines, *textwrap.wrap(f"final loss: {comparison.final_loss}; seeds: {seeds}", WIDTH)])
+    return "\n".join([*lines, *textwrap.wrap(f"final loss: {comparison.final_losses}; seeds: {seeds}", WIDTH)])
 
 
 Column = tuple[str, Callable[[pd.Series], str]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,12 @@ class TunedPoint:
     steps: int
 
 
-def tuned_points(runs: pd.DataFrame, losses: LossReader | None = None, final_loss: str = "ema") -> pd.DataFrame:
+def tuned_points(
+    runs: pd.DataFrame,
+    losses: LossReader | None = None,
+    final_loss: str = "ema",
+    panel_losses: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """The tuned point of every task, optimizer and batch size.
 
     A setting's loss is the mean over its seeds, and a diverged seed makes it infinite. Settings with fewer
@@ -101,6 +106,7 @@ def tuned_points(runs: pd.DataFrame, losses: LossReader | None = None, final_los
         losses: reads the curves of the tuned points, for the noise of single-seed results. Without it the noise
             comes from the column ``noise``.
         final_loss: definition of the final loss in ``runs``, for the noise.
+        panel_losses: definition by task, of tasks with another one.
 
     Returns:
         One row per point, tasks and optimizers in the order of ``runs``, batch sizes ascending: ``task``,
@@ -109,7 +115,8 @@ def tuned_points(runs: pd.DataFrame, losses: LossReader | None = None, final_los
     rows = []
     for key, group in runs.groupby(POINT, sort=False):
         counts = group["status"].value_counts()
-        point = vars(_tuned_point(group, losses, final_loss))
+        definition = (panel_losses or {}).get(key[0], final_loss)
+        point = vars(_tuned_point(group, losses, definition))
         rows.append(dict(zip(POINT, key, strict=True)) | point | {name: int(counts.get(name, 0)) for name in STATUSES})
     columns = [*POINT, *TunedPoint.__dataclass_fields__, *STATUSES]
     places = {label: place for place, label in enumerate(runs["optimizer"].drop_duplicates())}

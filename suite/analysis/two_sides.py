@@ -81,10 +81,10 @@ def two_sides(first: Comparison, second: Comparison) -> TwoSides:
     Raises:
         ValueError: they have different definitions of the final loss, or nothing in common.
     """
-    if first.final_loss != second.final_loss:
+    if first.final_losses != second.final_losses:
         raise ValueError(
-            f"The sides must have one definition of the final loss, got {first.final_loss} and {second.final_loss}; "
-            "choose one with --final-loss."
+            f"The sides must have one definition of the final loss, got {first.final_losses} and "
+            f"{second.final_losses}; choose one with --final-loss."
         )
     by_id = bool(set(first.runs["run_id"]) & set(second.runs["run_id"])) and not _from_csv(first, second)
     keep_task = min(first.runs["task"].nunique(), second.runs["task"].nunique()) > 1

@@ -106,6 +106,7 @@ def branch_panels(panel: Panel, trunk: Mapping[str, Any], branches: Mapping[str,
             batch_size=panel.batch_size,
             optimizers={optimizer: settings},
             overrides=_overrides(panel, "trunk", trunk),
+            final_loss=panel.final_loss,
             checkpoints=tuple(trunk["checkpoints"]),
         )
         for share in trunk["checkpoints"]:
@@ -115,6 +116,7 @@ def branch_panels(panel: Panel, trunk: Mapping[str, Any], branches: Mapping[str,
                 batch_size=panel.batch_size,
                 optimizers=panel.optimizers,
                 overrides=_overrides(panel, "branches", branches),
+                final_loss=panel.final_loss,
                 branch=Branch(of=panel.label, trunk=label, optimizer=optimizer, share=share),
             )
 

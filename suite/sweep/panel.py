@@ -33,6 +33,7 @@ class Panel:
         batch_size: batch sizes.
         optimizers: label -> settings.
         overrides: settings of the task that it changes.
+        final_loss: definition of the final loss that tuning goes by.
         checkpoints: shares of the steps after which weights are kept; its runs are trunks then.
         branch: where its runs start; None: from the seed.
     """
@@ -42,5 +43,6 @@ class Panel:
     batch_size: list[int]
     optimizers: dict[str, dict[str, Any]]
     overrides: dict[str, Any]
+    final_loss: str = "ema"
     checkpoints: tuple[float, ...] = ()
     branch: Branch | None = None

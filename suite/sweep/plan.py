@@ -29,6 +29,7 @@ class Group:
         batch_size: samples per optimizer step.
         fixed: settings that do not vary, ``name`` among them.
         axes: grids, as extended so far.
+        final_loss: definition of the final loss that it is tuned by.
         runs: every run so far.
         extensions: times that each side of each axis has grown.
         panel: label of the sweep's panel; empty in a sweep without.
@@ -40,6 +41,7 @@ class Group:
     batch_size: int
     fixed: dict[str, Any]
     axes: dict[str, Axis]
+    final_loss: str
     runs: list[PlannedRun] = dataclasses.field(default_factory=list)
     extensions: dict[tuple[str, Side], int] = dataclasses.field(default_factory=dict)
     panel: str = ""
@@ -97,7 +99,7 @@ class Plan:
         When nothing is left to grow, the new runs are those of the finalists with the seeds that choose among them;
         then those of the best setting with the reporting seeds, and one of it with the sweep's diagnostics.
         """
-        ranked = [] if group.checkpoints else ranked_settings(group.runs, store, self.spec.final_loss)
+        ranked = [] if group.checkpoints else ranked_settings(group.runs, store, group.final_loss)
         if not ranked:
             return []
         best = ranked[0]
@@ -153,7 +155,7 @@ class Plan:
             "task": ", ".join(dict.fromkeys(panel.task for panel in spec.parts)),
             "task_title": title,
             "overrides": spec.overrides,
-            "panels": {panel.label: _said_of(panel) for panel in spec.parts if panel.label},
+            "panels": {panel.label: _said_of(panel, spec) for panel in spec.parts if panel.label},
             "published": spec.published,
             "final_loss": spec.final_loss,
             "seeds": spec.seeds,
@@ -178,7 +180,14 @@ class Plan:
             else:
                 axes[name] = axis
         group = Group(
-            label, batch_size, fixed, axes, panel=panel.label, checkpoints=panel.checkpoints, branch=panel.branch
+            label,
+            batch_size,
+            fixed,
+            axes,
+            panel.final_loss,
+            panel=panel.label,
+            checkpoints=panel.checkpoints,
+            branch=panel.branch,
         )
         # Branches of later seeds go on from trunks of theirs.
         later = [*self.spec.finalists.get("seeds", []), *self.spec.report_seeds] if panel.checkpoints else []
@@ -216,9 +225,11 @@ class Plan:
         return run
 
 
-def _said_of(panel: Panel) -> dict[str, Any]:
+def _said_of(panel: Panel, spec: SweepSpec) -> dict[str, Any]:
     """A panel as the store keeps it."""
     said: dict[str, Any] = {"task": panel.task, "overrides": panel.overrides}
+    if panel.final_loss != spec.final_loss:
+        said["final_loss"] = panel.final_loss
     if panel.checkpoints:
         said["checkpoints"] = panel.checkpoints
     if panel.branch is not None:

@@ -48,8 +48,9 @@ class SweepSpec:
             ``seeds``; the best of them over all those seeds is chosen (successive halving in two rounds, Jamieson &
             Talwalkar 2016).
         report_seeds: seeds that the tuned settings are trained again with; none of them has chosen.
-        panels: label -> what a part of the sweep has instead of ``task`` and ``batch_size``, beside ``overrides``, and
-            setting by setting in ``optimizers`` (null leaves an optimizer out), ``trunk`` and ``branches``.
+        panels: label -> what a part of the sweep has instead of ``task``, ``batch_size`` and ``final_loss``, beside
+            ``overrides``, and setting by setting in ``optimizers`` (null leaves an optimizer out), ``trunk`` and
+            ``branches``.
         trunk: what the branches go on from; see `suite.sweep.branching`.
         branches: what the branches have in common.
         published: values that the paper prints for this question; see `suite.sweep.published`.
@@ -102,6 +103,7 @@ class SweepSpec:
             batch_size=own.get("batch_size", self.batch_size),
             optimizers=optimizers,
             overrides={**self.overrides, **own.get("overrides", {})},
+            final_loss=own.get("final_loss", self.final_loss),
         )
 
     def changed(self, overrides: dict[str, Any]) -> SweepSpec:
@@ -209,17 +211,13 @@ _KINDS: dict[str, tuple[type, str]] = {
     "published": (list, "a list of values that a paper prints"),
     "diagnose": (dict, "a mapping from diagnostics to their settings"),
 }
-_OF_PANELS = ("task", "batch_size", "overrides", "optimizers", "trunk", "branches")
+_OF_PANELS = ("task", "batch_size", "final_loss", "overrides", "optimizers", "trunk", "branches")
 
 
 def _check(path: Path, content: dict[str, Any]) -> None:
     _check_kinds(str(path), content)
     if content.get("extend_edges", 0) < 0:
         raise ValueError(f"extend_edges in {path} must be at least 0, got {content['extend_edges']}.")
-    if content.get("final_loss", "ema") not in FINAL_LOSSES:
-        raise ValueError(
-            f"final_loss in {path} must be one of {', '.join(FINAL_LOSSES)}, got {content['final_loss']!r}."
-        )
     finalists = content.get("finalists") or {}
     if finalists:
         _check_finalists(path, finalists)
@@ -265,6 +263,10 @@ def _check_kinds(where: str, content: dict[str, Any]) -> None:
         value = content.get(key)
         if key in content and (not isinstance(value, kind) or isinstance(value, bool)):
             raise ValueError(f"{key} in {where} must be {what}, got {value!r}.")
+    if content.get("final_loss", "ema") not in FINAL_LOSSES:
+        raise ValueError(
+            f"final_loss in {where} must be one of {', '.join(FINAL_LOSSES)}, got {content['final_loss']!r}."
+        )
     for key in ("batch_size", "seeds", "report_seeds"):
         if key in content:
             content[key] = _whole_numbers(f"{key} in {where}", content[key], 1 if key == "batch_size" else 0)

@@ -20,7 +20,7 @@ NAME = "made_from.txt"
 def made_from(store: Store, plan: Mapping[str, Any], comparison: Comparison) -> str:
     """Digest of all that a page shows: the plan, its runs as they are in the store, and the code that draws them."""
     told = hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode())
-    told.update(comparison.final_loss.encode())
+    told.update(comparison.final_losses.encode())
     for runs in (comparison.runs, comparison.trunks):
         told.update(runs.to_csv().encode())
     told.update(repr(store.problems).encode())

@@ -26,7 +26,10 @@ from suite.records import FINAL_LOSSES
 def head(comparison: Comparison, notes: Sequence[str]) -> Markup:
     """The question, its answer in a sentence per pair, and what a reader must know first."""
     seeds = sorted(comparison.runs["seed"].unique())
-    loss = FINAL_LOSSES.get(comparison.final_loss, comparison.final_loss)
+    loss = "; ".join(
+        [FINAL_LOSSES.get(comparison.final_loss, comparison.final_loss)]
+        + [f"for {task}, {FINAL_LOSSES.get(own, own)}" for task, own in comparison.panel_losses.items()]
+    )
     what = f"{len(comparison.runs)} runs, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
     return Markup(
         element("h1", comparison.title)
