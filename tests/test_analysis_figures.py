@@ -17,9 +17,10 @@ from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.heatmap import heatmap_figure, momenta_figure
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
-from suite.analysis.figures.style import save, style
+from suite.analysis.figures.style import legend_above, optimizer_style, save, style
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.published import published_gaps
+from suite.analysis.table import optimizer_title
 
 CHALLENGERS = ["sgd", "lion", "a_hybrid_of_many_optimizers_with_a_long_name"]
 
@@ -93,6 +94,41 @@ def test_the_crossover_is_named_within_its_panel(gaps: list[float]) -> None:
         (named,) = [text for text in axes.texts if "crossover" in text.get_text()]
         box, frame = named.get_window_extent(), axes.get_window_extent()
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1
+
+
+def test_panels_of_several_optimizers_have_axes_of_their_own() -> None:
+    gaps = pd.concat([several([4, 64], [3.0, -2.0]).assign(task=task) for task in ("GPT", "ViT", "GAT", "GRIT")])
+    figure = panels_figure(gaps.reset_index(drop=True))
+    assert figure is not None
+    drawn = [axes for axes in figure.axes if axes.has_data()]
+    assert [axes.get_title(loc="left") or axes.get_title() for axes in drawn] == ["GPT", "ViT", "GAT", "GRIT"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [optimizer_title(name) for name in CHALLENGERS]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [f"optimizer number {n}" for n in range(20)],
+        ["lion", "muon", "schedule_free", "schedule_free_sgd", "soap"],
+        [f"number {n}" for n in range(5)],
+        [f"rather long {n}" for n in range(4)],
+    ],
+)
+def test_optimizers_look_different_and_their_names_stay_within_the_picture(tmp_path: Path, others: list[str]) -> None:
+    labels = ["adam", "sgd", *others]
+    looks = [tuple(map(str, optimizer_style(label, labels).values())) for label in labels]
+    assert len(set(looks)) == len(labels)
+    with style():
+        figure = Figure(figsize=(7.2, 4))
+        axes = figure.subplots()
+        for label in labels:
+            axes.plot([1], [1], label=optimizer_title(label), **optimizer_style(label, labels))
+        legend_above(figure, *axes.get_legend_handles_labels())
+        png, _ = save(figure, tmp_path, "named")
+    picture = imread(png)[..., :3]
+    border = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
+    assert all((edge == 1).all() for edge in border), "letters are cut off at the border"
 
 
 def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:

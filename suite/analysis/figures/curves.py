@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from suite.analysis.curves import LossReader, mean_ema, slowdown
-from suite.analysis.figures.style import INK, optimizer_style, panel_grid
+from suite.analysis.figures.style import INK, legend_above, optimizer_style, panel_grid
 from suite.analysis.table import optimizer_title
 
 MOST_POINTS = 600
@@ -65,7 +65,7 @@ def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]
     low, high = min(ends), max(start, max(ends))
     axes[0, 0].set_ylim(low - 0.06 * (high - low), high)
     handles, names = _handles(axes)
-    figure.legend(handles, names, loc="outside upper left", ncols=len(names))
+    legend_above(figure, handles, names)
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from suite.analysis.diagnosed import chosen, group_gaps, reduced
-from suite.analysis.figures.style import FAINT, INK, optimizer_style, panel_grid, short
+from suite.analysis.figures.style import FAINT, INK, legend_above, optimizer_style, panel_grid, short
 from suite.analysis.table import optimizer_title
 
 NAMED_GROUPS = 12
@@ -149,7 +149,7 @@ def diagnosed_figure(
             if name not in names:
                 handles.append(handle)
                 names.append(name)
-    figure.legend(handles, names, loc="outside upper left", ncols=max(1, len(names)))
+    legend_above(figure, handles, names)
     return figure
 
 

@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 
 from suite.analysis.crossover import Crossover
 from suite.analysis.crossover_interval import batch_size_words
-from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, beside, optimizer_style, signed_axis, tip
+from suite.analysis.figures.style import (
+    FAINT,
+    INK,
+    WIDTH,
+    batch_size_axis,
+    beside,
+    legend_above,
+    optimizer_style,
+    signed_axis,
+    tip,
+)
 from suite.analysis.gap import on_edge
 from suite.analysis.table import format_setting, optimizer_title
 
@@ -71,7 +81,7 @@ def gap_figure(
     panels[0].set_title("Relative gap")
     panels[1].set_title("Absolute gap")
     if len(crossovers) > 2:
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(crossovers)))
+        legend_above(figure, *panels[0].get_legend_handles_labels())
     elif len(crossovers) > 1 or len(known):
         panels[0].legend(loc="best")
     return figure

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,9 +30,10 @@ INK, FAINT, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 
 # Okabe and Ito's palette stays apart under all common colour-vision deficiencies; yellow is left out (too
 # light on white). Each optimizer also has its own marker and line style, so that grey prints lose nothing.
-_OKABE_ITO = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _FIXED = {"adam": ("#0072B2", "o", "-"), "sgd": ("#D55E00", "s", (0, (5, 1.5)))}
-_SPARE = tuple(zip(_OKABE_ITO, "D^vPX", ("-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2))), strict=True))
+_SPARE_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
+_SPARE_MARKERS = "D^vPX*<>ph"
+_SPARE_LINES = ("-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 SERIES_MARKERS = "osD^vPX*"
 SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
 """Colours of series that are no optimizers: the whole palette, in a fixed order."""
@@ -86,10 +88,23 @@ def style() -> Iterator[None]:
 
 
 def optimizer_style(label: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Colour, marker and line style of an optimizer: fixed for Adam and SGD, else by place in the sweep."""
-    others = [name for name in labels if name not in _FIXED]
-    color, marker, line = _FIXED[label] if label in _FIXED else _SPARE[others.index(label) % len(_SPARE)]
-    return {"color": color, "marker": marker, "linestyle": line}
+    """Colour, marker and line style of an optimizer: fixed for Adam and SGD, else by place in the sweep.
+
+    Colours come again after six others, with other markers and lines: thirty look different.
+    """
+    if label in _FIXED:
+        return dict(zip(("color", "marker", "linestyle"), _FIXED[label], strict=True))
+    place = [name for name in labels if name not in _FIXED].index(label)
+    kinds = {"color": _SPARE_COLORS, "marker": _SPARE_MARKERS, "linestyle": _SPARE_LINES}
+    return {key: kind[place % len(kind)] for key, kind in kinds.items()}
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """A legend over all panels, in as many columns as the figure is wide for."""
+    inches = [0.57 + 0.062 * len(name) for name in names] or [1.0]
+    fits_in_a_row = sum(inches) <= figure.get_figwidth()
+    columns = len(inches) if fits_in_a_row else int(figure.get_figwidth() / max(inches))
+    figure.legend(handles, names, loc="outside upper left", ncols=max(1, columns))
 
 
 def shades(color: str, count: int) -> list[tuple[float, float, float]]:

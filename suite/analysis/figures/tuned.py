@@ -10,8 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from suite.analysis.figures.style import WIDTH, batch_size_axis, decade_axis, optimizer_style, tip
+from suite.analysis.figures.style import WIDTH, batch_size_axis, decade_axis, legend_above, optimizer_style, tip
 from suite.analysis.table import format_setting, optimizer_title
+
+MOST_INSIDE = 4
+"""Optimizers whose names find a place among their lines."""
 
 
 def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
@@ -57,7 +60,10 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
     loss_axes.set_title("Tuned final loss")
     lr_axes.set_ylabel("learning rate that won")
     lr_axes.set_title("Winning learning rate")
-    loss_axes.legend(loc="best")
+    if len(labels) > MOST_INSIDE:
+        legend_above(figure, *loss_axes.get_legend_handles_labels())
+    else:
+        loss_axes.legend(loc="best")
     return figure
 
 

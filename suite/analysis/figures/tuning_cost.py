@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from suite.analysis.figures.style import INK, optimizer_style, panel_grid
+from suite.analysis.figures.style import INK, legend_above, optimizer_style, panel_grid
 from suite.analysis.table import optimizer_title
 
 
@@ -41,8 +41,7 @@ def tuning_cost_figure(cost: pd.DataFrame, labels: list[str]) -> Figure | None:
             above.set_ylabel("expected loss")
             below.set_ylabel("expected gap")
     _same_heights(axes, columns, len(sizes))
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper left", ncols=len(names))
+    legend_above(figure, *axes[0, 0].get_legend_handles_labels())
     return figure
 
 
