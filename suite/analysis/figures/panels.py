@@ -192,6 +192,7 @@ def _rows(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    words = "relative gap (%): negative, the reference is better; positive, the challenger"
-    figure.supxlabel(words, fontsize=8)
+    sides = ({optimizer_title(found[role].iloc[0]) for _, found in series} for role in ("reference", "challenger"))
+    low, high = (names.pop() if len(names) == 1 else f"the {role}" for names, role in zip(sides, _KEY[1:], strict=True))
+    figure.supxlabel(f"relative gap (%): negative, {low} is better; positive, {high}", fontsize=8)
     return figure
