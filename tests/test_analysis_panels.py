@@ -16,7 +16,7 @@ from suite.analysis.csv_import import load_csv
 from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.style import save, style
 from suite.analysis.published import published_gaps
-from suite.analysis.report import write_index, write_report
+from suite.analysis.report import sections, write_index, write_report
 from suite.analysis.report.sections import gap_section
 from suite.analysis.report.tables import latex_table
 from suite.analysis.theory_fit import theory_fit
@@ -59,6 +59,13 @@ def test_every_panel_is_compared_by_itself_and_drawn(store, tmp_path):
     assert {"panels.svg", "gap-1-small.svg", "gap-2-large.svg"} <= {p.name for p in (tmp_path / "figures").iterdir()}
     ids = re.findall(r' id="([^"]+)"', page.read_text())
     assert len(ids) == len(set(ids)) > 0  # figures in one document do not share names
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_many_answers_follow_the_first_figure(store, tmp_path, monkeypatch, most):
+    monkeypatch.setattr(sections, "MOST_FIRST", most)
+    page = write_report(store, store.plan("panels-1"), tmp_path).page.read_text()
+    assert (page.index("<svg") < page.index("The gap passes zero")) == (most < 2)
 
 
 def test_points_show_their_settings(store, tmp_path):

@@ -22,6 +22,9 @@ from suite.analysis.theory_fit import theory_fit
 from suite.analysis.tuning_cost import tuning_cost_sentences
 from suite.records import FINAL_LOSSES
 
+MOST_FIRST = 12
+"""Comparisons that are answered before the first figure; of more, each in a sentence, they follow it."""
+
 
 def head(comparison: Comparison, notes: Sequence[str]) -> Markup:
     """The question, its answer in a sentence per pair, and what a reader must know first."""
@@ -34,10 +37,19 @@ def head(comparison: Comparison, notes: Sequence[str]) -> Markup:
     return Markup(
         element("h1", comparison.title)
         + element("p", comparison.subtitle, class_="subtitle")
-        + answers(comparison)
+        + (Markup("") if _many(comparison) else answers(comparison))
         + element("p", f"{what} The final loss is {loss}.")
         + bullets(notes, class_="caveats")
     )
+
+
+def answers_section(comparison: Comparison) -> Markup:
+    """The answers of a page that has too many for its head."""
+    return section("Every comparison in a sentence", answers(comparison)) if _many(comparison) else Markup("")
+
+
+def _many(comparison: Comparison) -> bool:
+    return not comparison.points and len(comparison.crossovers) > MOST_FIRST
 
 
 def answers(comparison: Comparison) -> Markup:

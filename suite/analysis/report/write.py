@@ -20,6 +20,7 @@ from suite.analysis.report.kept import NAME, is_kept, made_from
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
 from suite.analysis.report.sections import (
+    answers_section,
     cost_section,
     downloads,
     gap_section,
@@ -81,6 +82,7 @@ def write_report(
             head(comparison, caveats(comparison) + provenance_caveats(comparison.runs)),
             downloads(folder / "tables"),
             draw_overview(comparison, folder / "figures"),
+            answers_section(comparison),
             branching_section(comparison),
             *_bodies(comparison, losses, store_diagnostics(store, [plan]), folder),
             section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
