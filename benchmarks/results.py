@@ -55,8 +55,8 @@ Every question as its laptop sweep answers it: real slices of the papers' data (
 stand in for ImageNet; for SlimPajama and TinyStories the embedded sample, prose of Python's documentation, here that of
 3.11.7), networks of about 0.1M parameters, two CPU cores that are one physical core, grids that grew where the best
 value lay on an edge. Gap is Adam minus the other optimizer in the tuned final loss: positive where the other is better;
-± as defined in [analysis.md](../analysis.md). Photos are compared by their train loss: the
-validation set is balanced, and there a network that has learnt nothing beats most that have learnt the heavy tail.
+± as defined in [analysis.md](../analysis.md). Photos are compared by their train loss: the validation set is balanced,
+and there a network that has learnt nothing beats most that have learnt the heavy tail.
 `sources.yaml` names the files of each dataset; `make results SOURCES=sources.yaml` trains all sweeps. Each folder holds
 `gap.csv` and `tuned.csv`.
 
