@@ -15,7 +15,7 @@ from suite.analysis.caveats import caveats
 from suite.analysis.comparison import compare_plan
 from suite.cli.plans import read_sources
 from suite.records import Store
-from suite.sweep import Plan, read_spec
+from suite.sweep import Plan, PlannedRun, read_spec
 from suite.sweep.packs import jobs_of
 
 SPEC: dict[str, Any] = {
@@ -139,6 +139,33 @@ def test_finalists_are_chosen_among_with_further_seeds(tmp_path: Path) -> None:
     (point,) = compare_plan(store, store.plan(plan.spec.plan_id)).tuned.itertuples()
     assert dict(point.setting)["lr"] == 0.3 and point.loss == 1.25
     assert point.selection_loss == pytest.approx((1.1 + 1.2 + 1.3) / 3) and point.edges == ()
+
+
+def test_a_finalist_that_wins_on_an_edge_is_followed_past_it(tmp_path: Path) -> None:
+    spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5]}, "report_seeds": [7], "batch_size": 1}
+    grid = {"sgd": {"lr": [0.1, 0.3, 0.9], "momentum": [0.8, 0.9]}}
+    growth = {"extend_edges": 1, "extend_axes": ["lr", "momentum"]}
+    plan = Plan(read_spec(write(tmp_path / "s.yaml", **spec, **growth, optimizers=grid)), told_apart)
+    store, group = Store(tmp_path / "store"), plan.groups[0]
+    losses = {(0.1, 0.8, 42): 1.2, (0.3, 0.9, 42): 1.1, (0.1, 0.8, 5): 1.0, (0.3, 0.9, 5): 1.9}
+
+    def settle(runs: list[PlannedRun]) -> list[tuple[float, float, int]]:
+        keys = [(round(run.axes["lr"], 7), round(run.axes["momentum"], 7), run.seed) for run in runs]
+        for run, key in zip(runs, keys, strict=True):
+            record(store, run.run_id, losses.get(key, 2.0))
+        return keys
+
+    assert len(settle(group.runs)) == 6
+    grown = settle(plan.extend_group(group, store))  # the best momentum lies on the edge: the grid grows by a row
+    assert grown == [(lr, 0.95, 42) for lr in (0.1, 0.3, 0.9)]
+    assert settle(plan.extend_group(group, store)) == [(0.3, 0.9, 5), (0.1, 0.8, 5)]
+    followed = settle(plan.extend_group(group, store))  # the winner lies on two other edges: only it goes on there
+    assert followed == [(0.0333333, 0.8, 42), (0.0333333, 0.8, 5), (0.1, 0.6, 42), (0.1, 0.6, 5)]
+    assert settle(plan.extend_group(group, store)) == [(0.1, 0.8, 7)]
+    assert plan.extend_group(group, store) == []
+    store.write_plan(plan.as_record(command="", title=""))
+    (point,) = compare_plan(store, store.plan(plan.spec.plan_id)).tuned.itertuples()
+    assert dict(point.setting) == {"lr": 0.1, "momentum": 0.8} and point.edges == ()
 
 
 def test_values_that_are_lists_are_ranked_grown_around_and_reported(tmp_path: Path) -> None:

@@ -96,8 +96,9 @@ class Plan:
     def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
         """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs.
 
-        When nothing is left to grow, the new runs are those of the finalists with the seeds that choose among them;
-        then those of the best setting with the reporting seeds, and one of it with the sweep's diagnostics.
+        When nothing is left to grow, the new runs are those of the finalists with the seeds that choose among them.
+        Where the winner lies on an edge that may still grow, they are those of its neighbour beyond, with all seeds
+        that choose. Then those of the best setting with the reporting seeds, and one with the sweep's diagnostics.
         """
         ranked = [] if group.checkpoints else ranked_settings(group.runs, store, group.final_loss)
         if not ranked:
@@ -105,7 +106,7 @@ class Plan:
         best = ranked[0]
         seeds = self.spec.finalists.get("seeds", [])
         chosen_among = any(run.seed in seeds and not run.reporting for run in group.runs)
-        new = [] if chosen_among else self._grow(group, best)
+        new = self._grow(group, best, alone=chosen_among)
         if seeds and len(ranked) > 1 and not new and not chosen_among:
             for finalist in ranked[: self.spec.finalists["settings"]]:
                 new += self._cross(group, _alone(finalist), 0, seeds)
@@ -119,8 +120,13 @@ class Plan:
         group.runs += new
         return new
 
-    def _grow(self, group: Group, best: Mapping[str, Any]) -> list[PlannedRun]:
-        """The runs beyond the edges that the best setting lies on; none past the last value that an optimizer takes."""
+    def _grow(self, group: Group, best: Mapping[str, Any], *, alone: bool) -> list[PlannedRun]:
+        """The runs beyond the edges that the best setting lies on; none past the last value that an optimizer takes.
+
+        They are a row of the grid with the sweep's seeds, or the best setting's neighbour `alone` with the finalists'
+        seeds too.
+        """
+        seeds = [*self.spec.seeds, *(self.spec.finalists["seeds"] if alone else [])]
         new: list[PlannedRun] = []
         for name in self.spec.extend_axes:
             axis = group.axes.get(name)
@@ -131,9 +137,9 @@ class Plan:
             if wider is None:
                 continue
             added = wider.values[0] if side == "low" else wider.values[-1]
-            grown = {**group.axes, name: Axis(name, (added,))}
+            grown = {**(_alone(best) if alone else group.axes), name: Axis(name, (added,))}
             try:
-                beyond = list(self._cross(group, grown, sum(group.extensions.values()) + 1, self.spec.seeds))
+                beyond = list(self._cross(group, grown, sum(group.extensions.values()) + 1, seeds))
             except ValueError:
                 continue
             group.extensions[name, side] = group.extensions.get((name, side), 0) + 1
