@@ -2,10 +2,10 @@
 
     python benchmarks/results.py STORE docs/results [SWEEP ...]
 
-For every question of `docs/results/answers.yaml` (or those named) whose sweep has a report in the store: the main
-figure and the tables `gap.csv` and `tuned.csv` into a folder of the sweep's name. Then the pages, one per source with a
-section per question, and `README.md` with one row per question. What is said of a question stands in `answers.yaml`,
-by the sweep's name:
+For every question of `docs/results/answers.yaml` (or those named) whose sweep has a report in the store (its own or the
+index's, the newer one): the main figure and the tables `gap.csv` and `tuned.csv` into a folder of the sweep's name.
+Then the pages, one per source with a section per question, and `README.md` with one row per question. What is said of a
+question stands in `answers.yaml`, by the sweep's name:
 
     paper1/laptop/figure2:
       title: what the section is called
@@ -176,15 +176,13 @@ def main() -> None:
     options = parser.parse_args()
     answers = yaml.safe_load((options.out / "answers.yaml").read_text())
     folders = {name: options.out / name.replace("/laptop/", "_") for name in answers}
-    reports: dict[str, list[Path]] = {}
-    for plan in Store(options.store).plans():
-        page = options.store / "sweeps" / plan["plan_id"] / "report" / "index.html"
-        if page.exists():
-            reports.setdefault(plan["file"], []).append(page)
+    plans = {plan["file"]: plan["plan_id"] for plan in Store(options.store).latest_plans()}
     for name in options.sweeps or answers:
-        if pages := reports.get(f"configs/sweeps/{name}.yaml"):
-            newest = max(pages, key=lambda page: page.stat().st_mtime)
-            collect(newest.parent, folders[name], answers[name].get("figures", []))
+        plan = plans.get(f"configs/sweeps/{name}.yaml", "")
+        pages = [options.store / "sweeps" / plan / "report", options.store / "report" / plan]
+        if written := [page for page in pages if (page / "index.html").exists() and plan]:
+            newest = max(written, key=lambda page: (page / "index.html").stat().st_mtime)
+            collect(newest, folders[name], answers[name].get("figures", []))
     rows = [row(["question", "answer at this scale", "the paper's claim"]), "|---|---|---|"]
     for page, heading in PAGES.items():
         names = [name for name in answers if name.startswith(page) and (folders[name] / "gap.csv").exists()]

@@ -1,5 +1,6 @@
 """Several panels in one report, published values beside ours, an index over a store, intervals of the crossover."""
 
+import os
 import re
 
 import numpy as np
@@ -101,15 +102,19 @@ def test_a_published_gap_without_a_batch_size_stands_beside_our_only_one():
 def test_an_index_leads_to_every_question_of_a_store(tmp_path, capsys):
     lrs = {"sgd": (0.1, 0.3), "adam": (0.003,)}
     store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99), lrs=lrs))
-    store.write_plan({**plan, "plan_id": "second-2", "question": "And a second?"})
+    store.write_plan({**plan, "plan_id": "second-2", "name": "second", "question": "And a second?"})
+    earlier = store.path / "sweeps" / "second-1" / "plan.json"
+    store.write_plan({**plan, "plan_id": "second-1", "name": "second", "question": "What was asked before?"})
+    os.utime(earlier, ns=(0, 0))
     assert main(["report", "--store", str(store.path), "--out", str(tmp_path)]) == 0
     page = tmp_path / "index.html"
-    assert f"Index: {page}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Index: {page}" in printed and "left out: second-1: a later plan of second is shown" in printed
     assert all(address.startswith("data:") for address in check(page).loaded)
     links = set(re.findall(r'href="([^"]+)"', page.read_text()))
     assert links == {"second-2/index.html", "synthetic-1a2b3c4d/index.html"}
     assert all((tmp_path / link).exists() for link in links)
-    assert "And a second?" in page.read_text()
+    assert "And a second?" in page.read_text() and "What was asked before?" not in page.read_text()
     with pytest.raises(ValueError, match="run a sweep"):
         write_index(Store(tmp_path / "empty"), tmp_path / "none")
 
@@ -166,15 +171,15 @@ def test_the_theory_is_fitted_to_the_pair_that_it_is_about():
 def test_an_index_keeps_the_pages_that_are_still_true(tmp_path):
     lrs = {"sgd": (0.1, 0.3), "adam": (0.003,)}
     store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99), lrs=lrs))
-    store.write_plan({**plan, "plan_id": "second-2", "runs": plan["runs"][1:]})
-    store.write_plan({**plan, "plan_id": "third-3", "question": "And a third?"})
+    store.write_plan({**plan, "plan_id": "second-2", "name": "second", "runs": plan["runs"][1:]})
+    store.write_plan({**plan, "plan_id": "third-3", "name": "third", "question": "And a third?"})
     out = tmp_path / "out"
     write_index(store, out)
     pages = {name: out / name / "index.html" for name in ("synthetic-1a2b3c4d", "second-2", "third-3")}
     whole = {name: page.read_text() for name, page in pages.items()}
     for page in pages.values():
         page.write_text("kept")
-    store.write_plan({**plan, "plan_id": "third-3", "question": "Another?"})
+    store.write_plan({**plan, "plan_id": "third-3", "name": "third", "question": "Another?"})
     record = store.run_folder(plan["runs"][0]["run_id"]) / "record.json"
     record.unlink()
     write_index(store, out)

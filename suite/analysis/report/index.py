@@ -14,7 +14,9 @@ from suite.records import Store
 
 
 def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -> tuple[Path, list[str]]:
-    """Write a report for every plan of a store, and a page that leads to them; pages that are still true are kept.
+    """Write a report for every sweep of a store, and a page that leads to them; pages that are still true are kept.
+
+    A sweep whose YAML or overrides were changed between calls has several plans; the one written last is reported.
 
     Args:
         store: where the plans and records are.
@@ -22,31 +24,36 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
         final_loss: definition of the final loss; by default each plan's.
 
     Returns:
-        Path of the index, and a sentence for every plan that could not be reported.
+        Path of the index, and a sentence for every plan that is not in it.
 
     Raises:
         ValueError: the store has no plan, or the folder cannot be written.
     """
     reports: list[Report] = []
-    failed: list[str] = []
-    for plan in store.plans():
+    left_out: list[str] = []
+    latest = store.latest_plans()
+    for plan in latest:
         try:
             reports.append(write_report(store, plan, out_dir / plan["plan_id"], final_loss=final_loss, anew=False))
         except (ValueError, KeyError) as error:
-            failed.append(f"{plan.get('plan_id')}: {error}")
+            left_out.append(f"{plan.get('plan_id')}: {error}")
     if not reports:
-        reason = f"; {failed[0]}" if failed else ""
+        reason = f"; {left_out[0]}" if left_out else ""
         raise ValueError(f"Expected a store with a sweep's plan, got {store.path}{reason}; run a sweep into it first.")
+    shown = {plan["plan_id"] for plan in latest}
+    for plan in store.plans():
+        if plan["plan_id"] not in shown:
+            left_out.append(f"{plan['plan_id']}: a later plan of {plan.get('name')} is shown")
     content = [
         element("h1", "Every question of this store"),
         element("p", _total(reports), class_="subtitle"),
-        bullets(failed, class_="caveats"),
+        bullets(left_out, class_="caveats"),
         table(["question", "task", "runs", "no result", "batch sizes"], _rows(reports, out_dir), left=(0, 1)),
         *(_entry(report, out_dir) for report in reports),
     ]
     path = out_dir / "index.html"
     path.write_text(page("Every question of this store", *content), encoding="utf-8")
-    return path, failed
+    return path, left_out
 
 
 def _rows(reports: Sequence[Report], folder: Path) -> list[list[object]]:

@@ -19,8 +19,8 @@ def main(command: str, arguments: list[str]) -> int:
     if spec is None:
         from suite.analysis.report import write_index
 
-        page, failed = write_index(store, options.out or store.path / "report", final_loss=options.final_loss)
-        for sentence in failed:
+        page, left_out = write_index(store, options.out or store.path / "report", final_loss=options.final_loss)
+        for sentence in left_out:
             print(f"left out: {sentence}")
         print(f"Index: {page}")
         return 0
