@@ -27,6 +27,12 @@ def test_exact_gaps_give_their_own_coefficients() -> None:
     )
 
 
+def test_gaps_that_no_coefficients_of_the_right_sign_can_follow_are_called_worse_than_their_mean() -> None:
+    fit = fit_gap_model(SIZES, [-1.01, -1.0, -1.01, -1.0, -1.01, -1.0])
+    assert fit.r_squared < 0 and "is further from the 6 gaps than their mean is (root" in fit.sentence()
+    assert "explains" not in fit.sentence() and fit.sentence().endswith("It has no crossover from batch size 1 up.")
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_the_fit_is_the_bounded_least_squares_solution(seed: int) -> None:
     rng = np.random.default_rng(seed)

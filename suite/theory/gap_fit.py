@@ -61,9 +61,13 @@ class GapFit:
             quality = f"The three-term model passes through {len(self.gaps)} gaps with as many coefficients: no test."
         else:
             variance = "weighted variance" if self.weighted else "variance"
+            if self.r_squared < 0:  # its coefficients have signs, so that it can be worse than the mean
+                fits = f"is further from the {len(self.gaps)} gaps than their mean is"
+            else:
+                fits = f"explains {_percent(self.r_squared)} of the {variance} of {len(self.gaps)} gaps"
             quality = (
-                f"The three-term model explains {_percent(self.r_squared)} of the {variance} of {len(self.gaps)} gaps "
-                f"(root mean squared residual {self.rms_residual:.2g}, {self.spare} degrees of freedom left)."
+                f"The three-term model {fits} (root mean squared residual {self.rms_residual:.2g}, "
+                f"{self.spare} degrees of freedom left)."
             )
         if self.crossover is None:
             return f"{quality} It has no crossover from batch size 1 up."
