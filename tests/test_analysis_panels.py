@@ -109,7 +109,7 @@ def test_an_index_leads_to_every_question_of_a_store(tmp_path, capsys):
     assert main(["report", "--store", str(store.path), "--out", str(tmp_path)]) == 0
     page = tmp_path / "index.html"
     printed = capsys.readouterr().out
-    assert f"Index: {page}" in printed and "left out: second-1: a later plan of second is shown" in printed
+    assert f"Index: {page}" in printed and "left out: 1 earlier plan of these sweeps" in printed
     assert all(address.startswith("data:") for address in check(page).loaded)
     links = set(re.findall(r'href="([^"]+)"', page.read_text()))
     assert links == {"second-2/index.html", "synthetic-1a2b3c4d/index.html"}

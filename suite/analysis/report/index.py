@@ -24,7 +24,8 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
         final_loss: definition of the final loss; by default each plan's.
 
     Returns:
-        Path of the index, and a sentence for every plan that is not in it.
+        Path of the index, and what it leaves out: a sentence for every plan that could not be reported, and one for
+        earlier plans.
 
     Raises:
         ValueError: the store has no plan, or the folder cannot be written.
@@ -40,10 +41,10 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
     if not reports:
         reason = f"; {left_out[0]}" if left_out else ""
         raise ValueError(f"Expected a store with a sweep's plan, got {store.path}{reason}; run a sweep into it first.")
-    shown = {plan["plan_id"] for plan in latest}
-    for plan in store.plans():
-        if plan["plan_id"] not in shown:
-            left_out.append(f"{plan['plan_id']}: a later plan of {plan.get('name')} is shown")
+    earlier = sum(1 for _ in store.plans()) - len(latest)
+    if earlier:
+        plans = "plan" if earlier == 1 else "plans"
+        left_out.append(f"{earlier} earlier {plans} of these sweeps: the last of each is shown")
     content = [
         element("h1", "Every question of this store"),
         element("p", _total(reports), class_="subtitle"),

@@ -165,6 +165,7 @@ th { text-align: right; font-weight: 600; border-bottom: 1.5px solid var(--ink);
 th, td { padding: .32rem .4rem; white-space: nowrap; }
 td { text-align: right; border-bottom: 1px solid var(--line); }
 .words { text-align: left; }
+td.words a { display: inline-block; min-width: 14rem; white-space: normal; }
 th:first-child, td:first-child { padding-left: 0; }
 .adam { color: var(--adam); font-weight: 600; }
 .sgd { color: var(--sgd); font-weight: 600; }
