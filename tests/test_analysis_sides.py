@@ -1,5 +1,8 @@
 """Two sides of one question: what is the same is found, what differs is named."""
 
+import json
+import os
+
 import pytest
 from synthetic_records import Planted, write_store
 from test_analysis_csv import row, write
@@ -28,6 +31,7 @@ def test_a_store_is_the_same_as_its_twin(stores):
     assert (sides.tuned["difference"] == 0).all() and sides.gaps["agree"].all()
     text = format_two_sides(sides, ("before", "same"))
     assert "48 of them have the same status and final loss" in " ".join(text.split())
+    assert "Not the same on both sides" not in text
 
 
 def test_a_change_that_moves_the_winner_is_named(stores, capsys):
@@ -62,6 +66,17 @@ def test_a_store_is_compared_with_a_csv_by_settings(stores, tmp_path):
     assert sides.gaps["agree"].all()
 
 
+def test_what_the_runs_were_not_made_alike_from_is_named(stores, tmp_path):
+    store, plan = write_store(tmp_path / "elsewhere", Planted(**SMALL))
+    path = store.run_folder(plan["runs"][0]["run_id"]) / "record.json"
+    record = json.loads(path.read_text())
+    record["data"]["fingerprint"] = "another"
+    record["packages"]["torch"] = "3.0"
+    path.write_text(json.dumps(record))
+    text = format_two_sides(two_sides(open_side(stores / "before"), open_side(store.path)), ("before", "elsewhere"))
+    assert "\nNot the same on both sides: data, packages (torch). What differs" in text
+
+
 def test_sides_that_cannot_be_compared_are_refused(stores, tmp_path):
     with pytest.raises(ValueError, match="one definition of the final loss"):
         two_sides(open_side(stores / "before"), open_side(stores / "same", final_loss="mean_last_100"))
@@ -72,3 +87,15 @@ def test_sides_that_cannot_be_compared_are_refused(stores, tmp_path):
     write_store(tmp_path / "other", Planted(batch_sizes=(2,), steps=50))
     with pytest.raises(ValueError, match="in common"):
         two_sides(open_side(stores / "before"), open_side(tmp_path / "other"))
+
+
+def test_of_a_sweep_planned_twice_the_name_means_the_later_plan(tmp_path):
+    store, plan = write_store(tmp_path / "grown", Planted(**SMALL))
+    earlier = {**plan, "plan_id": "earlier-0", "runs": plan["runs"][::2]}
+    store.write_plan(earlier)
+    os.utime(store.path / "sweeps" / "earlier-0" / "plan.json", ns=(0, 0))
+    assert len(open_side(store.path).runs) == len(open_side(store.path, sweep=plan["name"]).runs) == 48
+    assert len(open_side(store.path, sweep="earlier-0").runs) == 24
+    store.write_plan({**plan, "plan_id": "second-2", "name": "second"})
+    with pytest.raises(ValueError, match=f"2 that fit .it has: second, {plan['name']}.; choose one with --sweep"):
+        open_side(store.path)

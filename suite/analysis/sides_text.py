@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 
@@ -13,6 +14,9 @@ from suite.analysis.two_sides import TwoSides, same_runs
 
 MOST_RUNS = 10
 """Differing runs that are shown, the largest differences first."""
+
+_CIRCUMSTANCES = {"data_fingerprint": "data", "commit": "code", "packages": "packages", "device": "device"}
+"""Columns of runs that should be the same on both sides where a difference of losses is to mean something."""
 
 
 def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
@@ -27,6 +31,7 @@ def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
     """
     blocks = [
         f"A: {names[0]} ({sides.first.title})\nB: {names[1]} ({sides.second.title})",
+        "\n".join(textwrap.wrap(_circumstances(sides), WIDTH)),
         _runs(sides),
         _tuned(sides),
         _gaps(sides),
@@ -34,6 +39,26 @@ def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
     ]
     text = "\n\n".join(block for block in blocks if block)
     return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
+
+
+def _circumstances(sides: TwoSides) -> str:
+    """What the runs were not made alike from, as far as both sides tell."""
+    different: list[str] = []
+    for column, name in _CIRCUMSTANCES.items():
+        both = [
+            set(side.runs[column].dropna()) if column in side.runs else set() for side in (sides.first, sides.second)
+        ]
+        if all(both) and both[0] != both[1]:
+            different.append(f"packages ({_versions(*both)})" if column == "packages" else name)
+    if not different:
+        return ""
+    return f"Not the same on both sides: {', '.join(different)}. What differs below may come from there."
+
+
+def _versions(first: set[str], second: set[str]) -> str:
+    """Names of the packages whose versions differ."""
+    versions = [{(name, str(v)) for text in side for name, v in json.loads(text).items()} for side in (first, second)]
+    return ", ".join(sorted({name for name, _ in versions[0] ^ versions[1]}))
 
 
 def _runs(sides: TwoSides) -> str:

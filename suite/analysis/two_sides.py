@@ -54,7 +54,7 @@ def open_side(place: str | Path, *, sweep: str | None = None, final_loss: str | 
 
     Args:
         place: a CSV file or a store's folder.
-        sweep: name of the sweep; needed where a store has several.
+        sweep: name of the sweep, needed where a store has several, or a plan's id; by name, what was planned last.
         final_loss: definition of the final loss; by default the sweep's, and ``ema`` for a CSV.
 
     Raises:
@@ -64,10 +64,11 @@ def open_side(place: str | Path, *, sweep: str | None = None, final_loss: str | 
     if path.is_file():
         return compare_csv(path, final_loss=final_loss or "ema")
     store = Store(path)
-    plans = list(store.plans())
-    chosen = [plan for plan in plans if sweep is None or sweep in (plan["name"], plan["plan_id"])]
+    latest = store.latest_plans()
+    chosen = [plan for plan in store.plans() if plan["plan_id"] == sweep]
+    chosen = chosen or [plan for plan in latest if sweep in (None, plan["name"])]
     if len(chosen) != 1:
-        known = ", ".join(plan["plan_id"] for plan in plans) or "none"
+        known = ", ".join(plan["name"] for plan in latest) or "none"
         raise ValueError(
             f"Expected a CSV file or a store with one sweep, got {path} with {len(chosen)} that fit (it has: {known}); "
             "choose one with --sweep NAME."

@@ -15,7 +15,7 @@ def main(command: str, arguments: list[str]) -> int:
     )
     parser.add_argument("first", help="folder of a store, or a CSV file")
     parser.add_argument("second", help="folder of a store, or a CSV file")
-    parser.add_argument("--sweep", action="append", default=[], help="sweep of the stores; twice: of each")
+    parser.add_argument("--sweep", action="append", default=[], help="sweep, or a plan's id; twice: of each")
     parser.add_argument("--final-loss", choices=FINAL_LOSSES, help="definition (default: the sweeps'; of CSVs: ema)")
     options = parser.parse_args(arguments)
     if len(options.sweep) > 2:
