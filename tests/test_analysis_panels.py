@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from suite.analysis.csv_import import load_csv
 from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.style import save, style
 from suite.analysis.published import published_gaps
-from suite.analysis.report import sections, write_index, write_report
+from suite.analysis.report import index, sections, write_index, write_report
 from suite.analysis.report.sections import gap_section
 from suite.analysis.report.tables import latex_table
 from suite.analysis.theory_fit import theory_fit
@@ -117,6 +118,45 @@ def test_an_index_leads_to_every_question_of_a_store(tmp_path, capsys):
     assert "And a second?" in page.read_text() and "What was asked before?" not in page.read_text()
     with pytest.raises(ValueError, match="run a sweep"):
         write_index(Store(tmp_path / "empty"), tmp_path / "none")
+
+
+def test_pages_drawn_side_by_side_are_those_drawn_alone(tmp_path, monkeypatch):
+    lrs = {"sgd": (0.1, 0.3), "adam": (0.003,)}
+    store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99), lrs=lrs))
+    names = ["a", "b", "c"]
+    for name in names:
+        store.write_plan({**plan, "plan_id": name, "name": name, "question": f"Question {name}?"})
+    store.write_plan({**plan, "plan_id": "d", "name": "d", "runs": []})
+    monkeypatch.setattr(index, "WORTH_WORKERS", 99)
+    _, alone = write_index(store, tmp_path / "alone")
+    monkeypatch.setattr(index, "WORTH_WORKERS", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    _, together = write_index(store, tmp_path / "together")
+    assert alone == together and len(alone) == 1 and alone[0].startswith("d: ")
+    written = [sorted(p.relative_to(folder) for p in folder.rglob("*.*")) for folder in out_folders(tmp_path)]
+    assert written[0] == written[1]
+    for name in [*names, plan["plan_id"]]:
+        pages = [(folder / name / "index.html").read_text() for folder in out_folders(tmp_path)]
+        assert pages[0] == pages[1]
+    first, second = ((folder / "index.html").read_text() for folder in out_folders(tmp_path))
+    assert first == second and first.index("Question a?") < first.index("Question b?") < first.index("Question c?")
+
+
+def out_folders(folder):
+    return folder / "alone", folder / "together"
+
+
+def test_a_killed_process_that_draws_ends_in_one_sentence(tmp_path, monkeypatch):
+    store, _ = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99)))
+    monkeypatch.setattr(index, "WORTH_WORKERS", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(index, "_report_or_reason", die)
+    with pytest.raises(ValueError, match=r"2 processes to draw the pages, one of them was killed.*are kept"):
+        write_index(store, tmp_path / "out")
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_latex_tables_escape_and_round():

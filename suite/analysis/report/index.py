@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 from suite.analysis.report.page import Markup, bullets, data_address, element, page, table, text
 from suite.analysis.report.sections import answers
 from suite.analysis.report.write import Report, write_report
 from suite.analysis.table import STATUSES
 from suite.records import Store
+
+MOST_WORKERS = 8
+"""Processes that draw pages side by side; each holds the analysis in some 300 MB."""
+
+WORTH_WORKERS = 4
+"""Pages from which on starting processes costs less than it saves."""
 
 
 def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -> tuple[Path, list[str]]:
@@ -28,16 +39,12 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
         earlier plans.
 
     Raises:
-        ValueError: the store has no plan, or the folder cannot be written.
+        ValueError: the store has no plan, the folder cannot be written, or a process that draws was killed.
     """
-    reports: list[Report] = []
-    left_out: list[str] = []
     latest = store.latest_plans()
-    for plan in latest:
-        try:
-            reports.append(write_report(store, plan, out_dir / plan["plan_id"], final_loss=final_loss, anew=False))
-        except (ValueError, KeyError) as error:
-            left_out.append(f"{plan.get('plan_id')}: {error}")
+    written = list(_written(store.path, latest, out_dir, final_loss))
+    reports = [report for report in written if isinstance(report, Report)]
+    left_out = [reason for reason in written if isinstance(reason, str)]
     if not reports:
         reason = f"; {left_out[0]}" if left_out else ""
         raise ValueError(f"Expected a store with a sweep's plan, got {store.path}{reason}; run a sweep into it first.")
@@ -55,6 +62,33 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
     path = out_dir / "index.html"
     path.write_text(page("Every question of this store", *content), encoding="utf-8")
     return path, left_out
+
+
+def _written(
+    store: Path, plans: Sequence[Mapping[str, Any]], out_dir: Path, final_loss: str | None
+) -> Iterator[Report | str]:
+    """The plans' reports in their order, or why there is none. Drawing takes longest: many are drawn side by side."""
+    write = functools.partial(_report_or_reason, store, out_dir, final_loss)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, MOST_WORKERS)
+    if workers < 2 or len(plans) < WORTH_WORKERS:
+        yield from map(write, plans)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(write, plans)
+        except BrokenProcessPool as error:
+            raise ValueError(
+                f"Expected {workers} processes to draw the pages, one of them was killed, perhaps for its memory; call "
+                "again, with fewer cores (taskset) if it recurs: the pages that were drawn are kept."
+            ) from error
+
+
+def _report_or_reason(store: Path, out_dir: Path, final_loss: str | None, plan: Mapping[str, Any]) -> Report | str:
+    try:
+        return write_report(Store(store), plan, out_dir / plan["plan_id"], final_loss=final_loss, anew=False)
+    except (ValueError, KeyError) as error:
+        return f"{plan.get('plan_id')}: {error}"
 
 
 def _rows(reports: Sequence[Report], folder: Path) -> list[list[object]]:
