@@ -58,8 +58,8 @@ value lay on an edge (of 609 tuned points three still do). Gap is Adam minus the
 loss: positive where the other is better; ± as defined in [analysis.md](../analysis.md). Photos are compared by their
 train loss: the validation set is balanced, and there a network that has learnt nothing beats most that have learnt the
 heavy tail.
-`sources.yaml` names the files of each dataset; `make results SOURCES=sources.yaml` trains all sweeps: 12,404 runs, many
-of them shared between sweeps, 22 hours of training summed over the runs of two workers. Each folder holds `gap.csv` and
+`sources.yaml` names the files of each dataset; `make results SOURCES=sources.yaml` trains all sweeps: 12,802 runs, many
+of them shared between sweeps, 23 hours of training summed over the runs of two workers. Each folder holds `gap.csv` and
 `tuned.csv`.
 
 What is said here is said of this scale alone. "Not resolved" is a gap that does not exceed its uncertainty; one that
