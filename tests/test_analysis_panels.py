@@ -127,11 +127,9 @@ def test_pages_drawn_side_by_side_are_those_drawn_alone(tmp_path, monkeypatch):
     for name in names:
         store.write_plan({**plan, "plan_id": name, "name": name, "question": f"Question {name}?"})
     store.write_plan({**plan, "plan_id": "d", "name": "d", "runs": []})
-    monkeypatch.setattr(index, "WORTH_WORKERS", 99)
     _, alone = write_index(store, tmp_path / "alone")
-    monkeypatch.setattr(index, "WORTH_WORKERS", 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    _, together = write_index(store, tmp_path / "together")
+    monkeypatch.setattr(index, "write_report", None)  # not called in this process, and spawned ones have their own
+    _, together = write_index(store, tmp_path / "together", workers=2)
     assert alone == together and len(alone) == 1 and alone[0].startswith("d: ")
     written = [sorted(p.relative_to(folder) for p in folder.rglob("*.*")) for folder in out_folders(tmp_path)]
     assert written[0] == written[1]
@@ -147,12 +145,11 @@ def out_folders(folder):
 
 
 def test_a_killed_process_that_draws_ends_in_one_sentence(tmp_path, monkeypatch):
-    store, _ = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99)))
-    monkeypatch.setattr(index, "WORTH_WORKERS", 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99)))
+    store.write_plan({**plan, "plan_id": "second-2", "name": "second"})
     monkeypatch.setattr(index, "_report_or_reason", die)
     with pytest.raises(ValueError, match=r"2 processes to draw the pages, one of them was killed.*are kept"):
-        write_index(store, tmp_path / "out")
+        write_index(store, tmp_path / "out", workers=2)
 
 
 def die(*_):

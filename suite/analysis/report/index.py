@@ -17,14 +17,10 @@ from suite.analysis.report.write import Report, write_report
 from suite.analysis.table import STATUSES
 from suite.records import Store
 
-MOST_WORKERS = 8
-"""Processes that draw pages side by side; each holds the analysis in some 300 MB."""
 
-WORTH_WORKERS = 4
-"""Pages from which on starting processes costs less than it saves."""
-
-
-def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -> tuple[Path, list[str]]:
+def write_index(
+    store: Store, out_dir: Path, *, final_loss: str | None = None, workers: int = 1
+) -> tuple[Path, list[str]]:
     """Write a report for every sweep of a store, and a page that leads to them; pages that are still true are kept.
 
     A sweep whose YAML or overrides were changed between calls has several plans; the one written last is reported.
@@ -33,6 +29,8 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
         store: where the plans and records are.
         out_dir: folder for ``index.html`` and a folder per plan; made when absent.
         final_loss: definition of the final loss; by default each plan's.
+        workers: processes that draw pages side by side, each of some 260 MB. With more than one the caller's main
+            module is imported again in each, so that it has to be guarded by its name.
 
     Returns:
         Path of the index, and what it leaves out: a sentence for every plan that could not be reported, and one for
@@ -42,7 +40,7 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
         ValueError: the store has no plan, the folder cannot be written, or a process that draws was killed.
     """
     latest = store.latest_plans()
-    written = list(_written(store.path, latest, out_dir, final_loss))
+    written = list(_written(store.path, latest, out_dir, final_loss, workers))
     reports = [report for report in written if isinstance(report, Report)]
     left_out = [reason for reason in written if isinstance(reason, str)]
     if not reports:
@@ -65,13 +63,12 @@ def write_index(store: Store, out_dir: Path, *, final_loss: str | None = None) -
 
 
 def _written(
-    store: Path, plans: Sequence[Mapping[str, Any]], out_dir: Path, final_loss: str | None
+    store: Path, plans: Sequence[Mapping[str, Any]], out_dir: Path, final_loss: str | None, workers: int
 ) -> Iterator[Report | str]:
     """The plans' reports in their order, or why there is none. Drawing takes longest: many are drawn side by side."""
     write = functools.partial(_report_or_reason, store, out_dir, final_loss)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, MOST_WORKERS)
-    if workers < 2 or len(plans) < WORTH_WORKERS:
+    workers = min(workers, len(plans))
+    if workers < 2:
         yield from map(write, plans)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:

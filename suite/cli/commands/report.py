@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import FINAL_LOSSES, Store
+
+MOST_WORKERS = 8
+"""Processes that draw an index's pages: more would ask for more than 2 GB of memory."""
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -19,7 +23,9 @@ def main(command: str, arguments: list[str]) -> int:
     if spec is None:
         from suite.analysis.report import write_index
 
-        page, left_out = write_index(store, options.out or store.path / "report", final_loss=options.final_loss)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        folder = options.out or store.path / "report"
+        page, left_out = write_index(store, folder, final_loss=options.final_loss, workers=min(cores, MOST_WORKERS))
         for sentence in left_out:
             print(f"left out: {sentence}")
         print(f"Index: {page}")
