@@ -29,8 +29,8 @@ from torchvision.datasets import ImageFolder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tasks.images.augment import normalised
-from tasks.images.data import ImageData
+from tasks.kinds.images.augment import normalised
+from tasks.kinds.images.data import ImageData
 
 SIZES = ((500, 375), (1000, 750))
 """Width and height: ImageNet's usual size, and a larger one that can be decoded at half its size."""

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from suite.cli.commands.worker import quiet
-from suite.cli.lightning import Resolver
-from suite.cli.matrix import describe_tasks, task_file
+from suite.execution.matrix import describe_tasks, task_file
+from suite.execution.resolver import Resolver
+from suite.execution.worker import quiet
 from suite.records import Store
 from suite.training import run
 

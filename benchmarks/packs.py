@@ -27,13 +27,13 @@ from typing import Any
 
 import torch
 
-from suite.cli.commands.worker import quiet
-from suite.cli.lightning import Resolver
+from suite.execution.resolver import Resolver
+from suite.execution.worker import quiet
 from suite.optim import build
+from suite.packs.pack import run_pack
+from suite.packs.packed_task import StepKind
 from suite.records import Store
 from suite.training.memory import measured_peak
-from suite.training.pack import run_pack
-from suite.training.packed_task import StepKind
 
 GPT = ["--task", "fineweb/gpt", "--data.tokenizer", "byte", "--data.seq_len", "64"]
 SMALL = ["--model.width", "64", "--model.num_layers", "2", "--model.num_heads", "4"]
@@ -144,7 +144,7 @@ class Bench:
 
 
 def _as_config(arguments: tuple[str, ...]) -> list[str]:
-    from suite.cli.matrix import task_file
+    from suite.execution.matrix import task_file
 
     task = arguments[arguments.index("--task") + 1]
     rest = [word for word in arguments if word not in ("--task", task)]

@@ -24,10 +24,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tasks.text.documents import LocalText
-from tasks.text.preparation import Corpus, prepare_text
-from tasks.text.sample import SampleText
-from tasks.text.tokenizer import load_tokenizer, train_bpe
+from tasks.kinds.text.documents import LocalText
+from tasks.kinds.text.preparation import Corpus, prepare_text
+from tasks.kinds.text.sample import SampleText
+from tasks.kinds.text.tokenizer import load_tokenizer, train_bpe
 
 
 def main() -> None:

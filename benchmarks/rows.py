@@ -4,7 +4,7 @@
 
 For packs of 4, 9 and 16 runs and networks of several sizes, the time of one optimizer step by the arithmetic over that
 by the kernels: above 1 the kernels are faster. Both sides take turns; medians over rounds.
-`suite.optim.torch_rows.SHORTEST` is the size from which the kernels are used.
+`suite.packs.torch_rows.SHORTEST` is the size from which the kernels are used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from suite.optim import parse, runs_optimizer
-from suite.optim.runs_optimizer import Layout, RunsOptimizer, shared_groups
+from suite.packs.runs_optimizer import Layout, RunsOptimizer, shared_groups
 
 RULES = {"sgd": {"name": "sgd", "momentum": 0.9}, "adam": {"name": "adam", "beta": 0.9}}
 SIZES = (2_048, 4_096, 8_192, 16_384, 32_768, 65_536, 180_000)

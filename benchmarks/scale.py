@@ -149,7 +149,7 @@ def plan_and_missing(file: Path, store: Store) -> None:
 
 def identities(spec: SweepSpec, folder: Path, count: int = 500) -> float:
     """Milliseconds to identify one run of a real task, after the first."""
-    from suite.cli.runs import Runs
+    from suite.execution.runs import Runs
 
     small = {"data.source": "sample", "data.tokenizer": "byte", "data.seq_len": 16, "data.budget_steps": 10}
     runs = Runs(spec.changed({**small, "data.data_dir": str(folder / "data")}))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.images.data import ImageData
-from tasks.images.encoded import Encoded
-from tasks.images.shard_writer import write_info, write_shard
+from tasks.kinds.images.data import ImageData
+from tasks.kinds.images.encoded import Encoded
+from tasks.kinds.images.shard_writer import write_info, write_shard
 
 
 def photo(seed: int, width: int = 40, height: int = 30, *, mode: str = "RGB", format: str = "JPEG") -> bytes:

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from suite.execution.execute import execute
+from suite.execution.launchers.local import Progress
 from suite.records import Store
 from suite.sweep import Plan, PlannedRun
-from suite.sweep.execute import execute
-from suite.sweep.launchers.local import Progress
 
 TRUNK: dict[str, Any] = {
     "optimizers": {"adam": {"lr": 0.01, "beta": 0.9}, "sgd": {"lr": 0.3}},

@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from suite.execution.jobs import Job
 from suite.records import LeaseHeld, Store, holder
 from suite.sweep import PlannedRun
-from suite.sweep.packs import Job
 
 COMMAND = [sys.executable, str(Path(__file__).resolve())]
 STEP_SECONDS = 0.02

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from suite.training import Data
-from tasks.images.batch import ImageBatch
+from tasks.kinds.images.batch import ImageBatch
 
 
 class RandomImages(Data):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from small_runs import make_task, make_trainer
 
+from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training.pack import run_pack
 
 SPECS: dict[str, list[dict[str, Any]]] = {
     "sgd": [{"name": "sgd", "lr": lr, "momentum": m} for lr in (0.1, 0.5) for m in (0.0, 0.9)],

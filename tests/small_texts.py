@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.text.documents import LocalText
-from tasks.text.preparation import Corpus
+from tasks.kinds.text.documents import LocalText
+from tasks.kinds.text.preparation import Corpus
 
 WORDS = [
     "the", "of", "optimizer", "gap", "batch", "size", "is", "é", "noise", "step", "learning",

@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch import Callback
 from small_runs import ADAM, SGD, make_data, make_task, make_trainer
 
+from suite.packs.pack import PackRefused, run_pack
 from suite.records import Store, StoreError, run_id_of
 from suite.training import Outcome, run
-from suite.training.pack import PackRefused, run_pack
 from tasks.fineweb.data import FineWeb
 
 CONSTANT = {"name": "constant"}

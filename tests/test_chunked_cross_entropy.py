@@ -19,8 +19,8 @@ from models import cross_entropy, head
 from models.cross_entropy import summed_cross_entropy, torch_applies
 from models.gpt import GPT
 from models.head import Head, chunk_tokens
+from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training.pack import run_pack
 
 TOKENS, WIDTH, VOCABULARY = 37, 8, 101
 

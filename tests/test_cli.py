@@ -156,7 +156,7 @@ def test_prepare_says_what_it_prepared(capsys: pytest.CaptureFixture[str], data_
 
 
 def test_every_task_config_is_accepted_by_the_real_parser(capsys: pytest.CaptureFixture[str]) -> None:
-    from suite.cli.matrix import task_files
+    from suite.execution.matrix import task_files
 
     for name in task_files():
         code, printed, errors = call(["fit", "--task", name, *SGD, "--print_config"], capsys)

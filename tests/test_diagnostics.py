@@ -16,9 +16,9 @@ from small_runs import ADAM, losses, make_data, make_task, make_trainer, train
 from suite.diagnostics.catalogue import CATALOGUE, diagnostic_class, parse
 from suite.diagnostics.schedule import Schedule
 from suite.optim import ConfigError
+from suite.packs.pack import PackRefused, run_pack
 from suite.records import Store, run_id_of
 from suite.training import Outcome, run
-from suite.training.pack import PackRefused, run_pack
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
 from tasks.toy.data import NoisyQuadratic
 from tasks.toy.quadratic import ToyQuadratic

@@ -131,7 +131,7 @@ def read_fasta(path: Path) -> None:
 
 
 def read_jsonl(path: Path) -> None:
-    from tasks.text.documents import read_file
+    from tasks.kinds.text.documents import read_file
 
     for piece in read_file(path):
         piece.text.encode()

@@ -13,9 +13,9 @@ import yaml
 from small_runs import ARGUMENTS, make_trainer
 
 from suite.cli.main import main
+from suite.packs.pack import run_pack
 from suite.records import Store
 from suite.training import run
-from suite.training.pack import run_pack
 from tasks.toy.data import NoisyQuadratic
 from tasks.toy.quadratic import ToyQuadratic
 

@@ -12,7 +12,7 @@ import pytest
 from full_disks import fill, one_sentence
 
 from suite.training.data import Data
-from tasks import prepared_folder
+from tasks.kinds import prepared_folder
 
 SETTINGS: dict[str, Any] = {"batch_size": 2, "num_workers": 1}
 
@@ -55,7 +55,7 @@ def images(source: Path, data_dir: Path, **settings: Any) -> Data:
     pytest.importorskip("simplejpeg")
     from image_shards import write_shards
 
-    from tasks.images.data import ImageData
+    from tasks.kinds.images.data import ImageData
 
     if not source.exists():
         write_shards(source)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.fineweb.data import FineWeb
-from tasks.text import tokenizer
-from tasks.text.token_files import TokenFiles
+from tasks.kinds.sequences.token_files import TokenFiles
+from tasks.kinds.text import tokenizer
 
 
 @pytest.fixture

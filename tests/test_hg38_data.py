@@ -16,7 +16,7 @@ from tasks.hg38.fasta import Stretch, parse_fasta, read_chunks
 from tasks.hg38.genomes import LocalGenome
 from tasks.hg38.kmers import KmerTokens
 from tasks.hg38.sample import fasta_text
-from tasks.text.token_files import TokenFiles
+from tasks.kinds.sequences.token_files import TokenFiles
 
 CHROMOSOMES = [
     248956422, 242193529, 198295559, 190214555, 181538259, 170805979, 159345973, 145138636, 138394717, 133797422,

@@ -18,10 +18,10 @@ from image_shards import open_images, samples, write_shards
 
 from tasks.imagenet1k_lt.data import ImageNet1kLTData
 from tasks.imagenet21k.data import ImageNet21kData
-from tasks.images import decoded
-from tasks.images.heavy_tail import heavy_tailed
-from tasks.images.prefetch import prefetched
-from tasks.images.shard_writer import write_shard
+from tasks.kinds.images import decoded
+from tasks.kinds.images.heavy_tail import heavy_tailed
+from tasks.kinds.images.prefetch import prefetched
+from tasks.kinds.images.shard_writer import write_shard
 
 
 def same(a, b) -> bool:

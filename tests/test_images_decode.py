@@ -18,9 +18,9 @@ pytest.importorskip("torchvision")
 from image_shards import photo
 from torchvision import transforms
 
-from tasks.images import decode
-from tasks.images.augment import CROP_ATTEMPTS, Crop, draw_augmentation, draw_mixup, flipped, mixed, normalised
-from tasks.images.decode import Undecodable, centre_pixels, cropped_pixels
+from tasks.kinds.images import decode
+from tasks.kinds.images.augment import CROP_ATTEMPTS, Crop, draw_augmentation, draw_mixup, flipped, mixed, normalised
+from tasks.kinds.images.decode import Undecodable, centre_pixels, cropped_pixels
 
 SHAPES = [(500, 375), (375, 500), (256, 256), (301, 217), (301, 257), (64, 200), (1200, 900), (1021, 1203)]
 

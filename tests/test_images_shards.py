@@ -14,11 +14,11 @@ pytest.importorskip("simplejpeg")
 
 from image_shards import open_images, photo, samples, write_shards
 
-from tasks.images.encoded import Encoded
-from tasks.images.places import Folder
-from tasks.images.shard_writer import write_shard
-from tasks.images.shards import read_info
-from tasks.images.tar_index import index_tar, load_index, save_index
+from tasks.kinds.images.encoded import Encoded
+from tasks.kinds.images.places import Folder
+from tasks.kinds.images.shard_writer import write_shard
+from tasks.kinds.images.shards import read_info
+from tasks.kinds.images.tar_index import index_tar, load_index, save_index
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

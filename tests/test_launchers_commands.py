@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from suite.cli.launching import launcher_of, split_launcher_options
 from suite.cli.main import main
+from suite.execution.launching import launcher_of, split_launcher_options
 from suite.records import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,9 +99,9 @@ def test_every_wrong_option_is_one_sentence(words: list[str], part: str) -> None
 
 
 def test_every_cluster_file_has_the_settings_of_its_launcher() -> None:
-    from suite.cli.launching import _settings
-    from suite.sweep.launchers.ray import RaySettings
-    from suite.sweep.launchers.slurm import SlurmSettings
+    from suite.execution.launchers.ray import RaySettings
+    from suite.execution.launchers.slurm import SlurmSettings
+    from suite.execution.launching import _settings
 
     files = sorted((ROOT / "configs" / "clusters").glob("*.yaml"))
     assert files
@@ -157,8 +157,8 @@ def test_data_that_changed_is_refused_by_name(tmp_path: Path, capfd: pytest.Capt
     said = capfd.readouterr().err
     assert f"made with data {then}, now there is data" in said and said.count("\n") == 1
     request = json.loads(next(iter((store.path / "sweeps").rglob("requests/*.json"))).read_text())
-    from suite.cli.commands.worker import _answer
-    from suite.cli.lightning import Resolver
+    from suite.execution.resolver import Resolver
+    from suite.execution.worker import _answer
 
     answer = _answer(Resolver(), request)
     assert answer["statuses"] == ["failed"] and f"planned with data {then}, this worker finds data" in answer["error"]

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_every_hardware_file_is_read() -> None:
-    from suite.cli.lightning import Resolver
+    from suite.execution.resolver import Resolver
 
     resolver = Resolver()
     for path in sorted((ROOT / "configs" / "hardware").glob("*.yaml")):

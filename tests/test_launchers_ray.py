@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pretend_worker import COMMAND, history, planned, request_of
 
+from suite.execution.jobs import Job
+from suite.execution.launchers.launcher import Progress
 from suite.records import Store
-from suite.sweep.launchers.progress import Progress
-from suite.sweep.packs import Job
 
 ray = pytest.importorskip("ray")
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ def cluster() -> Iterator[Any]:
 
 
 def launcher(cluster: Any, store: Path, **settings: Any) -> Any:
-    from suite.sweep.launchers.ray import RayLauncher, RaySettings
+    from suite.execution.launchers.ray import RayLauncher, RaySettings
 
     chosen = RaySettings(address=cluster[0].address, **settings)
     return RayLauncher(chosen, command=COMMAND, request=request_of(store), store=Store(store))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pretend_worker import COMMAND, history, planned, request_of
 
+from suite.execution.jobs import Job
+from suite.execution.launchers.launcher import Progress
 from suite.records import Store
-from suite.sweep.launchers.progress import Progress
-from suite.sweep.packs import Job
 
 pytest.importorskip("submitit")
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launcher(store: Path, **settings: Any) -> Any:
-    from suite.sweep.launchers.slurm import SlurmLauncher, SlurmSettings
+    from suite.execution.launchers.slurm import SlurmLauncher, SlurmSettings
 
     chosen = {"time_minutes": 5, "signal_seconds": 20, "poll_seconds": 0.2, "cpus_per_task": 1, **settings}
     return SlurmLauncher(SlurmSettings(**chosen), command=COMMAND, request=request_of(store), folder=store / "slurm")
@@ -63,7 +63,7 @@ def test_an_array_trains_every_run_once(cluster: None, tmp_path: Path) -> None:
 
 
 def test_the_signal_saves_and_queues_again(cluster: None, tmp_path: Path) -> None:
-    from suite.sweep.launchers.slurm import states_of_runs, submitted
+    from suite.execution.launchers.slurm import states_of_runs, submitted
 
     events: list[Progress] = []
     run = planned(7, steps=250)
@@ -94,7 +94,7 @@ def test_the_time_limit_forces_a_requeue(cluster: None, tmp_path: Path) -> None:
 
 
 def test_a_job_that_vanishes_is_started_again(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from suite.sweep.launchers import slurm
+    from suite.execution.launchers import slurm
 
     monkeypatch.setattr(slurm, "_GONE_SECONDS", 1.0)
     events: list[Progress] = []

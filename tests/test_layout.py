@@ -13,30 +13,35 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 STDLIB = sys.stdlib_module_names
 RULES: dict[str, set[str]] = {
-    "suite.optim": {"torch", "suite.optim"},
-    "suite.records": {"pyarrow", "suite.records"},
+    "suite.fields": {"yaml", "suite.fields"},
+    "suite.optim": {"torch", "suite.fields", "suite.optim"},
+    "suite.records": {"pyarrow", "suite.fields", "suite.records"},
     "suite.theory": {"numpy", "scipy", "suite.theory"},
-    "suite.sweep": {"suite.records", "suite.optim", "suite.sweep", "yaml", "ray", "submitit"},
+    "suite.sweep": {"suite.records", "suite.optim", "suite.fields", "suite.sweep", "numpy"},
     "suite.analysis": {
         "suite.records", "suite.theory", "suite.analysis",
         "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "markupsafe",
     },
     "suite.training": {
-        "suite.optim", "suite.records", "suite.training", "suite.diagnostics",
+        "suite.optim", "suite.records", "suite.fields", "suite.training",
         "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm",
     },
+    "suite.packs": {
+        "suite.optim", "suite.records", "suite.fields", "suite.training", "suite.packs",
+        "torch", "lightning", "torchmetrics", "numpy", "pyarrow",
+    },
     "suite.diagnostics": {
-        "suite.optim", "suite.records", "suite.theory", "suite.training", "suite.diagnostics",
-        "torch", "lightning", "curvlinops", "numpy", "pyarrow",
+        "suite.optim", "suite.records", "suite.fields", "suite.theory", "suite.training", "suite.packs",
+        "suite.diagnostics", "torch", "lightning", "curvlinops", "numpy", "pyarrow",
+    },
+    "suite.execution": {
+        "suite.fields", "suite.optim", "suite.records", "suite.training", "suite.packs", "suite.diagnostics",
+        "suite.sweep", "suite.execution",
+        "lightning", "jsonargparse", "torch", "yaml", "ray", "submitit",
     },
     "models": {"torch", "timm", "torch_geometric", "fla", "flash_attn", "models"},
 }  # fmt: skip
 """Package -> what its modules may import, beside the standard library."""
-SHARED_TASKS = {
-    "tasks.text", "tasks.sequences", "tasks.images", "tasks.prepared_folder", "tasks.array_files", "tasks.next_token",
-    "tasks.regression",
-}  # fmt: skip
-"""What every dataset may import of `tasks`, beside its own folder; none of these is a dataset."""
 
 
 def sources() -> list[Path]:
@@ -54,6 +59,17 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def names_imported(path: Path) -> set[str]:
+    """As `imports`, with what is taken from a module: `from a import b` is `a.b`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
@@ -68,13 +84,56 @@ def test_every_module_imports_what_its_package_may(path: Path) -> None:
         wrong = {n for n in names if not any(n == a or n.startswith(a + ".") for a in allowed)}
         assert not wrong, f"{module} may not import {wrong}"
     if module.startswith("tasks."):
-        parts = module.split(".")
-        own = SHARED_TASKS | {f"tasks.{parts[1]}"}
-        wrong = {n for n in names if n.startswith("tasks.") and not any(n == o or n.startswith(o + ".") for o in own)}
-        wrong |= {n for n in names if n.startswith(("suite.sweep", "suite.analysis", "suite.cli"))}
+        mine = {"tasks.kinds", f"tasks.{module.split('.')[1]}"}
+        wrong = {n for n in names if n.startswith("tasks.") and not any(n == o or n.startswith(o + ".") for o in mine)}
+        wrong |= {n for n in names if n.startswith(("suite.sweep", "suite.analysis", "suite.cli", "suite.execution"))}
         assert not wrong, f"{module} may not import {wrong}"
     if module.startswith("suite."):
         assert not {n for n in names if n.partition(".")[0] in ("tasks", "models")}, f"{module} knows a dataset"
+
+
+def circle_in(arrows: dict[str, set[str]]) -> list[str]:
+    """Names along a circle of arrows; empty where there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(arrows.get(name, ())):
+            if found := walk(other, [*path, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(arrows) if (found := walk(name, []))), [])
+
+
+def test_a_circle_is_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def test_no_file_and_no_folder_imports_in_a_circle() -> None:
+    modules = {module_of(path): path for path in sources()}
+    files: dict[str, set[str]] = {}
+    folders: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        folder = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        for name in names_imported(path):
+            # `from a.b import c` names the module a.b.c or something in a.b.
+            target = name if name in modules else name.rpartition(".")[0]
+            if target not in modules or target == module:
+                continue
+            of_target = target if modules[target].name == "__init__.py" else target.rpartition(".")[0]
+            if path.name != "__init__.py" and modules[target].name != "__init__.py":
+                files.setdefault(module, set()).add(target)
+            # Folders below one another are one room with a room within.
+            if not f"{folder}.".startswith(f"{of_target}.") and not f"{of_target}.".startswith(f"{folder}."):
+                folders.setdefault(folder, set()).add(of_target)
+    assert circle_in(files) == []
+    assert circle_in(folders) == []
 
 
 def test_every_task_has_a_yaml_and_every_yaml_a_task() -> None:
@@ -91,7 +150,7 @@ def test_every_task_has_a_yaml_and_every_yaml_a_task() -> None:
     # Beside its architectures a dataset may have modules that its data is made by.
     architectures = {p.stem for top in ("models", "configs/tasks") for p in (ROOT / top).rglob("*") if p.is_file()}
     for path in (ROOT / "tasks").glob("*/*.py"):
-        is_dataset = (path.parent / "data.py").exists() and f"tasks.{path.parent.name}" not in SHARED_TASKS
+        is_dataset = (path.parent / "data.py").exists()
         if is_dataset and path.stem in architectures - {"__init__"}:
             assert path in named
 
@@ -106,11 +165,11 @@ def test_no_file_is_named_for_nothing() -> None:
     [
         ("import suite.optim; suite.optim.list_optimizers()", {"torch", "lightning"}),
         ("import suite.optim; suite.optim.SGD(lr=0.1)", {"lightning", "timm", "pyarrow", "numpy.testing"}),
-        ("import suite.training", {"suite.diagnostics.diagnostic", "curvlinops"}),
+        ("import suite.training", {"suite.diagnostics", "suite.packs", "curvlinops"}),
         ("import suite.diagnostics.spectra", {"curvlinops"}),
         ("from suite.cli.main import main; main(['diagnose', '--list'])", {"torch", "lightning", "pandas"}),
         ("import suite.records", {"torch", "pandas", "lightning"}),
-        ("import suite.cli.launching, suite.cli.commands.status", {"ray", "submitit", "lightning"}),
+        ("import suite.execution.launching, suite.cli.commands.status", {"ray", "submitit", "lightning"}),
         ("import suite.analysis.comparison", {"torch", "lightning", "matplotlib"}),
         ("from suite.cli.main import main; main(['--help'])", {"torch", "lightning", "pandas", "pyarrow"}),
         ("from suite.cli.main import main; main(['tasks'])", {"torch", "lightning", "pandas", "pyarrow"}),

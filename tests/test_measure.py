@@ -13,14 +13,14 @@ import pytest
 import torch
 import yaml
 
-from suite.cli.commands import worker
-from suite.cli.lightning import Resolver
-from suite.cli.matrix import task_file
-from suite.cli.measure import Cost, Key, measure
+from suite.execution import worker
+from suite.execution.jobs import Job
+from suite.execution.launchers.launcher import Progress, Request
+from suite.execution.launchers.local import LocalLauncher
+from suite.execution.matrix import task_file
+from suite.execution.measure import Cost, Key, measure
+from suite.execution.resolver import Resolver
 from suite.sweep import Plan, read_spec
-from suite.sweep.launchers.local import LocalLauncher
-from suite.sweep.launchers.progress import Progress, Request
-from suite.sweep.packs import Job
 from suite.training import timing
 from suite.training.timing import StepTimer
 
@@ -62,7 +62,7 @@ class Pretend:
 
 
 class Asks:
-    """Stands for `suite.cli.runs.Runs`."""
+    """Stands for `suite.execution.runs.Runs`."""
 
     def request(self, job: Job, store: str, do: str) -> dict[str, Any]:
         return {"do": do, "configs": [{} for _ in job]}

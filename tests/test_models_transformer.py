@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from models.rotary import Rotary
 from models.transformer import SwiGLU, Transformer
 from suite.optim import parameter_roles
+from suite.packs.pack import run_pack
 from suite.records import Store
 from suite.training import run
-from suite.training.pack import run_pack
 from tasks.fineweb.transformer import FineWebTransformer
 from tasks.slimpajama.data import SlimPajama
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from suite.optim import build, parse
-from suite.optim.runs_optimizer import Layout, RunsOptimizer, shared_groups
-from suite.optim.torch_rows import SHORTEST, TorchRows
+from suite.packs.runs_optimizer import Layout, RunsOptimizer, shared_groups
+from suite.packs.torch_rows import SHORTEST, TorchRows
 
 RULES: dict[str, list[dict[str, Any]]] = {
     "sgd": [{"name": "sgd", "lr": lr, "momentum": m} for lr, m in [(0.1, 0.0), (0.3, 0.9), (0.05, 0.5)]],
@@ -82,7 +82,7 @@ def test_dead_rows_rest_and_the_rest_is_kept(name: str, monkeypatch: pytest.Monk
     """What torch's kernels do with dead and with forgotten runs is what the rule does."""
     ends = []
     for shortest in (0, 1 << 30):
-        monkeypatch.setattr("suite.optim.runs_optimizer.SHORTEST", shortest)
+        monkeypatch.setattr("suite.packs.runs_optimizer.SHORTEST", shortest)
         flat, optimizer = pack(RULES[name], network(12))
         for step, grad in enumerate(gradients(7, *flat.shape)):
             if step == 3:

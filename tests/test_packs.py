@@ -12,8 +12,8 @@ from lightning.pytorch import Callback
 from small_packs import SPECS, config_of, curve, pack
 from small_runs import SGD, make_data, make_task, make_trainer, train
 
+from suite.packs.pack import PackRefused, run_pack
 from suite.records import Store
-from suite.training.pack import PackRefused, run_pack
 
 
 @pytest.fixture(scope="module")

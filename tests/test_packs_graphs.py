@@ -12,8 +12,8 @@ from small_packs import SPECS, curve, pack
 from small_runs import make_data, make_trainer
 
 from suite.optim.kernels import has_compiler
+from suite.packs import compiled_step
 from suite.records import Store
-from suite.training import compiled_step
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_short_runs_are_not_recorded_and_what_cannot_be_is_trained_plainly(
     settings = {"budget_steps": 6, "seq_len": 8}
     assert pack(Store(tmp_path / "short"), make_data(data_dir, **settings), SPECS["sgd"])[0].trained
     assert set(compiled_step._GRAPHS) == known
-    monkeypatch.setattr("suite.training.pack.RECORD_FROM", 6)
+    monkeypatch.setattr("suite.packs.pack.RECORD_FROM", 6)
 
     def untraceable(*_: Any) -> Any:
         raise compiled_step.NotCompiled("it cannot be traced")

@@ -19,12 +19,12 @@ from matrix import LEARNING_RATES, kind_of, resolved, settings
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from suite.cli.lightning import Resolver
-from suite.cli.matrix import describe_tasks
+from suite.execution.matrix import describe_tasks
+from suite.execution.resolver import Resolver
+from suite.packs.pack import run_pack
+from suite.packs.packed_task import PackedTask
 from suite.records import Store
 from suite.training import run
-from suite.training.pack import run_pack
-from suite.training.packed_task import PackedTask
 
 PAIRS = sorted(describe_tasks())
 QUICK = ("fineweb/gcnn", "fineweb/gdn", "fineweb/gpt", "fineweb/transformer_160m", "imagenet1k_lt/simple_vit",

@@ -19,11 +19,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from suite.execution.execute import execute
+from suite.execution.launchers.local import Progress
 from suite.records import Store
 from suite.sweep import Plan, PlannedRun, read_spec
-from suite.sweep.execute import execute
 from suite.sweep.grid import Axis, log_value, read_axis
-from suite.sweep.launchers.local import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC: dict[str, Any] = {

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pretend_branches import TRUNK, Pretend, done, identify, write
 
+from suite.execution.execute import due_jobs
+from suite.execution.jobs import jobs_of
+from suite.execution.trunks import lost_sentences
 from suite.records import Store
 from suite.sweep import Plan, read_spec
-from suite.sweep.execute import due_jobs
-from suite.sweep.packs import jobs_of
-from suite.sweep.trunks import lost_sentences
 
 
 def test_a_plan_has_a_trunk_and_its_branch_points(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from suite.cli.matrix import task_file
-from suite.cli.runs import Runs
+from suite.execution.matrix import task_file
+from suite.execution.runs import Runs
 from suite.optim.registry import resolve
 from suite.sweep import Plan, read_spec
 

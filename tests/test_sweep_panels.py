@@ -14,9 +14,9 @@ import yaml
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import compare_plan
 from suite.cli.plans import read_sources
+from suite.execution.jobs import jobs_of
 from suite.records import Store
 from suite.sweep import Plan, PlannedRun, read_spec
-from suite.sweep.packs import jobs_of
 
 SPEC: dict[str, Any] = {
     "question": "Does it work?",

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from suite.cli.progress import SweepProgress
+from suite.execution.launchers.launcher import Progress
+from suite.execution.sweep_progress import SweepProgress
 from suite.sweep import PlannedRun
-from suite.sweep.launchers.progress import Progress
 
 
 def runs_of(batch_size: int, steps: int) -> tuple[PlannedRun, ...]:

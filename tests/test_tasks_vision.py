@@ -14,16 +14,16 @@ from small_runs import make_trainer
 from torch import nn
 from torch.nn import functional as F
 
+from suite.packs.pack import run_pack
 from suite.records import Store
 from suite.training import Task, run
-from suite.training.pack import run_pack
 from tasks.imagenet1k_lt.simple_vit import ImageNet1kLTSimpleViT
 from tasks.imagenet1k_lt.vit import ImageNet1kLTViT
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
 from tasks.imagenet21k.transition import ImageNet21kTransition
 from tasks.imagenet21k.vit import ImageNet21kViT
-from tasks.images.batch import ImageBatch
-from tasks.images.classification import Classification
+from tasks.kinds.images.batch import ImageBatch
+from tasks.kinds.images.classification import Classification
 
 PATCHES = {"num_layers": 2, "num_heads": 2, "width": 16, "patch_size": 8}
 STAGES = {"depths": (1, 1), "width": 4, "stem": "conv3"}

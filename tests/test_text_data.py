@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.text.data import TextData
+from tasks.kinds.text.data import TextData
 
 TEXT = "".join(chr(97 + (7 * i + i // 26) % 26) for i in range(5000))
 

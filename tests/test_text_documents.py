@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text import documents
-from tasks.text.documents import DamagedSource, LocalText, read_file, split_before_space
-from tasks.text.sample import SampleText
+from tasks.kinds.text import documents
+from tasks.kinds.text.documents import DamagedSource, LocalText, read_file, split_before_space
+from tasks.kinds.text.sample import SampleText
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

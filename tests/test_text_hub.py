@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from small_texts import corpus, write_texts
 
-from tasks.text import encoding
-from tasks.text.documents import LocalText
-from tasks.text.hub import HubText
-from tasks.text.preparation import Corpus, prepare_text
+from tasks.kinds.text import encoding
+from tasks.kinds.text.documents import LocalText
+from tasks.kinds.text.hub import HubText
+from tasks.kinds.text.preparation import Corpus, prepare_text
 
 
 @pytest.fixture

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from small_texts import contents, corpus, write_texts
 
-from tasks.text.documents import LocalText
-from tasks.text.preparation import prepare_text
+from tasks.kinds.text.documents import LocalText
+from tasks.kinds.text.preparation import prepare_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from tasks.text import encoding, journal, preparation
-from tasks.text.documents import LocalText
-from tasks.text.preparation import Corpus
+from tasks.kinds.text import encoding, journal, preparation
+from tasks.kinds.text.documents import LocalText
+from tasks.kinds.text.preparation import Corpus
 encoding.CHUNK_CHARACTERS, encoding.SERIAL_CHUNKS = 500, 2
 source, data_dir, tokenizer, max_tokens, workers, where, count = sys.argv[1:]
 seen = 0
@@ -143,9 +143,9 @@ def test_several_processes_prepare_once(source, tmp_path):
 def test_workers_end_with_a_killed_parent(source, tmp_path):
     code = (
         "import multiprocessing, os, signal, sys\n"
-        "from tasks.text import encoding\n"
-        "from tasks.text.documents import Piece\n"
-        "from tasks.text.tokenizer import ByteTokenizer\n"
+        "from tasks.kinds.text import encoding\n"
+        "from tasks.kinds.text.documents import Piece\n"
+        "from tasks.kinds.text.tokenizer import ByteTokenizer\n"
         "encoding.CHUNK_CHARACTERS, encoding.SERIAL_CHUNKS = 1, 1\n"
         "stream = encoding.encode_stream(ByteTokenizer(), (Piece('ab', 1) for _ in range(10**9)), 2)\n"
         "for _ in range(20): next(stream)\n"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from small_texts import contents, corpus, write_texts
 
-from tasks.text import encoding, preparation
-from tasks.text.documents import LocalText
-from tasks.text.preparation import prepare_text
-from tasks.text.token_files import read_token_files
+from tasks.kinds.sequences.token_files import read_token_files
+from tasks.kinds.text import encoding, preparation
+from tasks.kinds.text.documents import LocalText
+from tasks.kinds.text.preparation import prepare_text
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_max_tokens_takes_the_first_tokens(source, tmp_path):
 
 
 def test_cut_inside_a_long_document_counts_it(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.text.documents._BLOCK_BYTES", 64)
+    monkeypatch.setattr("tasks.kinds.text.documents._BLOCK_BYTES", 64)
     files = prepare_text(corpus(source / "c.txt", max_tokens=300), tmp_path / "data")
     assert files.manifest["text"]["documents"] == 1
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text import tokenizer as module
-from tasks.text.documents import split_before_space
-from tasks.text.sample import SampleText
-from tasks.text.tokenizer import bpe_size, json_tokenizer, load_tokenizer, tokenizer_identity, train_bpe
+from tasks.kinds.text import tokenizer as module
+from tasks.kinds.text.documents import split_before_space
+from tasks.kinds.text.sample import SampleText
+from tasks.kinds.text.tokenizer import bpe_size, json_tokenizer, load_tokenizer, tokenizer_identity, train_bpe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -140,7 +140,7 @@ def test_ids_beyond_16_bits_are_refused(small_bpe):
 
 def test_workers_import_neither_torch_nor_lightning():
     code = (
-        "import sys, tasks.text.encoding; "
+        "import sys, tasks.kinds.text.encoding; "
         "print([m for m in ('torch', 'lightning', 'datasets', 'tiktoken') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

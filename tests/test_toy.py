@@ -11,6 +11,7 @@ import torch
 from small_runs import make_trainer
 
 from suite.optim import SGD, SignSGD, build
+from suite.packs.pack import run_pack
 from suite.records import Store
 from suite.theory.bigram import gradient_descent_loss, sign_descent_loss
 from suite.theory.frequencies import zipf
@@ -19,7 +20,6 @@ from suite.theory.noisy_quadratic import NoisyQuadratic as Prediction
 from suite.theory.noisy_quadratic import sgd_losses
 from suite.theory.sde import sgd_progress, sign_progress
 from suite.training import run
-from suite.training.pack import run_pack
 from tasks.toy.data import Bigrams, NoisyQuadratic, ZipfText
 from tasks.toy.language import ZipfLanguage
 from tasks.toy.linear_bigram import ToyLinearBigram

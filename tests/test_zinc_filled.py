@@ -16,8 +16,8 @@ pytest.importorskip("torch_geometric")
 from small_runs import make_trainer
 
 from suite.optim.kernels import has_compiler
+from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training.pack import run_pack
 from tasks.zinc.batch import filled, rooms
 from tasks.zinc.data import Zinc
 from tasks.zinc.gat import ZincGAT

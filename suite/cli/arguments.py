@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from suite.cli.matrix import task_file
+from suite.execution.matrix import task_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,47 +1,21 @@
-"""LightningCLI for the suite: its parser, its one-sentence errors, and training that leaves a record."""
+"""LightningCLI for the suite: ``fit``, ``validate``, ``test`` and ``predict``, with training that leaves a record."""
 
 from __future__ import annotations
 
-import copy
-import json
-import os
-import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import yaml
-from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from suite.cli.arguments import Request
-from suite.cli.sentences import of_a_parser, of_the_trainer, told
-from suite.cli.settings import check_seed, refuse_infinite, settle
+from suite.execution.resolver import TRAINER_DEFAULTS, SuiteParser, plain
+from suite.execution.sentences import of_the_trainer, told
+from suite.execution.settings import check_seed, settle
 from suite.records import Store
 from suite.training import Data, Outcome, Task, run
 from suite.training.checkpoint_file import read_weights
-
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-    "use_distributed_sampler": False,
-}
-"""What the suite sets otherwise than Lightning: records and checkpoints are its own."""
-
-
-class SuiteParser(LightningArgumentParser):
-    """LightningCLI's parser, with errors in one sentence."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the error as one line and exit with code 2."""
-        if os.environ.get("SUITE_TRACEBACK") and ex is not None:
-            raise ex
-        print(f"suite: {of_a_parser(message)}", file=sys.stderr)
-        raise SystemExit(2)
 
 
 class SuiteCLI(LightningCLI):
@@ -132,75 +106,3 @@ class SuiteCLI(LightningCLI):
             raise ValueError(
                 f"--ckpt_path {path} is of another network ({str(error).splitlines()[-1].strip()})"
             ) from error
-
-
-class Resolver:
-    """Resolves configurations and builds runs from them, many in one process; the same results as `SuiteCLI`."""
-
-    def __init__(self) -> None:
-        self.parser = SuiteParser()
-        self.parser.add_argument("--seed_everything", type=bool | int, default=42)
-        self.parser.add_argument("-c", "--config", action="config")
-        self.parser.add_lightning_class_args(Trainer, "trainer")
-        self.parser.set_defaults({f"trainer.{key}": value for key, value in TRAINER_DEFAULTS.items()})
-        self.parser.add_lightning_class_args(Task, "model", subclass_mode=True, required=True)
-        self.parser.add_lightning_class_args(Data, "data", subclass_mode=True, required=True)
-        self._parsed_last: tuple[str, Namespace] | None = None
-
-    def resolve(self, arguments: list[str]) -> dict[str, Any]:
-        """The plain resolved configuration of LightningCLI arguments.
-
-        Raises:
-            SystemExit: the arguments are wrong; the sentence has been printed.
-        """
-        config = self.parser.parse_args(arguments)
-        check_seed(config.get("seed_everything"))
-        settle(config)
-        return plain(self.parser, config)
-
-    def build(self, config: dict[str, Any]) -> tuple[Task, Data, Trainer]:
-        """Task, data and trainer of a resolved configuration.
-
-        Raises:
-            ValueError: one of them refuses its settings.
-        """
-        made = self._made(config)
-        with of_the_trainer():
-            return made.model, made.data, Trainer(**made.trainer)
-
-    def build_data(self, config: dict[str, Any]) -> tuple[Task, Data]:
-        """Task and data of a resolved configuration, without a trainer.
-
-        Raises:
-            ValueError: one of them refuses its settings.
-        """
-        made = self._made(config)
-        return made.model, made.data
-
-    def _made(self, config: dict[str, Any]) -> Namespace:
-        # The runs of a sweep differ in their optimizers' numbers, which the task reads for itself, and seeds. Parsing
-        # takes longer than many a step, so the rest is parsed when it changes.
-        model = config["model"]
-        others = {key: value for key, value in model.get("init_args", {}).items() if key != "optimizer"}
-        rest = {**config, "model": {**model, "init_args": others}, "seed_everything": None}
-        key = json.dumps(rest, sort_keys=True, default=repr)
-        with told():
-            if self._parsed_last is None or self._parsed_last[0] != key:
-                self._parsed_last = key, self.parser.parse_object(config)
-            parsed = copy.deepcopy(self._parsed_last[1])
-            parsed.seed_everything = config.get("seed_everything", parsed.seed_everything)
-            if "optimizer" in model.get("init_args", {}):
-                parsed.model.init_args.optimizer = copy.deepcopy(model["init_args"]["optimizer"])
-            return self.parser.instantiate(parsed)
-
-
-def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
-    """A parsed configuration as plain values, every default filled in.
-
-    Raises:
-        ValueError: a number is infinite or none.
-    """
-    values = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
-    assert isinstance(values, dict)
-    refuse_infinite(values)
-    return {key: value for key, value in values.items() if key not in ("config", "ckpt_path", "verbose")}

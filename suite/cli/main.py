@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command -> (module of `suite.cli.commands`, what it does)."""
 
-_HIDDEN = {"worker": "worker"}
+_HIDDEN = {"worker": "suite.execution.worker"}
 
 
 def main(arguments: list[str]) -> int:
@@ -41,9 +41,9 @@ def main(arguments: list[str]) -> int:
     if command in ("-h", "--help", "help"):
         print(usage())
         return 0
-    module = _HIDDEN.get(command) or COMMANDS.get(command, ("", ""))[0]
-    if not module:
-        from suite.optim.config import nearest
+    module = _HIDDEN.get(command) or f"suite.cli.commands.{COMMANDS.get(command, (None,))[0]}"
+    if command not in COMMANDS and command not in _HIDDEN:
+        from suite.fields import nearest
 
         return _complain(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
     _make_importable()
@@ -88,7 +88,7 @@ def usage() -> str:
 
 def _make_importable() -> None:
     """Let class paths name modules of the working directory, then of the checkout (its ``tasks`` and ``models``)."""
-    from suite.cli.matrix import config_roots
+    from suite.execution.matrix import config_roots
 
     for root in [os.getcwd(), *map(str, config_roots())]:
         if root not in sys.path:
@@ -98,7 +98,7 @@ def _make_importable() -> None:
 def _load(module: str) -> Callable[[str, list[str]], int]:
     import importlib
 
-    loaded: Callable[[str, list[str]], int] = importlib.import_module(f"suite.cli.commands.{module}").main
+    loaded: Callable[[str, list[str]], int] = importlib.import_module(module).main
     return loaded
 
 

@@ -65,7 +65,7 @@ def read_sources(file: Path) -> dict[str, str]:
     Raises:
         ValueError: no such file, not such a mapping, or a dataset that no task has.
     """
-    from suite.cli.matrix import describe_tasks
+    from suite.execution.matrix import describe_tasks
 
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))

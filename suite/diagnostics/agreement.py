@@ -13,8 +13,8 @@ from torch import Tensor
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.schedule import Schedule
+from suite.fields import ConfigError, require
 from suite.optim import OptimizerConfig, parse
-from suite.optim.config import ConfigError, require
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"name": "adam", "beta": 0.95},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.optim.config import ConfigError, from_fields, nearest
+from suite.fields import ConfigError, nearest, read
 from suite.optim.registry import import_class
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def parse(spec: Mapping[str, Any] | None) -> dict[str, Diagnostic]:
             raise ConfigError(
                 f"diagnostics.{name} must be a mapping of settings, got {settings!r}; write {name}: {{}} for none."
             )
-        found[name] = from_fields(diagnostic_class(name), settings or {}, name=f"diagnostics.{name}")
+        found[name] = read(diagnostic_class(name), settings or {}, name=f"diagnostics.{name}")
     return found
 
 

@@ -14,7 +14,7 @@ from suite.diagnostics.diagnostic import Diagnostic, Values
 from suite.diagnostics.frequency_groups import groups_by_frequency, mean_by_group
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import chunks
-from suite.optim.config import require
+from suite.fields import require
 from suite.training.data import Data
 
 SAMPLES = 64

@@ -17,7 +17,7 @@ from suite.diagnostics.noise_statistics import NoiseStatistics, quantiles, scale
 from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
 from suite.diagnostics.schedule import Schedule
 from suite.diagnostics.tail_index import hill_tail_index
-from suite.optim.config import require
+from suite.fields import require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from suite.diagnostics.recorder import Findings
 from suite.diagnostics.undisturbed import undisturbed
 from suite.optim.clipping import clip_runs
+from suite.packs.packed_task import PackedTask
 from suite.training.data import Data
-from suite.training.packed_task import PackedTask
 
 
 class PackRecorder(Callback):

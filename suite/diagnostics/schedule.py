@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from suite.optim.config import require
+from suite.fields import require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import Probe
 from suite.diagnostics.schedule import Schedule
 from suite.diagnostics.spectrum_distance import Spectrum, spectrum_distances
-from suite.optim.config import require
+from suite.fields import require
 
 
 def lanczos_spectrum(

@@ -15,9 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from suite.fields import ConfigError
     from suite.optim.clipping import Clipping, clip_global_norm, clip_runs
     from suite.optim.composite import CompositeOptimizer
-    from suite.optim.config import ConfigError, OptimizerConfig
+    from suite.optim.config import OptimizerConfig
     from suite.optim.external import External
     from suite.optim.factory import RuleGroup, build, evaluation_weights, rule_groups
     from suite.optim.registry import config_class, describe, list_optimizers, parse, register

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.fields import ConfigError, read, require
 from suite.optim.broadcast import Number, rounded
-from suite.optim.config import ConfigError, from_fields, require
 from suite.optim.norms import LONG, norm_of, row_norms
 
 _POLICIES: dict[str, dict[str, float | None]] = {
@@ -56,7 +56,7 @@ class Clipping:
         if isinstance(spec, Clipping):
             return spec
         if isinstance(spec, Mapping):
-            return from_fields(cls, spec, name="clipping")
+            return read(cls, spec, name="clipping")
         if isinstance(spec, str) and spec in _POLICIES:
             return cls(**_POLICIES[spec])
         if spec is None:

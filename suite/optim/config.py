@@ -1,15 +1,14 @@
-"""Frozen configs by name: fields with types, read strictly from plain values (YAML, command line) and written back."""
+"""What every optimizer config is: hyperparameters with types and ranges, a pure update rule, a weight decay."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from suite.fields import ConfigError, plain, read, require
 from suite.optim.decay import Decay, decay_delta, decay_gradient
 
 if TYPE_CHECKING:
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
 
 Role = Literal["norm", "embed", "head", "bias", "hidden"]
 Scope = Literal["element", "tensor", "matrix", "global"]
-
-
-class ConfigError(ValueError):
-    """A config cannot be made from what was given; the message is one sentence for the user."""
-
-
-Config = TypeVar("Config")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,7 +148,7 @@ class OptimizerConfig:
         Raises:
             ConfigError: a field is unknown, missing, or of the wrong type.
         """
-        return from_fields(cls, values, name=name)
+        return read(cls, values, name=name)
 
     def init_values(self) -> dict[str, Any]:
         """Every field as a plain value: what the class takes."""
@@ -165,116 +157,3 @@ class OptimizerConfig:
     def plain_values(self) -> dict[str, Any]:
         """Every setting as people write it in YAML beside ``name``; `from_values` reads it back."""
         return self.init_values()
-
-
-def plain(value: Any) -> Any:
-    """A value as YAML and JSON have it: tuples become lists, mappings plain dicts."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def require(condition: bool, name: str, expected: str, got: object) -> None:
-    """Raise a one-sentence `ConfigError` unless ``condition`` holds."""
-    if not condition:
-        raise ConfigError(f"{name} must be {expected}, got {got!r}.")
-
-
-def field_types(cls: type) -> dict[str, Any]:
-    """Types of a config class's fields, in order."""
-    hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
-
-
-def from_fields(cls: type[Config], values: Mapping[str, Any], *, name: str) -> Config:
-    """Make a config from plain values, strictly.
-
-    Args:
-        cls: a config dataclass.
-        values: field values as YAML or the command line gives them; ``"1e-3"`` becomes a number where one belongs.
-        name: what messages call the config.
-
-    Raises:
-        ConfigError: a field is unknown, missing, or of the wrong type.
-    """
-    known = field_types(cls)
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{name} has no setting {key!r}{nearest(key, known)}.")
-    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-        required = f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and f.name not in values:
-            raise ConfigError(f"{name} needs {f.name}, which has no default; set {f.name}.")
-    return cls(**{key: coerce(value, known[key], f"{name}.{key}") for key, value in values.items()})
-
-
-def coerce(value: Any, kind: Any, where: str) -> Any:
-    """Read a plain value as a field of type ``kind``.
-
-    Raises:
-        ConfigError: it is not one.
-    """
-    origin = get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in get_args(kind):
-            return None
-        errors = []
-        for option in get_args(kind):
-            if option is not type(None):
-                try:
-                    return coerce(value, option, where)
-                except ConfigError as error:
-                    errors.append(str(error))
-        raise ConfigError(errors[-1])
-    if origin is Literal:
-        if value in get_args(kind):
-            return value
-        raise ConfigError(f"{where} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}.")
-    if kind is float:
-        return _number(value, where)
-    if kind is int:
-        number = _number(value, where)
-        if number != int(number):
-            raise ConfigError(f"{where} must be a whole number, got {value!r}.")
-        return int(number)
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        raise ConfigError(f"{where} must be true or false, got {value!r}.")
-    if kind is str:
-        if isinstance(value, str):
-            return value
-        raise ConfigError(f"{where} must be a text, got {value!r}.")
-    if origin is tuple:
-        return tuple(coerce(item, get_args(kind)[0], where) for item in _items(value, where))
-    if origin in (dict, Mapping) or kind is dict:
-        if isinstance(value, Mapping):
-            return plain(value)
-        raise ConfigError(f"{where} must be a mapping, got {value!r}.")
-    return value
-
-
-def _items(value: Any, where: str) -> Sequence[Any]:
-    if isinstance(value, str):
-        return [item.strip() for item in value.strip("[]").split(",") if item.strip()]
-    if isinstance(value, Sequence):
-        return value
-    raise ConfigError(f"{where} must be a list, got {value!r}.")
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ConfigError(f"{where} must be a number, got {value!r}.")
-    try:
-        return float(value)
-    except ValueError:
-        raise ConfigError(f"{where} must be a number, got {value!r}.") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Part of a sentence that names the nearest known word and lists all."""
-    listed = sorted(known)
-    close = difflib.get_close_matches(name, listed, n=1, cutoff=0.5)
-    return (f" (did you mean {close[0]!r}?)" if close else "") + f"; known: {', '.join(listed)}"

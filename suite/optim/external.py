@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import torch
 
+from suite.fields import ConfigError, field_types, nearest, plain, read_value
 from suite.optim.catalogue import LIBRARY
-from suite.optim.config import ConfigError, OptimizerConfig, coerce, field_types, nearest, plain
+from suite.optim.config import OptimizerConfig
 from suite.optim.registry import config_class
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -67,7 +68,7 @@ class External(OptimizerConfig):
         given = dict(values.get("arguments") or {})
         given |= {key: value for key, value in values.items() if key not in own | {"path", "arguments"}}
         types = field_types(cls)
-        fields = {key: coerce(values[key], types[key], f"{path}.{key}") for key in own if key in values}
+        fields = {key: read_value(values[key], types[key], f"{path}.{key}") for key in own if key in values}
         return cls(path=path, arguments=given, **fields)
 
     def init_values(self) -> dict[str, Any]:
@@ -137,9 +138,9 @@ def _is_plain(value: Any) -> bool:
 
 def _like_default(value: Any, default: Any, where: str) -> Any:
     if isinstance(default, bool):
-        return coerce(value, bool, where)
+        return read_value(value, bool, where)
     if isinstance(default, int | float):
-        return coerce(value, float if isinstance(default, float) else type(default), where)
+        return read_value(value, float if isinstance(default, float) else type(default), where)
     if isinstance(default, tuple) and isinstance(value, list | tuple) and len(default) == len(value):
         return tuple(_like_default(v, d, where) for v, d in zip(value, default, strict=True))
     return value

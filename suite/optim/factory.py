@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from suite.fields import ConfigError
 from suite.optim.composite import CompositeOptimizer
-from suite.optim.config import ConfigError, OptimizerConfig
+from suite.optim.config import OptimizerConfig
 from suite.optim.registry import parse
 from suite.optim.roles import parameter_roles
 from suite.optim.rule_optimizer import RuleOptimizer

@@ -9,8 +9,9 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from suite.fields import ConfigError, nearest
 from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA, SCHEDULES
-from suite.optim.config import ConfigError, OptimizerConfig, nearest
+from suite.optim.config import OptimizerConfig
 
 ENTRY_POINTS = "suite.optimizers"
 """Entry-point group in which another package announces config classes."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.optim.config import ConfigError, OptimizerConfig
+from suite.fields import ConfigError
+from suite.optim.config import OptimizerConfig
 from suite.optim.kernels import Kernels, pays_off
 from suite.optim.pieces import WHOLE, Piece, pieces_of
 from suite.optim.sharding import is_sharded

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from suite.optim.config import ConfigError, from_fields, require
+from suite.fields import ConfigError, read, require
 from suite.optim.registry import schedule_class, split_spec
 
 
@@ -120,7 +120,7 @@ def parse_schedule(spec: Mapping[str, Any] | Schedule) -> Schedule:
     cls = schedule_class(name)
     if not issubclass(cls, Schedule):
         raise ConfigError(f"The class path {name!r} must name a Schedule.")
-    return from_fields(cls, values, name=name)
+    return read(cls, values, name=name)
 
 
 def resolve_schedule(spec: Mapping[str, Any] | Schedule) -> dict[str, Any]:

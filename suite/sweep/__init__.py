@@ -1,4 +1,4 @@
-"""WHICH runs to do: the sweep's YAML, its grids, the plan of what is missing, and the launchers that get it done."""
+"""WHICH runs to do: the sweep's YAML, its grids, and the plan of what is missing."""
 
 from suite.sweep.plan import Group, Plan
 from suite.sweep.planned_run import PlannedRun

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from suite.optim.config import nearest
+from suite.fields import nearest
 from suite.optim.schedule import resolve_schedule
 from suite.sweep.grid import read_axis
 from suite.sweep.panel import Branch, Panel

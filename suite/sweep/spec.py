@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from suite.optim.config import nearest
+from suite.fields import nearest
 from suite.records import FINAL_LOSSES
 from suite.sweep.branching import branch_panels, check_branching, check_keys, merged
 from suite.sweep.grid import read_axis

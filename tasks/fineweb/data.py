@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.text.data import TextData
-from tasks.text.hub import HubText
+from tasks.kinds.text.data import TextData
+from tasks.kinds.text.hub import HubText
 
 
 class FineWeb(TextData):
@@ -14,7 +14,7 @@ class FineWeb(TextData):
     1e9 tokens are
     used: 990,000,000 for training (3,867,187 samples), the 10,000,000 after them for validation.
 
-    ``source: sample`` is the embedded English text of `tasks.text.sample`: a stand-in for the pipeline and
+    ``source: sample`` is the embedded English text of `tasks.kinds.text.sample`: a stand-in for the pipeline and
     for small experiments, not web text.
     """
 

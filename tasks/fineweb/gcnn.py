@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.sequences.gcnn import SequenceGCNN
+from tasks.kinds.sequences.gcnn import SequenceGCNN
 
 
 class FineWebGCNN(SequenceGCNN):

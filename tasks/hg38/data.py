@@ -9,7 +9,7 @@ from tasks.hg38.genomes import FetchedGenome, Genome, LocalGenome
 from tasks.hg38.kmers import KmerTokens
 from tasks.hg38.preparation import TokenizedGenome, prepare_genome
 from tasks.hg38.sample import SampleGenome
-from tasks.sequences.windows import TokenWindows
+from tasks.kinds.sequences.windows import TokenWindows
 
 PAPER_URL = "https://storage.googleapis.com/basenji_barnyard2/hg38.ml.fa.gz"
 PAPER_NUCLEOTIDES = 3_031_042_417
@@ -34,7 +34,7 @@ class HG38(TokenWindows):
         seq_len: tokens per sample.
         val_share: share of the tokens, at the end, that is the validation split.
         shuffle: a fresh permutation of the training samples every epoch.
-        **kwargs: settings of every dataset of tokens, see `tasks.sequences.windows.TokenWindows`.
+        **kwargs: settings of every dataset of tokens, see `tasks.kinds.sequences.windows.TokenWindows`.
     """
 
     dataset = "hg38"

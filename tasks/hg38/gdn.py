@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.sequences.gdn import SequenceGDN
+from tasks.kinds.sequences.gdn import SequenceGDN
 
 
 class HG38GDN(SequenceGDN):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.hg38.fasta import Stretch, parse_fasta, read_chunks
-from tasks.prepared_folder import full_disk_explained, only_process
+from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fa", "fasta", "fna") for packed in ("", ".gz", ".bgz"))
 _COPY_BYTES = 1 << 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.sequences.gpt import SequenceGPT
+from tasks.kinds.sequences.gpt import SequenceGPT
 
 
 class HG38GPT(SequenceGPT):

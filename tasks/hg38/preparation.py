@@ -18,10 +18,8 @@ import numpy as np
 
 from tasks.hg38.genomes import Genome
 from tasks.hg38.kmers import KmerTokens
-from tasks.prepared_folder import prepare_folder, require_space
-from tasks.text.documents import DamagedSource
-from tasks.text.journal import write_durably
-from tasks.text.token_files import (
+from tasks.kinds.prepared_folder import prepare_folder, require_space
+from tasks.kinds.sequences.token_files import (
     MANIFEST,
     SCHEMA,
     TokenFiles,
@@ -29,6 +27,8 @@ from tasks.text.token_files import (
     read_token_files,
     split_tokens,
 )
+from tasks.kinds.text.documents import DamagedSource
+from tasks.kinds.text.journal import write_durably
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.images.data import ImageData
-from tasks.images.sources import PaperShards
+from tasks.kinds.images.data import ImageData
+from tasks.kinds.images.sources import PaperShards
 
 
 class ImageNet1kLTData(ImageData):
@@ -14,12 +14,12 @@ class ImageNet1kLTData(ImageData):
     ``source: paper`` is ``timm/imagenet-1k-wds`` on the Hugging Face hub, whose terms must be accepted there. To
     choose the subset every training shard is fetched once (about 150 GB pass through, ``cache_gb`` bounds what is
     kept); the subset itself is about 1 GB. ``source: <path>`` is ImageNet-1k as shards or as one folder per class,
-    or any other images, whose subset is built by the same rule (`tasks.images.heavy_tail`). Validation images stay
-    balanced.
+    or any other images, whose subset is built by the same rule (`tasks.kinds.images.heavy_tail`). Validation images
+    stay balanced.
 
     Args:
         heavy_tail: train on the subset; off, on all images.
-        **kwargs: settings of all images, see `tasks.images.data.ImageData`.
+        **kwargs: settings of all images, see `tasks.kinds.images.data.ImageData`.
     """
 
     dataset = "imagenet1k_lt"

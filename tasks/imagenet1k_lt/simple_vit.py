@@ -6,7 +6,7 @@ from typing import Any
 
 from models.attention import Backend
 from models.simple_vit import SimpleViT
-from tasks.images.classification import Classification
+from tasks.kinds.images.classification import Classification
 
 
 class ImageNet1kLTSimpleViT(Classification):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.images.vit import ImageViT
+from tasks.kinds.images.vit import ImageViT
 
 
 class ImageNet1kLTViT(ImageViT):

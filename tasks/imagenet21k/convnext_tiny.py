@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from models.convnext_tiny import convnext_tiny
-from tasks.images.classification import Classification
+from tasks.kinds.images.classification import Classification
 
 
 class ImageNet21kConvNeXtTiny(Classification):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.images.data import ImageData
-from tasks.images.sources import PaperShards
+from tasks.kinds.images.data import ImageData
+from tasks.kinds.images.sources import PaperShards
 
 
 class ImageNet21kData(ImageData):

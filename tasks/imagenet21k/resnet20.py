@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.resnet20 import ResNet20
-from tasks.images.classification import Classification
+from tasks.kinds.images.classification import Classification
 
 
 class ImageNet21kResNet20(Classification):

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from models.resnet50 import resnet50
-from tasks.images.classification import Classification
+from tasks.kinds.images.classification import Classification
 
 
 class ImageNet21kResNet50(Classification):

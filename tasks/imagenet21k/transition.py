@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.transition import Stem, Transition
-from tasks.images.classification import Classification
+from tasks.kinds.images.classification import Classification
 
 
 class ImageNet21kTransition(Classification):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.text.data import TextData
-from tasks.text.hub import HubText
+from tasks.kinds.text.data import TextData
+from tasks.kinds.text.hub import HubText
 
 
 class SlimPajama(TextData):
@@ -14,7 +14,7 @@ class SlimPajama(TextData):
     without a separator, and validation is the end of what is read. Set ``max_tokens`` and ``val_share`` together to
     keep 100 million tokens for validation.
 
-    ``source: sample`` is the embedded English text of `tasks.text.sample`: a stand-in for the pipeline, not web text.
+    ``source: sample`` is `tasks.kinds.text.sample`, embedded English: a stand-in for the pipeline, not web text.
     """
 
     dataset = "slimpajama"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.sequences.transformer import SequenceTransformer
+from tasks.kinds.sequences.transformer import SequenceTransformer
 
 
 class SlimPajamaTransformer(SequenceTransformer):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.text.data import TextData
-from tasks.text.hub import HubText
+from tasks.kinds.text.data import TextData
+from tasks.kinds.text.hub import HubText
 
 
 class TinyStories(TextData):
@@ -12,7 +12,7 @@ class TinyStories(TextData):
     ``source: paper`` streams ``roneneldan/TinyStories`` in stored order and encodes it as FineWeb is encoded: 9,900,000
     tokens for training (38,671 samples), the 100,000 after them for validation.
 
-    ``source: sample`` is the embedded English text of `tasks.text.sample`: a stand-in for the pipeline, not stories.
+    ``source: sample`` is `tasks.kinds.text.sample`, embedded English: a stand-in for the pipeline, not stories.
     """
 
     dataset = "tinystories"

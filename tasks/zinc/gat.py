@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from models.gat import GAT
-from tasks.regression import Regression
+from tasks.kinds.regression import Regression
 from tasks.zinc.batch import MoleculeBatch
 
 

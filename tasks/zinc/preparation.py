@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.array_files import describe_arrays, read_manifest, verify_arrays, write_manifest
-from tasks.prepared_folder import prepare_folder
+from tasks.kinds.array_files import describe_arrays, read_manifest, verify_arrays, write_manifest
+from tasks.kinds.prepared_folder import prepare_folder
 from tasks.zinc.graph_files import SPLITS, Graphs, join_graphs, offsets
 from tasks.zinc.molecules import UnusableMolecule, molecule_graph, parse_smiles
 from tasks.zinc.published import PublishedGraphs

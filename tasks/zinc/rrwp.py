@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.array_files import mapped_array
-from tasks.prepared_folder import prepare_folder, require_space
+from tasks.kinds.array_files import mapped_array
+from tasks.kinds.prepared_folder import prepare_folder, require_space
 from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs, offsets, ranges
 
 _CHUNK_PAIRS = 1 << 20

@@ -15,10 +15,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from pretend_worker import COMMAND, request_of  # noqa: E402
 
+from suite.execution.execute import execute  # noqa: E402
+from suite.execution.launchers import local  # noqa: E402
 from suite.records import Store  # noqa: E402
 from suite.sweep import Plan, SweepSpec  # noqa: E402
-from suite.sweep.execute import execute  # noqa: E402
-from suite.sweep.launchers import local  # noqa: E402
 
 STEPS = 15
 

@@ -79,15 +79,15 @@ def _of_run(options: argparse.Namespace, rest: list[str]) -> tuple[dict[str, Any
 def _of_task(rest: list[str]) -> tuple[dict[str, Any], Path | None]:
     if not any(word.startswith(("--task", "--config", "-c")) for word in rest):
         raise ValueError("diagnose needs --task NAME or --run RUN_ID; --list tells what it can measure.")
-    from suite.cli.lightning import Resolver
+    from suite.execution.resolver import Resolver
 
     return Resolver().resolve(read_request(rest, default_store=DEFAULT_STORE).arguments), None
 
 
 def _measured(config: dict[str, Any], checkpoint: Path | None, wanted: str, device: str) -> pa.Table:
-    from suite.cli.lightning import Resolver
     from suite.diagnostics.at_checkpoint import Checkpointed
     from suite.diagnostics.catalogue import CATALOGUE, parse
+    from suite.execution.resolver import Resolver
 
     task, data = _built(Resolver(), config)
     chosen = parse(read_diagnostics(wanted)) or task.diagnostics

@@ -14,7 +14,7 @@ def main(command: str, arguments: list[str]) -> int:
         parser.add_argument("name", nargs="?", help="an optimizer: print what it does and its settings")
     options = parser.parse_args(arguments)
     if command == "tasks":
-        from suite.cli.matrix import describe_tasks
+        from suite.execution.matrix import describe_tasks
 
         _print_lines(describe_tasks())
     elif options.name is None:

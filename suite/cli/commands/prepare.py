@@ -21,8 +21,8 @@ def main(command: str, arguments: list[str]) -> int:
         print(HELP)
         return 0
     request = read_request(arguments, default_store=DEFAULT_STORE)
-    from suite.cli.commands.worker import quiet
-    from suite.cli.lightning import Resolver
+    from suite.execution.resolver import Resolver
+    from suite.execution.worker import quiet
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     quiet()

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Any
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
+from suite.execution.launchers.slurm import states_of_runs
+from suite.execution.trunks import lost_sentences, lost_trunks
 from suite.records import SETTLED, Store
-from suite.sweep.launchers.slurm import states_of_runs
-from suite.sweep.trunks import lost_sentences, lost_trunks
 
 COLUMNS = ("finished", "diverged", "running", "queued", "failed", "interrupted", "missing")
 

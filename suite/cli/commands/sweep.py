@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from suite.cli.arguments import read_diagnostics
-from suite.cli.export import export_commands
-from suite.cli.launching import LAUNCHERS, launcher_of, split_launcher_options
-from suite.cli.measure import Cost, Key, key_of, measure, print_costs
 from suite.cli.plans import parse_sweep, sweep_parser
-from suite.cli.progress import SweepProgress
-from suite.cli.runs import Runs
+from suite.execution.execute import due_jobs, execute
+from suite.execution.export import export_commands
+from suite.execution.jobs import Job
+from suite.execution.launchers.launcher import Progress
+from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
+from suite.execution.measure import Cost, Key, key_of, measure, print_costs
+from suite.execution.runs import Runs
+from suite.execution.sweep_progress import SweepProgress
+from suite.execution.trunks import lost_sentences, lost_trunks
 from suite.records import Store
 from suite.sweep import Group, Plan, PlannedRun, SweepSpec
-from suite.sweep.execute import due_jobs, execute
-from suite.sweep.launchers.progress import Progress
-from suite.sweep.packs import Job
-from suite.sweep.trunks import lost_sentences, lost_trunks
 
 
 def main(command: str, arguments: list[str]) -> int:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from suite.fields import ConfigError, require
 from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import ConfigError, OptimizerConfig, require
+from suite.optim.config import OptimizerConfig
 from suite.optim.decay import Decay
 from suite.optim.independent_adamw import IndependentAdamW
 from suite.optim.uncorrected_adam import (

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.fields import require
 from suite.optim.broadcast import Number, rounded
-from suite.optim.config import OptimizerConfig, require
+from suite.optim.config import OptimizerConfig
 from suite.optim.rules.adam import fused_adam
 from suite.optim.uncorrected_adam import LARGEST_BETA
 

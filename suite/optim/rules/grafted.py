@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from suite.fields import ConfigError
 from suite.optim.broadcast import Number, rounded
-from suite.optim.config import ConfigError, OptimizerConfig, Scope
+from suite.optim.config import OptimizerConfig, Scope
 from suite.optim.registry import describe, parse
 from suite.optim.rules.nsgd import sum_of_squares
 from suite.optim.statistic import StatisticConfig

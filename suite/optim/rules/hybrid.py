@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from suite.optim.config import ConfigError, OptimizerConfig, coerce, nearest, plain
+from suite.fields import ConfigError, nearest, plain, read_value
+from suite.optim.config import OptimizerConfig
 from suite.optim.registry import describe, list_optimizers, parse, split_spec
 from suite.optim.roles import ROLES
 
@@ -75,7 +76,7 @@ class Hybrid(OptimizerConfig):
         for key, value in values.items():
             if key in common:
                 if key != "groups":
-                    fields[key] = coerce(value, {"lr": float, "weight_decay": float}.get(key, Any), f"{name}.{key}")
+                    fields[key] = read_value(value, {"lr": float, "weight_decay": float}.get(key, Any), f"{name}.{key}")
             elif isinstance(value, Mapping):
                 groups[key] = {**groups.get(key, {}), **value}
             else:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from suite.fields import ConfigError, plain, require
 from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import ConfigError, OptimizerConfig, Scope, plain, require
+from suite.optim.config import OptimizerConfig, Scope
 from suite.optim.registry import describe, parse
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from suite.fields import require
 from suite.optim.broadcast import Number, rounded
-from suite.optim.config import Scope, require
+from suite.optim.config import Scope
 from suite.optim.rules.sgd import accumulated
 from suite.optim.statistic import StatisticConfig
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.fields import require
 from suite.optim.broadcast import Number, average, heavy_ball, rounded
-from suite.optim.config import OptimizerConfig, require
+from suite.optim.config import OptimizerConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from suite.fields import require
 from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import OptimizerConfig, require
+from suite.optim.config import OptimizerConfig
 from suite.optim.rules.adam import Initialization
 
 

@@ -1,0 +1,223 @@
+"""Jobs as Ray tasks, on a cluster that is there or on one that is started for the purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from suite.execution.jobs import Job
+from suite.execution.launchers.launcher import MAX_ATTEMPTS, Progress, Request, progress_of
+from suite.execution.launchers.worker_process import WorkerDied, WorkerProcess
+from suite.records import Lease, LeaseHeld, Store
+
+_WAIT_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RaySettings:
+    """Settings of the Ray launcher.
+
+    Attributes:
+        address: of the cluster: ``auto`` finds the one of this machine, ``ray://HOST:PORT`` is a client connection;
+            null starts one on this machine, which ends with the sweep.
+        cpus: cores that a job takes.
+        gpus: GPUs that a job takes; a fraction lets several jobs share one.
+        memory_gb: memory that a job takes, GB; null: not counted.
+        retries: times that a job is started again when its node is lost.
+        shared_store: whether every node sees the store's folder; if not, records come back through Ray, and a job whose
+            node is lost begins anew.
+        working_dir: folder that is sent to the nodes, with the suite, ``tasks`` and ``models``; null: they have it.
+    """
+
+    address: str | None = None
+    cpus: float = 1
+    gpus: float = 0
+    memory_gb: float | None = None
+    retries: int = 3
+    shared_store: bool = True
+    working_dir: str | None = None
+
+
+class RayLauncher:
+    """Keeps as many tasks in the cluster as it has room for; lost ones are started again.
+
+    Args:
+        settings: of the launcher.
+        command: starts one worker on a node; it reads a request per line and answers with a line.
+        request: the request for a job, as plain values.
+        store: where results are.
+        jobs: most jobs at a time; None: what the cluster has room for.
+
+    Raises:
+        ValueError: Ray is not installed, or there is no such cluster.
+    """
+
+    def __init__(
+        self, settings: RaySettings, *, command: list[str], request: Request, store: Store, jobs: int | None = None
+    ) -> None:
+        self.settings = settings
+        self.command = command
+        self.request = request
+        self.store = store
+        self.jobs = jobs
+        self._ray = _connected(settings)
+
+    def slots(self) -> int:
+        """Jobs that the cluster has room for as it is now, at least one."""
+        have = self._ray.cluster_resources()
+        memory = None if self.settings.memory_gb is None else self.settings.memory_gb * 1e9
+        asked = {"CPU": self.settings.cpus, "GPU": self.settings.gpus, "memory": memory}
+        room = [int(have.get(name, 0) / amount) for name, amount in asked.items() if amount]
+        slots = max(1, min(room, default=1))
+        return slots if self.jobs is None else min(slots, self.jobs)
+
+    @property
+    def sharing(self) -> int:
+        """Jobs that share a GPU's memory, or that of the largest node."""
+        if self.settings.gpus:
+            return max(1, int(1 / self.settings.gpus))
+        cores = (node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"])
+        return max(1, min(self.slots(), int(max(cores, default=1) / (self.settings.cpus or 1))))
+
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+        """Execute jobs until none is left; see `suite.execution.launchers.launcher.Launcher`."""
+        waiting = deque(jobs)
+        running: dict[Any, tuple[Job, _Leases]] = {}
+        attempts: dict[str, int] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.slots():
+                    job = waiting.popleft()
+                    leases = _Leases(self.store)
+                    try:
+                        task = self._submitted(job, leases)
+                    except LeaseHeld as held:
+                        leases.close()
+                        waiting.extend(on_progress(Progress("held", job, error=str(held))))
+                        continue
+                    running[task] = job, leases
+                    attempts[job[0].run_id] = attempts.get(job[0].run_id, 0) + 1
+                    on_progress(Progress("started", job))
+                ready, _ = self._ray.wait(list(running), timeout=_WAIT_SECONDS) if running else ([], [])
+                for task in ready:
+                    job, leases = running.pop(task)
+                    with leases:
+                        event = self._event(task, job, leases)
+                    if event.kind == "crashed" and attempts[job[0].run_id] < MAX_ATTEMPTS:
+                        waiting.appendleft(job)
+                    else:
+                        waiting.extend(on_progress(event))
+        finally:
+            for task, (_, leases) in running.items():
+                self._ray.cancel(task, force=True)
+                leases.close()
+
+    def close(self) -> None:
+        """Nothing is kept between calls; the cluster keeps its own processes."""
+
+    def _submitted(self, job: Job, leases: _Leases) -> Any:
+        request, settings = self.request(job), self.settings
+        carried: dict[str, dict[str, bytes]] = {}
+        if not settings.shared_store and request["do"] == "run":
+            # Nobody else sees the folder that the node trains in, so the right to train is held from here.
+            for run in job:
+                leases.take(run.run_id)
+            initials = [tuple(initial) for initial in request.get("initials", ())]
+            carried = {run_id: self.store.export_record(run_id, [step]) for run_id, step in initials}
+        task = self._ray.remote(_work).options(
+            num_cpus=settings.cpus,
+            num_gpus=settings.gpus or None,
+            memory=None if settings.memory_gb is None else int(settings.memory_gb * 1e9),
+            max_retries=settings.retries,
+        )
+        folder = settings.working_dir is None and os.getcwd()
+        return task.remote(self.command, request, settings.shared_store, folder, carried)
+
+    def _event(self, task: Any, job: Job, leases: _Leases) -> Progress:
+        try:
+            answer = self._ray.get(task)
+        except (self._ray.exceptions.RayError, OSError) as error:
+            return Progress("crashed", job, error=f"its node or worker was lost: {str(error).splitlines()[0]}")
+        for run_id, files in answer.pop("records", {}).items():
+            self.store.import_record(run_id, files, leases.of[run_id])
+        return progress_of(answer, job)
+
+
+class _Leases(contextlib.ExitStack):
+    """Leases of the runs of one job, held here where the node cannot hold them."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.of: dict[str, Lease] = {}
+        self._store = store
+
+    def take(self, run_id: str) -> None:
+        self.of[run_id] = self.enter_context(self._store.lease(run_id))
+
+
+_WORKERS: dict[tuple[str, ...], WorkerProcess] = {}
+"""Workers of this process of Ray's: importing the networks' libraries takes longer than many a run."""
+
+
+def _work(
+    command: list[str],
+    request: dict[str, Any],
+    shared_store: bool,
+    folder: str | bool,
+    carried: Mapping[str, Mapping[str, bytes]],
+) -> dict[str, Any]:
+    """On a node: have a job done, and return the answer, with the records where the store is not shared.
+
+    ``carried``: records, with weights, that the job starts from, where the store is not shared.
+    """
+    # Ray tells by this variable which part of which GPU is this task's.
+    key = (*command, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    if key not in _WORKERS or not _WORKERS[key].lives:
+        _WORKERS[key] = WorkerProcess(command, os.environ, folder=folder or None)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as own:
+        if not shared_store:
+            request = {**request, "store": own}
+            for run_id, files in carried.items():
+                Store(own).import_record(run_id, files)
+        try:
+            answer = _WORKERS[key].ask(request)
+        except WorkerDied as death:
+            return {"event": "crashed", "error": str(death)}
+        if not shared_store and request["do"] == "run":
+            store = Store(own)
+            exported = {run_id: store.export_record(run_id) for run_id in request["run_ids"]}
+            answer["records"] = {run_id: files for run_id, files in exported.items() if files}
+        return answer
+
+
+def _connected(settings: RaySettings) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("--launcher ray needs Ray; install it with pip install 'ray[default]'.") from error
+    if ray.is_initialized():
+        return ray
+    paths = [os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
+    if settings.working_dir is not None:
+        environment = {"working_dir": settings.working_dir}
+    try:
+        ray.init(
+            address=settings.address or "local",
+            runtime_env=environment,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            include_dashboard=False if settings.address is None else None,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"There is no Ray cluster at {settings.address!r} ({str(error).splitlines()[0]}); start one with "
+            "`ray start --head`, or leave --launcher.address out."
+        ) from error
+    return ray

@@ -1,0 +1,267 @@
+"""Jobs as SLURM job arrays, through submitit; at the time limit they save a checkpoint and queue again."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from suite.execution.jobs import Job
+from suite.execution.launchers.launcher import MAX_ATTEMPTS, Progress, Request, progress_of
+from suite.execution.launchers.worker_process import WorkerDied, WorkerProcess
+from suite.records.files import write_text_atomically
+
+_GONE_SECONDS = 30.0
+"""A job that SLURM no longer lists may have an answer that a network file system does not show yet."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlurmSettings:
+    """Settings of the SLURM launcher; null leaves one to the cluster's own default.
+
+    Attributes:
+        partition: to submit to.
+        qos: quality of service.
+        account: that the time is booked on.
+        gres: generic resources, such as ``gpu:a100:1``.
+        time_minutes: time limit of a job; what is not finished by then queues again.
+        signal_seconds: before the time limit, for saving a checkpoint.
+        cpus_per_task: cores of a job.
+        mem_gb: memory of a job, GB.
+        array_parallelism: jobs of an array that run at a time.
+        max_array: jobs of one array; at most the cluster's MaxArraySize - 1.
+        max_requeues: times that a job may reach its time limit.
+        setup: shell lines before the work, such as ``module load cuda``.
+        additional: other options of sbatch, by their long names.
+        poll_seconds: between two looks at the queue.
+    """
+
+    partition: str | None = None
+    qos: str | None = None
+    account: str | None = None
+    gres: str | None = None
+    time_minutes: int = 240
+    signal_seconds: int = 120
+    cpus_per_task: int | None = None
+    mem_gb: float | None = None
+    array_parallelism: int = 256
+    max_array: int = 1000
+    max_requeues: int = 1000
+    setup: list[str] = dataclasses.field(default_factory=list)
+    additional: dict[str, Any] = dataclasses.field(default_factory=dict)
+    poll_seconds: float = 10.0
+
+
+class WorkOnNode:
+    """What a SLURM job executes: a worker with one request. submitit calls `checkpoint` at the time limit's signal.
+
+    Args:
+        command: starts the worker.
+        wait_seconds: that it is given to save its checkpoint.
+    """
+
+    def __init__(self, command: list[str], wait_seconds: float) -> None:
+        self.command = command
+        self.wait_seconds = wait_seconds
+
+    def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Have the job done."""
+        # Lightning takes a SLURM job for one of its own making; the worker is to know nothing of it.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SUBMITIT_"))}
+        self._worker = WorkerProcess(self.command, environment)
+        try:
+            return self._worker.ask(request)
+        except WorkerDied as death:
+            return {"event": "crashed", "error": str(death)}
+
+    def checkpoint(self, request: dict[str, Any]) -> Any:
+        """Have the worker save its checkpoint and end; returns what to do when the job's turn comes again."""
+        from submitit.helpers import DelayedSubmission
+
+        if not self._worker.ask_to_stop(self.wait_seconds):
+            self._worker.kill()  # the last checkpoint is there
+        return DelayedSubmission(WorkOnNode(self.command, self.wait_seconds), request)
+
+
+class SlurmLauncher:
+    """Submits jobs as arrays and waits for their answers; what an earlier call submitted is waited for too.
+
+    Args:
+        settings: of the launcher.
+        command: starts one worker; it reads a request per line and answers with a line.
+        request: the request for a job, as plain values.
+        folder: for submitit's files, the jobs' output, and which runs were submitted; every node must see it.
+
+    Raises:
+        ValueError: submitit is not installed, or this machine does not reach a SLURM cluster.
+    """
+
+    def __init__(self, settings: SlurmSettings, *, command: list[str], request: Request, folder: Path) -> None:
+        self.settings = settings
+        self.command = command
+        self.request = request
+        self.folder = folder
+        self._executor = _executor(settings, folder)
+        self._ended: set[str] = set()
+
+    @property
+    def sharing(self) -> int:
+        """One: each job has an allocation of its own."""
+        return 1
+
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+        """Execute jobs until none is left; see `suite.execution.launchers.launcher.Launcher`."""
+        waiting = list(jobs)
+        watched: dict[str, _Watched] = {}
+        attempts: dict[str, int] = {}
+        while waiting or watched:
+            for slurm_job, job in self._submitted(waiting):
+                watched[slurm_job.job_id] = _Watched(slurm_job, job)
+                attempts[job[0].run_id] = attempts.get(job[0].run_id, 0) + 1
+            waiting = []
+            states = queue()
+            for job_id, one in list(watched.items()):
+                if states.get(job_id) == "RUNNING" and not one.started:
+                    one.started = True
+                    on_progress(Progress("started", one.job))
+                event = one.event(job_id in states)
+                if event is None:
+                    continue
+                del watched[job_id]
+                self._ended.add(job_id)
+                if event.kind == "crashed" and attempts[one.job[0].run_id] < MAX_ATTEMPTS:
+                    waiting.append(one.job)
+                else:
+                    waiting.extend(on_progress(event))
+            if watched and not waiting:
+                time.sleep(self.settings.poll_seconds)
+
+    def close(self) -> None:
+        """Nothing is kept between calls."""
+
+    def _submitted(self, jobs: list[Job]) -> list[tuple[Any, Job]]:
+        """Submit jobs that are not in the queue already; returns submitit's handle of each."""
+        requests = [self.request(job) for job in jobs]
+        known = self._known(requests)
+        found = []
+        fresh = []
+        for job, request in zip(jobs, requests, strict=True):
+            handle = known.get(_key(request))
+            if handle is None:
+                fresh.append((job, request))
+            else:
+                found.append((handle, job))
+        for first in range(0, len(fresh), self.settings.max_array):
+            array = fresh[first : first + self.settings.max_array]
+            work = WorkOnNode(self.command, max(1.0, self.settings.signal_seconds - 10))
+            handles = self._executor.map_array(work, [request for _, request in array])
+            content = {handle.job_id: _key(request) for handle, (_, request) in zip(handles, array, strict=True)}
+            name = handles[0].job_id.partition("_")[0]
+            write_text_atomically(self.folder / "submitted" / f"{name}.json", json.dumps(content))
+            found += [(handle, job) for handle, (job, _) in zip(handles, array, strict=True)]
+        return found
+
+    def _known(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+        from submitit import SlurmJob
+
+        asked = {_key(request) for request in requests} - {""}
+        states = queue()
+        # A job that has answered may be listed for some seconds more.
+        going = {job_id: key for job_id, key in submitted(self.folder).items() if job_id not in self._ended}
+        live = {key: job_id for job_id, key in going.items() if job_id in states and key in asked}
+        return {key: SlurmJob(folder=self.folder / "jobs", job_id=job_id) for key, job_id in live.items()}
+
+
+@dataclasses.dataclass
+class _Watched:
+    """A job in the queue."""
+
+    slurm_job: Any
+    job: Job
+    started: bool = False
+    gone_since: float | None = None
+
+    def event(self, listed: bool) -> Progress | None:
+        """What became of the job, None while it is under way; ``listed``: whether SLURM still lists it."""
+        if self.slurm_job.paths.result_pickle.exists():
+            error = self.slurm_job.exception()
+            if error is not None:
+                return Progress("crashed", self.job, error=str(error).strip().splitlines()[-1])
+            return progress_of(self.slurm_job.result(), self.job)
+        if listed:
+            self.gone_since = None
+            return None
+        self.gone_since = self.gone_since or time.monotonic()
+        if time.monotonic() - self.gone_since < _GONE_SECONDS:
+            return None
+        return Progress("crashed", self.job, error=f"SLURM job {self.slurm_job.job_id} ended without an answer")
+
+
+def submitted(folder: Path) -> dict[str, str]:
+    """SLURM job -> its runs, as far as they were submitted from this folder (runs' ids, joined by blanks)."""
+    jobs: dict[str, str] = {}
+    for path in sorted(folder.glob("submitted/*.json")):
+        try:
+            jobs.update(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return jobs
+
+
+def queue() -> dict[str, str]:
+    """State of every job of this user in SLURM's queue by job (``array_task``); empty where there is no SLURM."""
+    command = ["squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i %T"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line.strip())
+
+
+def states_of_runs(folder: Path) -> dict[str, str]:
+    """State in SLURM's queue by run, of what was submitted from this folder and is queued or running."""
+    jobs = submitted(folder)
+    if not jobs:
+        return {}
+    states = queue()
+    return {run_id: states[job_id] for job_id, key in jobs.items() if job_id in states for run_id in key.split()}
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    """The runs that a request is to train, joined by blanks; empty for a measurement, which nobody waits for later."""
+    return " ".join(request["run_ids"]) if request["do"] == "run" else ""
+
+
+def _executor(settings: SlurmSettings, folder: Path) -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise ValueError("--launcher slurm needs submitit; install it with pip install submitit.") from error
+    try:
+        executor = submitit.SlurmExecutor(folder=folder / "jobs", max_num_timeout=settings.max_requeues)
+    except RuntimeError as error:
+        raise ValueError(
+            "--launcher slurm needs sbatch, srun and squeue on this machine; start the sweep on a login node."
+        ) from error
+    given = {
+        "job_name": "suite",
+        "partition": settings.partition,
+        "qos": settings.qos,
+        "account": settings.account,
+        "gres": settings.gres,
+        "time": settings.time_minutes,
+        "signal_delay_s": settings.signal_seconds,
+        "cpus_per_task": settings.cpus_per_task,
+        "mem": settings.mem_gb,
+        "array_parallelism": settings.array_parallelism,
+        "setup": settings.setup or None,
+        "additional_parameters": settings.additional or None,
+    }
+    executor.update_parameters(**{name: value for name, value in given.items() if value is not None})
+    return executor

@@ -1,0 +1,43 @@
+"""Which tasks exist: the files ``configs/tasks/<dataset>/<architecture>.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suite.fields import nearest
+
+
+def config_roots() -> list[Path]:
+    """Folders that may hold ``configs/``: the working directory, then the checkout that this code is part of."""
+    roots = [Path.cwd(), Path(__file__).resolve().parents[2]]
+    return [root for i, root in enumerate(roots) if root not in roots[:i] and (root / "configs").is_dir()]
+
+
+def task_files() -> dict[str, Path]:
+    """Task name -> its YAML; the working directory's come before the checkout's."""
+    found: dict[str, Path] = {}
+    for root in config_roots():
+        for path in sorted((root / "configs" / "tasks").glob("*/*.yaml")):
+            found.setdefault(f"{path.parent.name}/{path.stem}", path)
+    return dict(sorted(found.items()))
+
+
+def task_file(name: str) -> Path:
+    """The YAML of a task.
+
+    Raises:
+        ValueError: there is none; the message names the nearest and lists the known.
+    """
+    files = task_files()
+    if name not in files:
+        raise ValueError(f"There is no task {name!r}{nearest(name, files)}.")
+    return files[name]
+
+
+def describe_tasks() -> dict[str, str]:
+    """Task name -> the first comment line of its YAML."""
+    lines = {}
+    for name, path in task_files().items():
+        with open(path, encoding="utf-8") as file:
+            lines[name] = file.readline().lstrip("# ").strip()
+    return lines

@@ -1,0 +1,125 @@
+"""How far a sweep is: one line that is drawn over on a terminal, or a line now and then in a log."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from suite.execution.launchers.local import Progress
+from suite.sweep import PlannedRun
+
+LOG_EVERY_SECONDS = 30.0
+
+
+class SweepProgress:
+    """Counts finished, diverged, running and left, and tells the time to go from what runs have cost so far.
+
+    Args:
+        total: runs of the sweep, those already in the store included.
+        left: runs to train.
+        workers: jobs at a time.
+        expected: seconds per step and run, as measured before, by label and batch size.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int,
+        left: list[PlannedRun],
+        workers: int,
+        expected: Mapping[tuple[str, int], float] = MappingProxyType({}),
+    ) -> None:
+        self.total = total
+        self.left = {run.run_id: run for run in left}
+        self.workers = workers
+        self.counts: Counter[str] = Counter(finished=total - len(left))
+        self.running: dict[str, tuple[float, int]] = {}
+        self._expected = dict(expected)
+        self._spent: dict[tuple[str, int], tuple[float, int]] = {}
+        self._drawn = 0.0
+        self._terminal = sys.stderr.isatty()
+
+    def add(self, added: list[PlannedRun], missing: list[PlannedRun]) -> None:
+        """Count runs that an extension added, and those of them that are to be trained."""
+        self.total += len(added)
+        self.counts["finished"] += len(added) - len(missing)
+        self.left.update({run.run_id: run for run in missing})
+
+    def drop(self, runs: list[PlannedRun]) -> None:
+        """Expect runs no more: branches whose trunk has diverged."""
+        for run in runs:
+            self.left.pop(run.run_id, None)
+
+    def update(self, event: Progress) -> None:
+        """Count one event and draw."""
+        for number, run in enumerate(event.job):
+            if event.kind == "started":
+                self.running[run.run_id] = time.monotonic(), len(event.job)
+                continue
+            self.running.pop(run.run_id, None)
+            if event.kind == "done":
+                self.left.pop(run.run_id, None)
+                self.counts[event.statuses[number]] += 1
+                if event.statuses[number] == "finished":
+                    key = run.label, run.batch_size
+                    seconds, steps = self._spent.get(key, (0.0, 0))
+                    self._spent[key] = seconds + event.seconds / len(event.job), steps + run.steps
+        now = time.monotonic()
+        if self._terminal or now - self._drawn > LOG_EVERY_SECONDS:
+            self._drawn = now
+            print(
+                ("\r\x1b[K" if self._terminal else "") + self.line(),
+                end="" if self._terminal else "\n",
+                file=sys.stderr,
+            )
+            sys.stderr.flush()
+
+    def line(self) -> str:
+        """The state in words."""
+        parts = [
+            f"{self.counts['finished']} finished",
+            f"{len(self.running)} running",
+            f"{self.counts['diverged']} diverged",
+        ]
+        if self.counts["failed"]:
+            parts.append(f"{self.counts['failed']} failed")
+        parts.append(f"{len(self.left) - len(self.running)} left of {self.total}")
+        return f"sweep: {', '.join(parts)}; {self._to_go()}"
+
+    def close(self) -> None:
+        """Draw the last state."""
+        print(("\r\x1b[K" if self._terminal else "") + self.line(), file=sys.stderr)
+
+    def _to_go(self) -> str:
+        if not self.left:
+            return "done"
+        rates = self._expected | {key: seconds / max(1, steps) for key, (seconds, steps) in self._spent.items()}
+        if not rates:
+            return "time to go unknown yet"
+        seconds = sum(self._left_of(run, rates) for run in self.left.values())
+        return f"about {duration(seconds / self.workers)} to go"
+
+    def _left_of(self, run: PlannedRun, rates: Mapping[tuple[str, int], float]) -> float:
+        """Seconds that a run, or its share of a pack, will still take."""
+
+        def distance(key: tuple[str, int]) -> tuple[float, bool]:
+            return abs(math.log(key[1] / run.batch_size)), key[0] != run.label
+
+        begun, together = self.running.get(run.run_id, (None, 1))
+        spent = 0.0 if begun is None else (time.monotonic() - begun) / together
+        return max(0.0, run.steps * rates[min(rates, key=distance)] - spent)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

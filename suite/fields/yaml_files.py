@@ -1,0 +1,135 @@
+"""YAML as people mean it: the core schema of YAML 1.2, every key once, nothing that unfolds without end.
+
+PyYAML follows YAML 1.1, where ``on`` and ``yes`` are true, ``010`` is eight, ``1:30`` is ninety and ``1e-3`` is a text.
+Here they are a text, ten, a text and a thousandth.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from suite.fields.names import ConfigError
+
+MOST_NODES = 200_000
+"""Values that a document may hold, those behind aliases counted as often as they are named."""
+
+
+def read_yaml(path: str | Path, *, what: str = "") -> dict[str, Any]:
+    """Read a YAML file that holds a mapping with texts as keys.
+
+    Args:
+        path: the file.
+        what: what messages call it, such as ``--sources``; empty: the path alone.
+
+    Raises:
+        ConfigError: no such file, not YAML, a key given twice, or no mapping.
+    """
+    name = f"{what} {path}".strip()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {name}; give the path of a YAML file.") from None
+    except OSError as error:
+        raise ConfigError(f"{name} must be a file that can be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not YAML: it is not UTF-8 ({error.reason} at byte {error.start}).") from error
+    content = yaml_value(text, name)
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{name} must hold a mapping with texts as keys, got {content!r:.60}.")
+    return content
+
+
+def yaml_value(text: str, name: str) -> Any:
+    """Read a YAML document, such as a value of the command line.
+
+    Args:
+        text: the document.
+        name: what messages call it.
+
+    Raises:
+        ConfigError: it is not YAML, gives a key twice, or unfolds without end.
+    """
+    import yaml
+
+    try:
+        loader = _loader_class()(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _require_bounded(node)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except ConfigError as error:
+        raise ConfigError(f"{name} {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _require_bounded(root: Any) -> None:
+    """Refuse a document that unfolds to more than ``MOST_NODES`` values, or into itself."""
+    import yaml
+
+    sizes: dict[int, int] = {}
+    unfolding: set[int] = set()
+
+    def size(node: Any) -> int:
+        if id(node) in unfolding:
+            raise ConfigError("refers to itself; write its values out.")
+        if id(node) not in sizes:
+            unfolding.add(id(node))
+            if isinstance(node, yaml.MappingNode):
+                inner = sum(size(key) + size(value) for key, value in node.value)
+            else:
+                inner = sum(map(size, node.value)) if isinstance(node, yaml.SequenceNode) else 0
+            unfolding.discard(id(node))
+            sizes[id(node)] = 1 + inner
+        return sizes[id(node)]
+
+    if size(root) > MOST_NODES:
+        raise ConfigError(f"must hold at most {MOST_NODES:,} values with its aliases written out; it holds more.")
+
+
+@functools.cache
+def _loader_class() -> type:
+    """A safe loader with the core schema of YAML 1.2 that refuses a key given twice."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: dict[str, Any] = {}
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                    continue
+                if key.value in seen:
+                    lines = f"lines {seen[key.value].line + 1} and {key.start_mark.line + 1}"
+                    raise ConfigError(f"gives the key {key.value!r} twice ({lines}); leave one out.")
+                seen[key.value] = key.start_mark
+            return super().construct_mapping(node, deep)
+
+        def construct_yaml_int(self, node: Any) -> int:
+            text = self.construct_scalar(node)
+            base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+            return int(text, base) if base != 10 else int(text)
+
+    schema = [
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+        ("int", r"[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+        (
+            "float",
+            r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+            list("-+0123456789."),
+        ),
+        ("merge", r"<<", ["<"]),
+    ]
+    for kind, pattern, first in schema:
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), first)
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    return Loader

@@ -1,0 +1,74 @@
+"""The curves of every run of a pack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from suite.packs.packed_task import PackedTask
+from suite.training.curves import NEVER, Curves
+
+
+class PackCurves(Callback):
+    """Keeps every run's curves, see `Curves`; stops when all have diverged, and has the pack forget the dead.
+
+    Args:
+        lrs: peak learning rate of each run.
+        eval_every_steps: optimizer steps between evaluations; None: only after the last.
+    """
+
+    def __init__(self, lrs: Sequence[float], eval_every_steps: int | None) -> None:
+        self.lrs = list(lrs)
+        self.runs = [Curves(eval_every_steps) for _ in lrs]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clocks."""
+        for curves in self.runs:
+            curves.on_train_start(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Ask for an evaluation after this block, or for none."""
+        self.runs[0].on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Fetch the block's values; compact a pack of which more than half is dead, and stop one that is all dead."""
+        assert isinstance(pl_module, PackedTask)
+        rows = pl_module.rows.tolist()
+        values = torch.stack((outputs["losses"], outputs["grad_norms"])).movedim(2, 0).tolist()
+        for row, (losses, norms) in zip(rows, values, strict=True):
+            curves = self.runs[row]
+            if curves.diverged_at is None:
+                curves.extend(losses, norms, [self.lrs[row] * multiplier for multiplier in outputs["multipliers"]])
+        for curves in self.runs:
+            curves.lap("train", share=len(self.runs))
+        living = [place for place, row in enumerate(rows) if self.runs[row].diverged_at is None]
+        if not living:
+            trainer.limit_val_batches = 0
+            trainer.val_check_batch = NEVER
+            trainer.should_stop = True
+        elif 2 * len(living) <= len(rows) and not pl_module.compiles:
+            pl_module.compact(torch.tensor(living, device=pl_module.rows.device))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the evaluation of every run that goes on."""
+        assert isinstance(pl_module, PackedTask)
+        for row, metrics in pl_module.evaluation.items():
+            if self.runs[row].diverged_at is None:
+                self.runs[row].evaluated(metrics)
+        for curves in self.runs:
+            curves.lap("eval", share=len(self.runs))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All curves so far, for the checkpoint."""
+        return {"runs": [{**curves.state_dict(), "diverged_at": curves.diverged_at} for curves in self.runs]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's curves."""
+        for curves, state in zip(self.runs, state_dict["runs"], strict=True):
+            curves.load_state_dict(state)
+            curves.diverged_at = state["diverged_at"]

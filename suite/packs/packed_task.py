@@ -1,0 +1,293 @@
+"""R runs of one task as one module."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from suite.fields import ConfigError
+from suite.optim.broadcast import LaterStep
+from suite.optim.clipping import clip_runs
+from suite.packs.compiled_step import CompiledStep, NotCompiled
+from suite.packs.layers import PackLayers
+from suite.packs.run_metrics import RunMetrics
+from suite.packs.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared_groups
+from suite.training.observer import PackObserver
+from suite.training.task import Task
+
+StepKind = Literal["plain", "recorded", "compiled"]
+
+Tensors = dict[str, Any]
+"""Everything that a step reads and writes, as a tree of tensors."""
+
+
+class PackRefused(RuntimeError):
+    """These runs cannot be trained at once; the message says why, and they can be trained one by one."""
+
+
+class PackedTask(LightningModule):
+    """R runs of one task: parameters in a flat buffer ``[R, P]``, the forward pass under `vmap`.
+
+    Runs share no parameter, so the gradient of the sum of their losses holds each run's own. Clipping, schedule and
+    divergence are per run: a run whose loss is not finite is moved no further and leaves the others untouched.
+
+    Args:
+        tasks: one per run; they differ in their starting weights and their optimizers' numbers alone.
+        facts: of the data.
+        signature: what decides the arithmetic of a step beside shapes and optimizer.
+        step: how a step is executed: ``compiled``, the whole of it as one compiled graph; ``recorded``, forward and
+            backward as the graph of operations that they once were; ``plain``.
+
+    Attributes:
+        rows: number of the run that each row of the buffer belongs to, int64 ``[R]``; dead runs leave by `compact`.
+
+    Raises:
+        PackRefused: the runs differ in more, or the optimizer cannot move several runs at once.
+    """
+
+    alive: Tensor
+    rows: Tensor
+
+    def __init__(
+        self, tasks: Sequence[Task], facts: dict[str, Any], *, signature: str = "", step: StepKind = "plain"
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.tasks = tuple(tasks)
+        first = tasks[0]
+        starts = {(task.seed, task.start): task for task in tasks}
+        networks = {key: task.starting_network(facts) for key, task in starts.items()}
+        network = networks[first.seed, first.start]
+        try:
+            configs = [task.optimizer_config for task in tasks if task.optimizer_config is not None]
+            self._groups = shared_groups(configs, network)
+        except ConfigError as error:
+            raise PackRefused(str(error)) from error
+        if len({(repr(t.schedule), repr(t.clipping)) for t in tasks}) > 1:
+            raise PackRefused("Runs trained at once share schedule and clipping.")
+        self.layout = Layout.of(network, [name for same in self._groups for name in same[0].names])
+        rows = {key: self._row(own) for key, own in networks.items()}
+        self.flat = nn.Parameter(torch.stack([rows[task.seed, task.start] for task in tasks]))
+        self.register_buffer("alive", torch.ones(len(tasks), 1, dtype=torch.bool))
+        self.register_buffer("rows", torch.arange(len(tasks)))
+        self._register_buffers([networks[task.seed, task.start] for task in tasks])
+        self.skeleton = [network]  # in a list, so that its weights are no part of this module
+        self.metrics = RunMetrics(self.tasks, facts)
+        rules = [fixed_part(same[0]) for same in self._groups]
+        self.observer: PackObserver | None = None
+        self._compiled = CompiledStep(self._traceable, f"{signature}|{rules}") if step == "compiled" else None
+        order = list(self.layout.shapes)  # of the columns, which the optimizer's groups decide
+        record = step == "recorded"
+        self._recorded = CompiledStep(self._accumulate, f"{signature}|{order}", fuse=False) if record else None
+
+    def _row(self, network: nn.Module) -> Tensor:
+        parameters = dict(network.named_parameters())
+        return torch.cat([parameters[name].detach().flatten() for name in self.layout.shapes])
+
+    def _register_buffers(self, networks: Sequence[nn.Module]) -> None:
+        # What a network saves (running statistics) differs between runs; what it does not (tables) is shared.
+        saved = set(networks[0].state_dict())
+        buffers = [dict(network.named_buffers()) for network in networks]
+        self._own = [name for name in buffers[0] if name in saved]
+        self._shared = [name for name in buffers[0] if name not in saved]
+        for name in self._own:
+            self.register_buffer(_flat_name(name), torch.stack([own[name] for own in buffers]))
+        for name in self._shared:
+            self.register_buffer(_flat_name(name), buffers[0][name], persistent=False)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether steps are compiled graphs."""
+        return self._compiled is not None
+
+    @property
+    def peaks(self) -> list[float]:
+        """Peak learning rate of each run, of its first group."""
+        return [same.hyper["lr"] for same in self._groups[0]]
+
+    def configure_optimizers(self) -> RunsOptimizer:
+        """The same rules as single runs have, with one row of numbers per run."""
+        rows = self.rows.tolist()
+        return RunsOptimizer(self.flat, self.layout, [[same[row] for row in rows] for same in self._groups])
+
+    def compact(self, rows: Tensor) -> None:
+        """Keep some rows of the buffer, by their places in it, and forget the others.
+
+        Args:
+            rows: int64 ``[n]``, ascending.
+        """
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, RunsOptimizer)
+        self._cut(rows)
+        optimizer.keep(rows)
+
+    def _cut(self, rows: Tensor) -> None:
+        self.flat.data = self.flat.data[rows]
+        for name in ("alive", "rows", *(_flat_name(name) for name in self._own)):
+            setattr(self, name, getattr(self, name)[rows])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget the runs that had been forgotten when the checkpoint was written."""
+        self._cut(checkpoint["state_dict"]["rows"].to(self.rows.device))
+
+    def outputs(self, parameters: Mapping[str, Tensor], tensors: Tensors, batch: Any) -> tuple[Tensor, Any]:
+        """Loss sums ``[R]`` divided by their count, and outputs with a leading run dimension."""
+        task, network = self.tasks[0], self.skeleton[0]
+        own, shared = tensors["own"], tensors["shared"]
+
+        def one(parameters: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[Tensor, Any]:
+            with PackLayers(self.flat.device.type):
+                outputs = functional_call(network, {**parameters, **own, **shared}, task.inputs(batch))
+                total, count = task.loss(outputs, batch)
+            return total / count, outputs
+
+        network.train(self.training)
+        return vmap(one, in_dims=(0, 0 if own else None), randomness="same")(dict(parameters), own)
+
+    def training_step(self, block: list[list[Any]], block_idx: int) -> dict[str, Any]:
+        """Execute a block of optimizer steps of all runs.
+
+        Args:
+            block: one list of micro-batches per step, shared by the runs.
+            block_idx: number of the block.
+
+        Returns:
+            ``losses`` and ``grad_norms``, ``[steps, R]``, and ``multipliers`` of the learning rates, a list.
+        """
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        runs = optimizer.optimizer
+        assert isinstance(runs, RunsOptimizer)
+        schedule = self.tasks[0].schedule
+        losses, norms, multipliers = [], [], []
+        for micro_batches in block:
+            multiplier = schedule(self.global_step, self.trainer.max_steps)
+            observer = self.observer
+            if observer is not None and not observer.attends(self.global_step):
+                observer = None
+            if observer is not None:
+                observer.before_step(micro_batches)
+            runs.stepped()
+            loss, norm = self._take(runs, multiplier, micro_batches)
+            if observer is not None:
+                observer.after_update()
+            optimizer.step()  # has nothing left to move: Lightning counts it
+            losses.append(loss)
+            norms.append(norm)
+            multipliers.append(multiplier)
+        return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "multipliers": multipliers}
+
+    def _take(self, runs: RunsOptimizer, multiplier: float, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        tensors = self._tensors(runs)
+        if self._compiled is not None and runs.steps_done > 1:  # the first step has code of its own in some rules
+            device = self.flat.device
+            now = torch.tensor([float(runs.steps_done), multiplier], dtype=torch.float64, device=device)
+            try:
+                taken = self._compiled(tensors, now, micro_batches)
+                if taken is not None:
+                    return taken
+            except NotCompiled as reason:
+                warnings.warn(f"The step of {self.tasks[0].name} is not compiled: {reason}.", stacklevel=2)
+                self._compiled = None
+        return self._step(runs, tensors, runs.steps_done, multiplier, micro_batches)
+
+    def own_buffers(self) -> dict[str, Tensor]:
+        """Buffers that differ between runs, by name, with a leading run dimension."""
+        return {name: getattr(self, _flat_name(name)) for name in self._own}
+
+    def gradients(self, micro_batches: list[Any]) -> Tensor:
+        """Gradients ``[R, P]`` of a step that is not taken, before clipping; moves running statistics."""
+        runs = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(runs, RunsOptimizer)
+        with torch.enable_grad():
+            return self._accumulate(self._tensors(runs), micro_batches)[1]
+
+    def _tensors(self, runs: RunsOptimizer) -> Tensors:
+        return {
+            "flat": self.flat.detach(),
+            "alive": self.alive,
+            "own": self.own_buffers(),
+            "shared": {name: getattr(self, _flat_name(name)) for name in self._shared},
+            "state": runs.buffers,
+            "numbers": runs.numbers,
+        }
+
+    def _traceable(self, tensors: Tensors, now: Tensor, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        runs = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(runs, RunsOptimizer)
+        return self._step(runs, tensors, LaterStep(now[0]), now[1], micro_batches)
+
+    def _step(
+        self, runs: RunsOptimizer, tensors: Tensors, step: Any, multiplier: Any, micro_batches: list[Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Losses and gradient norms, ``[R]``, of one optimizer step, which writes to ``tensors`` in place."""
+        clipping = self.tasks[0].clipping
+        traced = isinstance(step, LaterStep)
+        loss, grad = self._gradient(tensors, micro_batches)
+        with torch.no_grad():
+            grad, norm = clip_runs(grad, clipping.max_norm, clipping.max_coordinate, in_place=not traced)
+            alive = tensors["alive"].logical_and_(loss.isfinite().unsqueeze(1))
+            # Where asking costs no waiting for a device and no branch in a graph, the usual case saves two passes.
+            some = alive if traced or alive.device.type != "cpu" or not bool(alive.all()) else None
+            if some is not None:
+                grad = torch.where(some, grad, 0.0)
+            runs.move(
+                tensors["flat"], grad, tensors["state"], tensors["numbers"], step, multiplier, some,
+                at_once=traced,
+            )  # fmt: skip
+        return loss, norm
+
+    def _gradient(self, tensors: Tensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        """`_accumulate`, as recorded where it is."""
+        if self._recorded is not None:
+            try:
+                taken = self._recorded({name: tensors[name] for name in ("flat", "own", "shared")}, micro_batches)
+                if taken is not None:
+                    return taken
+            except NotCompiled:
+                self._recorded = None
+        with torch.enable_grad():
+            return self._accumulate(tensors, micro_batches)
+
+    def _accumulate(self, tensors: Tensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        """Mean losses ``[R]`` and gradients ``[R, P]``, which are the caller's, over the micro-batches."""
+        leaves = {k: view.detach().requires_grad_() for k, view in self.layout.views(tensors["flat"]).items()}
+        share = 1 / len(micro_batches)
+        mean: Tensor | None = None
+        total: Tensor | None = None
+        for batch in micro_batches:
+            loss, _ = self.outputs(leaves, tensors, batch)
+            loss = loss * share
+            # What a network does not use (GRIT's last pair features) has no gradient; nothing it does depends on it.
+            grads = torch.autograd.grad(loss.sum(), list(leaves.values()), materialize_grads=True)
+            flat = torch.cat([grad.flatten(1) for grad in grads], dim=1)
+            total = flat if total is None else total.add_(flat)
+            mean = loss.detach() if mean is None else mean + loss.detach()
+        assert mean is not None and total is not None
+        return mean, total
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last evaluation; runs that have diverged are not measured."""
+        self.metrics.begin(self.rows, self.alive)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Measure one batch of the validation split, for every run."""
+        runs = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(runs, RunsOptimizer)
+        _, outputs = self.outputs(self.layout.views(self.flat.detach()), self._tensors(runs), batch)
+        self.metrics.update(outputs, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute the metrics of every run that goes on, by its number."""
+        self.evaluation = self.metrics.compute()
+
+
+def _flat_name(name: str) -> str:
+    return "buffer_" + name.replace(".", "__")

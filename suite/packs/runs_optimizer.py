@@ -1,0 +1,243 @@
+"""R runs at once: one optimizer over a flat buffer ``[R, P]`` whose hyperparameters differ from run to run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from suite.fields import ConfigError
+from suite.optim.broadcast import Number
+from suite.optim.config import OptimizerConfig
+from suite.optim.factory import RuleGroup, rule_groups
+from suite.packs.torch_rows import SHORTEST, TorchRows
+
+ELEMENTS_AT_A_TIME = 1 << 18
+"""Elements that an elementwise rule works on at a time on a CPU, so that its temporaries stay in a cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where each parameter of a network lies in a run's row of the buffer.
+
+    Attributes:
+        shapes: parameter name -> shape, in order.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, network: nn.Module, order: Sequence[str]) -> Layout:
+        """The layout of a network's trainable parameters in a given order."""
+        shapes = {name: tuple(p.shape) for name, p in network.named_parameters() if p.requires_grad}
+        return cls({name: shapes[name] for name in order})
+
+    @property
+    def size(self) -> int:
+        """Elements per run, P."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """Parameter name -> first column and the one after its last."""
+        spans, start = {}, 0
+        for name, shape in self.shapes.items():
+            spans[name] = (start, start + math.prod(shape))
+            start += math.prod(shape)
+        return spans
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """A buffer ``[R, P]`` as one tensor ``[R, *shape]`` per parameter, sharing its memory."""
+        spans = self.spans()
+        return {name: flat[:, slice(*spans[name])].view(len(flat), *shape) for name, shape in self.shapes.items()}
+
+
+def shared_groups(configs: Sequence[OptimizerConfig], network: nn.Module) -> list[list[RuleGroup]]:
+    """The rule groups of R configs over one network: an outer list over groups, an inner one over runs.
+
+    Raises:
+        ConfigError: the configs differ in more than float fields, or a rule cannot move several runs at once.
+    """
+    by_run = [rule_groups(config, network) for config in configs]
+    groups = [list(same) for same in zip(*by_run, strict=True)] if len({len(g) for g in by_run}) == 1 else []
+    if not groups:
+        raise ConfigError("Runs trained at once must share the groups of their parameters.")
+    for same in groups:
+        first = same[0]
+        if type(first.config).rule is OptimizerConfig.rule:
+            raise ConfigError(f"{type(first.config).__name__} is another library's and trains one run at a time.")
+        if any(fixed_part(g) != fixed_part(first) for g in same):
+            raise ConfigError("Runs trained at once must have optimizers that differ in numbers alone.")
+    if len(groups) > 1 and any(same[0].config.scope == "global" for same in groups):
+        raise ConfigError("A rule over all parameters cannot be split over groups where runs are trained at once.")
+    return groups
+
+
+class RunsOptimizer(torch.optim.Optimizer):
+    """Moves R runs, each with its own hyperparameters, by the same pure rules as `build` gives single runs.
+
+    Args:
+        flat: the parameters of all runs, ``[R, P]``; its columns are ordered as ``layout``.
+        layout: where each parameter lies; the parameters of a group are neighbours.
+        groups: see `shared_groups`.
+
+    Attributes:
+        multiplier: of every run's learning rate, set by the schedule.
+        alive: bool ``[R, 1]``; dead runs are not moved.
+    """
+
+    def __init__(self, flat: nn.Parameter, layout: Layout, groups: Sequence[Sequence[RuleGroup]]) -> None:
+        super().__init__([flat], {"lr": 1.0})
+        self.param_groups[0]["initial_lr"] = 1.0
+        self.layout = layout
+        self.alive = torch.ones(len(flat), 1, dtype=torch.bool, device=flat.device)
+        self.multiplier = 1.0
+        self._flat = flat
+        self._groups = [(same[0].config, list(same[0].names)) for same in groups]
+        self._numbers = [_numbers(same) for same in groups]
+        self._torch = [TorchRows.of(same, flat.detach()) for same in groups]
+
+    @property
+    def steps_done(self) -> int:
+        """Steps taken so far."""
+        return self.state[self._flat].get("step", 0)
+
+    @property
+    def numbers(self) -> list[dict[str, Tensor]]:
+        """Hyperparameters of each group, float64 ``[R, 1]``, on the parameters' device."""
+        device = self._flat.device
+        self._numbers = [{name: value.to(device) for name, value in own.items()} for own in self._numbers]
+        return self._numbers
+
+    @property
+    def buffers(self) -> dict[str, dict[str, Tensor]]:
+        """State tensors by part and name; they are written in place."""
+        state = self.state[self._flat]
+        if "parts" not in state:
+            state["parts"] = {
+                key: config.init_state(self._flat.data[:, columns].unflatten(1, shape))
+                for config, names in self._groups
+                for key, columns, shape in self._parts(config, names)
+            }
+        return state["parts"]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Move every living run by its rule; the gradient is ``flat.grad``, ``[R, P]``.
+
+        Without a gradient nothing moves: who calls `move` itself says so by `stepped`.
+        """
+        loss = None if closure is None else closure()
+        if self._flat.grad is not None:
+            self.stepped()
+            self.move(
+                self._flat.data,
+                self._flat.grad,
+                self.buffers,
+                self.numbers,
+                self.steps_done,
+                self.multiplier,
+                self.alive,
+            )
+        return loss
+
+    def stepped(self) -> None:
+        """Count a step."""
+        self.state[self._flat]["step"] = self.steps_done + 1
+
+    def move(
+        self,
+        flat: Tensor,
+        grad: Tensor,
+        buffers: Mapping[str, Mapping[str, Tensor]],
+        numbers: Sequence[Mapping[str, Tensor]],
+        step: int,
+        multiplier: Number,
+        alive: Tensor | None,
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """One step as a function of its arguments, of which ``flat`` and ``buffers`` are written in place.
+
+        Args:
+            flat: parameters, ``[R, P]``.
+            grad: gradients, ``[R, P]``.
+            buffers: see `buffers`.
+            numbers: see `numbers`.
+            step: 1 for the first step; a `LaterStep` where the step is traced.
+            multiplier: of the learning rates.
+            alive: bool ``[R, 1]``; None: all are.
+            at_once: do not cut elementwise arithmetic, because it will be fused.
+        """
+        for (config, names), own, rows in zip(self._groups, numbers, self._torch, strict=True):
+            hyper = {**own, "lr": own["lr"] * multiplier}
+            for key, columns, shape in self._parts(config, names):
+                if rows is not None and not at_once and step > 1 and columns.stop - columns.start >= SHORTEST:
+                    rows.move(flat[:, columns], grad[:, columns], buffers[key], step, float(multiplier), alive)
+                    continue
+                for piece in [columns] if at_once or config.scope != "element" else self._cut(columns):
+                    at = slice(piece.start - columns.start, piece.stop - columns.start)
+                    state = {k: v[:, at] if config.scope == "element" else v for k, v in buffers[key].items()}
+                    _move(config, flat[:, piece], grad[:, piece], shape, state, hyper, step, alive)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all runs but those in ``rows``, int64; the parameters' owner has cut them already."""
+        for tensors in self.buffers.values():
+            tensors.update({name: value[rows] for name, value in tensors.items()})
+        self._numbers = [{name: value[rows.to(value.device)] for name, value in own.items()} for own in self._numbers]
+        self.alive = self.alive[rows.to(self.alive.device)]
+        self._torch = [own and own.keep(rows.tolist(), self._flat.detach()) for own in self._torch]
+
+    def _parts(self, config: OptimizerConfig, names: list[str]) -> list[tuple[str, slice, tuple[int, ...]]]:
+        """Name of a stretch of columns that a rule sees at once, the columns, and the shape that it sees them in."""
+        spans = self.layout.spans()
+        if config.scope in ("global", "element"):
+            return [(names[0], slice(spans[names[0]][0], spans[names[-1]][1]), (-1,))]
+        rows = {name: (self.layout.shapes[name][0], -1) if config.scope == "matrix" else (-1,) for name in names}
+        return [(name, slice(*spans[name]), rows[name]) for name in names]
+
+    def _cut(self, columns: slice) -> list[slice]:
+        """Columns as stretches whose temporaries stay in a cache."""
+        if self._flat.is_cuda:
+            return [columns]
+        wide = max(1024, ELEMENTS_AT_A_TIME // len(self._flat))
+        return [slice(c, min(c + wide, columns.stop)) for c in range(columns.start, columns.stop, wide)]
+
+
+def _move(
+    config: OptimizerConfig,
+    flat: Tensor,
+    grad: Tensor,
+    shape: tuple[int, ...],
+    state: Mapping[str, Tensor],
+    hyper: Mapping[str, Tensor],
+    step: int,
+    alive: Tensor | None,
+) -> None:
+    param, grad = flat.unflatten(1, shape), grad.unflatten(1, shape)
+    ones = [1] * len(shape)
+    shaped = {name: value.reshape(-1, *ones) for name, value in hyper.items()}
+    delta, new = config.update(grad, param, dict(state), shaped, step)
+    param.add_(delta if alive is None else torch.where(alive.reshape(-1, *ones), delta, 0.0))
+    for name, value in state.items():
+        value.copy_(new[name])
+
+
+def fixed_part(group: RuleGroup) -> tuple[Any, ...]:
+    """Everything about a group that must be the same in all runs: what decides its arithmetic, beside numbers."""
+    config = group.config
+    numbers = set(group.hyper) | {"lr"}
+    fields = {k: v for k, v in config.init_values().items() if k not in numbers and not _is_number_choice(config, k)}
+    return type(config), group.label, group.names, group.decays, tuple(group.hyper), repr(fields)
+
+
+def _is_number_choice(config: OptimizerConfig, field: str) -> bool:
+    # Optional numbers, such as Adam's beta, stand behind hyperparameters of other names.
+    return isinstance(getattr(config, field), float) or getattr(config, field) is None
+
+
+def _numbers(same: Sequence[RuleGroup]) -> dict[str, Tensor]:
+    return {key: torch.tensor([[group.hyper[key]] for group in same], dtype=torch.float64) for key in same[0].hyper}

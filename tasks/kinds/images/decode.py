@@ -1,0 +1,128 @@
+"""From an encoded image to pixels of the network's size, uint8 ``[3, S, S]``.
+
+Two ways to cut, as torchvision names them: ``Resize`` and ``CenterCrop``, or ``RandomResizedCrop``. Both resize
+bilinearly with antialiasing. A JPEG is decoded by libjpeg-turbo, as a draft of 1/2, 1/4 or 1/8 of its size where that
+is still twice what is needed: the inverse cosine transform then computes fewer pixels, and what results differs from
+the whole image's pixels by a few levels. Other formats, and JPEGs that are not grey, YCbCr or RGB, go through Pillow.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from tasks.kinds.images.augment import Crop
+
+MAX_SHRINK = 3
+"""libjpeg-turbo has fast code for 1/2, 1/4, 1/8: powers of two up to this one."""
+
+DRAFT_MARGIN = 2
+"""A draft has sides of at least so many times the size that is needed: closer ones alias visibly."""
+
+_JPEG = b"\xff\xd8"
+_DIRECT = frozenset(["Gray", "YCbCr", "RGB"])
+
+
+class Undecodable(Exception):
+    """These bytes are no image that can be read to its end."""
+
+
+def centre_pixels(data: bytes, *, resize: int, size: int, draft: bool = True) -> Tensor:
+    """Resize the short side, then cut the centre.
+
+    Args:
+        data: an encoded image.
+        resize: short side before the cut.
+        size: S.
+        draft: whether a JPEG may be decoded at a fraction of its size.
+
+    Returns:
+        uint8 ``[3, S, S]``.
+
+    Raises:
+        Undecodable: the bytes are damaged.
+    """
+    image = _decode(data, keep=None, need=resize if draft else None)
+    short = min(image.height, image.width)
+    tall, wide = resize * image.height // short, resize * image.width // short
+    top, left = round((tall - size) / 2), round((wide - size) / 2)
+    return _resized_whole(image, tall, wide)[:, top : top + size, left : left + size]
+
+
+def cropped_pixels(data: bytes, crop: Crop, *, size: int, draft: bool = True) -> Tensor:
+    """Cut a random part and resize it.
+
+    Args:
+        data: an encoded image.
+        crop: which part.
+        size: S.
+        draft: whether a JPEG may be decoded at a fraction of its size.
+
+    Returns:
+        uint8 ``[3, S, S]``.
+
+    Raises:
+        Undecodable: the bytes are damaged.
+    """
+    image = _decode(data, keep=crop, need=size if draft else None)
+    top, left, height, width = crop.box(image.height, image.width)
+    ends = ((top + height - 1) >> image.shrink) + 1, ((left + width - 1) >> image.shrink) + 1
+    part = image.pixels[:, top >> image.shrink : ends[0], left >> image.shrink : ends[1]]
+    return interpolate(part[None], (size, size), mode="bilinear", antialias=True)[0]
+
+
+class _Image(NamedTuple):
+    """Pixels uint8 ``[3, h, w]`` of an image of ``height x width``, decoded at ``1 / 2**shrink`` of its size."""
+
+    pixels: Tensor
+    height: int
+    width: int
+    shrink: int
+
+
+def _resized_whole(image: _Image, tall: int, wide: int) -> Tensor:
+    fraction = 1 << image.shrink
+    if not (image.height % fraction or image.width % fraction):
+        return interpolate(image.pixels[None], (tall, wide), mode="bilinear", antialias=True)[0]
+    # The last row and column of a draft reach beyond the image: the scale is the image's own, not the draft's. A
+    # hair more of it, lest rounding lose a row.
+    scale = tuple(new * fraction / old * (1 + 1e-9) for new, old in ((tall, image.height), (wide, image.width)))
+    resized = interpolate(
+        image.pixels[None], scale_factor=scale, mode="bilinear", antialias=True, recompute_scale_factor=False
+    )
+    return resized[0, :, :tall, :wide]
+
+
+def _decode(data: bytes, *, keep: Crop | None, need: int | None) -> _Image:
+    """All of the image; of a draft, the part ``keep`` (None: all) has sides of twice ``need`` at least."""
+    if data[:2] == _JPEG:
+        try:
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+            if colours in _DIRECT:
+                part = (height, width) if keep is None else keep.box(height, width)[2:]
+                shrink = 0
+                while need is not None and shrink < MAX_SHRINK and min(part) >> (shrink + 1) >= DRAFT_MARGIN * need:
+                    shrink += 1
+                # The decoder takes the smallest fraction that gives these sides.
+                sides = {"min_height": -(-height >> shrink), "min_width": -(-width >> shrink)}
+                factor = {"min_factor": 2, **sides} if shrink else {}
+                return _Image(_planes(simplejpeg.decode_jpeg(data, "RGB", **factor)), height, width, shrink)
+        except ValueError:
+            pass  # Pillow is less strict: it reads past stray bytes, and refuses what ends early.
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _Image(_planes(np.array(image.convert("RGB"))), image.height, image.width, 0)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Undecodable(str(error)) from error
+
+
+def _planes(pixels: np.ndarray) -> Tensor:
+    # A view: torch resizes interleaved colours faster than planes.
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -1,0 +1,260 @@
+"""Where shards lie: in a folder, or behind a URL with a bounded local cache.
+
+A remote shard is fetched whole when it is first read, or earlier where `fetch_soon` was told. The least recently used
+ones are deleted when the cache outgrows its bound. Several processes may share a cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasks.kinds.prepared_folder import full_disk_explained, only_process
+
+ATTEMPTS = 4
+"""A failed download is tried so often in all."""
+
+FETCH_THREADS = 4
+
+_log = logging.getLogger(__name__)
+
+
+class Folder:
+    """Shards in a local folder."""
+
+    remote = False
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __str__(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def names(self) -> list[str]:
+        """Files of the folder, sorted."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_file())
+
+    def read(self, name: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return (self.root / name).read_bytes()
+
+    def read_part(self, name: str, offset: int, size: int) -> bytes:
+        """``size`` bytes of a shard."""
+        # Opening costs microseconds beside decoding, and leaves nothing to share between threads.
+        with open(self.root / name, "rb") as shard:
+            return os.pread(shard.fileno(), size, offset)
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """As `read_part`."""
+        return self.read_part(name, offset, size)
+
+    def local(self, name: str) -> Path:
+        """The path of a shard.
+
+        Raises:
+            ValueError: there is none.
+        """
+        path = self.root / name
+        if not path.is_file():
+            raise ValueError(
+                f"Every shard that _info.json names must be in {self.root}, but {name} is missing; fetch it or set "
+                "data.source to a complete folder."
+            )
+        return path
+
+    def size(self, name: str) -> int:
+        """Bytes of a shard."""
+        return self.local(name).stat().st_size
+
+    def fetch_soon(self, name: str) -> None:
+        """Nothing to do: it is here."""
+
+
+class Remote:
+    """Shards behind a URL that fsspec understands (``hf://datasets/...``, ``https://``, ``s3://``, ``file://``).
+
+    Args:
+        url: of the folder that holds the shards.
+        cache: local folder for fetched shards.
+        cache_gb: bound on the shards kept there, in 1e9 bytes; None: all are kept.
+        retry_seconds: wait before the second attempt; doubled before each further one.
+    """
+
+    remote = True
+
+    def __init__(self, url: str, cache: Path, cache_gb: float | None = None, retry_seconds: float = 2.0) -> None:
+        self.url = url.rstrip("/")
+        self.cache = cache
+        self.limit = None if cache_gb is None else int(cache_gb * 1e9)
+        self.retry_seconds = retry_seconds
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._coming: set[str] = set()
+
+    def __str__(self) -> str:
+        """The URL."""
+        return self.url
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to one process."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_pool", "_coming", "_files")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """With threads of its own."""
+        self.__dict__.update(state, _lock=threading.Lock(), _pool=None, _coming=set())
+
+    @cached_property
+    def _files(self) -> Any:
+        import fsspec
+
+        return fsspec.core.url_to_fs(self.url)[0]
+
+    def names(self) -> list[str]:
+        """Files of the remote folder, sorted.
+
+        Raises:
+            ValueError: it cannot be listed.
+        """
+        files = self._retried("it", lambda: self._files.ls(self._inner(""), detail=False))
+        return sorted(str(path).rpartition("/")[2] for path in files)
+
+    def read(self, name: str) -> bytes:
+        """A whole remote file, not cached.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the place cannot be reached.
+        """
+        return bytes(self._retried(name, lambda: self._files.cat_file(self._inner(name)), optional=True))
+
+    def read_part(self, name: str, offset: int, size: int) -> bytes:
+        """``size`` bytes of a shard, which is fetched whole.
+
+        Raises:
+            ValueError: it cannot be fetched.
+        """
+        while True:
+            try:
+                return Folder(self.local(name).parent).read_part(name, offset, size)
+            except FileNotFoundError:  # deleted to make room in between
+                continue
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """``size`` bytes of a shard, of which no more is fetched, if it is not here.
+
+        Raises:
+            ValueError: they cannot be fetched.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return Folder(self.cache).read_part(name, offset, size)
+        return bytes(self._retried(name, lambda: self._files.cat_file(self._inner(name), offset, offset + size)))
+
+    def local(self, name: str) -> Path:
+        """The path of a shard in the cache; fetched if it is not there.
+
+        Raises:
+            ValueError: it cannot be fetched; the message says why.
+        """
+        path = self.cache / name
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)  # used now, for the choice of what is deleted
+            return path
+        with only_process(path):
+            if not path.exists():
+                self._fetch(name, path)
+        return path
+
+    def size(self, name: str) -> int:
+        """Bytes of a shard, as its place tells."""
+        return int(self._retried(name, lambda: self._files.size(self._inner(name))))
+
+    def fetch_soon(self, name: str) -> None:
+        """Fetch a shard in the background, if it is not here and not on its way."""
+        with self._lock:
+            if name in self._coming or (self.cache / name).exists():
+                return
+            self._coming.add(name)
+            self._pool = self._pool or ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch-shard")
+            self._pool.submit(self._fetch_quietly, name)
+
+    def _fetch_quietly(self, name: str) -> None:
+        try:
+            self.local(name)
+        except Exception as error:  # whoever needs the shard fetches it again and sees the error
+            _log.info("Fetching %s ahead of time failed (%s).", name, error)
+        finally:
+            with self._lock:
+                self._coming.discard(name)
+
+    def _fetch(self, name: str, path: Path) -> None:
+        partial = path.with_name(f"{name}.{os.getpid()}.partial")
+        try:
+            with full_disk_explained(self.cache, kept=True):
+                self._retried(name, lambda: self._files.get_file(self._inner(name), str(partial)))
+                # One at a time: two that look together would each take the room that is there for one.
+                with only_process(self.cache / "room"):
+                    self._make_room(partial.stat().st_size)
+                    partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _make_room(self, needed: int) -> None:
+        if self.limit is None:
+            return
+        kept = []
+        for path in self.cache.glob("*.tar"):
+            with contextlib.suppress(FileNotFoundError):  # another process made room as well
+                kept.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = needed + sum(size for _, size, _ in kept)
+        for _, size, path in sorted(kept):
+            if total <= self.limit:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+
+    def _inner(self, name: str) -> str:
+        return self._files._strip_protocol(f"{self.url}/{name}" if name else self.url)
+
+    def _retried(self, name: str, work: Callable[[], Any], *, optional: bool = False) -> Any:
+        wait = self.retry_seconds
+        for attempt in range(ATTEMPTS):
+            try:
+                return work()
+            except FileNotFoundError as error:
+                if optional:
+                    raise
+                raise ValueError(
+                    f"{self.url} must be a folder with every shard that its _info.json names, but {name} is missing; "
+                    "set data.source to a complete one."
+                ) from error
+            except Exception as error:  # whatever the network stack raises
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise
+                if attempt == ATTEMPTS - 1:
+                    raise self._unreachable(name, error) from error
+                _log.info("Fetching %s failed (%s); trying again in %g s.", name, error, wait)
+                time.sleep(wait)
+                wait *= 2
+        raise AssertionError("unreachable")
+
+    def _unreachable(self, name: str, error: Exception) -> ValueError:
+        reason = str(error).splitlines()[0][:120] if str(error) else ""
+        return ValueError(
+            f"{name} must be readable at {self.url}, but that failed ({type(error).__name__}: {reason}); start again "
+            "when it can be reached (what is fetched so far is kept), log in with `hf auth login` where the dataset "
+            "asks for it, or set data.source to a local copy."
+        )

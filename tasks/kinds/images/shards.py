@@ -1,0 +1,266 @@
+"""Images in webdataset shards, as timm lays datasets out: tar files, and ``_info.json`` with the splits.
+
+``_info.json`` names each split's shards and their lengths, so that samples have numbers before any shard is opened.
+A folder without it is read by its ``*.tar`` files. Local shards are indexed once, remote ones when they are fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.kinds.images.encoded import Encoded, Images, digest
+from tasks.kinds.images.places import Folder, Remote
+from tasks.kinds.images.tar_index import ShardIndex, index_tar, load_index, save_index
+from tasks.kinds.prepared_folder import only_process
+
+INFO = "_info.json"
+CLASS_NAMES = "classes.txt"
+OPEN_SHARDS = 4096
+"""Indices of so many shards stay in memory (about 0.5 MB each at ImageNet-21k's size)."""
+
+VALIDATION = ("validation", "val", "valid", "test")
+"""Names that a validation split may have, the first that is there."""
+
+_WORD = re.compile(r"[a-z]+")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ShardSplit:
+    """Shards of one split.
+
+    Attributes:
+        names: files.
+        lengths: samples in each; None: not told.
+    """
+
+    names: tuple[str, ...]
+    lengths: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a folder of shards tells of itself.
+
+    Attributes:
+        splits: ``train``, and ``val`` where there is one.
+        classes: number of classes; None: not told.
+    """
+
+    splits: dict[str, ShardSplit]
+    classes: int | None
+
+
+def read_info(place: Folder | Remote) -> ShardInfo:
+    """Read ``_info.json``, or the names of the tar files.
+
+    Raises:
+        ValueError: there is neither, or the file is of another form.
+    """
+    written, class_names = _read_if_there(place, INFO), _read_if_there(place, CLASS_NAMES)
+    classes = None if class_names is None else len(class_names.decode().splitlines())
+    if written is None:
+        return ShardInfo(_splits_by_name([n for n in place.names() if n.endswith(".tar")], place), classes)
+    try:
+        info = json.loads(written)
+        found = {
+            name: ShardSplit(tuple(split["filenames"]), tuple(int(n) for n in split["shard_lengths"]))
+            for name, split in info["splits"].items()
+        }
+        if "train" not in found or any(len(s.names) != len(s.lengths or ()) for s in found.values()):
+            raise KeyError("train" if "train" not in found else "one of shard_lengths for each of filenames")
+        counts = info["splits"]["train"].get("class_counts")
+        classes = classes or info.get("num_classes") or (None if counts is None else len(counts))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{INFO} in {place} must give splits with filenames and shard_lengths, a split train among them, but it "
+            f"does not ({type(error).__name__}: {error}); mend it or take it away, then all *.tar files are read."
+        ) from error
+    return ShardInfo(_named_splits(found), classes)
+
+
+def _read_if_there(place: Folder | Remote, name: str) -> bytes | None:
+    try:
+        return place.read(name)
+    except FileNotFoundError:
+        return None
+
+
+def _splits_by_name(tars: Sequence[str], place: Folder | Remote) -> dict[str, ShardSplit]:
+    if not tars:
+        raise ValueError(
+            f"data.source must hold images (webdataset shards *.tar, or one folder per class), but {place} holds none; "
+            "set it to another folder."
+        )
+    held_out = [name for name in tars if set(_WORD.findall(name.lower())) & set(VALIDATION)]
+    train = [name for name in tars if name not in held_out]
+    splits = {"train": ShardSplit(tuple(train), None)}
+    return splits | ({"val": ShardSplit(tuple(held_out), None)} if held_out and train else {})
+
+
+def _named_splits(found: dict[str, ShardSplit]) -> dict[str, ShardSplit]:
+    validation = next((found[name] for name in VALIDATION if name in found), None)
+    return {"train": found["train"]} | ({} if validation is None else {"val": validation})
+
+
+def hold_out_shards(split: ShardSplit, count: int) -> dict[str, ShardSplit]:
+    """Make the last ``count`` shards the validation split.
+
+    Raises:
+        ValueError: nothing would be left to train on.
+    """
+    if not 0 < count < len(split.names):
+        raise ValueError(
+            f"Shards without a validation split must be more than the {count} that are held out, got "
+            f"{len(split.names)}; cut the data into more shards or lower data.val_share."
+        )
+    lengths = split.lengths or ()
+    return {
+        "train": ShardSplit(split.names[:-count], lengths[:-count] or None),
+        "val": ShardSplit(split.names[-count:], lengths[-count:] or None),
+    }
+
+
+class Shards(Images):
+    """One split's samples in shards.
+
+    Args:
+        place: where they lie.
+        split: their names, and lengths where known.
+        indices: folder that keeps indices of members.
+        classes: labels must be below; None: unknown.
+        threads: shards indexed at a time.
+
+    Raises:
+        ValueError: a shard is missing, damaged or not as long as told, or a label is out of range.
+    """
+
+    def __init__(
+        self, place: Folder | Remote, split: ShardSplit, *, indices: Path, classes: int | None = None, threads: int = 1
+    ) -> None:
+        self.place = place
+        self.names = split.names
+        self.classes = classes
+        self.indices = indices
+        self.told = split.lengths
+        self.threads = threads
+        self._index = lru_cache(maxsize=OPEN_SHARDS)(self._make_index)
+        if split.lengths is not None and place.remote:
+            self.lengths = split.lengths
+        else:
+            self.lengths = tuple(len(index) for index in self._all())
+        self._ends = np.cumsum(self.lengths)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the indices in memory."""
+        return {key: value for key, value in self.__dict__.items() if key != "_index"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """With an empty memory of indices."""
+        self.__dict__.update(state)
+        self._index = lru_cache(maxsize=OPEN_SHARDS)(self._make_index)
+
+    def read(self, number: int) -> Encoded:
+        """One image."""
+        shard, row = self._find(number)
+        index = self._index(shard)
+        data = self.place.read_part(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
+        return Encoded(data, int(index.labels[row]), self._key(shard, row))
+
+    def read_alone(self, number: int) -> Encoded:
+        """One image of a shard that has been indexed; if it is gone from the cache, the image alone is fetched."""
+        shard, row = self._find(number)
+        index = self._index(shard)
+        data = self.place.read_range(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
+        return Encoded(data, int(index.labels[row]), self._key(shard, row))
+
+    def key(self, number: int) -> str:
+        """Shard and name of an image."""
+        return self._key(*self._find(number))
+
+    def labels(self) -> np.ndarray:
+        """All classes, int64 ``[samples]``."""
+        return np.concatenate([index.labels for index in self._all()])
+
+    def identity(self) -> list[str]:
+        """Shards, their sizes, and their members where they are local (elsewhere, how many they are)."""
+        lines = []
+        for shard, (name, length) in enumerate(zip(self.names, self.lengths, strict=True)):
+            content = str(length)
+            if not self.place.remote:
+                content = f"{self.place.size(name)} {digest(*self._index(shard))}"
+            lines.append(f"{name} {content}")
+        return lines
+
+    def fetch_soon(self, numbers: np.ndarray) -> None:
+        """Fetch the shards of these samples in the background, if they are remote."""
+        if self.place.remote:
+            for shard in np.unique(np.searchsorted(self._ends, numbers, side="right")):
+                self.place.fetch_soon(self.names[shard])
+
+    def _find(self, number: int) -> tuple[int, int]:
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        return shard, int(number - self._ends[shard] + self.lengths[shard])
+
+    def _key(self, shard: int, row: int) -> str:
+        return f"{self.names[shard]}:{self._index(shard).keys[row]}"
+
+    def _all(self) -> list[ShardIndex]:
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(self._index, range(len(self.names))))
+
+    def _make_index(self, shard: int) -> ShardIndex:
+        name = self.names[shard]
+        kept = self._kept(name)
+        index = load_index(kept)
+        if index is None:
+            with only_process(kept):
+                index = load_index(kept)
+                if index is None:
+                    index = self._read_tar(name)
+                    save_index(index, kept)
+        if self.told is not None and len(index) != self.told[shard]:
+            raise ValueError(
+                f"The shard {name} must hold {self.told[shard]} images as {INFO} says, got {len(index)}; fetch it "
+                f"again from where {self.place} came from, or mend {INFO}."
+            )
+        _check_labels(index, self.classes, f"{self.place}/{name}")
+        return index
+
+    def _read_tar(self, name: str) -> ShardIndex:
+        _log.info("Indexing %s in %s.", name, self.place)
+        while True:
+            path = self.place.local(name)
+            try:
+                return index_tar(path)
+            except FileNotFoundError:  # deleted from the cache in between, to make room
+                continue
+
+    def _kept(self, name: str) -> Path:
+        what = f"{self.place}/{name}"
+        if not self.place.remote:
+            state = self.place.local(name).stat()
+            what += f" {state.st_size} {state.st_mtime_ns}"
+        return self.indices / f"{hashlib.sha256(what.encode()).hexdigest()[:20]}.npz"
+
+
+def _check_labels(index: ShardIndex, classes: int | None, where: str) -> None:
+    wrong = np.flatnonzero((index.labels < 0) | (index.labels >= (np.inf if classes is None else classes)))
+    if len(wrong):
+        below = "" if classes is None else f" and below {classes}"
+        raise ValueError(
+            f"Every class must be 0 or more{below}, got {index.labels[wrong[0]]} for {index.keys[wrong[0]]} in "
+            f"{where}; mend the shard or raise data.classes."
+        )

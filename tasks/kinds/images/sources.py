@@ -1,0 +1,177 @@
+"""Which images does ``data.source`` name? Shards behind a URL or in a folder, or class folders, with their splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tasks.kinds.images.digits import digit_shards
+from tasks.kinds.images.encoded import Chosen, Images, digest
+from tasks.kinds.images.places import Folder, Remote
+from tasks.kinds.images.shards import INFO, Shards, hold_out_shards, read_info
+from tasks.kinds.images.tree import tree_splits
+
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images of a dataset.
+
+    Attributes:
+        train: training split.
+        val: validation split.
+        classes: number of classes.
+    """
+
+    train: Images
+    val: Images
+    classes: int
+
+    def fingerprint(self) -> str:
+        """Checksum over the splits' identities and the number of classes."""
+        return digest([str(self.classes), "train", *self.train.identity(), "val", *self.val.identity()])
+
+
+@dataclass(frozen=True)
+class PaperShards:
+    """The shards that ``data.source: paper`` means.
+
+    Attributes:
+        url: folder of the shards.
+        classes: number of classes.
+        held_out: shards, the last ones, that are the validation split; None: there is one.
+    """
+
+    url: str
+    classes: int
+    held_out: int | None = None
+
+
+def open_source(
+    source: str,
+    paper: PaperShards | None,
+    data_dir: Path,
+    *,
+    val_share: float,
+    classes: int | None,
+    cache_gb: float | None,
+    threads: int,
+) -> ImageSource:
+    """Open what ``data.source`` names.
+
+    Args:
+        source: ``paper``, ``sample``, a URL or a path.
+        paper: what ``paper`` means.
+        data_dir: folder for prepared data.
+        val_share: share that is held out where there is no validation split.
+        classes: number of classes; None: what the source tells.
+        cache_gb: bound on remote shards kept locally, in 1e9 bytes; None: all are kept.
+        threads: shards indexed at a time.
+
+    Raises:
+        ValueError: there is no such source, or it cannot be used; the message says why.
+    """
+    indices, url, held_out = data_dir / "shard-indices", source, None
+    if source == "paper":
+        if paper is None:
+            raise ValueError("data.source paper is not known for this dataset; set it to sample or to a path.")
+        url, held_out, classes = paper.url, paper.held_out, classes or paper.classes
+    if "://" in url:
+        place = Remote(url, data_dir / f"shards-{digest([url])[:10]}", cache_gb)
+        return open_shards(place, indices, held_out=held_out, val_share=val_share, classes=classes, threads=threads)
+    path = digit_shards(data_dir) if source == "sample" else Path(source)
+    return open_path(path, indices, val_share=val_share, classes=classes, threads=threads)
+
+
+def open_shards(
+    place: Folder | Remote, indices: Path, *, held_out: int | None, val_share: float, classes: int | None, threads: int
+) -> ImageSource:
+    """Open a folder of webdataset shards.
+
+    Args:
+        place: where they lie.
+        indices: folder that keeps indices of members.
+        held_out: shards, the last ones, that are held out where there is no validation split; None: as ``val_share``
+            says.
+        val_share: share of the shards that is held out where there is no validation split, rounded, at least one.
+        classes: number of classes; None: from ``_info.json``, ``classes.txt`` or the labels.
+        threads: shards indexed at a time.
+
+    Raises:
+        ValueError: the shards cannot be used; the message says why.
+    """
+    info = read_info(place)
+    splits = info.splits
+    if "val" not in splits:
+        count = held_out or max(1, round(val_share * len(splits["train"].names)))
+        splits = hold_out_shards(splits["train"], count)
+    known = classes or info.classes
+    opened = {
+        name: Shards(place, split, indices=indices, classes=known, threads=threads) for name, split in splits.items()
+    }
+    return ImageSource(
+        opened["train"], opened["val"], known or _classes_of(place, opened["train"].labels(), opened["val"])
+    )
+
+
+def _classes_of(place: Folder | Remote, labels: np.ndarray, val: Shards) -> int:
+    classes = int(labels.max()) + 1
+    unknown = val.labels()
+    if len(unknown) and unknown.max() >= classes:
+        raise ValueError(
+            f"The validation classes must be among the training classes 0 to {classes - 1}, got {unknown.max()} in "
+            f"{place}; say how many classes there are with data.classes."
+        )
+    return classes
+
+
+def open_tree(root: Path, *, val_share: float) -> ImageSource:
+    """Open one folder per class, below ``train`` and ``val`` or without splits.
+
+    Args:
+        root: of the folders.
+        val_share: share of the images, drawn at random by a fixed seed, that is held out where there is no validation
+            split.
+
+    Raises:
+        ValueError: there is no image, or too few for two splits.
+    """
+    splits = tree_splits(root)
+    train = splits["train"]
+    if "val" in splits:
+        return ImageSource(train, splits["val"], len(train.classes))
+    held_out = round(val_share * len(train))
+    if not 0 < held_out < len(train):
+        raise ValueError(
+            f"Both splits must get an image, got {len(train)} images at data.val_share {val_share}; give more images "
+            "or change data.val_share."
+        )
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
+    return ImageSource(
+        Chosen(train, np.sort(order[held_out:])), Chosen(train, np.sort(order[:held_out])), len(train.classes)
+    )
+
+
+def open_path(path: Path, indices: Path, *, val_share: float, classes: int | None, threads: int) -> ImageSource:
+    """Open shards or class folders, whichever are there; see `open_shards` and `open_tree`.
+
+    Raises:
+        ValueError: there is no such folder, or it cannot be used.
+    """
+    if not path.is_dir():
+        raise ValueError(
+            f"data.source must be paper, sample, a URL or a folder of images, but there is no folder {path}; correct "
+            "the path."
+        )
+    if any(path.glob("*.tar")) or (path / INFO).exists() or not any(entry.is_dir() for entry in path.iterdir()):
+        return open_shards(Folder(path), indices, held_out=None, val_share=val_share, classes=classes, threads=threads)
+    source = open_tree(path, val_share=val_share)
+    if classes is not None and classes < source.classes:
+        raise ValueError(
+            f"data.classes must be at least the {source.classes} class folders in {path}, got {classes}; raise it or "
+            "set it to null."
+        )
+    return ImageSource(source.train, source.val, classes or source.classes)

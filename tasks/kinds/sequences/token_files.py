@@ -1,0 +1,160 @@
+"""Prepared sequences on disk: ``train.bin``, ``val.bin`` (16- or 8-bit ids, little-endian) and ``manifest.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.kinds.array_files import file_sha256
+
+SCHEMA = 1
+BYTES_PER_TOKEN = 2
+SPLITS = ("train", "val")
+MANIFEST = "manifest.json"
+
+_COPY_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class TokenFiles:
+    """A finished folder of token files.
+
+    Attributes:
+        folder: where they are.
+        manifest: what they hold: ``source``, ``tokenizer``, ``splits`` (file, tokens, sha256), ``text``
+            (documents, bytes), ``tools`` (versions), and ``bytes_per_token`` where it is not 2.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids of the tokenizer."""
+        return int(self.manifest["tokenizer"]["vocab_size"])
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Size of an id in the files: 1 or 2."""
+        return int(self.manifest.get("bytes_per_token", BYTES_PER_TOKEN))
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum over both splits and the vocabulary size: equal content, equal fingerprint."""
+        splits = self.manifest["splits"]
+        content = [splits[split]["sha256"] for split in SPLITS] + [str(self.vocab_size)]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+    def tokens(self, split: str) -> np.ndarray:
+        """The ids of one split, uint16 or uint8 ``[tokens]``, as a read-only memory map."""
+        dtype = f"<u{self.bytes_per_token}"
+        if not self.manifest["splits"][split]["tokens"]:
+            return np.zeros(0, dtype=dtype)  # an empty file cannot be mapped
+        return np.memmap(self._path(split), dtype=dtype, mode="r")
+
+    def verify(self) -> None:
+        """Read both files and compare their checksums with the manifest.
+
+        Raises:
+            ValueError: a file is not what was prepared; the message names it.
+        """
+        for split in SPLITS:
+            self._check_size(split)
+            if file_sha256(self._path(split)) != self.manifest["splits"][split]["sha256"]:
+                raise ValueError(
+                    f"{self._path(split)} must have the checksum in {MANIFEST}, but its content was changed; "
+                    f"delete the folder {self.folder} and prepare again."
+                )
+
+    def _path(self, split: str) -> Path:
+        return self.folder / str(self.manifest["splits"][split]["file"])
+
+    def _check_size(self, split: str) -> None:
+        path = self._path(split)
+        expected = self.manifest["splits"][split]["tokens"] * self.bytes_per_token
+        found = path.stat().st_size if path.exists() else None
+        if found != expected:
+            raise ValueError(
+                f"{path} must have {expected} bytes, but "
+                f"{'it is missing' if found is None else f'has {found}'}; delete the folder {self.folder} "
+                "and prepare again."
+            )
+
+
+def read_token_files(folder: Path) -> TokenFiles | None:
+    """Open a finished folder after a quick look at its files' sizes.
+
+    Args:
+        folder: made by `tasks.kinds.text.preparation.prepare_text`.
+
+    Returns:
+        None when there is no such folder.
+
+    Raises:
+        ValueError: the folder is damaged; the message says to delete it.
+    """
+    if not folder.exists():
+        return None
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        schema = manifest["schema"]
+        files = TokenFiles(folder, manifest)
+        if schema == SCHEMA:
+            for split in SPLITS:
+                files._check_size(split)
+            _ = files.fingerprint
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} must describe the prepared text, but it cannot be read ({type(error).__name__}: "
+            f"{error}); delete the folder {folder} and prepare again."
+        ) from error
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{path} must have schema {SCHEMA}, got {schema}; delete the folder {folder} and prepare again."
+        )
+    return files
+
+
+def split_tokens(working: Path, train_tokens: int, bytes_per_token: int = BYTES_PER_TOKEN) -> None:
+    """Move the tokens after the first ``train_tokens`` from ``train.bin`` to ``val.bin``.
+
+    May be interrupted and repeated at any point.
+
+    Args:
+        working: folder with a ``train.bin`` that holds both splits.
+        train_tokens: tokens that stay.
+        bytes_per_token: size of a token.
+    """
+    train, val = working / "train.bin", working / "val.bin"
+    # Once val.bin is there it is whole, so train.bin may already have been cut.
+    if not val.exists():
+        part = working / "val.bin.part"
+        with open(train, "rb") as file, open(part, "wb") as copy:
+            file.seek(train_tokens * bytes_per_token)
+            shutil.copyfileobj(file, copy, _COPY_BYTES)
+            copy.flush()
+            os.fsync(copy.fileno())
+        os.replace(part, val)
+    os.truncate(train, train_tokens * bytes_per_token)
+
+
+def describe_splits(working: Path, bytes_per_token: int = BYTES_PER_TOKEN) -> dict[str, Any]:
+    """The manifest's ``splits``: file, tokens and checksum of each.
+
+    Args:
+        working: folder of finished token files.
+        bytes_per_token: size of a token.
+    """
+    files = {split: working / f"{split}.bin" for split in SPLITS}
+    return {
+        split: {"file": path.name, "tokens": path.stat().st_size // bytes_per_token, "sha256": file_sha256(path)}
+        for split, path in files.items()
+    }

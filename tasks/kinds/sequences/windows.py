@@ -1,0 +1,142 @@
+"""Token files as windows of tokens: the data module that every dataset of sequences builds on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+
+from suite.training.data import Data
+from tasks.kinds.sequences.token_files import SPLITS, TokenFiles
+
+COUNTED_AT_ONCE = 1 << 24
+"""Tokens that are read at a time to count them."""
+
+
+class TokenWindows(Data):
+    """Next-token prediction on token files.
+
+    Sample ``i`` is the tokens ``[i * seq_len, (i + 1) * seq_len]`` of its split, both ends included: ``seq_len``
+    inputs and, shifted by one, as many targets. Inputs of different samples do not overlap. The splits are contiguous.
+
+    A subclass gives `prepare`, which sets ``token_files``.
+
+    Args:
+        seq_len: tokens per sample.
+        budget_tokens: input tokens the run may consume; give at most one budget.
+        val_share: share of the tokens, at the end, that is the validation split.
+        max_tokens: use only the first so many tokens of the source, both splits together; None: what the paper used
+            with ``source: paper``, else all.
+        **kwargs: settings of every dataset, see `suite.training.data.Data`.
+    """
+
+    dataset = "sequences"
+    """Name of the dataset, for the prepared folder."""
+
+    content = "text"
+    """What there should be more of when a split is too short."""
+
+    def __init__(
+        self,
+        *,
+        seq_len: int = 256,
+        budget_tokens: float | None = None,
+        val_share: float = 0.01,
+        max_tokens: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, value in {
+            "seq_len": seq_len,
+            "budget_tokens": budget_tokens,
+            "max_tokens": max_tokens,
+        }.items():
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"data.{name} must be a positive number, got {value}.")
+        if not 0 < val_share < 1:
+            raise ValueError(f"data.val_share must lie between 0 and 1, got {val_share}.")
+        self.seq_len = seq_len
+        self.budget_tokens = budget_tokens
+        self.val_share = val_share
+        self.max_tokens = max_tokens
+        self.token_files: TokenFiles | None = None
+        self._windows: dict[str, np.ndarray] = {}
+
+    def verify(self) -> None:
+        """Compare the prepared files with their checksums.
+
+        Raises:
+            ValueError: a file was changed; the message names it.
+        """
+        self.ensure_open()
+        assert self.token_files is not None
+        self.token_files.verify()
+
+    def open(self) -> None:
+        """Map the token files into memory.
+
+        Raises:
+            ValueError: a split is too short for one sample.
+        """
+        assert self.token_files is not None
+        for split in SPLITS:
+            tokens = self.token_files.tokens(split)
+            if len(tokens) <= self.seq_len:
+                raise ValueError(
+                    f"The {split} split must have at least data.seq_len + 1 = {self.seq_len + 1} tokens, got "
+                    f"{len(tokens)}; give more {self.content}, lower data.seq_len"
+                    + (", or raise data.val_share." if split == "val" else ", or lower data.val_share.")
+                )
+            # A view of all windows, one row per sample: a batch is one gather of contiguous rows.
+            self._windows[split] = sliding_window_view(tokens, self.seq_len + 1)[:: self.seq_len]
+        self.train_samples = len(self._windows["train"])
+        self.val_samples = len(self._windows["val"])
+
+    def facts(self) -> dict[str, Any]:
+        """Vocabulary size and sequence length."""
+        assert self.token_files is not None
+        return {"vocab_size": self.token_files.vocab_size, "seq_len": self.seq_len}
+
+    def class_counts(self) -> np.ndarray:
+        """How often each token occurs in the training split, int64 ``[V]``."""
+        assert self.token_files is not None
+        tokens, size = self.token_files.tokens("train"), self.token_files.vocab_size
+        counts = np.zeros(size, dtype=np.int64)
+        for start in range(0, len(tokens), COUNTED_AT_ONCE):
+            counts += np.bincount(tokens[start : start + COUNTED_AT_ONCE], minlength=size)
+        return counts
+
+    def gather(self, split: str, indices: np.ndarray) -> torch.Tensor:
+        """Tokens of some samples.
+
+        Args:
+            split: ``train`` or ``val``.
+            indices: sample numbers, int64 ``[n]``.
+
+        Returns:
+            int64 ``[n, seq_len + 1]``; inputs are all columns but the last, targets all but the first.
+        """
+        return torch.from_numpy(self._windows[split][indices].astype(np.int64))
+
+    def gather_many(self, split: str, indices: np.ndarray) -> list[torch.Tensor]:
+        """Tokens of several batches, read at once; the batches are views of one tensor.
+
+        Args:
+            split: ``train`` or ``val``.
+            indices: sample numbers, int64 ``[batches, n]``.
+        """
+        tokens = self.gather(split, indices.reshape(-1))
+        return list(tokens.view(*indices.shape, self.seq_len + 1).unbind(0))
+
+    def budgets(self) -> dict[str, float | None]:
+        """Every way in which the budget can be given, tokens included."""
+        return super().budgets() | {"budget_tokens": self.budget_tokens}
+
+    def budget_as_samples(self) -> float | None:
+        """Budget in samples; a budget in tokens counts input tokens."""
+        if self.budget_tokens is not None:
+            return float(self.budget_tokens // self.seq_len)
+        return super().budget_as_samples()

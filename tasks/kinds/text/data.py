@@ -1,0 +1,68 @@
+"""Text as windows of tokens: the data module that every text dataset builds on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.kinds.sequences.windows import TokenWindows
+from tasks.kinds.text.documents import LocalText, Source
+from tasks.kinds.text.preparation import Corpus, prepare_text
+from tasks.kinds.text.sample import SampleText
+
+
+class TextData(TokenWindows):
+    """Next-token prediction on text; samples are windows, and validation is the end of the text.
+
+    A dataset's class sets ``dataset``, ``paper_source`` and ``paper_max_tokens``.
+
+    Args:
+        tokenizer: ``gpt2``, ``gpt-neox``, ``gpt-neox:<path of a tokenizer.json>``, ``bpe:<size>`` (trained on
+            the data) or ``byte``.
+        **kwargs: settings of every dataset of tokens, see `tasks.kinds.sequences.windows.TokenWindows`.
+    """
+
+    dataset = "text"
+    """Name of the dataset, for the prepared folder."""
+
+    paper_source: Source | None = None
+    """The text that ``source: paper`` means."""
+
+    paper_max_tokens: int | None = None
+    """Tokens of it that the paper used."""
+
+    def __init__(self, *, tokenizer: str = "gpt2", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tokenizer = tokenizer
+
+    def corpus(self) -> Corpus:
+        """What is prepared: the source that ``source`` names, and the settings that decide the tokens.
+
+        Raises:
+            ValueError: there is no such source.
+        """
+        max_tokens = self.max_tokens
+        source: Source
+        if self.source == "paper":
+            if self.paper_source is None:
+                raise ValueError(
+                    f"data.source paper is not known for {type(self).__name__}; set it to sample or to a path."
+                )
+            source = self.paper_source
+            max_tokens = self.max_tokens or self.paper_max_tokens
+        elif self.source == "sample":
+            source = SampleText()
+        else:
+            source = LocalText(Path(self.source))
+        return Corpus(
+            dataset=self.dataset,
+            source=source,
+            tokenizer=self.tokenizer,
+            val_share=self.val_share,
+            max_tokens=max_tokens,
+        )
+
+    def prepare(self) -> str:
+        """Tokenize the source once; see `tasks.kinds.text.preparation.prepare_text`."""
+        self.token_files = prepare_text(self.corpus(), self.data_dir, workers=self.num_workers)
+        return self.token_files.fingerprint
