@@ -1,7 +1,7 @@
 """Runs keep their ids: what is in somebody's store today is found by the code of tomorrow.
 
-`run_ids.json` was written by the code of version 0.1, before its rooms were arranged anew, for data of pretended size and
-fingerprint. An id in it changes only with a reason that is worth a store's runs.
+`run_ids.json` was written by the code of version 0.1, before its rooms were arranged anew, for data of a pretended
+size and fingerprint. An id in it changes only with a reason that is worth a store's runs.
 """
 
 from __future__ import annotations
