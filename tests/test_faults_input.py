@@ -69,7 +69,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GPT, "--trainer.devices", "-1"], "The trainer refuses its settings"),
         ([*GPT, "--trainer.devices", "8"], "batch_size 4, micro_batch 0, devices 8"),
         ([*GPT, "--trainer.accelerator", "cups"], "invalid accelerator name"),
-        ([*GPT, "--checkpoint_seconds", "nan"], "--checkpoint_seconds must be a number from 0 up, got 'nan'."),
+        ([*GPT, "--checkpoint_seconds", "nan"], "checkpoint_seconds must be a finite number, got nan."),
         ([*GPT, "--optimizer.lr", ".nan"], "lr must be a finite number"),
         ([*GPT, "--data.batch_size", "64", "--data.eval_samples", "2", "--trainer.devices", "4"], "got 2 samples of"),
         ([*IMAGES, "--data.cache_gb", ".inf"], "data.cache_gb must be a finite number, got inf; null is no limit."),

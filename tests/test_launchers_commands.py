@@ -88,8 +88,8 @@ def test_every_wrong_setting_is_one_sentence(tmp_path: Path, name: str, given: d
     ("words", "part"),
     [
         (["--launcher.cpus"], "needs a value"),
-        (["--launcher.cpus", "[1"], "must be a value in YAML"),
-        (["--launcher.config", "nowhere.yaml"], "a file that can be read"),
+        (["--launcher.cpus", "[1"], "is not YAML"),
+        (["--launcher.config", "nowhere.yaml"], "There is no file --launcher.config nowhere.yaml"),
     ],
 )
 def test_every_wrong_option_is_one_sentence(words: list[str], part: str) -> None:

@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from suite.cli.places import DEFAULT_STORE
+from suite.fields import nearest, option_value, read_yaml, take_options
 from suite.records import Store
 from suite.sweep import SweepSpec, read_spec
 
@@ -44,7 +43,9 @@ def parse_sweep(
         ValueError: the sweep's YAML is wrong, or an option is not known.
     """
     options, extra = parser.parse_known_args(arguments)
-    changes = _changes(extra)
+    settings, unknown = take_options(extra, families=("data", "model", "trainer"))
+    if unknown:
+        raise ValueError(f"{unknown[0]} is not an option of this command; see --help.")
     if options.file is None:
         if extra:
             raise ValueError(f"{extra[0]} changes a sweep; give the sweep's YAML as well.")
@@ -54,8 +55,8 @@ def parse_sweep(
     if options.sources is not None:
         spec = spec.with_sources(read_sources(options.sources))
         typed.insert(0, f" --sources {options.sources}")
-    if changes:
-        spec = spec.changed(changes)
+    if settings:
+        spec = spec.changed({name: option_value(text, f"--{name}") for name, text in settings.items()})
     return options, spec, "".join(typed)
 
 
@@ -67,20 +68,14 @@ def read_sources(file: Path) -> dict[str, str]:
     """
     from suite.execution.matrix import describe_tasks
 
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"--sources {file} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(found, dict) or not all(isinstance(x, str) for pair in found.items() for x in pair):
+    sources = read_yaml(file, what="--sources")
+    if not all(isinstance(path, str) for path in sources.values()):
         raise ValueError(f"--sources {file} must map datasets to paths, such as `hg38: genome.fa.gz`.")
-    known = {task.partition("/")[0] for task in describe_tasks()}
-    for dataset in found:
-        if dataset not in known:
-            raise ValueError(
-                f"--sources {file} names the dataset {dataset!r}, which no task has; there are "
-                f"{', '.join(sorted(known))}."
-            )
-    return found
+    datasets = {task.partition("/")[0] for task in describe_tasks()}
+    for dataset in sources:
+        if dataset not in datasets:
+            raise ValueError(f"--sources {file}: there is no dataset {dataset!r}{nearest(dataset, datasets)}.")
+    return sources
 
 
 def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
@@ -98,18 +93,3 @@ def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
             f"`python -m suite sweep {spec.file} --store {store.path}` first, it trains only what is missing."
         )
     return {**plan, "question": spec.question, "source": spec.source, "published": spec.published}
-
-
-def _changes(extra: list[str]) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    queue = list(extra)
-    while queue:
-        option, equals, value = queue.pop(0).partition("=")
-        if not option.startswith(("--data.", "--model.", "--trainer.")):
-            raise ValueError(f"{option} is not an option of this command; see --help.")
-        if not equals:
-            if not queue:
-                raise ValueError(f"{option} needs a value; write {option} VALUE.")
-            value = queue.pop(0)
-        changes[option.removeprefix("--")] = yaml.safe_load(value)
-    return changes

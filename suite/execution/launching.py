@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from suite.execution.launchers.launcher import Launcher, Request
 from suite.execution.launchers.local import LocalLauncher, LocalSettings
-from suite.fields import nearest
+from suite.fields import nearest, option_value, read_yaml, take_options
 from suite.records import Store
 
 LAUNCHERS = ("local", "ray", "slurm")
@@ -39,22 +37,10 @@ def split_launcher_options(arguments: list[str]) -> tuple[list[str], dict[str, A
     Raises:
         ValueError: an option lacks its value, or the file is not a mapping in YAML.
     """
-    left, given, queue = [], {}, list(arguments)
-    while queue:
-        option, equals, value = queue.pop(0).partition("=")
-        if not option.startswith("--launcher."):
-            left.append(option + equals + value)
-            continue
-        if not equals:
-            if not queue:
-                raise ValueError(f"{option} needs a value; write {option} VALUE.")
-            value = queue.pop(0)
-        try:
-            given[option.removeprefix("--launcher.")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{option} must be a value in YAML, got {value!r}.") from error
+    options, left = take_options(arguments, families=("launcher",))
+    given = {name.removeprefix("launcher."): option_value(text, f"--{name}") for name, text in options.items()}
     file = given.pop("config", None)
-    return left, {**(_read(Path(str(file))) if file is not None else {}), **given}
+    return left, {**({} if file is None else read_yaml(str(file), what="--launcher.config")), **given}
 
 
 def launcher_of(
@@ -96,20 +82,6 @@ def launcher_of(
         raise ValueError(f"--launcher.workers_per_gpu must be at least 1, got {local.workers_per_gpu}.")
     count = workers or gpus * local.workers_per_gpu or os.cpu_count() or 1
     return LocalLauncher(count, command=command, request=request, logs=folder / "logs", gpus=gpus), count
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"--launcher.config must be a file that can be read, got {path} ({error.strerror})."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"{path} must be a mapping from a launcher's settings to values, got {content!r:.60}.")
-    return content
 
 
 def _settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:

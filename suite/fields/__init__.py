@@ -15,6 +15,7 @@ The room imports the standard library alone, and yaml in the one function that r
 
 from suite.fields.identity import without_beside
 from suite.fields.names import ConfigError, nearest
+from suite.fields.options import option_value, take_options
 from suite.fields.reading import check_ranges, field_types, plain, read, read_value, require
 from suite.fields.trees import flattened, nested
 from suite.fields.yaml_files import read_yaml, yaml_value
@@ -26,11 +27,13 @@ __all__ = [
     "flattened",
     "nearest",
     "nested",
+    "option_value",
     "plain",
     "read",
     "read_value",
     "read_yaml",
     "require",
+    "take_options",
     "without_beside",
     "yaml_value",
 ]

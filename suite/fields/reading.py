@@ -27,7 +27,7 @@ def read(cls: type[Settings], values: Mapping[str, Any], *, name: str) -> Settin
     Args:
         cls: the dataclass; its own checks run as well.
         values: field values as YAML or the command line gives them; ``"1e-3"`` becomes a number where one belongs.
-        name: what messages call it.
+        name: what messages call it; empty where the fields' names say enough.
 
     Raises:
         ConfigError: a field is unknown, missing, of the wrong type or out of its range.
@@ -40,7 +40,7 @@ def read(cls: type[Settings], values: Mapping[str, Any], *, name: str) -> Settin
         required = f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and f.name not in values:
             raise ConfigError(f"{name} needs {f.name}, which has no default; set {f.name}.")
-    typed = {key: read_value(value, known[key], f"{name}.{key}") for key, value in values.items()}
+    typed = {key: read_value(value, known[key], _joined(name, key)) for key, value in values.items()}
     check_ranges(cls, typed, name=name)
     return cls(**typed)
 
@@ -70,10 +70,11 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
         for value in given if isinstance(given, list | tuple) else [given]:
             if not isinstance(value, int | float) or isinstance(value, bool):
                 continue  # null, or a choice beside numbers such as auto
-            within = all(_BOUNDS[key][0](value, f.metadata[key]) for key in bounds)
-            if not (within and math.isfinite(value)):
+            if not math.isfinite(value):
+                raise ConfigError(f"{_joined(name, f.name)} must be a finite number, got {given}.")
+            if not all(_BOUNDS[key][0](value, f.metadata[key]) for key in bounds):
                 expected = " and ".join(_BOUNDS[key][1].format(f.metadata[key]) for key in bounds)
-                raise ConfigError(f"{name}.{f.name} must be {expected}, got {given}.")
+                raise ConfigError(f"{_joined(name, f.name)} must be {expected}, got {given}.")
 
 
 def read_value(value: Any, kind: Any, where: str) -> Any:
@@ -127,6 +128,10 @@ def require(condition: bool, name: str, expected: str, got: object) -> None:
     """Raise a one-sentence `ConfigError` unless ``condition`` holds."""
     if not condition:
         raise ConfigError(f"{name} must be {expected}, got {got!r}.")
+
+
+def _joined(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
 
 
 def _read_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
