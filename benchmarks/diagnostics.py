@@ -31,7 +31,7 @@ from fit_step import SIZES, WideVocabulary
 from suite.diagnostics import recorder
 from suite.diagnostics.catalogue import CATALOGUE, diagnostic_class
 from suite.records import Store
-from suite.training import run
+from suite.training import open_run, run
 from suite.training.memory import measured_peak
 from tasks.fineweb.data import FineWeb
 from tasks.fineweb.gpt import FineWebGPT
@@ -66,7 +66,7 @@ def trained(setup: dict[str, Any], folder: str, device: str, diagnostics: dict[s
     config = {"seed_everything": 0, "model": {"init_args": {"diagnostics": diagnostics}}}
     with tempfile.TemporaryDirectory() as store, measured_peak(torch.device(device)) as peak:
         data = make_data(setup, folder)
-        record = run(task, data, trainer, name="fineweb/gpt", config=config, store=Store(store)).record
+        record = run(open_run(task, data, config), trainer, Store(store), observe=recorder.recorder_of).record
     return record, float(peak.bytes)
 
 

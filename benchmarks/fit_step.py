@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.gpt import GPT
 from suite.records import Store
-from suite.training import run
+from suite.training import open_run, run
 from tasks.fineweb.data import FineWeb
 from tasks.fineweb.gpt import FineWebGPT
 
@@ -83,7 +83,7 @@ def by_fit(size: dict, data: FineWeb, steps: int) -> float:
         accelerator="cpu",
     )
     with tempfile.TemporaryDirectory() as folder:
-        outcome = run(task, data, trainer, name="fineweb/gpt", config={"seed_everything": 0}, store=Store(folder))
+        outcome = run(open_run(task, data, {"seed_everything": 0}), trainer, Store(folder))
     return outcome.record["seconds"]["train"] / steps
 
 

@@ -25,7 +25,7 @@ from suite.execution.matrix import describe_tasks, task_file
 from suite.execution.resolver import Resolver
 from suite.execution.worker import quiet
 from suite.records import Store
-from suite.training import run
+from suite.training import open_run, run
 
 SOURCES = {
     "fineweb": "text/fineweb_10bt_legalbias.jsonl.gz",
@@ -136,7 +136,7 @@ def row(resolver: Resolver, task: str, source: str, options: argparse.Namespace,
         config = resolved(resolver, task, changed)
         config["model"]["init_args"]["optimizer"] = optimizer
         made, data, trainer = resolver.build(config)
-        record = run(made, data, trainer, name=task, config=config, store=Store(f"{folder}/runs")).record
+        record = run(open_run(made, data, config), trainer, Store(f"{folder}/runs")).record
         trivial, parameters = trivial_loss(data), record["parameters"]
         losses.append(record["final"].get("val", float("nan")))
         speeds.append(record["steps_done"] / record["seconds"]["train"])

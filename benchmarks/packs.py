@@ -27,12 +27,15 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from suite.execution.resolver import Resolver
 from suite.execution.worker import quiet
 from suite.optim import build
 from suite.packs.pack import run_pack
 from suite.packs.packed_task import StepKind
 from suite.records import Store
+from suite.training import open_run
 from suite.training.memory import measured_peak
 
 GPT = ["--task", "fineweb/gpt", "--data.tokenizer", "byte", "--data.seq_len", "64"]
@@ -130,10 +133,8 @@ class Bench:
         _, data, trainer = self.resolver.build(configs[0])
         tasks = [self.resolver.build_data(config)[0] for config in configs]
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = run_pack(
-                tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(folder),
-                compiled=kind == "compiled", recorded=kind == "recorded",
-            )  # fmt: skip
+            runs = [open_run(task, data, config) for task, config in zip(tasks, configs, strict=True)]
+            outcomes = run_pack(runs, trainer, Store(folder), steps=kind)
         if kind == "compiled" and not outcomes[0].record["pack"]["compiled"]:
             raise RuntimeError("the step was not compiled")
         return sum(outcome.record["seconds"]["train"] for outcome in outcomes)

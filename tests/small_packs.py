@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from small_runs import make_task, make_trainer
+from small_runs import make_task, make_trainer, run_tasks
 
-from suite.packs.pack import run_pack
 from suite.records import Store
 
 SPECS: dict[str, list[dict[str, Any]]] = {
@@ -41,11 +40,10 @@ def config_of(spec: dict[str, Any], data: Any, model: dict[str, Any]) -> dict[st
 
 def pack(store: Store, data: Any, specs: list[dict[str, Any]], *, trainer: Any = None, **options: Any) -> list[Any]:
     model = options.pop("model", {})
-    return run_pack(
+    return run_tasks(
         [make_task(spec, **model) for spec in specs],
         data,
         trainer or make_trainer(),
-        name="fineweb/gpt",
         configs=[config_of(spec, data, model) for spec in specs],
         store=store,
         **options,

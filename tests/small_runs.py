@@ -8,8 +8,11 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from suite.diagnostics.pack_recorder import pack_recorder_of
+from suite.diagnostics.recorder import recorder_of
+from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training import Outcome, run
+from suite.training import Data, Outcome, Task, open_run, run
 from tasks.fineweb.data import FineWeb
 from tasks.fineweb.gpt import FineWebGPT
 
@@ -38,6 +41,22 @@ def make_trainer(**settings: Any) -> Trainer:
     return Trainer(enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **settings)
 
 
+def run_task(
+    task: Task, data: Data, trainer: Trainer, *, config: dict[str, Any], store: Store, **options: Any
+) -> Outcome:
+    """Open and train a run."""
+    opened = open_run(task, data, config, world_size=trainer.world_size)
+    return run(opened, trainer, store, observe=recorder_of, **options)
+
+
+def run_tasks(
+    tasks: list[Any], data: Data, trainer: Trainer, *, configs: list[dict[str, Any]], store: Store, **options: Any
+) -> list[Outcome]:
+    """Open runs on the same data and train them at once."""
+    runs = [open_run(task, data, config) for task, config in zip(tasks, configs, strict=True)]
+    return run_pack(runs, trainer, store, observe=pack_recorder_of, **options)
+
+
 def train(
     store: Store,
     data: FineWeb,
@@ -55,11 +74,10 @@ def train(
         "data": {"init_args": {"batch_size": data.batch_size, "budget_steps": data.budget_steps}},
         "trainer": {"precision": (trainer or {}).get("precision")},
     }
-    return run(
+    return run_task(
         make_task(optimizer, **(model or {})),
         data,
         make_trainer(**(trainer or {})),
-        name="fineweb/gpt",
         config=config,
         store=store,
         **settings,

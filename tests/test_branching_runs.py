@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from small_runs import ADAM, SGD, make_data, make_task, make_trainer
+from small_runs import ADAM, SGD, make_data, make_task, make_trainer, run_task, run_tasks
 
-from suite.packs.pack import PackRefused, run_pack
+from suite.packs.pack import PackRefused
 from suite.records import Store, StoreError, run_id_of
-from suite.training import Outcome, run
+from suite.training import Outcome
 from tasks.fineweb.data import FineWeb
 
 CONSTANT = {"name": "constant"}
@@ -54,7 +54,7 @@ def train(store: Store, data: FineWeb, spec: dict[str, Any], seed: int = 42, **m
     trainer, options = model.pop("trainer", None) or make_trainer(), model.pop("options", {})
     config = config_of(data, spec, model, seed)
     task = make_task(spec, **model)
-    return run(task, data, trainer, name="fineweb/gpt", config=config, store=store, **options)
+    return run_task(task, data, trainer, config=config, store=store, **options)
 
 
 def losses(store: Store, outcome: Outcome) -> list[float]:
@@ -146,11 +146,10 @@ def test_a_pack_of_branches_is_its_single_twins(tmp_path: Path, data_dir: Path) 
     initials = [{"run": trunk.record["run_id"], "step": 15} for trunk in trunks]
     cases = [(spec, seed, initial) for seed, initial in zip((1, 2), initials, strict=True) for spec in specs]
     data = make_data(data_dir, **settings)
-    outcomes = run_pack(
+    outcomes = run_tasks(
         [make_task(spec, schedule={"name": "linear"}, initial=initial) for spec, _, initial in cases],
         data,
         make_trainer(),
-        name="fineweb/gpt",
         configs=[
             config_of(data, spec, {"schedule": {"name": "linear"}, "initial": initial}, seed)
             for spec, seed, initial in cases
@@ -164,7 +163,7 @@ def test_a_pack_of_branches_is_its_single_twins(tmp_path: Path, data_dir: Path) 
     with pytest.raises(PackRefused, match="by itself"):
         tasks = [make_task(spec, keep_weights_at=[3]) for spec in specs]
         configs = [config_of(data, spec, {}) for spec in specs]
-        run_pack(tasks, data, make_trainer(), name="fineweb/gpt", configs=configs, store=together)
+        run_tasks(tasks, data, make_trainer(), configs=configs, store=together)
 
 
 def test_what_cannot_be_started_from_is_refused_with_a_reason(tmp_path: Path, data_dir: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import make_data, make_task, make_trainer, train
+from small_runs import make_data, make_task, make_trainer, run_tasks, train
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,7 +19,6 @@ from models import cross_entropy, head
 from models.cross_entropy import summed_cross_entropy, torch_applies
 from models.gpt import GPT
 from models.head import Head, chunk_tokens
-from suite.packs.pack import run_pack
 from suite.records import Store
 
 TOKENS, WIDTH, VOCABULARY = 37, 8, 101
@@ -176,9 +175,7 @@ def test_a_pack_in_chunks_is_its_single_twins(tmp_path: Path, monkeypatch: pytes
     specs = [{"name": "sgd", "lr": lr, "momentum": 0.9} for lr in (0.1, 0.5)]
     config = {"seed_everything": 42, "model": {}, "data": {}, "trainer": {}}
     configs = [{**config, "model": {"init_args": {"optimizer": spec}}} for spec in specs]
-    outcomes = run_pack(
-        [make_task(spec) for spec in specs], data, make_trainer(), name="fineweb/gpt", configs=configs, store=store
-    )
+    outcomes = run_tasks([make_task(spec) for spec in specs], data, make_trainer(), configs=configs, store=store)
     monkeypatch.undo()
     for spec, outcome in zip(specs, outcomes, strict=True):
         twin = train(Store(tmp_path / "single"), make_data(tmp_path, budget_steps=20), spec).record

@@ -11,14 +11,14 @@ import pytest
 from diagnostic_examples import EXAMPLES
 from lightning.pytorch import Callback
 from random_images import RandomImages
-from small_runs import ADAM, losses, make_data, make_task, make_trainer, train
+from small_runs import ADAM, losses, make_data, make_task, make_trainer, run_task, run_tasks, train
 
 from suite.diagnostics.catalogue import CATALOGUE, diagnostic_class, parse
-from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.timetable import Timetable
 from suite.optim import ConfigError
-from suite.packs.pack import PackRefused, run_pack
+from suite.packs.pack import PackRefused
 from suite.records import Store, run_id_of
-from suite.training import Outcome, run
+from suite.training import Outcome
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
 from tasks.toy.data import NoisyQuadratic
 from tasks.toy.quadratic import ToyQuadratic
@@ -102,9 +102,9 @@ def test_every_run_of_a_pack_finds_what_its_single_twin_does(tmp_path: Path, dat
             "trainer": {"precision": None},
         }
 
-    outcomes = run_pack(
+    outcomes = run_tasks(
         [make_task(spec, diagnostics=asked) for spec in specs], data(), make_trainer(),
-        name="fineweb/gpt", configs=[config(spec) for spec in specs], store=together,
+        configs=[config(spec) for spec in specs], store=together,
     )  # fmt: skip
     for spec, outcome in zip(specs, outcomes, strict=True):
         twin = train(alone, data(), spec, model={"diagnostics": asked}).record
@@ -139,11 +139,10 @@ def test_running_statistics_stay_as_they_are(tmp_path: Path) -> None:
             {"seed_everything": 42, "model": {"init_args": {"optimizer": spec, **settings}}, "data": {}}
             for spec in specs
         ]
-        name = "imagenet21k/resnet20"
         if packed:
-            return run_pack(tasks, data(), make_trainer(), name=name, configs=configs, store=store), store
+            return run_tasks(tasks, data(), make_trainer(), configs=configs, store=store), store
         one = [
-            run(task, data(), make_trainer(), name=name, config=config, store=store)
+            run_task(task, data(), make_trainer(), config=config, store=store)
             for task, config in zip(tasks, configs, strict=True)
         ]
         return one, store
@@ -163,8 +162,12 @@ def test_running_statistics_stay_as_they_are(tmp_path: Path) -> None:
 def test_a_pack_refuses_what_is_measured_of_single_runs_alone(tmp_path: Path, data_dir: Path) -> None:
     tasks = [make_task({**ADAM, "lr": lr}, diagnostics={"clipped_coordinates": {}}) for lr in (1e-3, 1e-2)]
     with pytest.raises(PackRefused, match="clipped_coordinates"):
-        run_pack(
-            tasks, make_data(data_dir), make_trainer(), name="fineweb/gpt", configs=[{}, {}], store=Store(tmp_path)
+        run_tasks(
+            tasks,
+            make_data(data_dir),
+            make_trainer(),
+            configs=[{"model": {"init_args": {}}}] * 2,
+            store=Store(tmp_path),
         )
 
 
@@ -172,7 +175,7 @@ def test_what_has_no_classes_is_refused_before_training(tmp_path: Path) -> None:
     data = NoisyQuadratic(batch_size=4, noise="gaussian", budget_steps=3)
     task = ToyQuadratic(name="toy/quadratic", optimizer=ADAM, diagnostics={"frequency": {"first": False}})
     with pytest.raises(ValueError, match="needs data with classes"):
-        run(task, data, make_trainer(), name="toy/quadratic", config={}, store=Store(tmp_path))
+        run_task(task, data, make_trainer(), config={}, store=Store(tmp_path))
     assert not list(Store(tmp_path).records())
 
 
@@ -184,10 +187,10 @@ def test_an_identity_changes_only_where_diagnostics_are_asked_for() -> None:
     assert run_id() != run_id(diagnostics={"clipping": {}}) != run_id(diagnostics={"noise": {}})
 
 
-def test_steps_are_those_that_a_schedule_asks_for() -> None:
-    assert [s for s in range(21) if Schedule(every=5, first=False).due(s, 20)] == [5, 10, 15, 20]
-    assert [s for s in range(21) if Schedule(every=8, last=False).due(s, 20)] == [0, 8, 16]
-    spread = [s for s in range(1001) if Schedule(times=2).due(s, 1000)]
+def test_steps_are_those_that_a_timetable_asks_for() -> None:
+    assert [s for s in range(21) if Timetable(every=5, first=False).due(s, 20)] == [5, 10, 15, 20]
+    assert [s for s in range(21) if Timetable(every=8, last=False).due(s, 20)] == [0, 8, 16]
+    spread = [s for s in range(1001) if Timetable(times=2).due(s, 1000)]
     assert spread == [0, 10, 100, 1000]
 
 

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small_runs import ARGUMENTS, make_trainer
+from small_runs import ARGUMENTS, make_trainer, run_task, run_tasks
 
 from suite.cli.main import main
-from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training import run
 from tasks.toy.data import NoisyQuadratic
 from tasks.toy.quadratic import ToyQuadratic
 
@@ -149,7 +147,7 @@ def config_of(spec: dict[str, Any]) -> dict[str, Any]:
 
 def trained(store: Store, data: NoisyQuadratic, spec: dict[str, Any], **model: Any) -> dict[str, Any]:
     task = ToyQuadratic(optimizer=spec, **model)
-    return run(task, data, make_trainer(), name="toy/quadratic", config=config_of(spec), store=store).record
+    return run_task(task, data, make_trainer(), config=config_of(spec), store=store).record
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
@@ -168,9 +166,7 @@ def test_an_exploding_run_leaves_the_rest_of_its_pack_alone(tmp_path: Path) -> N
     specs = [{"name": "sgd", "lr": lr, "momentum": 0.9} for lr in (1e-5, 1e20)]
     tasks = [ToyQuadratic(optimizer=spec, clip_norm=None) for spec in specs]
     data = Poisoned(0.0)
-    outcomes = run_pack(
-        tasks, data, make_trainer(), name="toy/quadratic", configs=list(map(config_of, specs)), store=Store(tmp_path)
-    )
+    outcomes = run_tasks(tasks, data, make_trainer(), configs=list(map(config_of, specs)), store=Store(tmp_path))
     calm, wild = (outcome.record for outcome in outcomes)
     assert calm["status"] == "finished" and wild["status"] == "diverged" and wild["diverged_at"] < 10
     alone = trained(Store(tmp_path / "alone"), Poisoned(0.0), specs[0], clip_norm=None)

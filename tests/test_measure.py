@@ -159,18 +159,6 @@ def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:
     assert [sharing(4, 0), sharing(8, 8), sharing(16, 8), sharing(3, 2)] == [4, 1, 2, 2]
 
 
-class Blocks:
-    """Stands for `suite.training.Data`, as far as blocks go."""
-
-    def __init__(self, longest: int = 64) -> None:
-        self.block_steps: int | None = None
-        self.longest = longest
-
-    @property
-    def steps_per_block(self) -> int:
-        return self.block_steps or self.longest
-
-
 def timed(
     monkeypatch: pytest.MonkeyPatch,
     cost: Callable[[int], float],
@@ -184,11 +172,10 @@ def timed(
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     trainer: Any = SimpleNamespace(global_step=0, strategy=strategy, should_stop=False)
-    data: Any = Blocks()
-    timer = StepTimer(data, first, lambda each: seconds)
+    timer = StepTimer(64, first, lambda each: seconds)
     timer.on_train_start(trainer, None)  # type: ignore[arg-type]
     while not trainer.should_stop and trainer.global_step < most:
-        block = min(data.steps_per_block, most - trainer.global_step)
+        block = min(timer.block_steps, most - trainer.global_step)
         clock[0] += sum(cost(trainer.global_step + i) for i in range(block))
         trainer.global_step += block
         timer.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]

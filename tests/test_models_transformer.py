@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import make_data, make_trainer
+from small_runs import make_data, make_trainer, run_task, run_tasks
 from torch.nn import functional as F
 
 from models.rotary import Rotary
 from models.transformer import SwiGLU, Transformer
 from suite.optim import parameter_roles
-from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training import run
 from tasks.fineweb.transformer import FineWebTransformer
 from tasks.slimpajama.data import SlimPajama
 
@@ -111,13 +109,13 @@ def config_of(optimizer: dict[str, Any]) -> dict[str, Any]:
 def test_a_pack_is_its_single_twins(tmp_path: Path) -> None:
     specs = [{"name": "adam", "lr": lr, "beta": 0.95} for lr in (1e-3, 1e-2)]
     data = make_data(tmp_path, budget_steps=20)
-    outcomes = run_pack(
-        [make_task(s) for s in specs], data, make_trainer(), name="fineweb/transformer_160m",
+    outcomes = run_tasks(
+        [make_task(s) for s in specs], data, make_trainer(),
         configs=[config_of(s) for s in specs], store=Store(tmp_path / "pack"),
     )  # fmt: skip
     for spec, outcome in zip(specs, outcomes, strict=True):
-        twin = run(
-            make_task(spec), make_data(tmp_path, budget_steps=20), make_trainer(), name="fineweb/transformer_160m",
+        twin = run_task(
+            make_task(spec), make_data(tmp_path, budget_steps=20), make_trainer(),
             config=config_of(spec), store=Store(tmp_path / "single"),
         ).record  # fmt: skip
         assert outcome.record["run_id"] == twin["run_id"]
@@ -132,8 +130,8 @@ def test_a_pack_is_its_single_twins(tmp_path: Path) -> None:
 )
 def test_it_learns_more_than_the_frequencies_of_bytes(tmp_path: Path, optimizer: dict[str, Any]) -> None:
     data = make_data(tmp_path, budget_steps=200, batch_size=16, eval_samples=64)
-    record = run(
-        make_task(optimizer), data, make_trainer(), name="fineweb/transformer_160m", config=config_of(optimizer),
+    record = run_task(
+        make_task(optimizer), data, make_trainer(), config=config_of(optimizer),
         store=Store(tmp_path / "runs"),
     ).record  # fmt: skip
     counts = torch.bincount(data.gather("train", torch.arange(data.train_samples).numpy()).flatten(), minlength=256)

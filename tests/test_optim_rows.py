@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from suite.optim import build, parse
 from suite.packs.runs_optimizer import Layout, RunsOptimizer, shared_groups
+from suite.packs.runs_step import RunsStep
 from suite.packs.torch_rows import SHORTEST, TorchRows
 
 RULES: dict[str, list[dict[str, Any]]] = {
@@ -53,6 +54,13 @@ def pack(configs: list[dict[str, Any]], module: nn.Module) -> tuple[nn.Parameter
     return flat, RunsOptimizer(flat, layout, groups)
 
 
+def take(optimizer: RunsOptimizer, flat: nn.Parameter, grad: Tensor, **options: Any) -> None:
+    """One step."""
+    count, (buffers, numbers) = optimizer.steps_done + 1, (optimizer.buffers, optimizer.numbers)
+    optimizer.move(RunsStep(flat.detach(), grad.clone(), buffers, numbers, count, **options))
+    optimizer.step()
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_every_row_moves_as_its_run_alone(name: str) -> None:
     """Long rows take torch's kernels, and end where `build`'s optimizer takes each run, up to rounding."""
@@ -61,9 +69,7 @@ def test_every_row_moves_as_its_run_alone(name: str) -> None:
     assert flat.shape[1] > SHORTEST and all(rows is not None for rows in optimizer._torch)
     grads = gradients(6, *flat.shape)
     for step, grad in enumerate(grads):
-        optimizer.multiplier = 1 - step / 8
-        flat.grad = grad.clone()
-        optimizer.step()
+        take(optimizer, flat, grad, multiplier=1 - step / 8)
     for number, config in enumerate(RULES[name]):
         single = network(160)
         alone = build(config, single)
@@ -84,15 +90,15 @@ def test_dead_rows_rest_and_the_rest_is_kept(name: str, monkeypatch: pytest.Monk
     for shortest in (0, 1 << 30):
         monkeypatch.setattr("suite.packs.runs_optimizer.SHORTEST", shortest)
         flat, optimizer = pack(RULES[name], network(12))
+        alive = torch.ones(3, 1, dtype=torch.bool)
         for step, grad in enumerate(gradients(7, *flat.shape)):
             if step == 3:
-                optimizer.alive[0] = False
+                alive[0] = False
             if step == 5:
                 rows = torch.tensor([1, 2])
-                flat.data = flat.data[rows]
+                flat.data, alive = flat.data[rows], alive[rows]
                 optimizer.keep(rows)
-            flat.grad = grad[-len(flat) :].clone()
-            optimizer.step()
+            take(optimizer, flat, grad[-len(flat) :], alive=alive)
         ends.append(flat.detach())
     torch.testing.assert_close(*ends, rtol=2e-6, atol=2e-7)
     assert len(ends[0]) == 2
@@ -106,6 +112,5 @@ def test_long_rows_alone_take_the_kernel(width: int, taken: int, monkeypatch: py
     for config in ({"name": "adam", "lr": 0.1, "beta": 0.9}, {"name": "signum", "lr": 0.1, "momentum": 0.9}):
         flat, optimizer = pack([config] * 2, network(width))
         for grad in gradients(4, *flat.shape):
-            flat.grad = grad
-            optimizer.step()
+            take(optimizer, flat, grad)
     assert len(calls) == taken

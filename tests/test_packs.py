@@ -10,9 +10,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from small_packs import SPECS, config_of, curve, pack
-from small_runs import SGD, make_data, make_task, make_trainer, train
+from small_runs import SGD, make_data, make_task, make_trainer, run_tasks, train
 
-from suite.packs.pack import PackRefused, run_pack
+from suite.packs.pack import PackRefused
 from suite.records import Store
 
 
@@ -147,15 +147,15 @@ def test_the_dead_leave_a_pack_and_the_living_go_on_as_before(tmp_path: Path, da
 def test_runs_of_several_seeds_share_a_pack_where_they_see_the_same_batches(tmp_path: Path, data_dir: Path) -> None:
     data = make_data(data_dir, order_seed=7)
     configs = [{**config_of(SGD, data, {}), "seed_everything": seed} for seed in (1, 2)]
-    store, options = Store(tmp_path / "pack"), {"name": "fineweb/gpt", "configs": configs}
-    together = run_pack([make_task(SGD), make_task(SGD)], data, make_trainer(), store=store, **options)
+    store, options = Store(tmp_path / "pack"), {"configs": configs}
+    together = run_tasks([make_task(SGD), make_task(SGD)], data, make_trainer(), store=store, **options)
     for seed, outcome in zip((1, 2), together, strict=True):
         alone = Store(tmp_path / "single")
         twin = train(alone, make_data(data_dir, order_seed=7), SGD, seed=seed)
         assert outcome.record["run_id"] == twin.record["run_id"] and outcome.record["seed"] == seed
         np.testing.assert_allclose(curve(store, outcome), curve(alone, twin), rtol=1e-4)
     with pytest.raises(PackRefused, match="order_seed"):
-        run_pack(
+        run_tasks(
             [make_task(SGD), make_task(SGD)],
             make_data(data_dir),
             make_trainer(),

@@ -27,7 +27,7 @@ def test_compiled_packs_equal_uncompiled_ones_and_share_a_graph(tmp_path: Path, 
     graphs = []
     for number, specs in enumerate((SPECS["adam"][:2], SPECS["adam"][2:])):
         fast, plain = Store(tmp_path / f"fast{number}"), Store(tmp_path / f"plain{number}")
-        compiled = pack(fast, make_data(data_dir, **settings), specs, compiled=True)
+        compiled = pack(fast, make_data(data_dir, **settings), specs, steps="compiled")
         eager = pack(plain, make_data(data_dir, **settings), specs)
         for ours, theirs in zip(compiled, eager, strict=True):
             assert ours.record["pack"] == {"runs": 2, "compiled": True}
@@ -42,24 +42,24 @@ def test_a_recorded_step_is_the_plain_one_bit_for_bit(tmp_path: Path, data_dir: 
     specs = [*SPECS[name], {**SPECS[name][0], "lr": 1e31}] if name == "adam" else SPECS[name]  # one diverges
     settings = {"budget_steps": 12, "batch_size": 4, "micro_batch": 2, "eval_every_steps": 5}
     outcomes, known = {}, set(compiled_step._GRAPHS)
-    for recorded in (False, True):
-        store = Store(tmp_path / str(recorded))
+    for steps in ("plain", "recorded"):
+        store = Store(tmp_path / steps)
         assert not set(compiled_step._GRAPHS) - known
         model = {"clip_norm": None} if name == "adam" else {}
-        ended = pack(store, make_data(data_dir, **settings), specs, recorded=recorded, model=model)
-        outcomes[recorded] = [(x.record["status"], x.record["final"], store.curves(x.record["run_id"])) for x in ended]
+        ended = pack(store, make_data(data_dir, **settings), specs, steps=steps, model=model)
+        outcomes[steps] = [(x.record["status"], x.record["final"], store.curves(x.record["run_id"])) for x in ended]
     assert set(compiled_step._GRAPHS) - known
     for (status, final, curves), (same_status, same_final, same_curves) in zip(*outcomes.values(), strict=True):
         assert same_status == status and same_final == pytest.approx(final, rel=0, nan_ok=True)
         assert same_curves.equals(curves) or status == "diverged"
-    assert ("diverged" in {status for status, *_ in outcomes[True]}) == (name == "adam")
+    assert ("diverged" in {status for status, *_ in outcomes["recorded"]}) == (name == "adam")
 
 
 def test_a_recorded_step_in_bf16_is_the_plain_one(tmp_path: Path, data_dir: Path) -> None:
     settings, losses = {"budget_steps": 8}, []
-    for recorded in (False, True):
-        store, trainer = Store(tmp_path / str(recorded)), make_trainer(precision="bf16-mixed")
-        ended = pack(store, make_data(data_dir, **settings), SPECS["adam"], trainer=trainer, recorded=recorded)
+    for steps in ("plain", "recorded"):
+        store, trainer = Store(tmp_path / steps), make_trainer(precision="bf16-mixed")
+        ended = pack(store, make_data(data_dir, **settings), SPECS["adam"], trainer=trainer, steps=steps)
         losses.append([curve(store, outcome) for outcome in ended])
     np.testing.assert_array_equal(*losses)
 
@@ -68,9 +68,9 @@ def test_rules_that_order_the_parameters_otherwise_do_not_share_a_recording(tmp_
     settings = {"budget_steps": 6, "batch_size": 2}
     for name in ("signum", "hybrid"):  # both of two runs
         losses = []
-        for recorded in (False, True):
-            store = Store(tmp_path / f"{name}{recorded}")
-            ended = pack(store, make_data(data_dir, **settings), SPECS[name], recorded=recorded)
+        for steps in ("plain", "recorded"):
+            store = Store(tmp_path / f"{name}{steps}")
+            ended = pack(store, make_data(data_dir, **settings), SPECS[name], steps=steps)
             losses.append([curve(store, outcome) for outcome in ended])
         np.testing.assert_array_equal(*losses)
 

@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 import torch
 from matrix import LEARNING_RATES, kind_of, resolved, settings
+from small_runs import run_task, run_tasks
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from suite.execution.matrix import describe_tasks
 from suite.execution.resolver import Resolver
-from suite.packs.pack import run_pack
 from suite.packs.packed_task import PackedTask
 from suite.records import Store
-from suite.training import run
 
 PAIRS = sorted(describe_tasks())
 QUICK = ("fineweb/gcnn", "fineweb/gdn", "fineweb/gpt", "fineweb/transformer_160m", "imagenet1k_lt/simple_vit",
@@ -114,14 +113,14 @@ def single(resolver: Resolver, config: dict[str, Any], folder: Path, moved_by: i
             weight.data = torch.nextafter(weight.data, torch.where(up, torch.inf, -torch.inf))
             weight.register_hook(move)
     store = Store(folder)
-    return losses(store, run(task, data, trainer, name=task.name, config=config, store=store).record)
+    return losses(store, run_task(task, data, trainer, config=config, store=store).record)
 
 
-def packed(resolver: Resolver, configs: list[dict[str, Any]], folder: Path, *, recorded: bool) -> list[np.ndarray]:
+def packed(resolver: Resolver, configs: list[dict[str, Any]], folder: Path, *, steps: str) -> list[np.ndarray]:
     _, data, trainer = resolver.build(configs[0])
     tasks, store = [resolver.build_data(config)[0] for config in configs], Store(folder)
-    outcomes = run_pack(
-        tasks, data, trainer, name=tasks[0].name, configs=configs, store=store, recorded=recorded
+    outcomes = run_tasks(
+        tasks, data, trainer, configs=configs, store=store, steps=steps
     )  # fmt: skip
     return [losses(store, outcome.record) for outcome in outcomes]
 
@@ -130,7 +129,9 @@ def check(resolver: Resolver, pair: str, optimizer: str, data_dir: Path, folder:
     """Train a pack, the twins of its runs and, where rounding alone decides, the twins moved."""
     configs = configs_of(resolver, pair, optimizer, data_dir, steps)
     # As long runs are trained; in the first steps, half of the cases as short ones are.
-    together = packed(resolver, configs, folder / "pack", recorded=steps > 3 or optimizer == "adam")
+    together = packed(
+        resolver, configs, folder / "pack", steps="recorded" if steps > 3 or optimizer == "adam" else "plain"
+    )
     for number, config in enumerate(configs):
         alone = single(resolver, config, folder / f"single{number}")
         off = apart(together[number], alone)
@@ -181,9 +182,7 @@ def test_gradients_of_every_pair_are_those_of_its_twins_in_double_precision(
         task.seed = 42 + number
     packed = PackedTask(tasks, data.facts()).double()
     packed.skeleton[0].double()
-    shared = {name: getattr(packed, "buffer_" + name.replace(".", "__")) for name in packed._shared}
-    tensors = {"flat": packed.flat.detach(), "own": packed.own_buffers(), "shared": shared}
-    _, flat = packed._accumulate(tensors, [batch])
+    flat = packed.gradients([batch])
 
     for number, task in enumerate(tasks):
         task.build_network(data.facts())

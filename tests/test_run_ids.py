@@ -18,7 +18,7 @@ from suite.execution.runs import Runs
 from suite.optim.registry import resolve
 from suite.sweep import Plan, read_spec
 from suite.training.data import Data
-from suite.training.run import run_identity
+from suite.training.opening import run_identity
 
 ROOT = Path(__file__).resolve().parents[1]
 IDS = json.loads((ROOT / "tests" / "run_ids.json").read_text())

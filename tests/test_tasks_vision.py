@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from random_images import RandomImages
-from small_runs import make_trainer
+from small_runs import make_trainer, run_task, run_tasks
 from torch import nn
 from torch.nn import functional as F
 
-from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training import Task, run
+from suite.training import Task
 from tasks.imagenet1k_lt.simple_vit import ImageNet1kLTSimpleViT
 from tasks.imagenet1k_lt.vit import ImageNet1kLTViT
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
@@ -94,12 +93,10 @@ def test_every_image_run_of_a_pack_is_its_single_twin(tmp_path: Path, name: str,
         }
 
     tasks = [make(optimizer=spec) for spec in specs]
-    outcomes = run_pack(
-        tasks, data(), make_trainer(), name="images", configs=[options(spec) for spec in specs], store=together
-    )
+    outcomes = run_tasks(tasks, data(), make_trainer(), configs=[options(spec) for spec in specs], store=together)
     for spec, outcome in zip(specs, outcomes, strict=True):
         task = make(optimizer=spec)
-        twin = run(task, data(), make_trainer(), name="images", config=options(spec), store=alone).record
+        twin = run_task(task, data(), make_trainer(), config=options(spec), store=alone).record
         got = outcome.record
         assert got["run_id"] == twin["run_id"] and got["status"] == "finished"
         ours, theirs = together.curves(got["run_id"]), alone.curves(twin["run_id"])

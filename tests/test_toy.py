@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import make_trainer
+from small_runs import make_trainer, run_task, run_tasks
 
 from suite.optim import SGD, SignSGD, build
-from suite.packs.pack import run_pack
 from suite.records import Store
 from suite.theory.bigram import gradient_descent_loss, sign_descent_loss
 from suite.theory.frequencies import zipf
@@ -19,7 +18,6 @@ from suite.theory.hessians import block_hessian
 from suite.theory.noisy_quadratic import NoisyQuadratic as Prediction
 from suite.theory.noisy_quadratic import sgd_losses
 from suite.theory.sde import sgd_progress, sign_progress
-from suite.training import run
 from tasks.toy.data import Bigrams, NoisyQuadratic, ZipfText
 from tasks.toy.language import ZipfLanguage
 from tasks.toy.linear_bigram import ToyLinearBigram
@@ -47,14 +45,14 @@ def config_of(name: str, spec: dict[str, Any], data: Any) -> dict[str, Any]:
 def train_pack(store: Store, cls: type[Any], data: Any, specs: list[dict[str, Any]], **model: Any) -> list[dict]:
     tasks = [cls(optimizer=spec, **model) for spec in specs]
     configs = [config_of(cls.__name__, spec, data) for spec in specs]
-    outcomes = run_pack(tasks, data, make_trainer(), name="toy/x", configs=configs, store=store)
+    outcomes = run_tasks(tasks, data, make_trainer(), configs=configs, store=store)
     return [outcome.record for outcome in outcomes]
 
 
 def train_one(store: Store, cls: type[Any], data: Any, spec: dict[str, Any], **model: Any) -> dict:
     task = cls(optimizer=spec, **model)
     config = config_of(cls.__name__, spec, data)
-    return run(task, data, make_trainer(), name="toy/x", config=config, store=store).record
+    return run_task(task, data, make_trainer(), config=config, store=store).record
 
 
 # Samples by number.

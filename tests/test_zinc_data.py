@@ -15,12 +15,11 @@ pytest.importorskip("rdkit")
 pytest.importorskip("torch_geometric")
 
 from lightning.fabric.utilities import move_data_to_device
-from small_runs import make_trainer
+from small_runs import make_trainer, run_task
 from torch_geometric.data import Batch
 from torch_geometric.data import Data as PyGData
 
 from suite.records import Store
-from suite.training import run
 from tasks.zinc import preparation
 from tasks.zinc.data import Zinc
 from tasks.zinc.gat import ZincGAT
@@ -270,7 +269,7 @@ def test_a_run_learns(tmp_path: Path, data: Zinc, task: Any, optimizer: dict[str
     pair = task(optimizer)
     assert pair.batch_coupled
     store = Store(tmp_path)
-    outcome = run(pair, mine, make_trainer(), name="zinc/small", config=config, store=store)
+    outcome = run_task(pair, mine, make_trainer(), config=config, store=store)
     curve = np.array(store.curves(outcome.record["run_id"])["train_loss"].to_pylist())
     epoch = mine.train_samples // 8
     assert curve[-epoch:].mean() < 0.7 * curve[:epoch].mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,9 @@ import torch
 pytest.importorskip("rdkit")
 pytest.importorskip("torch_geometric")
 
-from small_runs import make_trainer
+from small_runs import make_trainer, run_tasks
 
 from suite.optim.kernels import has_compiler
-from suite.packs.pack import run_pack
 from suite.records import Store
 from tasks.zinc.batch import filled, rooms
 from tasks.zinc.data import Zinc
@@ -80,7 +80,7 @@ def test_every_network_is_blind_to_filler(data_dir: Path, name: str, size: int) 
 @pytest.mark.parametrize("name", TASKS)
 def test_filled_batches_have_very_few_shapes(data_dir: Path, name: str) -> None:
     data = open_zinc(data_dir, name, batch_size=8, micro_batch=4)
-    data.same_shapes = True
+    data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(same_shapes=True))
     batches = data.gather_steps(data.plan(), 0, 12)
     plain = data.gather_many("train", np.concatenate([data.plan().indices(step) for step in range(12)]))
     assert len({tuple(batch.atoms.shape + batch.bonds.shape) for batch in batches}) <= 2
@@ -113,8 +113,8 @@ def test_every_compiled_pack_of_graphs_equals_an_uncompiled_one(tmp_path: Path, 
             for spec in specs
         ]  # fmt: skip
         tasks = [make_task(name, optimizer=spec) for spec in specs]
-        outcomes = run_pack(
-            tasks, data, make_trainer(), name=f"zinc/{name}", configs=configs, store=store, compiled=compiled
+        outcomes = run_tasks(
+            tasks, data, make_trainer(), configs=configs, store=store, steps="compiled" if compiled else "auto"
         )
         assert all(outcome.record["pack"]["compiled"] is compiled for outcome in outcomes)
         ids = [outcome.record["run_id"] for outcome in outcomes]

@@ -10,12 +10,14 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from suite.cli.arguments import Request
+from suite.diagnostics.recorder import recorder_of
 from suite.execution.resolver import TRAINER_DEFAULTS, SuiteParser, plain
 from suite.execution.sentences import of_the_trainer, told
 from suite.execution.settings import check_seed, settle
 from suite.records import Store
-from suite.training import Data, Outcome, Task, run
+from suite.training import Data, Outcome, Task, open_run, run
 from suite.training.checkpoint_file import read_weights
+from suite.training.opening import give_seed
 
 
 class SuiteCLI(LightningCLI):
@@ -76,18 +78,16 @@ class SuiteCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand != "fit":
-            self.model.seed = int(self.config[subcommand].get("seed_everything") or 0)
-            self.datamodule.seed = self.datamodule.seed_of_order(self.model.seed)
+            give_seed(self.model, self.datamodule, self.config[subcommand])
             self._with_checkpoint(subcommand)
             return
         config = plain(self._parser(subcommand), self.config[subcommand])
+        opened = open_run(self.model, self.datamodule, config, world_size=self.trainer.world_size)
         self.outcome = run(
-            self.model,
-            self.datamodule,
+            opened,
             self.trainer,
-            name=self.model.name,
-            config=config,
-            store=Store(self.request.store),
+            Store(self.request.store),
+            observe=recorder_of,
             rerun=self.request.rerun,
             keep_checkpoint=self.request.keep_checkpoint,
             checkpoint_seconds=self.request.checkpoint_seconds,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.timetable import Timetable
 from suite.fields import ConfigError, require
 from suite.optim import OptimizerConfig, parse
 
@@ -80,7 +80,7 @@ class Agreement(Diagnostic):
     optimizers: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(OPTIMIZERS))
 
     first: bool = False
-    default: ClassVar[Schedule] = Schedule(every=1000)
+    default: ClassVar[Timetable] = Timetable(every=1000)
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"clipped", "before"})
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.timetable import Timetable
 
 
 def share_at_limit(clipped: Tensor, limit: float) -> Tensor:
@@ -27,7 +27,7 @@ class ClippedCoordinates(Diagnostic):
     Runs trained at once do not show their optimizer's quantile, so that this is measured of single runs.
     """
 
-    default: ClassVar[Schedule] = Schedule(every=100)
+    default: ClassVar[Timetable] = Timetable(every=100)
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"clipped"})
     packable = False

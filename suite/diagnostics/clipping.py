@@ -11,7 +11,7 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.timetable import Timetable
 from suite.optim import Clipping
 from suite.optim.norms import norm_of
 
@@ -52,7 +52,7 @@ class GradientClipping(Diagnostic):
 
     block: int = 100
 
-    default: ClassVar[Schedule] = Schedule(every=100)
+    default: ClassVar[Timetable] = Timetable(every=100)
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"raw", "clipped"})
 

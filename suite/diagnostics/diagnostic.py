@@ -1,4 +1,4 @@
-"""What every diagnostic is: settings, a schedule, and one function from a moment of a run to numbers."""
+"""What every diagnostic is: settings, a timetable, and one function from a moment of a run to numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
-from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.timetable import Timetable
 from suite.optim import Clipping
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Diagnostic:
     first: bool = True
     last: bool = True
 
-    default: ClassVar[Schedule] = Schedule(times=8)
+    default: ClassVar[Timetable] = Timetable(times=8)
     """When it is measured unless told otherwise: on a GPT of 49 million weights for less than 5% of the time."""
 
     looks_at: ClassVar[Literal["weights", "update"]] = "weights"
@@ -52,19 +52,19 @@ class Diagnostic:
     """Whether it can be measured of the runs of a pack."""
 
     def __post_init__(self) -> None:
-        self.schedule  # noqa: B018  refuses impossible settings
+        self.timetable  # noqa: B018  refuses impossible settings
 
     @functools.cached_property
-    def schedule(self) -> Schedule:
+    def timetable(self) -> Timetable:
         """When it is measured."""
         every, times = self.every, self.times
         if every is None and times is None:
             every, times = self.default.every, self.default.times
-        return Schedule(every=every, times=times, first=self.first, last=self.last)
+        return Timetable(every=every, times=times, first=self.first, last=self.last)
 
     def due(self, step: int, steps: int) -> bool:
         """Whether it is measured at a step of a run of ``steps`` steps."""
-        return self.schedule.due(step, steps - (self.looks_at == "update"))
+        return self.timetable.due(step, steps - (self.looks_at == "update"))
 
     @property
     def follows(self) -> int:

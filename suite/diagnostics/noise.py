@@ -15,8 +15,8 @@ from suite.diagnostics.erf_drift import expected_sign, sign_progress
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.noise_statistics import NoiseStatistics, quantiles, scale_of
 from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
-from suite.diagnostics.schedule import Schedule
 from suite.diagnostics.tail_index import hill_tail_index
+from suite.diagnostics.timetable import Timetable
 from suite.fields import require
 
 
@@ -43,7 +43,7 @@ class Noise(Diagnostic):
     group: int | None = None
     batch_sizes: tuple[int, ...] = (1, 4, 16)
 
-    default: ClassVar[Schedule] = Schedule(times=4)
+    default: ClassVar[Timetable] = Timetable(times=4)
 
     def __post_init__(self) -> None:
         super().__post_init__()

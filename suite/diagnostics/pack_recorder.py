@@ -6,18 +6,35 @@ import copy
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback
 from torch import Tensor, nn
 
+from suite.diagnostics.catalogue import parse
 from suite.diagnostics.recorder import Findings
 from suite.diagnostics.undisturbed import undisturbed
 from suite.optim.clipping import clip_runs
-from suite.packs.packed_task import PackedTask
+from suite.packs.packed_task import PackedTask, PackRefused
+from suite.records import Diagnosed
 from suite.training.data import Data
+from suite.training.observer import PackObserver
 
 
-class PackRecorder(Callback):
-    """Watches the steps of a pack; see `suite.training.observer.PackObserver`.
+def pack_recorder_of(packed: PackedTask, data: Data) -> PackRecorder | None:
+    """What watches the runs of a pack for the diagnostics that they ask for; None where they ask for none.
+
+    Raises:
+        PackRefused: a diagnostic is measured of single runs alone.
+        ValueError: a setting is impossible, or a diagnostic cannot be measured of these data.
+    """
+    if not any(task.diagnostics for task in packed.tasks):
+        return None
+    single = [name for name, diagnostic in parse(packed.tasks[0].diagnostics).items() if not diagnostic.packable]
+    if single:
+        raise PackRefused(f"The diagnostics {', '.join(single)} are measured of runs trained one by one.")
+    return PackRecorder(packed, data)
+
+
+class PackRecorder(PackObserver):
+    """Watches the steps of a pack.
 
     At a step that is watched the runs' gradients are computed once more, since a compiled step does not show them, and
     each living run's weights are put into a network of their own.
@@ -29,7 +46,7 @@ class PackRecorder(Callback):
 
     def __init__(self, packed: PackedTask, data: Data) -> None:
         self.packed = packed
-        self.findings = [Findings(task.diagnostics, task, data) for task in packed.tasks]
+        self.findings = [Findings(task, data) for task in packed.tasks]
         self._network: nn.Module | None = None
         self._step = 0
         self._parts: dict[str, Any] = {}
@@ -62,29 +79,33 @@ class PackRecorder(Callback):
     def _show(self, looks_at: str, step: int, kept: dict[str, Tensor] | None = None, **parts: Any) -> None:
         views = {part: self.packed.layout.views(flat) for part, flat in (kept or {}).items()}
         alive = self.packed.alive.flatten().tolist()
-        for place, row in enumerate(self.packed.rows.tolist()):
-            if not alive[place] or not self.findings[row].attending(step, looks_at):
+        for row, run in enumerate(self.packed.rows.tolist()):
+            if not alive[row] or not self.findings[run].attending(step, looks_at):
                 continue
-            task, network = self.packed.tasks[row], self._loaded(place)
+            task, network = self.packed.tasks[run], self._loaded(row)
             names = [name for name, p in network.named_parameters() if p.requires_grad]
-            mine = {part: {name: view[name][place] for name in names} for part, view in views.items()}
+            of_run = {part: {name: view[name][row] for name in names} for part, view in views.items()}
             task.network = network
-            self.findings[row].show(looks_at, step, **parts, **mine)
+            self.findings[run].show(looks_at, step, **parts, **of_run)
             task.network = None
 
-    def _loaded(self, place: int) -> nn.Module:
+    def _loaded(self, row: int) -> nn.Module:
         """A network with the weights and buffers of one row."""
         if self._network is None:
             self._network = copy.deepcopy(self.packed.skeleton[0]).to(self.packed.flat.device)
         views = self.packed.layout.views(self.packed.flat.detach())
-        values = {name: view[place] for name, view in views.items()}
-        values |= {name: buffer[place] for name, buffer in self.packed.own_buffers().items()}
+        values = {name: view[row] for name, view in views.items()}
+        values |= {name: buffer[row] for name, buffer in self.packed.network_tensors().by_run.items()}
         with torch.no_grad():
             for name, tensor in [*self._network.named_parameters(), *self._network.named_buffers()]:
                 if name in values:
                     tensor.copy_(values[name])
         self._network.train(self.packed.training)
         return self._network
+
+    def diagnosed(self, run: int, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
+        """The findings of one run."""
+        return self.findings[run].diagnosed(grad_norms, diverged_at)
 
     def state_dict(self) -> dict[str, Any]:
         """The findings so far, for the checkpoint."""

@@ -7,44 +7,59 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pyarrow as pa
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from suite.diagnostics.catalogue import parse
 from suite.diagnostics.diagnostic import Diagnostic
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.rows import Rows
 from suite.diagnostics.undisturbed import undisturbed
 from suite.optim.sharding import is_sharded
+from suite.records import Diagnosed
 from suite.training.data import Data
+from suite.training.observer import Observer
 from suite.training.task import Task
+
+
+def recorder_of(task: Task, data: Data) -> Recorder | None:
+    """What watches a run for the diagnostics that its task asks for; None where it asks for none.
+
+    Args:
+        task: its network built.
+        data: of the run, open.
+
+    Raises:
+        ValueError: a setting is impossible, or a diagnostic cannot be measured of these data.
+    """
+    return Recorder(task, data) if task.diagnostics else None
 
 
 class Findings:
     """What the diagnostics of one run have found so far.
 
     Args:
-        diagnostics: by name.
-        task: of the run.
-        data: of the run.
+        task: of the run, with the diagnostics that it asks for.
+        data: of the run, open.
 
     Attributes:
+        diagnostics: by name.
         seconds: wall time spent on them.
 
     Raises:
-        ValueError: a diagnostic cannot be measured of these data.
+        ValueError: a setting is impossible, or a diagnostic cannot be measured of these data.
     """
 
-    def __init__(self, diagnostics: dict[str, Diagnostic], task: Task, data: Data) -> None:
-        self.diagnostics = diagnostics
+    def __init__(self, task: Task, data: Data) -> None:
+        self.diagnostics = parse(task.diagnostics)
         self.task = task
         self.data = data
         self.steps = data.steps
         self.rows = Rows()
-        self.memory: dict[str, dict[str, Any]] = {name: {} for name in diagnostics}
+        self.memory: dict[str, dict[str, Any]] = {name: {} for name in self.diagnostics}
         self.seconds = 0.0
-        for diagnostic in diagnostics.values():
+        for diagnostic in self.diagnostics.values():
             diagnostic.refuse(data)
 
     def attending(self, step: int, looks_at: str) -> dict[str, Diagnostic]:
@@ -82,19 +97,14 @@ class Findings:
         yield
         self.seconds += time.perf_counter() - started
 
-    def table(self, grad_norms: list[float], diverged_at: int | None) -> pa.Table:
-        """Everything found, up to the step at which the run diverged; see `suite.records.Store.diagnostics`.
-
-        Args:
-            grad_norms: of every step, before clipping.
-            diverged_at: 0-based step of the first loss that was not finite.
-        """
+    def diagnosed(self, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
+        """Everything found, up to the step at which the run diverged; see `suite.training.observer.Observer`."""
         whole = Rows()
         whole.restore(self.rows.state())
         for name, diagnostic in self.diagnostics.items():
             for step, values in diagnostic.at_end(grad_norms, self.task.clipping).items():
                 whole.add(step, name, values)
-        return whole.table(diverged_at)
+        return Diagnosed(whole.table(diverged_at), sorted(self.diagnostics), self.seconds)
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors, for a checkpoint."""
@@ -107,8 +117,8 @@ class Findings:
         self.seconds = state["seconds"]
 
 
-class Recorder(Callback):
-    """Watches the steps of a single run; see `suite.training.observer.Observer`.
+class Recorder(Observer):
+    """Watches the steps of a single run.
 
     Args:
         task: the task, with the diagnostics it asks for.
@@ -117,7 +127,7 @@ class Recorder(Callback):
 
     def __init__(self, task: Task, data: Data) -> None:
         self.task = task
-        self.findings = Findings(task.diagnostics, task, data)
+        self.findings = Findings(task, data)
         self._step = 0
         self._parts: dict[str, Any] = {}
 
@@ -157,6 +167,10 @@ class Recorder(Callback):
         self.findings.show("update", self._step, report=getattr(optimizer, "report", dict), **parts)
         if self._step + 1 == self.findings.steps:
             self.findings.show("weights", self._step + 1)
+
+    def diagnosed(self, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
+        """The findings of the run."""
+        return self.findings.diagnosed(grad_norms, diverged_at)
 
     def state_dict(self) -> dict[str, Any]:
         """The findings so far, for the checkpoint."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from suite.diagnostics.diagnostic import Diagnostic, Values
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import Probe
-from suite.diagnostics.schedule import Schedule
 from suite.diagnostics.spectrum_distance import Spectrum, spectrum_distances
+from suite.diagnostics.timetable import Timetable
 from suite.fields import require
 
 
@@ -104,7 +104,7 @@ class Spectra(Diagnostic):
     nodes: int = 8
     repeats: int = 1
 
-    default: ClassVar[Schedule] = Schedule(times=2)
+    default: ClassVar[Timetable] = Timetable(times=2)
 
     def __post_init__(self) -> None:
         super().__post_init__()

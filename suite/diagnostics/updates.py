@@ -10,7 +10,7 @@ from torch import Tensor
 from suite.diagnostics.clipping import global_norm
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment, Tensors
-from suite.diagnostics.schedule import Schedule
+from suite.diagnostics.timetable import Timetable
 from suite.optim.norms import norm_of
 
 
@@ -41,7 +41,7 @@ class Updates(Diagnostic):
     ``ratio`` by role, norm of the update over norm of the weights it is added to.
     """
 
-    default: ClassVar[Schedule] = Schedule(every=100)
+    default: ClassVar[Timetable] = Timetable(every=100)
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"before"})
 

@@ -94,7 +94,7 @@ class Runs:
         Raises:
             ValueError: the optimizer's settings or the batch size are impossible.
         """
-        from suite.training.run import run_identity
+        from suite.training.opening import run_identity
 
         config = self.config(optimizer, batch_size, seed, panel, initial, diagnosed=diagnosed)
         data = self._open(config, batch_size, panel)

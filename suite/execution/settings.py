@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from suite.diagnostics.catalogue import parse as parse_diagnostics
+
 OWNED = {
     "max_steps": (-1, "data.budget_steps, data.budget_samples or data.budget_epochs"),
     "max_epochs": (None, "data.budget_epochs"),
@@ -31,10 +33,13 @@ def settle(config: Any) -> None:
     """Check and complete a parsed configuration, in place.
 
     Raises:
-        ValueError: a trainer setting that has its place elsewhere, no device to train on, or a network without size.
+        ValueError: a trainer setting that has its place elsewhere, no device to train on, a network without size, or a
+            diagnostic that there is not.
     """
     _check_devices(config.trainer.get("devices"))
-    _check_sizes((config.get("model") or {}).get("init_args") or {})
+    model = (config.get("model") or {}).get("init_args") or {}
+    _check_sizes(model)
+    parse_diagnostics(model.get("diagnostics"))
     for key, (default, instead) in OWNED.items():
         value = config.trainer.get(key)
         if value != default:

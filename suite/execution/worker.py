@@ -16,12 +16,13 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from suite.execution.resolver import Resolver
+    from suite.packs.packed_task import StepKind
     from suite.training import Data
 
     Watch = Callable[[Data, Trainer], None]
@@ -116,7 +117,8 @@ def _train(resolver: Resolver, request: dict[str, Any]) -> list[str]:
     compiled = bool(request.get("compiled"))
     if len(configs) > 1 or compiled:
         try:
-            return [record["status"] for record in _train_pack(resolver, configs, store, compiled, fingerprint)]
+            steps: StepKind | Literal["auto"] = "compiled" if compiled else "auto"
+            return [record["status"] for record in _train_pack(resolver, configs, store, fingerprint, steps)]
         except PackRefused as reason:
             print(f"trained one by one: {reason}", file=sys.stderr)
     return [_train_single(resolver, config, store, fingerprint)["status"] for config in configs]
@@ -126,22 +128,20 @@ def _train_pack(
     resolver: Resolver,
     configs: list[dict[str, Any]],
     store: str,
-    compiled: bool,
     fingerprint: str | None = None,
-    recorded: bool | None = None,
+    steps: StepKind | Literal["auto"] = "auto",
     watch: Watch = lambda data, trainer: None,
 ) -> list[dict[str, Any]]:
+    from suite.diagnostics.pack_recorder import pack_recorder_of
     from suite.packs.pack import run_pack
     from suite.records import Store
+    from suite.training import open_run
 
     _, data, trainer = resolver.build(configs[0])
     _refuse_other_data(data, fingerprint)
     watch(data, trainer)
-    tasks = [resolver.build_data(config)[0] for config in configs]
-    outcomes = run_pack(
-        tasks, data, trainer, name=tasks[0].name, configs=configs, store=Store(store), compiled=compiled,
-        recorded=recorded,
-    )  # fmt: skip
+    runs = [open_run(resolver.build_data(config)[0], data, config) for config in configs]
+    outcomes = run_pack(runs, trainer, Store(store), observe=pack_recorder_of, steps=steps)
     return [outcome.record for outcome in outcomes]
 
 
@@ -152,13 +152,15 @@ def _train_single(
     fingerprint: str | None = None,
     watch: Watch = lambda data, trainer: None,
 ) -> dict[str, Any]:
+    from suite.diagnostics.recorder import recorder_of
     from suite.records import Store
-    from suite.training import run
+    from suite.training import open_run, run
 
     task, data, trainer = resolver.build(config)
     _refuse_other_data(data, fingerprint)
     watch(data, trainer)
-    return run(task, data, trainer, name=task.name, config=config, store=Store(store)).record
+    opened = open_run(task, data, config, world_size=trainer.world_size)
+    return run(opened, trainer, Store(store), observe=recorder_of).record
 
 
 def _refuse_other_data(data: Data, planned: str | None) -> None:
@@ -195,14 +197,15 @@ def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
         return min(request["seconds"], request["share"] * request["run_steps"] * each / len(configs))
 
     def watch(data: Data, trainer: Trainer) -> None:
-        timers.append(StepTimer(data, first, seconds))
+        timers.append(StepTimer(data.steps_per_block, first, seconds))
         trainer.callbacks.append(timers[-1])  # type: ignore[attr-defined]
 
     short = [_shortened(config) for config in configs]
     free = available(device)
     with tempfile.TemporaryDirectory() as folder, measured_peak(device) as peak:
         if len(short) > 1 or compiled:
-            records = _train_pack(resolver, short, folder, compiled, recorded=recorded, watch=watch)
+            steps: StepKind = "compiled" if compiled else "recorded" if recorded else "plain"
+            records = _train_pack(resolver, short, folder, steps=steps, watch=watch)
         else:
             records = [_train_single(resolver, short[0], folder, watch=watch)]
     if compiled and not records[0]["pack"]["compiled"]:

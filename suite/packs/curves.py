@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from suite.packs.packed_task import PackedTask
-from suite.training.curves import NEVER, Curves
+from suite.training.curves import Curves
+from suite.training.stopping import stop
 
 
 class PackCurves(Callback):
@@ -48,9 +49,7 @@ class PackCurves(Callback):
             curves.lap("train", share=len(self.runs))
         living = [place for place, row in enumerate(rows) if self.runs[row].diverged_at is None]
         if not living:
-            trainer.limit_val_batches = 0
-            trainer.val_check_batch = NEVER
-            trainer.should_stop = True
+            stop(trainer)
         elif 2 * len(living) <= len(rows) and not pl_module.compiles:
             pl_module.compact(torch.tensor(living, device=pl_module.rows.device))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,19 +13,17 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from suite.fields import ConfigError
-from suite.optim.broadcast import LaterStep
+from suite.optim.broadcast import LaterStep, Number
 from suite.optim.clipping import clip_runs
 from suite.packs.compiled_step import CompiledStep, NotCompiled
 from suite.packs.layers import PackLayers
 from suite.packs.run_metrics import RunMetrics
 from suite.packs.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared_groups
-from suite.training.observer import PackObserver
+from suite.packs.runs_step import NetworkTensors, PackTensors, RunsStep
+from suite.training.observer import PackObserver, callback_of
 from suite.training.task import Task
 
 StepKind = Literal["plain", "recorded", "compiled"]
-
-Tensors = dict[str, Any]
-"""Everything that a step reads and writes, as a tree of tensors."""
 
 
 class PackRefused(RuntimeError):
@@ -47,6 +45,7 @@ class PackedTask(LightningModule):
 
     Attributes:
         rows: number of the run that each row of the buffer belongs to, int64 ``[R]``; dead runs leave by `compact`.
+        same_shapes: whether the data are to give batches of one shape, or very few, because each shape is a graph.
 
     Raises:
         PackRefused: the runs differ in more, or the optimizer cannot move several runs at once.
@@ -61,6 +60,7 @@ class PackedTask(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.tasks = tuple(tasks)
+        self.same_shapes = step == "compiled"
         first = tasks[0]
         starts = {(task.seed, task.start): task for task in tasks}
         networks = {key: task.starting_network(facts) for key, task in starts.items()}
@@ -73,7 +73,7 @@ class PackedTask(LightningModule):
         if len({(repr(t.schedule), repr(t.clipping)) for t in tasks}) > 1:
             raise PackRefused("Runs trained at once share schedule and clipping.")
         self.layout = Layout.of(network, [name for same in self._groups for name in same[0].names])
-        rows = {key: self._row(own) for key, own in networks.items()}
+        rows = {key: self._row(start) for key, start in networks.items()}
         self.flat = nn.Parameter(torch.stack([rows[task.seed, task.start] for task in tasks]))
         self.register_buffer("alive", torch.ones(len(tasks), 1, dtype=torch.bool))
         self.register_buffer("rows", torch.arange(len(tasks)))
@@ -81,7 +81,6 @@ class PackedTask(LightningModule):
         self.skeleton = [network]  # in a list, so that its weights are no part of this module
         self.metrics = RunMetrics(self.tasks, facts)
         rules = [fixed_part(same[0]) for same in self._groups]
-        self.observer: PackObserver | None = None
         self._compiled = CompiledStep(self._traceable, f"{signature}|{rules}") if step == "compiled" else None
         order = list(self.layout.shapes)  # of the columns, which the optimizer's groups decide
         record = step == "recorded"
@@ -95,11 +94,11 @@ class PackedTask(LightningModule):
         # What a network saves (running statistics) differs between runs; what it does not (tables) is shared.
         saved = set(networks[0].state_dict())
         buffers = [dict(network.named_buffers()) for network in networks]
-        self._own = [name for name in buffers[0] if name in saved]
-        self._shared = [name for name in buffers[0] if name not in saved]
-        for name in self._own:
-            self.register_buffer(_flat_name(name), torch.stack([own[name] for own in buffers]))
-        for name in self._shared:
+        self._names_by_run = [name for name in buffers[0] if name in saved]
+        self._names_shared = [name for name in buffers[0] if name not in saved]
+        for name in self._names_by_run:
+            self.register_buffer(_flat_name(name), torch.stack([of_run[name] for of_run in buffers]))
+        for name in self._names_shared:
             self.register_buffer(_flat_name(name), buffers[0][name], persistent=False)
 
     @property
@@ -123,33 +122,44 @@ class PackedTask(LightningModule):
         Args:
             rows: int64 ``[n]``, ascending.
         """
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, RunsOptimizer)
         self._cut(rows)
-        optimizer.keep(rows)
+        self.runs_optimizer.keep(rows)
 
     def _cut(self, rows: Tensor) -> None:
         self.flat.data = self.flat.data[rows]
-        for name in ("alive", "rows", *(_flat_name(name) for name in self._own)):
+        for name in ("alive", "rows", *(_flat_name(name) for name in self._names_by_run)):
             setattr(self, name, getattr(self, name)[rows])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Forget the runs that had been forgotten when the checkpoint was written."""
         self._cut(checkpoint["state_dict"]["rows"].to(self.rows.device))
 
-    def outputs(self, parameters: Mapping[str, Tensor], tensors: Tensors, batch: Any) -> tuple[Tensor, Any]:
-        """Loss sums ``[R]`` divided by their count, and outputs with a leading run dimension."""
-        task, network = self.tasks[0], self.skeleton[0]
-        own, shared = tensors["own"], tensors["shared"]
+    def outputs(self, parameters: dict[str, Tensor], tensors: NetworkTensors, batch: Any) -> tuple[Tensor, Any]:
+        """Mean losses ``[R]`` of a batch, and outputs with a leading run dimension.
 
-        def one(parameters: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        Args:
+            parameters: by name, with a leading run dimension.
+            tensors: whose buffers are used.
+            batch: shared by the runs.
+        """
+        task, network = self.tasks[0], self.skeleton[0]
+
+        def of_run(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, Any]:
             with PackLayers(self.flat.device.type):
-                outputs = functional_call(network, {**parameters, **own, **shared}, task.inputs(batch))
+                outputs = functional_call(network, {**parameters, **buffers, **tensors.shared}, task.inputs(batch))
                 total, count = task.loss(outputs, batch)
             return total / count, outputs
 
         network.train(self.training)
-        return vmap(one, in_dims=(0, 0 if own else None), randomness="same")(dict(parameters), own)
+        in_dims = (0, 0 if tensors.by_run else None)
+        return vmap(of_run, in_dims=in_dims, randomness="same")(parameters, tensors.by_run)
+
+    @property
+    def runs_optimizer(self) -> RunsOptimizer:
+        """The optimizer of the training."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, RunsOptimizer)
+        return optimizer
 
     def training_step(self, block: list[list[Any]], block_idx: int) -> dict[str, Any]:
         """Execute a block of optimizer steps of all runs.
@@ -163,32 +173,27 @@ class PackedTask(LightningModule):
         """
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        runs = optimizer.optimizer
-        assert isinstance(runs, RunsOptimizer)
+        observer = callback_of(self.trainer, PackObserver)
         schedule = self.tasks[0].schedule
         losses, norms, multipliers = [], [], []
         for micro_batches in block:
             multiplier = schedule(self.global_step, self.trainer.max_steps)
-            observer = self.observer
-            if observer is not None and not observer.attends(self.global_step):
-                observer = None
-            if observer is not None:
-                observer.before_step(micro_batches)
-            runs.stepped()
-            loss, norm = self._take(runs, multiplier, micro_batches)
-            if observer is not None:
-                observer.after_update()
-            optimizer.step()  # has nothing left to move: Lightning counts it
+            attending = observer if observer is not None and observer.attends(self.global_step) else None
+            if attending is not None:
+                attending.before_step(micro_batches)
+            loss, norm = self._take(multiplier, micro_batches)
+            if attending is not None:
+                attending.after_update()
+            optimizer.step()  # counts the step, for Lightning too
             losses.append(loss)
             norms.append(norm)
             multipliers.append(multiplier)
         return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "multipliers": multipliers}
 
-    def _take(self, runs: RunsOptimizer, multiplier: float, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
-        tensors = self._tensors(runs)
-        if self._compiled is not None and runs.steps_done > 1:  # the first step has code of its own in some rules
-            device = self.flat.device
-            now = torch.tensor([float(runs.steps_done), multiplier], dtype=torch.float64, device=device)
+    def _take(self, multiplier: float, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        tensors, count = self._tensors(), self.runs_optimizer.steps_done + 1
+        if self._compiled is not None and count > 1:  # the first step has code of its own in some rules
+            now = torch.tensor([float(count), multiplier], dtype=torch.float64, device=self.flat.device)
             try:
                 taken = self._compiled(tensors, now, micro_batches)
                 if taken is not None:
@@ -196,59 +201,52 @@ class PackedTask(LightningModule):
             except NotCompiled as reason:
                 warnings.warn(f"The step of {self.tasks[0].name} is not compiled: {reason}.", stacklevel=2)
                 self._compiled = None
-        return self._step(runs, tensors, runs.steps_done, multiplier, micro_batches)
+        return self._step(tensors, count, multiplier, micro_batches)
 
-    def own_buffers(self) -> dict[str, Tensor]:
-        """Buffers that differ between runs, by name, with a leading run dimension."""
-        return {name: getattr(self, _flat_name(name)) for name in self._own}
+    def network_tensors(self) -> NetworkTensors:
+        """Parameters and buffers, which share memory with this module's."""
+        by_run, shared = (
+            {name: getattr(self, _flat_name(name)) for name in names}
+            for names in (self._names_by_run, self._names_shared)
+        )
+        return NetworkTensors(self.flat.detach(), by_run, shared)
 
     def gradients(self, micro_batches: list[Any]) -> Tensor:
         """Gradients ``[R, P]`` of a step that is not taken, before clipping; moves running statistics."""
-        runs = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(runs, RunsOptimizer)
         with torch.enable_grad():
-            return self._accumulate(self._tensors(runs), micro_batches)[1]
+            return self._accumulate(self.network_tensors(), micro_batches)[1]
 
-    def _tensors(self, runs: RunsOptimizer) -> Tensors:
-        return {
-            "flat": self.flat.detach(),
-            "alive": self.alive,
-            "own": self.own_buffers(),
-            "shared": {name: getattr(self, _flat_name(name)) for name in self._shared},
-            "state": runs.buffers,
-            "numbers": runs.numbers,
-        }
+    def _tensors(self) -> PackTensors:
+        runs = self.runs_optimizer
+        return PackTensors(self.network_tensors(), self.alive, runs.buffers, runs.numbers)
 
-    def _traceable(self, tensors: Tensors, now: Tensor, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
-        runs = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(runs, RunsOptimizer)
-        return self._step(runs, tensors, LaterStep(now[0]), now[1], micro_batches)
+    def _traceable(self, tensors: PackTensors, now: Tensor, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        return self._step(tensors, LaterStep(now[0]), now[1], micro_batches)
 
     def _step(
-        self, runs: RunsOptimizer, tensors: Tensors, step: Any, multiplier: Any, micro_batches: list[Any]
+        self, tensors: PackTensors, count: Any, multiplier: Number, micro_batches: list[Any]
     ) -> tuple[Tensor, Tensor]:
         """Losses and gradient norms, ``[R]``, of one optimizer step, which writes to ``tensors`` in place."""
         clipping = self.tasks[0].clipping
-        traced = isinstance(step, LaterStep)
-        loss, grad = self._gradient(tensors, micro_batches)
+        is_traced = isinstance(count, LaterStep)
+        loss, grad = self._gradient(tensors.network, micro_batches)
         with torch.no_grad():
-            grad, norm = clip_runs(grad, clipping.max_norm, clipping.max_coordinate, in_place=not traced)
-            alive = tensors["alive"].logical_and_(loss.isfinite().unsqueeze(1))
+            grad, norm = clip_runs(grad, clipping.max_norm, clipping.max_coordinate, in_place=not is_traced)
+            alive: Tensor | None = tensors.alive.logical_and_(loss.isfinite().unsqueeze(1))
             # Where asking costs no waiting for a device and no branch in a graph, the usual case saves two passes.
-            some = alive if traced or alive.device.type != "cpu" or not bool(alive.all()) else None
-            if some is not None:
-                grad = torch.where(some, grad, 0.0)
-            runs.move(
-                tensors["flat"], grad, tensors["state"], tensors["numbers"], step, multiplier, some,
-                at_once=traced,
-            )  # fmt: skip
+            if not is_traced and tensors.alive.device.type == "cpu" and bool(tensors.alive.all()):
+                alive = None
+            if alive is not None:
+                grad = torch.where(alive, grad, 0.0)
+            flat, buffers, numbers = tensors.network.flat, tensors.rule_buffers, tensors.numbers
+            self.runs_optimizer.move(RunsStep(flat, grad, buffers, numbers, count, multiplier, alive))
         return loss, norm
 
-    def _gradient(self, tensors: Tensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+    def _gradient(self, tensors: NetworkTensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
         """`_accumulate`, as recorded where it is."""
         if self._recorded is not None:
             try:
-                taken = self._recorded({name: tensors[name] for name in ("flat", "own", "shared")}, micro_batches)
+                taken = self._recorded(tensors, micro_batches)
                 if taken is not None:
                     return taken
             except NotCompiled:
@@ -256,9 +254,9 @@ class PackedTask(LightningModule):
         with torch.enable_grad():
             return self._accumulate(tensors, micro_batches)
 
-    def _accumulate(self, tensors: Tensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+    def _accumulate(self, tensors: NetworkTensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
         """Mean losses ``[R]`` and gradients ``[R, P]``, which are the caller's, over the micro-batches."""
-        leaves = {k: view.detach().requires_grad_() for k, view in self.layout.views(tensors["flat"]).items()}
+        leaves = {name: view.detach().requires_grad_() for name, view in self.layout.views(tensors.flat).items()}
         share = 1 / len(micro_batches)
         mean: Tensor | None = None
         total: Tensor | None = None
@@ -279,9 +277,8 @@ class PackedTask(LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure one batch of the validation split, for every run."""
-        runs = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(runs, RunsOptimizer)
-        _, outputs = self.outputs(self.layout.views(self.flat.detach()), self._tensors(runs), batch)
+        tensors = self.network_tensors()
+        _, outputs = self.outputs(self.layout.views(tensors.flat), tensors, batch)
         self.metrics.update(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from suite.fields import ConfigError
-from suite.optim.broadcast import Number
 from suite.optim.config import OptimizerConfig
 from suite.optim.factory import RuleGroup, rule_groups
+from suite.packs.runs_step import RunsStep
 from suite.packs.torch_rows import SHORTEST, TorchRows
 
 ELEMENTS_AT_A_TIME = 1 << 18
@@ -83,18 +83,12 @@ class RunsOptimizer(torch.optim.Optimizer):
         flat: the parameters of all runs, ``[R, P]``; its columns are ordered as ``layout``.
         layout: where each parameter lies; the parameters of a group are neighbours.
         groups: see `shared_groups`.
-
-    Attributes:
-        multiplier: of every run's learning rate, set by the schedule.
-        alive: bool ``[R, 1]``; dead runs are not moved.
     """
 
     def __init__(self, flat: nn.Parameter, layout: Layout, groups: Sequence[Sequence[RuleGroup]]) -> None:
         super().__init__([flat], {"lr": 1.0})
         self.param_groups[0]["initial_lr"] = 1.0
         self.layout = layout
-        self.alive = torch.ones(len(flat), 1, dtype=torch.bool, device=flat.device)
-        self.multiplier = 1.0
         self._flat = flat
         self._groups = [(same[0].config, list(same[0].names)) for same in groups]
         self._numbers = [_numbers(same) for same in groups]
@@ -109,90 +103,50 @@ class RunsOptimizer(torch.optim.Optimizer):
     def numbers(self) -> list[dict[str, Tensor]]:
         """Hyperparameters of each group, float64 ``[R, 1]``, on the parameters' device."""
         device = self._flat.device
-        self._numbers = [{name: value.to(device) for name, value in own.items()} for own in self._numbers]
+        self._numbers = [{name: value.to(device) for name, value in group.items()} for group in self._numbers]
         return self._numbers
 
     @property
     def buffers(self) -> dict[str, dict[str, Tensor]]:
-        """State tensors by part and name; they are written in place."""
+        """State tensors by stretch of columns and name; they are written in place."""
         state = self.state[self._flat]
         if "parts" not in state:
             state["parts"] = {
                 key: config.init_state(self._flat.data[:, columns].unflatten(1, shape))
                 for config, names in self._groups
-                for key, columns, shape in self._parts(config, names)
+                for key, columns, shape in self._stretches(config, names)
             }
         return state["parts"]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Move every living run by its rule; the gradient is ``flat.grad``, ``[R, P]``.
-
-        Without a gradient nothing moves: who calls `move` itself says so by `stepped`.
-        """
-        loss = None if closure is None else closure()
-        if self._flat.grad is not None:
-            self.stepped()
-            self.move(
-                self._flat.data,
-                self._flat.grad,
-                self.buffers,
-                self.numbers,
-                self.steps_done,
-                self.multiplier,
-                self.alive,
-            )
-        return loss
-
-    def stepped(self) -> None:
-        """Count a step."""
+        """Count a step, which `move` has made."""
         self.state[self._flat]["step"] = self.steps_done + 1
+        return None if closure is None else closure()
 
-    def move(
-        self,
-        flat: Tensor,
-        grad: Tensor,
-        buffers: Mapping[str, Mapping[str, Tensor]],
-        numbers: Sequence[Mapping[str, Tensor]],
-        step: int,
-        multiplier: Number,
-        alive: Tensor | None,
-        *,
-        at_once: bool = False,
-    ) -> None:
-        """One step as a function of its arguments, of which ``flat`` and ``buffers`` are written in place.
-
-        Args:
-            flat: parameters, ``[R, P]``.
-            grad: gradients, ``[R, P]``.
-            buffers: see `buffers`.
-            numbers: see `numbers`.
-            step: 1 for the first step; a `LaterStep` where the step is traced.
-            multiplier: of the learning rates.
-            alive: bool ``[R, 1]``; None: all are.
-            at_once: do not cut elementwise arithmetic, because it will be fused.
-        """
-        for (config, names), own, rows in zip(self._groups, numbers, self._torch, strict=True):
-            hyper = {**own, "lr": own["lr"] * multiplier}
-            for key, columns, shape in self._parts(config, names):
-                if rows is not None and not at_once and step > 1 and columns.stop - columns.start >= SHORTEST:
-                    rows.move(flat[:, columns], grad[:, columns], buffers[key], step, float(multiplier), alive)
+    def move(self, step: RunsStep) -> None:
+        """Move the living runs; nothing but the tensors in ``step`` is read or written, so that it can be traced."""
+        for (config, names), numbers, rows in zip(self._groups, step.numbers, self._torch, strict=True):
+            hyper = {**numbers, "lr": numbers["lr"] * step.multiplier}
+            for key, columns, shape in self._stretches(config, names):
+                if rows is not None and not step.is_traced and step.count > 1 and _length(columns) >= SHORTEST:
+                    rows.move(step, columns, step.buffers[key])
                     continue
-                for piece in [columns] if at_once or config.scope != "element" else self._cut(columns):
-                    at = slice(piece.start - columns.start, piece.stop - columns.start)
-                    state = {k: v[:, at] if config.scope == "element" else v for k, v in buffers[key].items()}
-                    _move(config, flat[:, piece], grad[:, piece], shape, state, hyper, step, alive)
+                by_element = config.scope == "element"
+                for piece in self._cut(columns) if by_element and not step.is_traced else [columns]:
+                    within = slice(piece.start - columns.start, piece.stop - columns.start)
+                    state = {name: v[:, within] if by_element else v for name, v in step.buffers[key].items()}
+                    _move(config, step, piece, shape, state, hyper)
 
     def keep(self, rows: Tensor) -> None:
         """Forget all runs but those in ``rows``, int64; the parameters' owner has cut them already."""
         for tensors in self.buffers.values():
             tensors.update({name: value[rows] for name, value in tensors.items()})
-        self._numbers = [{name: value[rows.to(value.device)] for name, value in own.items()} for own in self._numbers]
-        self.alive = self.alive[rows.to(self.alive.device)]
-        self._torch = [own and own.keep(rows.tolist(), self._flat.detach()) for own in self._torch]
+        self._numbers = [{name: v[rows.to(v.device)] for name, v in group.items()} for group in self._numbers]
+        self._torch = [kernels and kernels.keep(rows.tolist(), self._flat.detach()) for kernels in self._torch]
 
-    def _parts(self, config: OptimizerConfig, names: list[str]) -> list[tuple[str, slice, tuple[int, ...]]]:
-        """Name of a stretch of columns that a rule sees at once, the columns, and the shape that it sees them in."""
+    def _stretches(self, config: OptimizerConfig, names: list[str]) -> list[tuple[str, slice, tuple[int, ...]]]:
+        """What a rule sees at once: its name, the columns, and the shape that the rule sees them in."""
         spans = self.layout.spans()
         if config.scope in ("global", "element"):
             return [(names[0], slice(spans[names[0]][0], spans[names[-1]][1]), (-1,))]
@@ -200,28 +154,30 @@ class RunsOptimizer(torch.optim.Optimizer):
         return [(name, slice(*spans[name]), rows[name]) for name in names]
 
     def _cut(self, columns: slice) -> list[slice]:
-        """Columns as stretches whose temporaries stay in a cache."""
+        """Columns in pieces whose temporaries stay in a cache."""
         if self._flat.is_cuda:
             return [columns]
         wide = max(1024, ELEMENTS_AT_A_TIME // len(self._flat))
         return [slice(c, min(c + wide, columns.stop)) for c in range(columns.start, columns.stop, wide)]
 
 
+def _length(columns: slice) -> int:
+    return columns.stop - columns.start
+
+
 def _move(
     config: OptimizerConfig,
-    flat: Tensor,
-    grad: Tensor,
+    step: RunsStep,
+    columns: slice,
     shape: tuple[int, ...],
     state: Mapping[str, Tensor],
     hyper: Mapping[str, Tensor],
-    step: int,
-    alive: Tensor | None,
 ) -> None:
-    param, grad = flat.unflatten(1, shape), grad.unflatten(1, shape)
+    param, grad = (tensor[:, columns].unflatten(1, shape) for tensor in (step.flat, step.grad))
     ones = [1] * len(shape)
     shaped = {name: value.reshape(-1, *ones) for name, value in hyper.items()}
-    delta, new = config.update(grad, param, dict(state), shaped, step)
-    param.add_(delta if alive is None else torch.where(alive.reshape(-1, *ones), delta, 0.0))
+    delta, new = config.update(grad, param, dict(state), shaped, step.count)
+    param.add_(delta if step.alive is None else torch.where(step.alive.reshape(-1, *ones), delta, 0.0))
     for name, value in state.items():
         value.copy_(new[name])
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.optim.factory import RuleGroup
+from suite.packs.runs_step import RunsStep
 
 SHORTEST = 16_384
 """Coordinates per run from which a kernel call per run is cheaper than passes over all runs at once, as
@@ -34,51 +35,40 @@ class TorchRows:
         """The runs' optimizers for a buffer like ``like``; None where they have no kernel of torch's on its device."""
         if like.device.type != "cpu":
             return None
-        own = []
+        settings = []
         for group in groups:
             row = nn.Parameter(like.new_empty(0))
-            wanted = {"params": [row]} if group.decays else {"params": [row], "weight_decay": 0.0}
-            alone = group.config.torch_optimizer([wanted])
-            if alone is None or not alone.defaults.get("fused"):
+            asked = {"params": [row]} if group.decays else {"params": [row], "weight_decay": 0.0}
+            single = group.config.torch_optimizer([asked])
+            if single is None or not single.defaults.get("fused"):
                 return None
-            own.append(alone.param_groups[0])
-        whole = groups[0].config.torch_optimizer(own)
+            settings.append(single.param_groups[0])
+        whole = groups[0].config.torch_optimizer(settings)
         assert whole is not None
-        for settings, mine in zip(whole.param_groups, own, strict=True):
-            settings.update(mine)  # what the first run's config has set for all
+        for param_group, of_run in zip(whole.param_groups, settings, strict=True):
+            param_group.update(of_run)  # what the first run's config has set for all
         return cls(groups, whole)
 
     def keep(self, rows: Sequence[int], like: Tensor) -> TorchRows | None:
         """The same for some of the runs."""
         return TorchRows.of([self._groups[row] for row in rows], like)
 
-    def move(
-        self,
-        flat: Tensor,
-        grad: Tensor,
-        state: Mapping[str, Tensor],
-        step: int,
-        multiplier: float,
-        alive: Tensor | None,
-    ) -> None:
-        """One step after the first, which writes ``flat`` and ``state`` in place.
+    def move(self, step: RunsStep, columns: slice, state: Mapping[str, Tensor]) -> None:
+        """Take a step after the first.
 
         Args:
-            flat: parameters, ``[R, P]``.
-            grad: gradients, ``[R, P]``.
-            state: the rule's state by name, ``[R, P]`` each.
-            step: 2 for the second step.
-            multiplier: of the learning rates.
-            alive: bool ``[R, 1]``; None: all are.
+            step: what is moved, and by what gradients.
+            columns: of the parameters that this rule moves.
+            state: the rule's state by name, ``[R, columns]`` each; written in place.
         """
-        counted = float(step - 1 + getattr(self._optimizer, "counted_before", 0))
-        moved = [True] * len(flat) if alive is None else alive.flatten().tolist()
+        counted = float(step.count - 1 + getattr(self._optimizer, "counted_before", 0))
+        moved = [True] * len(step.flat) if step.alive is None else step.alive.flatten().tolist()
         for number, group in enumerate(self._optimizer.param_groups):
             (row,) = group["params"]
-            group["lr"] = self._peaks[number] * multiplier
-            row.data = flat[number]
-            row.grad = grad[number] if moved[number] else None
-            own = {name: value[number] for name, value in state.items()}
-            self._optimizer.state[row] = {"step": torch.tensor(counted), **own}
+            group["lr"] = self._peaks[number] * float(step.multiplier)
+            row.data = step.flat[number, columns]
+            row.grad = step.grad[number, columns] if moved[number] else None
+            of_run = {name: value[number] for name, value in state.items()}
+            self._optimizer.state[row] = {"step": torch.tensor(counted), **of_run}
         self._optimizer.step()
         self._optimizer.zero_grad()

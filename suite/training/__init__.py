@@ -1,8 +1,9 @@
-"""HOW one run is executed: the task, its data, the stepping, what is kept of it. The only Lightning code in suite/."""
+"""HOW one run is executed: the task, its data, the stepping, what is kept of it."""
 
 from suite.training.batches import BatchPlan
 from suite.training.data import Data
+from suite.training.opening import OpenRun, open_run
 from suite.training.run import Outcome, run
 from suite.training.task import Task
 
-__all__ = ["BatchPlan", "Data", "Outcome", "Task", "run"]
+__all__ = ["BatchPlan", "Data", "OpenRun", "Outcome", "Task", "open_run", "run"]

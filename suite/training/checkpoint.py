@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from suite.training.curves import NEVER
+from suite.training.stopping import NEVER, stop
 
 STOP = threading.Event()
 """Set (by a signal handler) to have the training of this process save its checkpoint after the block and stop."""
@@ -60,8 +60,7 @@ class Checkpoint(Callback):
             self.save(trainer)
             self._last = time.monotonic()
             if STOP.is_set():
-                trainer.limit_val_batches = 0
-                trainer.should_stop = True
+                stop(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint now.

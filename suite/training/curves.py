@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from suite.optim import Clipping
-
-NEVER = sys.maxsize
+from suite.training.stopping import NEVER, stop
 
 
 class Curves(Callback):
@@ -107,8 +105,7 @@ class Curves(Callback):
         first = len(self.losses)
         self.extend(losses, norms, outputs["lrs"])
         if self.diverged_at is not None:
-            trainer.limit_val_batches = 0
-            trainer.should_stop = True
+            stop(trainer)
         self._log(trainer, first)
         self.lap("log")
 

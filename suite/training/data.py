@@ -13,6 +13,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from suite.training.batches import BatchPlan
+from suite.training.observer import callback_of
+from suite.training.timing import StepTimer
 
 
 class Data(LightningDataModule):
@@ -40,9 +42,6 @@ class Data(LightningDataModule):
         block_steps: optimizer steps per Lightning call; None: chosen from the batch size.
         num_workers: processes that prepare data; None: one per core.
 
-    Attributes:
-        same_shapes: set where steps are compiled graphs: training batches are to come in one shape, or very few, those
-            of varying size filled up with what counts for nothing.
     """
 
     block_samples = 4096
@@ -105,8 +104,6 @@ class Data(LightningDataModule):
         self.val_samples = 0
         self.shards: tuple[int, ...] | None = None
         self.shard_window = 1
-        self.stops: tuple[int, ...] = ()
-        self.same_shapes = False
         self._is_open = False
 
     # What a dataset gives.
@@ -268,19 +265,34 @@ class Data(LightningDataModule):
             )
 
     @property
+    def same_shapes(self) -> bool:
+        """Whether training batches are to come in one shape, or very few, as compiled graphs need them.
+
+        Those of varying size are then filled up with what counts for nothing.
+        """
+        return bool(self._asked("same_shapes", False))
+
+    def _asked(self, name: str, otherwise: Any) -> Any:
+        """What the module that a trainer trains on these data asks of them."""
+        return otherwise if self.trainer is None else getattr(self.trainer.lightning_module, name, otherwise)
+
+    @property
     def steps_per_block(self) -> int:
         """Optimizer steps that one Lightning call executes (fewer at the end and before an evaluation or a stop)."""
+        timer = None if self.trainer is None else callback_of(self.trainer, StepTimer)
+        if timer is not None:
+            return timer.block_steps
         steps = self.block_steps or max(1, min(self.max_block_steps, self.block_samples // self.batch_size))
         return min(steps, self.eval_every_steps or steps)
 
     def blocks(self, plan: BatchPlan, first_step: int) -> Iterator[list[list[Any]]]:
         """Blocks from ``first_step`` of the run to its end: a block is a list of steps, a step a list of micro-batches.
 
-        No block reaches over a step of ``stops``.
+        No block reaches over a step after which weights are kept.
         """
-        step, last = first_step, plan.steps - self.start_step
+        step, last, stops = first_step, plan.steps - self.start_step, self._asked("keep_weights_at", ())
         while step < last:
-            end = min([step + self.steps_per_block, last, *(stop for stop in self.stops if stop > step)])
+            end = min([step + self.steps_per_block, last, *(stop for stop in stops if stop > step)])
             if self.eval_every_steps:
                 end = min(end, (step // self.eval_every_steps + 1) * self.eval_every_steps)
             batches = self.gather_steps(plan, self.start_step + step, self.start_step + end)

@@ -7,27 +7,26 @@ import dataclasses
 import datetime
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from suite.optim.registry import describe
-from suite.records import SETTLED, Diagnosed, Store, final_losses, run_id_of
+from suite.records import SETTLED, Store, final_losses
 from suite.records.provenance import code_version, host_name, package_versions
 from suite.training.checkpoint import Checkpoint
 from suite.training.checkpoint_file import CheckpointFile, resumable
 from suite.training.curves import Curves
 from suite.training.data import Data
+from suite.training.observer import Observer
+from suite.training.opening import OpenRun
 from suite.training.progress import StepProgress
 from suite.training.task import Task
 from suite.training.weights import KeepWeights
-
-if TYPE_CHECKING:
-    from suite.diagnostics.recorder import Findings, Recorder
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -45,34 +44,27 @@ class Outcome:
     trained: bool
 
 
-def run_identity(
-    config: Mapping[str, Any], data: Data, *, coupled: bool, world_size: int = 1
-) -> tuple[str, dict[str, Any]]:
-    """Run id and identity of a resolved configuration, for opened data.
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How training ended.
 
-    Args:
-        config: the resolved configuration.
-        data: made from it, open.
-        coupled: whether samples of a micro-batch influence each other's gradient; its size is then science.
-        world_size: devices that share each batch.
-
-    Raises:
-        ValueError: the batch size or budget is impossible for the data and devices.
+    Attributes:
+        started: when it began, ISO 8601.
+        seconds: wall time that the run took; its share of the time where several are trained at once.
+        error: what ended it early; None: nothing did.
     """
-    data.require_evaluation(world_size)
-    plan = data.plan(world_size=world_size)
-    micro_batch = plan.indices(0).shape[1] if coupled else None
-    return run_id_of(config, data_fingerprint=data.fingerprint, micro_batch=micro_batch)
+
+    started: str
+    seconds: float
+    error: BaseException | None = None
 
 
 def run(
-    task: Task,
-    data: Data,
+    opened: OpenRun,
     trainer: Trainer,
-    *,
-    name: str,
-    config: Mapping[str, Any],
     store: Store,
+    *,
+    observe: Callable[[Task, Data], Observer | None] | None = None,
     rerun: bool = False,
     keep_checkpoint: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -80,12 +72,10 @@ def run(
     """Train one run and record it, going on from its checkpoint if it was interrupted.
 
     Args:
-        task: the task, its network not built yet.
-        data: its data.
+        opened: the run, see `open_run`.
         trainer: a trainer; its limits on steps and evaluation are set here, from the budget.
-        name: the task's name, ``<dataset>/<architecture>``.
-        config: the resolved configuration that all three were made from.
         store: where the record goes.
+        observe: makes what looks at the run's steps, such as `suite.diagnostics.recorder.recorder_of`.
         rerun: train again even if there is a record.
         keep_checkpoint: leave the final weights beside the record.
         checkpoint_seconds: least wall time between checkpoints.
@@ -98,111 +88,69 @@ def run(
         LeaseHeld: another process is training this run.
         StoreError: the record cannot be written.
     """
-    if task.optimizer_config is None:
-        raise ValueError("fit needs an optimizer; give --optimizer NAME and --optimizer.lr VALUE.")
-    data.ensure_open()
-    task.seed = int(config.get("seed_everything") or 0)
-    data.seed = data.seed_of_order(task.seed)
-    run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=trainer.world_size)
-    data.stops = task.keep_weights_at
-    if any(not 0 < step <= data.steps for step in data.stops):
-        raise ValueError(
-            f"model.keep_weights_at must name steps from 1 to {data.steps}, the run's last, got {list(data.stops)}."
-        )
-    if not rerun and store.settled(run_id, data.stops):
+    task, run_id = opened.task, opened.run_id
+    if not rerun and store.settled(run_id, task.keep_weights_at):
         return Outcome(store.record(run_id) or {}, trained=False)
     if task.start is not None:
         task.start.read(store)
-    task.build_network(data.facts())
+    task.build_network(opened.data.facts())
+    checkpoint = store.run_folder(run_id) / "checkpoint.ckpt"
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
     with lease as held:
-        if not rerun and store.settled(run_id, data.stops):  # by another process, between the first look and the lease
+        if not rerun and store.settled(run_id, task.keep_weights_at):  # by another process, since the first look
             return Outcome(store.record(run_id) or {}, trained=False)
-        folder = store.run_folder(run_id)
-        checkpoint = folder / "checkpoint.ckpt"
         if rerun and trainer.is_global_zero:
             checkpoint.unlink(missing_ok=True)
-        curves = Curves(data.eval_every_steps)
-        recorder = _recorder(task, data)
-        started, clock = now(), time.perf_counter()
-        callbacks: list[Callback] = [curves, StepProgress(curves), KeepWeights(store, run_id, data.stops)]
-        callbacks += [] if recorder is None else [recorder]
-        error = _try(task, data, trainer, callbacks, checkpoint, checkpoint_seconds)
-        record = describe_run(
-            task, data, trainer, curves, name=name, config=config, run_id=run_id, identity=identity,
-            started=started, seconds=time.perf_counter() - clock, error=error,
-        )  # fmt: skip
-        if data.stops:
-            record["weights"] = store.sums_of_weights(run_id, data.stops)
+        observer = None if observe is None else observe(task, opened.data)
+        curves, ending = _attempt(opened, trainer, store, observer, checkpoint, checkpoint_seconds)
+        record = describe_run(opened, trainer, curves, ending)
+        if task.keep_weights_at:
+            record["weights"] = store.sums_of_weights(run_id, task.keep_weights_at)
         if trainer.is_global_zero:
-            store.write_record(
-                record,
-                curves.table(task.clipping),
-                held,
-                found_in(None if recorder is None else recorder.findings, curves),
-            )
+            seen = None if observer is None else observer.diagnosed(curves.grad_norms, curves.diverged_at)
+            store.write_record(record, curves.table(task.clipping), held, seen)
             if record["status"] in SETTLED:
                 checkpoint.unlink(missing_ok=True)
         if keep_checkpoint and record["status"] == "finished":
-            trainer.save_checkpoint(folder / "final.ckpt")
-    if error is not None:
-        raise error
+            trainer.save_checkpoint(checkpoint.with_name("final.ckpt"))
+    if ending.error is not None:
+        raise ending.error
     return Outcome(store.record(run_id) or record, trained=True)
 
 
-def _recorder(task: Task, data: Data) -> Recorder | None:
-    """What watches the run for the diagnostics that its task asks for; None where it asks for none."""
-    if not task.diagnostics:
-        return None
-    from suite.diagnostics.recorder import Recorder
-
-    task.observer = recorder = Recorder(task, data)
-    return recorder
-
-
-def _try(
-    task: Task, data: Data, trainer: Trainer, callbacks: list[Callback], checkpoint: Path, checkpoint_seconds: float
-) -> BaseException | None:
-    """Train, and return what ended it early; an impossible configuration is raised, because no run came of it."""
+def _attempt(
+    opened: OpenRun,
+    trainer: Trainer,
+    store: Store,
+    observer: Observer | None,
+    checkpoint: Path,
+    checkpoint_seconds: float,
+) -> tuple[Curves, Ending]:
+    """Train until the end or an error; an impossible configuration is raised, because no run came of it."""
+    started, clock = now(), time.perf_counter()
+    curves = Curves(opened.data.eval_every_steps)
+    callbacks = [curves, StepProgress(curves), KeepWeights(store, opened.run_id, opened.task.keep_weights_at)]
+    callbacks += [] if observer is None else [observer]
+    ended_by: BaseException | None = None
     try:
-        train(task, data, trainer, callbacks, checkpoint, checkpoint_seconds)
+        train(opened.task, opened.data, trainer, callbacks, checkpoint, checkpoint_seconds)
     except (ValueError, MisconfigurationException):
         raise
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        return error
-    return None
+        ended_by = error
+    return curves, Ending(started, time.perf_counter() - clock, ended_by)
 
 
-def found_in(findings: Findings | None, curves: Curves) -> Diagnosed | None:
-    """What diagnostics found in a run, for its record; None where there were none."""
-    if findings is None:
-        return None
-    table = findings.table(curves.grad_norms, curves.diverged_at)
-    return Diagnosed(table, sorted(findings.diagnostics), findings.seconds)
-
-
-def describe_run(
-    task: Task,
-    data: Data,
-    trainer: Trainer,
-    curves: Curves,
-    *,
-    name: str,
-    config: Mapping[str, Any],
-    run_id: str,
-    identity: Mapping[str, Any],
-    started: str,
-    seconds: float,
-    error: BaseException | None,
-) -> dict[str, Any]:
-    """The record of a run that has ended, however it ended; see `run` for the arguments."""
+def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Ending) -> dict[str, Any]:
+    """The record of a run that has ended, however it ended."""
+    task, data, error = opened.task, opened.data, ending.error
     assert task.optimizer_config is not None
     status = _status(trainer, curves, error)
     finished = status == "finished"
     return {
-        "run_id": run_id,
+        "run_id": opened.run_id,
         "status": status,
-        "task": name,
+        "task": task.name,
         "optimizer": describe(task.optimizer_config),
         "batch_size": data.batch_size,
         "seed": task.seed,
@@ -211,18 +159,18 @@ def describe_run(
         "diverged_at": curves.diverged_at,
         "final": final_losses(curves.losses, curves.last_metrics().get("val/loss")) if finished else {},
         "metrics": curves.last_metrics(),
-        "config": config,
-        "identity": identity,
-        "data": {"name": name.partition("/")[0], "fingerprint": data.fingerprint, "samples": data.train_samples},
+        "config": opened.config,
+        "identity": opened.identity,
+        "data": {"name": task.name.partition("/")[0], "fingerprint": data.fingerprint, "samples": data.train_samples},
         "facts": data.facts(),
         "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
         "code": code_version(),
         "packages": package_versions(),
         "device": _device(trainer),
         "host": host_name(),
-        "started": started,
+        "started": ending.started,
         "ended": now(),
-        "seconds": {**curves.seconds, "total": seconds},
+        "seconds": {**curves.seconds, "total": ending.seconds},
         "error": None if error is None else f"{type(error).__name__}: {error}",
     }
 

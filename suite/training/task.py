@@ -13,11 +13,10 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from suite.diagnostics.catalogue import parse as parse_diagnostics
 from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.registry import parse
 from suite.optim.schedule import parse_schedule
-from suite.training.observer import Observer
+from suite.training.observer import Observer, callback_of
 from suite.training.weights import StartingPoint
 
 Spec = dict[str, Any]
@@ -68,8 +67,7 @@ class Task(LightningModule):
         self.clipping = Clipping(max_norm=clip_norm, max_coordinate=clip_coordinate)
         self.start = None if initial is None else StartingPoint.parse(initial)
         self.keep_weights_at = tuple(keep_weights_at or ())
-        self.diagnostics = parse_diagnostics(diagnostics) if diagnostics else {}
-        self.observer: Observer | None = None
+        self.diagnostics = diagnostics or {}
         self.seed = 0
         self.network: nn.Module | None = None
         self.val_metrics: MetricCollection | None = None
@@ -181,10 +179,9 @@ class Task(LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         parameters = [p for p in self.parameters() if p.requires_grad]
         losses, norms, lrs = [], [], []
+        watching = callback_of(self.trainer, Observer)
         for micro_batches in block:
-            observer = self.observer
-            if observer is not None and not observer.attends(self.global_step):
-                observer = None
+            observer = watching if watching is not None and watching.attends(self.global_step) else None
             lrs.append(self._schedule_lr(optimizer))
             losses.append(self._accumulate(micro_batches))
             if observer is not None:

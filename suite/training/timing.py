@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from suite.training.curves import NEVER
-from suite.training.data import Data
+from suite.training.stopping import stop
 
 BLOCKS = 6
 """Blocks into which the timed steps are cut: their median is not moved by what else the machine does for a moment."""
@@ -25,22 +24,22 @@ class StepTimer(Callback):
     fit into the time that there is, and no longer than those of a whole training.
 
     Args:
-        data: of the training, whose blocks are cut.
+        longest: steps of a block of a whole training.
         first: steps that are not counted.
         seconds: seconds per step -> wall time for the steps that are counted; slow steps are told by one or two.
 
     Attributes:
+        block_steps: steps that the next block is to have; the data ask for it.
         overhead: seconds that the first steps took beyond what steps cost; 0 before they are through.
     """
 
-    def __init__(self, data: Data, first: int, seconds: Callable[[float], float]) -> None:
+    def __init__(self, longest: int, first: int, seconds: Callable[[float], float]) -> None:
+        self.longest = longest
         self.first = first
+        self.block_steps = 1
         self.overhead = 0.0
-        self._data = data
         self._seconds = seconds
-        self._longest = data.steps_per_block
         self._stamps: list[tuple[int, float]] = []
-        data.block_steps = 1
 
     @property
     def seconds_per_step(self) -> float:
@@ -73,11 +72,9 @@ class StepTimer(Callback):
         seconds = self._seconds(each)
         begun = next(time for step, time in self._stamps if step >= self.first)
         self.overhead = max(0.0, begun - self._stamps[0][1] - self.first * each)
-        block = self._data.block_steps = max(1, min(self._longest, int(seconds / BLOCKS / each)))
-        if now - begun + block * each > seconds:
-            trainer.limit_val_batches = 0
-            trainer.val_check_batch = NEVER
-            trainer.should_stop = True
+        self.block_steps = max(1, min(self.longest, int(seconds / BLOCKS / each)))
+        if now - begun + self.block_steps * each > seconds:
+            stop(trainer)
 
     def _stamp(self, trainer: Trainer) -> None:
         device = trainer.strategy.root_device

@@ -90,7 +90,7 @@ def _measured(config: dict[str, Any], checkpoint: Path | None, wanted: str, devi
     from suite.execution.resolver import Resolver
 
     task, data = _built(Resolver(), config)
-    chosen = parse(read_diagnostics(wanted)) or task.diagnostics
+    chosen = parse(read_diagnostics(wanted) or task.diagnostics)
     at = Checkpointed(task, data, checkpoint, device)
     if chosen:
         return at.measure(chosen).table()
@@ -106,10 +106,11 @@ def _measured(config: dict[str, Any], checkpoint: Path | None, wanted: str, devi
 
 
 def _built(resolver: Any, config: dict[str, Any]) -> tuple[Task, Data]:
+    from suite.training.opening import give_seed
+
     # What `fit` alone knows (how a checkpoint is read) is not for building.
     task, data = resolver.build_data({key: value for key, value in config.items() if key in RESOLVED})
-    task.seed = int(config.get("seed_everything") or 0)
-    data.seed = data.seed_of_order(task.seed)
+    give_seed(task, data, config)
     return task, data
 
 

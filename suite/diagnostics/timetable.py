@@ -11,7 +11,7 @@ from suite.fields import require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Timetable:
     """Steps of a run, counted from 0 as in its curves; what is asked for in several ways is measured once.
 
     Attributes:

@@ -1,0 +1,81 @@
+"""What a run is before it is trained: its task and its data, opened and seeded, and what identifies it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from suite.records import run_id_of
+from suite.training.data import Data
+from suite.training.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+    """A run that can be trained.
+
+    Attributes:
+        task: its network not built yet.
+        data: open.
+        config: the resolved configuration that both were made from.
+        run_id: of the run.
+        identity: what the id is a hash of.
+    """
+
+    task: Task
+    data: Data
+    config: Mapping[str, Any]
+    run_id: str
+    identity: Mapping[str, Any]
+
+
+def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: int = 1) -> OpenRun:
+    """Seed and open what was built from a configuration, and identify the run.
+
+    Args:
+        task: the task.
+        data: its data; prepared here if they are not.
+        config: the resolved configuration that both were made from.
+        world_size: devices that share each batch.
+
+    Raises:
+        ValueError: there is no optimizer, or the configuration is impossible for the data and devices.
+    """
+    if task.optimizer_config is None:
+        raise ValueError("fit needs an optimizer; give --optimizer NAME and --optimizer.lr VALUE.")
+    give_seed(task, data, config)
+    data.ensure_open()
+    run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=world_size)
+    if any(not 0 < step <= data.steps for step in task.keep_weights_at):
+        raise ValueError(
+            f"model.keep_weights_at must name steps from 1 to {data.steps}, the run's last, got "
+            f"{list(task.keep_weights_at)}."
+        )
+    return OpenRun(task, data, config, run_id, identity)
+
+
+def give_seed(task: Task, data: Data, config: Mapping[str, Any]) -> None:
+    """Give a task and its data the seed of a configuration, which decides weights and order of samples."""
+    task.seed = int(config.get("seed_everything") or 0)
+    data.seed = data.seed_of_order(task.seed)
+
+
+def run_identity(
+    config: Mapping[str, Any], data: Data, *, coupled: bool, world_size: int = 1
+) -> tuple[str, dict[str, Any]]:
+    """Run id and identity of a resolved configuration, for opened data.
+
+    Args:
+        config: the resolved configuration.
+        data: made from it, open.
+        coupled: whether samples of a micro-batch influence each other's gradient; its size is then science.
+        world_size: devices that share each batch.
+
+    Raises:
+        ValueError: the batch size or budget is impossible for the data and devices.
+    """
+    data.require_evaluation(world_size)
+    plan = data.plan(world_size=world_size)
+    micro_batch = plan.indices(0).shape[1] if coupled else None
+    return run_id_of(config, data_fingerprint=data.fingerprint, micro_batch=micro_batch)
