@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models import attention, cross_entropy
 from models.cross_entropy import summed_cross_entropy
-from models.gpt import GPT
+from models.gpt import GPT, GPTSettings
 from models.head import chunk_tokens
 
 WIDTH, VOCABULARY = 384, 50_257
@@ -104,7 +104,7 @@ def seconds(way: str, tokens: int) -> float:
 
 def step_of_the_paper(loss_chunk: str | None) -> float:
     """Peak memory of a training step of the 49M GPT on 256 x 1024 tokens, bf16 autocast, Adam, in bytes; on a GPU."""
-    network = GPT(vocab_size=VOCABULARY, max_len=PAPER_LENGTH).to(DEVICE)
+    network = GPT(GPTSettings(), vocab_size=VOCABULARY, max_len=PAPER_LENGTH).to(DEVICE)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     tokens, targets = torch.randint(0, VOCABULARY, (2, PAPER_BATCH, PAPER_LENGTH), device=DEVICE).unbind(0)
     torch.cuda.reset_peak_memory_stats()
@@ -133,7 +133,7 @@ def forward_without_a_gpu(loss_chunk: str | None) -> float:
     try:
         with FakeTensorMode():
             with torch.device("cuda"):
-                network = GPT(vocab_size=VOCABULARY, max_len=PAPER_LENGTH)
+                network = GPT(GPTSettings(), vocab_size=VOCABULARY, max_len=PAPER_LENGTH)
                 tokens, targets = torch.zeros(2, PAPER_BATCH, PAPER_LENGTH, dtype=torch.long).unbind(0)
             tracker = MemTracker()
             tracker.track_external(network)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from models.gpt import GPT
+from models.gpt import GPT, GPTSettings
 from suite.records import Store
 from suite.training import open_run, run
 from tasks.fineweb.data import FineWeb
@@ -50,7 +50,7 @@ def by_hand(size: dict, data: FineWeb, steps: int) -> float:
     """Seconds per step of the plain loop."""
     facts = data.facts()
     torch.manual_seed(0)
-    network = GPT(vocab_size=facts["vocab_size"], max_len=size["seq"], **size["net"])
+    network = GPT(GPTSettings(**size["net"]), vocab_size=facts["vocab_size"], max_len=size["seq"])
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     order = np.random.default_rng(0).permutation(data.train_samples)

@@ -5,6 +5,7 @@ Shape letters: R runs, B batch, H heads, T positions, D head dim.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,6 +17,16 @@ from models.installed import is_installed
 Backend = Literal["sdpa", "flash_attn", "math"]
 """``sdpa``: torch's choice among its fused kernels. ``flash_attn``: the flash-attn library (CUDA, half precision).
 ``math``: the definition in plain operations, slow, of any order of differentiability."""
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class AttentionSettings:
+    """The setting that all networks with softmax attention share."""
+
+    attention: Backend = dataclasses.field(
+        default="sdpa", metadata={"beside": "which kernel computes attention; the values agree up to rounding"}
+    )
+    """What computes the attention: ``sdpa`` (torch), ``flash_attn`` (the library) or ``math`` (plain operations)."""
 
 
 def attend(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, backend: Backend = "sdpa") -> Tensor:

@@ -5,6 +5,8 @@ Shape letters: N nodes, E directed edges, G graphs, C width.
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.nn import GATConv
@@ -39,28 +41,41 @@ class AttentionConv(GATConv):
         return (sum_NHD / norm_NH.unsqueeze(-1)).flatten(-2) + self.bias
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class GATSettings:
+    """Settings of `GAT`; the defaults are paper 1's."""
+
+    num_layers: int = dataclasses.field(default=4, metadata={"at_least": 1})
+    """Convolutions."""
+
+    num_heads: int = dataclasses.field(default=8, metadata={"at_least": 1})
+    """Attention heads per convolution; their outputs are concatenated."""
+
+    width: int = dataclasses.field(default=256, metadata={"at_least": 1})
+    """Features per node, divisible by the heads."""
+
+
 class GAT(nn.Module):
     """Regression of one number per graph from node types and edges; bond types are not seen.
 
     Paper 1, appendix A.7: 0.27M parameters. No residual connections.
 
     Args:
+        settings: of the network; they are not kept.
         atom_types: number of node types.
-        num_layers: convolutions.
-        num_heads: attention heads; their outputs are concatenated.
-        width: C, divisible by the heads.
 
     Raises:
         ValueError: the width does not divide.
     """
 
-    def __init__(self, *, atom_types: int, num_layers: int = 4, num_heads: int = 8, width: int = 256) -> None:
+    def __init__(self, settings: GATSettings, *, atom_types: int) -> None:
         super().__init__()
+        width, num_heads = settings.width, settings.num_heads
         if width % num_heads:
             raise ValueError(f"width must be divisible by num_heads, got width {width} and num_heads {num_heads}.")
         self.embed = nn.Embedding(atom_types, width)
-        self.convs = nn.ModuleList(AttentionConv(width, num_heads) for _ in range(num_layers))
-        self.norms = nn.ModuleList(NodeNorm(width) for _ in range(num_layers))
+        self.convs = nn.ModuleList(AttentionConv(width, num_heads) for _ in range(settings.num_layers))
+        self.norms = nn.ModuleList(NodeNorm(width) for _ in range(settings.num_layers))
         self.head = nn.Linear(width, 1)
 
     def forward(

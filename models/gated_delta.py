@@ -10,6 +10,7 @@ N chunks of L positions.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -236,6 +237,20 @@ def _unit(x_BTHK: Tensor) -> Tensor:
     return wide * torch.rsqrt(wide.square().sum(dim=-1, keepdim=True) + 1e-6)
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class GDNSettings:
+    """Settings of `GDN`; the defaults are paper 1's."""
+
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Blocks of the network."""
+
+    num_heads: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Heads of the recurrence per block."""
+
+    width: int = dataclasses.field(default=384, metadata={"at_least": 1})
+    """Features per position; 3/4 of them must divide by the heads."""
+
+
 class GDN(Decoder):
     """The Gated DeltaNet language model of paper 1 (appendix A.6): GPT's skeleton without positions.
 
@@ -243,16 +258,15 @@ class GDN(Decoder):
     gate has about ``6 C^2`` parameters.
 
     Args:
+        settings: of the network; they are not kept.
         vocab_size: V.
-        num_layers: number of blocks.
-        num_heads: H.
-        width: C; 3/4 of it must divide by H.
 
     Raises:
         ValueError: the width does not divide.
     """
 
-    def __init__(self, *, vocab_size: int, num_layers: int = 6, num_heads: int = 6, width: int = 384) -> None:
+    def __init__(self, settings: GDNSettings, *, vocab_size: int) -> None:
+        width, num_heads = settings.width, settings.num_heads
         if 3 * width % (4 * num_heads):
             raise ValueError(
                 "3/4 of width must be divisible by num_heads (a key has 3/4 of a head's features), got width "
@@ -260,7 +274,7 @@ class GDN(Decoder):
             )
         super().__init__(
             vocab_size=vocab_size,
-            num_layers=num_layers,
+            num_layers=settings.num_layers,
             width=width,
             make_mixer=lambda: GatedDelta(width, num_heads, 3 * width // (4 * num_heads)),
         )

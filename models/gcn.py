@@ -5,6 +5,8 @@ Shape letters: N nodes, E directed edges, G graphs, C width.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,19 +34,30 @@ class RowConv(GCNConv):
         return collect(lift(self.lin(x_NC), source_E) * weight_E1, target_E, len(x_NC)) + self.bias
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class GCNSettings:
+    """Settings of `GCN`; the defaults are those of paper 1's released code."""
+
+    num_layers: int = dataclasses.field(default=4, metadata={"at_least": 1})
+    """Convolutions."""
+
+    width: int = dataclasses.field(default=256, metadata={"at_least": 1})
+    """Features per node."""
+
+
 class GCN(nn.Module):
     """Regression of one number per graph from node types and edges; bond types are not seen.
 
     Paper 1's released code has it beside GAT, at the same width and depth: 0.27M parameters. No residual connections.
 
     Args:
+        settings: of the network; they are not kept.
         atom_types: number of node types.
-        num_layers: convolutions.
-        width: C.
     """
 
-    def __init__(self, *, atom_types: int, num_layers: int = 4, width: int = 256) -> None:
+    def __init__(self, settings: GCNSettings, *, atom_types: int) -> None:
         super().__init__()
+        width, num_layers = settings.width, settings.num_layers
         self.embed = nn.Embedding(atom_types, width)
         self.convs = nn.ModuleList(RowConv(width) for _ in range(num_layers))
         self.norms = nn.ModuleList(NodeNorm(width) for _ in range(num_layers))

@@ -5,7 +5,7 @@ Shape letters: B batch, T positions, C width, K kernel size, V vocabulary.
 
 from __future__ import annotations
 
-import math
+import dataclasses
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,44 +35,45 @@ class GatedConvolution(nn.Module):
         return self.out(F.glu(self.conv(padded_BCT), dim=1).transpose(1, 2))
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class GCNNSettings:
+    """Settings of `GCNN`; the defaults are paper 1's."""
+
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Blocks of the network."""
+
+    width: int = dataclasses.field(default=384, metadata={"at_least": 1})
+    """Features per position, an even number."""
+
+    kernel_size: int = dataclasses.field(default=4, metadata={"at_least": 1})
+    """Positions that a convolution sees, the present one included."""
+
+    position_scale: float = dataclasses.field(default=1.0, metadata={"at_least": 0})
+    """Amplitude of the positions; the paper's is 1, fifty times that of the embeddings at the start; 0: none."""
+
+
 class GCNN(Decoder):
     """The convolutional language model of paper 1 (appendix A.8): 53.64M parameters at a vocabulary of 50,257.
 
     Sinusoidal positions are added to the embedding before EmbedNorm.
 
     Args:
+        settings: of the network; they are not kept.
         vocab_size: V.
         max_len: longest sequence.
-        num_layers: number of blocks.
-        width: C, even.
-        kernel_size: K.
-        position_scale: amplitude of the positions; the paper's is 1, fifty times that of the embeddings at the start,
-            and 0 leaves them out.
 
     Raises:
-        ValueError: the width is odd, the kernel has no position, or the scale is negative or not finite.
+        ValueError: the width is odd.
     """
 
     positions_TC: Tensor
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int,
-        max_len: int = 256,
-        num_layers: int = 6,
-        width: int = 384,
-        kernel_size: int = 4,
-        position_scale: float = 1.0,
-    ) -> None:
-        if kernel_size < 1:
-            raise ValueError(f"kernel_size must be at least 1, got {kernel_size}.")
-        if not 0 <= position_scale < math.inf:
-            raise ValueError(f"position_scale must be at least 0 and finite, got {position_scale}.")
-        positions = position_scale * sinusoidal_positions(max_len, width)
+    def __init__(self, settings: GCNNSettings, *, vocab_size: int, max_len: int) -> None:
+        width, kernel_size = settings.width, settings.kernel_size
+        positions = settings.position_scale * sinusoidal_positions(max_len, width)
         super().__init__(
             vocab_size=vocab_size,
-            num_layers=num_layers,
+            num_layers=settings.num_layers,
             width=width,
             make_mixer=lambda: GatedConvolution(width, kernel_size),
         )

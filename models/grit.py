@@ -9,6 +9,8 @@ K walk lengths, C width, H heads, D head dim (C / H rounded down).
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -115,6 +117,20 @@ class Block(nn.Module):
         return self.node_norm2(x_NC + self.fc2(F.relu(self.fc1(x_NC))), real_N1), e_PC
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class GRITSettings:
+    """Settings of `GRIT`; the defaults are paper 1's."""
+
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Blocks of the network."""
+
+    num_heads: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Attention heads per block; at width 64 each has 10 features and the attention 60."""
+
+    width: int = dataclasses.field(default=64, metadata={"at_least": 1})
+    """Features per node and per pair of nodes."""
+
+
 class GRIT(nn.Module):
     """Regression of one number per graph (paper 1, appendix A.7): 0.27M parameters, sum pooling, no dropout.
 
@@ -122,28 +138,18 @@ class GRIT(nn.Module):
     ``pair_norm`` have parameters but no gradient.
 
     Args:
+        settings: of the network; they are not kept.
         atom_types: number of node types.
         bond_types: number of edge types.
         rrwp_steps: K, the identity included.
-        num_layers: number of blocks.
-        num_heads: H; with 6 heads at width 64 a head has 10 features and the attention 60.
-        width: C.
 
     Raises:
         ValueError: there are more heads than features.
     """
 
-    def __init__(
-        self,
-        *,
-        atom_types: int,
-        bond_types: int,
-        rrwp_steps: int = 21,
-        num_layers: int = 6,
-        num_heads: int = 6,
-        width: int = 64,
-    ) -> None:
+    def __init__(self, settings: GRITSettings, *, atom_types: int, bond_types: int, rrwp_steps: int) -> None:
         super().__init__()
+        width, num_heads = settings.width, settings.num_heads
         if num_heads > width:
             raise ValueError(f"num_heads must not exceed width, got num_heads {num_heads} and width {width}.")
         self.atom_embed = nn.Embedding(atom_types, width)
@@ -152,7 +158,7 @@ class GRIT(nn.Module):
         self.pair_rrwp = nn.Linear(rrwp_steps, width, bias=False)
         nn.init.xavier_uniform_(self.node_rrwp.weight)
         nn.init.xavier_uniform_(self.pair_rrwp.weight)
-        self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(num_layers))
+        self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(settings.num_layers))
         self.head = nn.Linear(width, 1)
 
     def forward(

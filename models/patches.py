@@ -19,7 +19,7 @@ def patches_per_side(image_size: int, patch_size: int) -> int:
     Raises:
         ValueError: the patches do not tile the image.
     """
-    if patch_size < 1 or image_size % patch_size:
+    if image_size % patch_size:
         raise ValueError(
             f"image_size must be a multiple of patch_size, got {image_size} and {patch_size}; change "
             "data.image_size or model.patch_size."
@@ -37,7 +37,7 @@ def check_heads(width: int, num_heads: int) -> None:
     Raises:
         ValueError: the width does not divide.
     """
-    if num_heads < 1 or width % (4 * num_heads):
+    if width % (4 * num_heads):
         raise ValueError(
             f"width must be divisible by 4 x num_heads (sines and cosines of two axes), got width {width} and "
             f"num_heads {num_heads}; change model.width or model.num_heads."

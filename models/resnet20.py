@@ -5,6 +5,8 @@ Shape letters: B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,26 +41,37 @@ class BasicBlock(nn.Module):
         return F.relu(y + shortcut)
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class ResNet20Settings:
+    """Settings of `ResNet20`; the defaults are its paper's."""
+
+    blocks_per_stage: int = dataclasses.field(default=3, metadata={"at_least": 1})
+    """Blocks of each of the three stages; 3 make 20 layers with weights."""
+
+    width: int = dataclasses.field(default=16, metadata={"at_least": 1})
+    """Channels of the first stage; each stage doubles them."""
+
+
 class ResNet20(nn.Module):
     """Three stages at full, half and a quarter of the resolution: 0.27M parameters at 10 classes.
 
     Convolutions start Kaiming-normal (fan-out, for ReLU).
 
     Args:
+        settings: of the network; they are not kept.
         classes: K.
-        blocks_per_stage: 3 make 20 layers with weights.
-        width: channels of the first stage; each stage doubles them.
     """
 
-    def __init__(self, *, classes: int, blocks_per_stage: int = 3, width: int = 16) -> None:
+    def __init__(self, settings: ResNet20Settings, *, classes: int) -> None:
         super().__init__()
+        width = settings.width
         self.conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         blocks: list[nn.Module] = []
         channels_in = width
         for stage in range(STAGES):
             channels = width * 2**stage
-            for number in range(blocks_per_stage):
+            for number in range(settings.blocks_per_stage):
                 blocks.append(BasicBlock(channels_in, channels, stride=2 if stage and not number else 1))
                 channels_in = channels
         self.blocks = nn.Sequential(*blocks)

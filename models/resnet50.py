@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import timm
 from torch import nn
 
 
-def resnet50(*, classes: int, depths: Sequence[int] = (3, 4, 6, 3), width: int = 64) -> nn.Module:
+@dataclasses.dataclass(kw_only=True, eq=False)
+class ResNet50Settings:
+    """Settings of `resnet50`."""
+
+    depths: Sequence[int] = dataclasses.field(default=(3, 4, 6, 3), metadata={"at_least": 1})
+    """Blocks of each of the four stages."""
+
+    width: int = dataclasses.field(default=64, metadata={"at_least": 1})
+    """Channels inside the first stage's blocks; each stage doubles them. The stem keeps timm's 64."""
+
+
+def resnet50(settings: ResNet50Settings, *, classes: int) -> nn.Module:
     """ResNet-50 with initial weights: 25.56M parameters at 1,000 classes.
 
     Args:
+        settings: of the network.
         classes: of the head.
-        depths: blocks of each of the four stages.
-        width: channels inside the first stage's blocks; each stage doubles them. The stem keeps timm's 64.
 
     Returns:
         A module from images ``[B, 3, H, W]`` to logits ``[B, classes]``.
@@ -22,13 +33,13 @@ def resnet50(*, classes: int, depths: Sequence[int] = (3, 4, 6, 3), width: int =
     Raises:
         ValueError: not four stages.
     """
-    if len(depths) != 4:
-        raise ValueError(f"model.depths must have the blocks of four stages, got {list(depths)}.")
-    channels = tuple(width * 2**stage for stage in range(4))
+    if len(settings.depths) != 4:
+        raise ValueError(f"model.depths must have the blocks of four stages, got {list(settings.depths)}.")
+    channels = tuple(settings.width * 2**stage for stage in range(4))
     return timm.create_model(
         "resnet50",
         pretrained=False,
         num_classes=classes,
-        layers=tuple(depths),
+        layers=tuple(settings.depths),
         channels=channels,
     )

@@ -5,10 +5,12 @@ Shape letters: B batch, P pixels per side, p pixels per side of a patch, T patch
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import Backend
+from models.attention import AttentionSettings, Backend
 from models.patches import check_heads, patches_per_side
 from models.self_attention import SelfAttention
 from models.sinusoidal import grid_positions
@@ -36,6 +38,23 @@ class GELUBlock(nn.Module):
         return x_BTC + self.mlp(self.norm2(x_BTC))
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class SimpleViTSettings(AttentionSettings):
+    """Settings of `SimpleViT`; the defaults are paper 1's."""
+
+    patch_size: int = dataclasses.field(default=16, metadata={"at_least": 1})
+    """Pixels per side of a patch."""
+
+    num_layers: int = dataclasses.field(default=12, metadata={"at_least": 1})
+    """Blocks of the network."""
+
+    num_heads: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Attention heads per block."""
+
+    width: int = dataclasses.field(default=384, metadata={"at_least": 1})
+    """Features per patch, divisible by four times the heads."""
+
+
 class SimpleViT(nn.Module):
     """The baseline of paper 1's appendix A.5, as the package vit-pytorch 1.6.5 defines it.
 
@@ -43,13 +62,9 @@ class SimpleViT(nn.Module):
     last norm the patches are averaged. Weights start as torch makes them, the head included.
 
     Args:
+        settings: of the network; they are not kept.
         classes: K.
         image_size: P.
-        patch_size: p.
-        num_layers: number of blocks.
-        num_heads: H.
-        width: C, divisible by 4 H.
-        attention: what computes the attention; see `models.attention`.
 
     Raises:
         ValueError: sizes that do not divide, or unknown backend.
@@ -57,25 +72,16 @@ class SimpleViT(nn.Module):
 
     positions_TC: Tensor
 
-    def __init__(
-        self,
-        *,
-        classes: int,
-        image_size: int = 224,
-        patch_size: int = 16,
-        num_layers: int = 12,
-        num_heads: int = 6,
-        width: int = 384,
-        attention: Backend = "sdpa",
-    ) -> None:
+    def __init__(self, settings: SimpleViTSettings, *, classes: int, image_size: int) -> None:
         super().__init__()
+        width, num_heads = settings.width, settings.num_heads
         check_heads(width, num_heads)
-        side = patches_per_side(image_size, patch_size)
-        self.patch_size = patch_size
-        pixels = 3 * patch_size**2
+        side = patches_per_side(image_size, settings.patch_size)
+        self.patch_size = settings.patch_size
+        pixels = 3 * settings.patch_size**2
         self.embed = nn.Sequential(nn.LayerNorm(pixels), nn.Linear(pixels, width), nn.LayerNorm(width))
         self.register_buffer("positions_TC", grid_positions(side, side, width), persistent=False)
-        self.blocks = nn.ModuleList(GELUBlock(width, num_heads, attention) for _ in range(num_layers))
+        self.blocks = nn.ModuleList(GELUBlock(width, num_heads, settings.attention) for _ in range(settings.num_layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
 

@@ -5,12 +5,13 @@ Shape letters: B batch, T positions, C width, H heads, D head dim (C / H), F hid
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import Backend
+from models.attention import AttentionSettings
 from models.decoder import Decoder
 from models.rotary import Rotary
 from models.self_attention import SelfAttention
@@ -38,6 +39,30 @@ class SwiGLU(nn.Module):
         return self.fc2(F.silu(gate_BTF) * x_BTF)
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class TransformerSettings(AttentionSettings):
+    """Settings of `Transformer`; the defaults are those of papers 2 and 3 at 160M parameters."""
+
+    num_layers: int = dataclasses.field(default=12, metadata={"at_least": 1})
+    """Blocks of the network."""
+
+    num_heads: int = dataclasses.field(default=12, metadata={"at_least": 1})
+    """Attention heads per block."""
+
+    width: int = dataclasses.field(default=768, metadata={"at_least": 1})
+    """Features per position, divisible by the heads."""
+
+    rotary_share: float = dataclasses.field(default=1.0, metadata={"above": 0, "at_most": 1})
+    """Share of a head's features that carries positions, an even number of them."""
+
+    rotary_theta: float = dataclasses.field(default=500_000.0, metadata={"above": 0})
+    """Base of the rotary frequencies."""
+
+    vocab_multiple: int = dataclasses.field(default=8, metadata={"at_least": 1})
+    """Rows are added to embedding and head until their number is a multiple of this; the ids that they stand for do not
+    occur. Papers 2 and 3 have 50,280 rows for the 50,277 ids of GPT-NeoX's tokenizer."""
+
+
 class Transformer(Decoder):
     """The language model of papers 2 (section 2, appendix B) and 3: no biases, no QKNorm, no EmbedNorm, untied head.
 
@@ -45,53 +70,34 @@ class Transformer(Decoder):
     the first loss is near ln V, not exactly there as in paper 1's networks.
 
     Args:
+        settings: of the network; they are not kept.
         vocab_size: V.
         max_len: longest sequence.
-        num_layers: number of blocks.
-        num_heads: H.
-        width: C, divisible by H.
-        rotary_share: share of a head's features that is rotated; an even number of them.
-        rotary_theta: base of the rotary frequencies.
-        vocab_multiple: rows are added to embedding and head until their number is a multiple of this; the ids they
-            stand for do not occur. Papers 2 and 3 have 50,280 rows for the 50,277 ids of GPT-NeoX's tokenizer.
-        attention: what computes the attention; see `models.attention`.
 
     Raises:
         ValueError: the width does not divide, or there is no such attention.
     """
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int,
-        max_len: int = 2048,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        width: int = 768,
-        rotary_share: float = 1.0,
-        rotary_theta: float = 500_000.0,
-        vocab_multiple: int = 1,
-        attention: Backend = "sdpa",
-    ) -> None:
+    def __init__(self, settings: TransformerSettings, *, vocab_size: int, max_len: int) -> None:
+        width, num_heads, multiple = settings.width, settings.num_heads, settings.vocab_multiple
         head_dim = width // num_heads
-        rotated = rotary_share * head_dim
-        if width % num_heads or not 0 < rotary_share <= 1 or rotated % 2:
+        rotated = settings.rotary_share * head_dim
+        if width % num_heads or rotated % 2:
             raise ValueError(
                 "width must be divisible by num_heads and rotary_share of a head's features must be an even number of "
-                f"them, got width {width}, num_heads {num_heads} and rotary_share {rotary_share:g}; change one of them."
+                f"them, got width {width}, num_heads {num_heads} and rotary_share {settings.rotary_share:g}; change "
+                "one of them."
             )
-        if vocab_multiple < 1:
-            raise ValueError(f"vocab_multiple must be at least 1, got {vocab_multiple}.")
         super().__init__(
-            vocab_size=math.ceil(vocab_size / vocab_multiple) * vocab_multiple,
-            num_layers=num_layers,
+            vocab_size=math.ceil(vocab_size / multiple) * multiple,
+            num_layers=settings.num_layers,
             width=width,
             make_mixer=lambda: SelfAttention(
                 width,
                 num_heads,
-                Rotary(head_dim, max_len, rotary_theta, rotated=int(rotated)),
+                Rotary(head_dim, max_len, settings.rotary_theta, rotated=int(rotated)),
                 qk_norm=False,
-                backend=attention,
+                backend=settings.attention,
             ),
             make_mlp=SwiGLU,
             embed_norm=False,

@@ -5,6 +5,7 @@ Shape letters: B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -63,6 +64,31 @@ class Bottleneck(nn.Module):
         return self.activation(self.norm3(self.conv3(y)) + self.shortcut(x_BCHW))
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class TransitionSettings:
+    """Settings of `Transition`; the defaults are ResNet-50's."""
+
+    layernorm: bool = False
+    """LayerNorm over channels for BatchNorm, in the same places."""
+
+    gelu: bool = False
+    """GELU for every ReLU."""
+
+    depthwise: bool = False
+    """3 x 3 convolutions mix no channels."""
+
+    stem: Stem = "conv7"
+    """``conv7``: 7 x 7 with stride 2, norm, activation and max-pooling; ``patchify``: 4 x 4 with stride 4 and norm (in
+    the released code, unused in the paper); ``conv3``: 3 x 3 with stride 1, norm and activation, for images of 32
+    pixels."""
+
+    depths: Sequence[int] = dataclasses.field(default=(3, 4, 6, 3), metadata={"at_least": 1})
+    """Blocks of each stage; every stage but the first halves the image and doubles the channels."""
+
+    width: int = dataclasses.field(default=64, metadata={"at_least": 1})
+    """Channels of the stem and inside the first stage's blocks."""
+
+
 class Transition(nn.Module):
     """ResNet-50's stages with three of ConvNeXt's choices, each on its own switch.
 
@@ -70,42 +96,31 @@ class Transition(nn.Module):
     (fan-out, for ReLU), the rest as torch makes it; unlike timm's ResNet-50 the last norm of a block starts at one.
 
     Args:
+        settings: of the network; they are not kept.
         classes: K.
-        layernorm: LayerNorm over channels for BatchNorm, in the same places.
-        gelu: GELU for every ReLU.
-        depthwise: 3 x 3 convolutions mix no channels.
-        stem: ``conv7``: 7 x 7 with stride 2, norm, activation and max-pooling; ``patchify``: 4 x 4 with stride 4 and
-            norm (in the released code, unused in the paper); ``conv3``: 3 x 3 with stride 1, norm and activation,
-            for images of 32 pixels.
-        depths: blocks of each stage; every stage but the first halves the image and doubles the channels.
-        width: channels of the stem and inside the first stage's blocks.
 
     Raises:
         ValueError: unknown stem.
     """
 
-    def __init__(
-        self,
-        *,
-        classes: int,
-        layernorm: bool = False,
-        gelu: bool = False,
-        depthwise: bool = False,
-        stem: Stem = "conv7",
-        depths: Sequence[int] = (3, 4, 6, 3),
-        width: int = 64,
-    ) -> None:
+    def __init__(self, settings: TransitionSettings, *, classes: int) -> None:
         super().__init__()
-        self.stem = _stem(stem, width, layernorm=layernorm, gelu=gelu)
+        width, layernorm, gelu = settings.width, settings.layernorm, settings.gelu
+        self.stem = _stem(settings.stem, width, layernorm=layernorm, gelu=gelu)
         blocks: list[nn.Module] = []
         channels_in = width
-        for stage, depth in enumerate(depths):
+        for stage, depth in enumerate(settings.depths):
             channels = width * 2**stage
             for number in range(depth):
                 stride = 2 if stage and not number else 1
                 blocks.append(
                     Bottleneck(
-                        channels_in, channels, stride=stride, layernorm=layernorm, gelu=gelu, depthwise=depthwise
+                        channels_in,
+                        channels,
+                        stride=stride,
+                        layernorm=layernorm,
+                        gelu=gelu,
+                        depthwise=settings.depthwise,
                     )
                 )
                 channels_in = EXPANSION * channels

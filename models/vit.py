@@ -5,13 +5,14 @@ Shape letters: B batch, P pixels per side, T patches, C width, H heads, K classe
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from models.attention import Backend
+from models.attention import AttentionSettings
 from models.axial_rotary import AxialRotary
 from models.decoder import NORM_EPS, Block
 from models.patches import check_heads, patches_per_side
@@ -19,6 +20,27 @@ from models.self_attention import SelfAttention
 from models.sinusoidal import grid_positions
 
 Positions = Literal["rotary", "sinusoidal"]
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class ViTSettings(AttentionSettings):
+    """Settings of `ViT`; the defaults are paper 1's."""
+
+    patch_size: int = dataclasses.field(default=16, metadata={"at_least": 1})
+    """Pixels per side of a patch."""
+
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Blocks of the network."""
+
+    num_heads: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    """Attention heads per block."""
+
+    width: int = dataclasses.field(default=384, metadata={"at_least": 1})
+    """Features per patch, divisible by four times the heads."""
+
+    positions: Positions = "rotary"
+    """``rotary``: queries and keys are turned along both axes; ``sinusoidal``: fixed waves are added to the patches
+    before EmbedNorm (appendix A.5)."""
 
 
 class ViT(nn.Module):
@@ -29,15 +51,9 @@ class ViT(nn.Module):
     head at zero. After the last norm the patches are averaged.
 
     Args:
+        settings: of the network; they are not kept.
         classes: K.
         image_size: P.
-        patch_size: pixels per side of a patch.
-        num_layers: number of blocks.
-        num_heads: H.
-        width: C, divisible by 4 H.
-        positions: ``rotary``: queries and keys are turned along both axes; ``sinusoidal``: fixed waves are added to
-            the patches before EmbedNorm (appendix A.5).
-        attention: what computes the attention; see `models.attention`.
 
     Raises:
         ValueError: sizes that do not divide, unknown positions or backend.
@@ -45,31 +61,23 @@ class ViT(nn.Module):
 
     positions_TC: Tensor | None
 
-    def __init__(
-        self,
-        *,
-        classes: int,
-        image_size: int = 224,
-        patch_size: int = 16,
-        num_layers: int = 6,
-        num_heads: int = 6,
-        width: int = 384,
-        positions: Positions = "rotary",
-        attention: Backend = "sdpa",
-    ) -> None:
+    def __init__(self, settings: ViTSettings, *, classes: int, image_size: int) -> None:
         super().__init__()
+        width, num_heads, positions = settings.width, settings.num_heads, settings.positions
         if positions not in get_args(Positions):
             raise ValueError(f"model.positions must be one of {', '.join(get_args(Positions))}, got {positions!r}.")
         check_heads(width, num_heads)
-        side = patches_per_side(image_size, patch_size)
+        side = patches_per_side(image_size, settings.patch_size)
         is_rotary = positions == "rotary"
         self.register_buffer("positions_TC", None if is_rotary else grid_positions(side, side, width), persistent=False)
-        self.embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        self.embed = nn.Conv2d(3, width, settings.patch_size, stride=settings.patch_size)
         self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS)
         rotary = AxialRotary(width // num_heads, side, side) if is_rotary else None
         self.blocks = nn.ModuleList(
-            Block(width, SelfAttention(width, num_heads, rotary, qk_norm=True, causal=False, backend=attention))
-            for _ in range(num_layers)
+            Block(
+                width, SelfAttention(width, num_heads, rotary, qk_norm=True, causal=False, backend=settings.attention)
+            )
+            for _ in range(settings.num_layers)
         )
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)
         self.head = nn.Linear(width, classes, bias=False)

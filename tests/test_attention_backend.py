@@ -12,8 +12,8 @@ from torch import Tensor
 
 from models import attention
 from models.attention import attend
-from models.gpt import GPT
-from models.transformer import Transformer
+from models.gpt import GPT, GPTSettings
+from models.transformer import Transformer, TransformerSettings
 
 # R runs, B batch, H heads, T positions, D head dim.
 SHAPE = (2, 3, 5, 8)
@@ -91,13 +91,13 @@ def test_math_has_a_second_derivative() -> None:
     assert torch.autograd.gradgradcheck(lambda *x: attend(*x, causal=True, backend="math"), (q, k, v))
 
 
-@pytest.mark.parametrize("kind", [GPT, Transformer])
-def test_networks_hand_the_setting_on(calls: list[Any], kind: Any) -> None:
+@pytest.mark.parametrize(("kind", "settings"), [(GPT, GPTSettings), (Transformer, TransformerSettings)])
+def test_networks_hand_the_setting_on(calls: list[Any], kind: Any, settings: Any) -> None:
     outputs = []
     tokens = torch.randint(0, 50, (2, 12), generator=torch.Generator().manual_seed(0))
     for backend in ("sdpa", "flash_attn", "math"):
         torch.manual_seed(0)
-        network = kind(vocab_size=50, max_len=12, num_layers=2, num_heads=3, width=24, attention=backend)
+        network = kind(settings(num_layers=2, num_heads=3, width=24, attention=backend), vocab_size=50, max_len=12)
         torch.nn.init.normal_(network.head.weight)
         outputs.append(network(tokens))
     assert calls == [(2, 12, 3, 8)] * 2
@@ -110,7 +110,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match=r"^model.attention must be one of sdpa, flash_attn, math, got 'flash'\.$"):
         attend(q, k, v, causal=True, backend="flash")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"got 'fast'"):
-        GPT(vocab_size=5, attention="fast")  # type: ignore[arg-type]
+        GPT(GPTSettings(attention="fast"), vocab_size=5, max_len=4)  # type: ignore[arg-type]
     installed = False
     monkeypatch.setattr(attention, "is_installed", lambda library: installed)
     with pytest.raises(ValueError, match=r"^.* it is not installed \(extra cuda\); set model.attention to sdpa\.$"):

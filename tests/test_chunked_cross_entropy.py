@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from models import cross_entropy, head
 from models.cross_entropy import summed_cross_entropy, torch_applies
-from models.gpt import GPT
+from models.gpt import GPT, GPTSettings
 from models.head import Head, chunk_tokens
 from suite.records import Store
 
@@ -147,7 +147,7 @@ def test_auto_holds_all_logits_while_they_are_few() -> None:
 
 
 def test_head_gives_logits_unless_it_is_asked_for_the_loss() -> None:
-    network = GPT(vocab_size=50, max_len=12, num_layers=1, num_heads=1, width=16)
+    network = GPT(GPTSettings(num_layers=1, num_heads=1, width=16), vocab_size=50, max_len=12)
     tokens, targets = torch.randint(0, 50, (2, 3, 12)).unbind(0)
     assert isinstance(network.head, Head)
     for arguments in ((tokens,), (tokens, targets), (tokens, targets, "auto"), (tokens, None, 4)):
@@ -195,7 +195,7 @@ def test_predictions_are_tokens_however_the_loss_is_taken(tmp_path: Path) -> Non
 
 
 def test_a_chunk_of_no_tokens_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"model.loss_chunk must be auto, null or at least 1 token, got 0"):
+    with pytest.raises(ValueError, match=r"model.loss_chunk must be at least 1, or null, got 0"):
         make_task(loss_chunk=0)
 
 
@@ -206,7 +206,7 @@ def test_the_heads_weight_is_at_hand_where_fsdp_cuts_it(tmp_path: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         torch.manual_seed(0)
-        network = GPT(vocab_size=50, max_len=12, num_layers=1, num_heads=1, width=16)
+        network = GPT(GPTSettings(num_layers=1, num_heads=1, width=16), vocab_size=50, max_len=12)
         torch.nn.init.normal_(network.head.weight)
         tokens, targets = torch.randint(0, 50, (2, 3, 12)).unbind(0)
         F.cross_entropy(network(tokens).flatten(0, 1), targets.flatten(), reduction="sum").backward()

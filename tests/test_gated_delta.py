@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models import gated_delta
-from models.gated_delta import GDN, GatedDelta, chunked_gated_delta_rule, gated_delta_rule, recurrent_gated_delta_rule
+from models.gated_delta import (
+    GDN,
+    GatedDelta,
+    GDNSettings,
+    chunked_gated_delta_rule,
+    gated_delta_rule,
+    recurrent_gated_delta_rule,
+)
 
 
 def arguments(length: int, *, fading: float = 0.5, heads: int = 3, keys: int = 8, values: int = 16) -> list[Tensor]:
@@ -58,7 +65,7 @@ def test_autocast_leaves_the_rule_in_full_precision() -> None:
     q, k, v, log_decay, beta = arguments(96)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = gated_delta_rule(q, k, v.bfloat16(), log_decay, beta.bfloat16())
-        network = GDN(vocab_size=11, num_layers=1, num_heads=2, width=32)
+        network = GDN(GDNSettings(num_layers=1, num_heads=2, width=32), vocab_size=11)
         network(torch.zeros(2, 70, dtype=torch.long)).float().sum().backward()
     assert half.dtype == torch.bfloat16
     full = recurrent_gated_delta_rule(q, k, v.bfloat16().float(), log_decay, beta.bfloat16().float())

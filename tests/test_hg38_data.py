@@ -185,7 +185,7 @@ def test_kmers_share_nothing_with_characters(tmp_path):
     found = {k: HG38(batch_size=4, kmer=k, **settings) for k in (1, 4, 6)}
     assert len({data.ensure_open() for data in found.values()}) == 3
     assert [data.facts()["vocab_size"] for data in found.values()] == [5, 257, 4097]
-    with pytest.raises(ValueError, match=r"data\.kmer must lie between 1 \(characters\) and 7, got 8"):
+    with pytest.raises(ValueError, match=r"data\.kmer must be at least 1 and at most 7, got 8"):
         HG38(batch_size=4, kmer=8)
     path = write(tmp_path / "short.fa", ">a\nACGT\n>b\nACGTA\n")
     with pytest.raises(ValueError, match=r"data\.source must have a record of at least data\.kmer = 6 nucleotides"):

@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.gcnn import GCNN
-from models.gpt import GPT
+from models.gcnn import GCNN, GCNNSettings
+from models.gpt import GPT, GPTSettings
 from models.rotary import Rotary
 from models.sinusoidal import sinusoidal_positions
+from tasks.fineweb.gcnn import FineWebGCNN
+
+SMALL = GPTSettings(num_layers=2, num_heads=2, width=32)
 
 
 def test_first_loss_is_exactly_ln_v() -> None:
-    network = GPT(vocab_size=300, max_len=16, num_layers=2, num_heads=2, width=32)
+    network = GPT(SMALL, vocab_size=300, max_len=16)
     tokens = torch.randint(0, 300, (4, 17))
     loss = F.cross_entropy(network(tokens[:, :-1]).flatten(0, 1).double(), tokens[:, 1:].flatten())
     assert loss.item() == pytest.approx(math.log(300), abs=1e-12)
@@ -23,7 +26,7 @@ def test_first_loss_is_exactly_ln_v() -> None:
 
 def test_gpt_is_causal() -> None:
     torch.manual_seed(0)
-    network = GPT(vocab_size=50, max_len=12, num_layers=2, num_heads=2, width=32)
+    network = GPT(SMALL, vocab_size=50, max_len=12)
     torch.nn.init.normal_(network.head.weight)
     tokens = torch.randint(0, 50, (1, 12))
     changed = tokens.clone()
@@ -35,7 +38,7 @@ def test_gpt_is_causal() -> None:
 
 def test_gpt_refuses_a_width_that_does_not_divide() -> None:
     with pytest.raises(ValueError, match="divisible by 2 x num_heads"):
-        GPT(vocab_size=5, num_heads=4, width=36)
+        GPT(GPTSettings(num_heads=4, width=36), vocab_size=5, max_len=4)
 
 
 def test_rotary_makes_products_depend_on_distance_alone() -> None:
@@ -59,7 +62,7 @@ def test_rotary_turns_adjacent_pairs_by_hand() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 0.02, 0.0])
 def test_gcnn_adds_positions_of_the_asked_amplitude(scale: float) -> None:
-    network = GCNN(vocab_size=11, max_len=8, num_layers=1, width=16, position_scale=scale)
+    network = GCNN(GCNNSettings(num_layers=1, width=16, position_scale=scale), vocab_size=11, max_len=8)
     tokens_BT = torch.arange(8)[None]
     positions_TC = network.embedded(tokens_BT)[0] - network.embed(tokens_BT)[0]
     torch.testing.assert_close(positions_TC, scale * sinusoidal_positions(8, 16), rtol=0, atol=1e-7)
@@ -67,5 +70,5 @@ def test_gcnn_adds_positions_of_the_asked_amplitude(scale: float) -> None:
 
 @pytest.mark.parametrize("scale", [-1.0, math.inf, math.nan])
 def test_gcnn_refuses_an_impossible_amplitude(scale: float) -> None:
-    with pytest.raises(ValueError, match=f"position_scale must be at least 0 and finite, got {scale}"):
-        GCNN(vocab_size=11, width=16, position_scale=scale)
+    with pytest.raises(ValueError, match=rf"model\.position_scale must be (at least 0|a finite number), got {scale}"):
+        FineWebGCNN(position_scale=scale)

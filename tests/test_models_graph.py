@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 pytest.importorskip("torch_geometric")
 
-from models.gat import GAT
-from models.gcn import GCN
-from models.grit import GRIT, signed_sqrt
+from models.gat import GAT, GATSettings
+from models.gcn import GCN, GCNSettings
+from models.grit import GRIT, GRITSettings, signed_sqrt
 
 NAMES = ["gat", "gcn", "grit"]
 SIZES = [5, 1, 7, 2]
@@ -22,16 +22,12 @@ STEPS = 6
 def make(name: str, **sizes: Any) -> nn.Module:
     torch.manual_seed(0)
     if name == "grit":
-        network: nn.Module = GRIT(
-            **(
-                {"atom_types": 6, "bond_types": 4, "rrwp_steps": STEPS, "num_layers": 2, "num_heads": 3, "width": 16}
-                | sizes
-            )
-        )
+        grit = GRITSettings(**({"num_layers": 2, "num_heads": 3, "width": 16} | sizes))
+        network: nn.Module = GRIT(grit, atom_types=6, bond_types=4, rrwp_steps=STEPS)
     elif name == "gat":
-        network = GAT(**({"atom_types": 6, "num_layers": 2, "num_heads": 2, "width": 16} | sizes))
+        network = GAT(GATSettings(**({"num_layers": 2, "num_heads": 2, "width": 16} | sizes)), atom_types=6)
     else:
-        network = GCN(**({"atom_types": 6, "num_layers": 2, "width": 16} | sizes))
+        network = GCN(GCNSettings(**({"num_layers": 2, "width": 16} | sizes)), atom_types=6)
     return network.double()
 
 
@@ -79,9 +75,9 @@ def inputs(name: str, graphs: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Any,
 @pytest.mark.parametrize(
     ("network", "count"),
     [
-        (lambda: GAT(atom_types=28), 274_689),
-        (lambda: GCN(atom_types=28), 272_641),
-        (lambda: GRIT(atom_types=28, bond_types=4), 274_369),
+        (lambda: GAT(GATSettings(), atom_types=28), 274_689),
+        (lambda: GCN(GCNSettings(), atom_types=28), 272_641),
+        (lambda: GRIT(GRITSettings(), atom_types=28, bond_types=4, rrwp_steps=21), 274_369),
     ],
     ids=NAMES,
 )
@@ -226,6 +222,6 @@ def test_networks_run_under_bf16_autocast(name: str) -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="divisible by num_heads"):
-        GAT(atom_types=5, num_heads=3, width=16)
+        GAT(GATSettings(num_heads=3, width=16), atom_types=5)
     with pytest.raises(ValueError, match="must not exceed width"):
-        GRIT(atom_types=5, bond_types=4, num_heads=8, width=4)
+        GRIT(GRITSettings(num_heads=8, width=4), atom_types=5, bond_types=4, rrwp_steps=STEPS)

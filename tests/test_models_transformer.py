@@ -12,7 +12,7 @@ from small_runs import make_data, make_trainer, run_task, run_tasks
 from torch.nn import functional as F
 
 from models.rotary import Rotary
-from models.transformer import SwiGLU, Transformer
+from models.transformer import SwiGLU, Transformer, TransformerSettings
 from suite.optim import parameter_roles
 from suite.records import Store
 from tasks.fineweb.transformer import FineWebTransformer
@@ -23,7 +23,7 @@ SMALL = {"num_layers": 2, "num_heads": 2, "width": 32}
 
 def small(**settings: Any) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(vocab_size=50, max_len=12, **{**SMALL, **settings})
+    return Transformer(TransformerSettings(**{**SMALL, **settings}), vocab_size=50, max_len=12)
 
 
 @pytest.mark.parametrize(("width", "hidden"), [(768, 2048), (1024, 2816), (2048, 5632), (32, 256)])
@@ -46,7 +46,8 @@ def test_rotary_leaves_a_share_of_the_features_alone() -> None:
 
 
 def test_weights_start_as_in_the_paper() -> None:
-    network = Transformer(vocab_size=2000, max_len=8, num_layers=8, num_heads=4, width=256)
+    settings = TransformerSettings(num_layers=8, num_heads=4, width=256)
+    network = Transformer(settings, vocab_size=2000, max_len=8)
     into_stream = {f"blocks.{i}.{name}.weight" for i in range(8) for name in ("mixer.out", "mlp.fc2")}
     for name, parameter in network.named_parameters():
         if parameter.ndim == 1:
@@ -62,7 +63,7 @@ def test_weights_start_as_in_the_paper() -> None:
 
 
 def test_first_loss_is_near_ln_v() -> None:
-    network, tokens = small(), torch.randint(0, 50, (8, 13))
+    network, tokens = small(vocab_multiple=1), torch.randint(0, 50, (8, 13))
     loss = F.cross_entropy(network(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
     assert loss.item() == pytest.approx(math.log(50), abs=0.05)
 
@@ -87,15 +88,21 @@ def test_positions_see_the_past_alone_and_in_order(share: float) -> None:
 
 
 def test_rows_of_the_vocabulary_come_in_multiples() -> None:
-    assert small().head.out_features == 50
-    network = small(vocab_multiple=8)
+    assert small(vocab_multiple=1).head.out_features == 50
+    network = small()
     assert network.head.out_features == network.embed.num_embeddings == 56
 
 
-@pytest.mark.parametrize("settings", [{"width": 33}, {"rotary_share": 0.1}, {"rotary_share": 0.0}, {"rotary_share": 2}])
+@pytest.mark.parametrize("settings", [{"width": 33}, {"rotary_share": 0.1}])
 def test_sizes_that_do_not_divide_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^width must be divisible by num_heads and rotary_share"):
         small(**settings)
+
+
+@pytest.mark.parametrize("share", [0.0, 2.0])
+def test_a_share_of_the_features_is_a_share(share: float) -> None:
+    with pytest.raises(ValueError, match=rf"^model\.rotary_share must be above 0 and at most 1, got {share}\.$"):
+        FineWebTransformer(rotary_share=share)
 
 
 def make_task(optimizer: dict[str, Any]) -> FineWebTransformer:

@@ -14,14 +14,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.axial_rotary import AxialRotary
-from models.resnet20 import ResNet20
+from models.resnet20 import ResNet20, ResNet20Settings
 from models.self_attention import SelfAttention
-from models.simple_vit import SimpleViT
+from models.simple_vit import SimpleViT, SimpleViTSettings
 from models.sinusoidal import grid_positions
-from models.transition import ChannelNorm, Transition
-from models.vit import ViT
+from models.transition import ChannelNorm, Transition, TransitionSettings
+from models.vit import ViT, ViTSettings
 
 TINY: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "width": 16, "patch_size": 8}
+
+
+def vit(*, classes: int = 5, image_size: int = 32, **settings: Any) -> ViT:
+    return ViT(ViTSettings(**settings), classes=classes, image_size=image_size)
+
+
+def sinusoidal_vit(**settings: Any) -> ViT:
+    return vit(positions="sinusoidal", **settings)
+
+
+def simple_vit(*, classes: int = 5, image_size: int = 32, **settings: Any) -> SimpleViT:
+    return SimpleViT(SimpleViTSettings(**settings), classes=classes, image_size=image_size)
 
 
 @settings(max_examples=15, deadline=None)
@@ -30,7 +42,7 @@ TINY: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "width": 16, "patch_siz
     side=st.integers(1, 4),
     patch_size=st.sampled_from([2, 4]),
     batch=st.integers(1, 3),
-    make=st.sampled_from([ViT, SimpleViT, lambda positions="sinusoidal", **sizes: ViT(positions=positions, **sizes)]),
+    make=st.sampled_from([vit, simple_vit, sinusoidal_vit]),
 )
 def test_every_transformer_gives_one_row_of_logits_per_image(
     classes: int, side: int, patch_size: int, batch: int, make: Callable[..., nn.Module]
@@ -52,20 +64,21 @@ def test_every_convolutional_network_gives_one_row_of_logits_per_image(
 ) -> None:
     layernorm, gelu, depthwise = flags
     images = torch.randn(2, 3, size, size)
-    transition = Transition(
-        classes=classes, layernorm=layernorm, gelu=gelu, depthwise=depthwise, stem=stem, depths=(1, 1, 1), width=4
+    small = TransitionSettings(
+        layernorm=layernorm, gelu=gelu, depthwise=depthwise, stem=stem, depths=(1, 1, 1), width=4
     )
+    transition = Transition(small, classes=classes)
     assert transition(images).shape == (2, classes)
-    assert ResNet20(classes=classes, blocks_per_stage=1, width=4)(images).shape == (2, classes)
+    assert ResNet20(ResNet20Settings(blocks_per_stage=1, width=4), classes=classes)(images).shape == (2, classes)
 
 
 def test_first_loss_of_the_vit_is_exactly_ln_k() -> None:
-    network = ViT(classes=300, image_size=16, **TINY)
+    network = vit(classes=300, image_size=16, **TINY)
     loss = F.cross_entropy(network(torch.randn(4, 3, 16, 16)).double(), torch.randint(0, 300, (4,)))
     assert loss.item() == pytest.approx(math.log(300), abs=1e-12)
 
 
-@pytest.mark.parametrize("make", [ViT, lambda **sizes: ViT(positions="sinusoidal", **sizes), SimpleViT])
+@pytest.mark.parametrize("make", [vit, sinusoidal_vit, simple_vit])
 def test_every_transformer_tells_where_a_patch_is_by_its_positions_alone(make: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
     network = make(classes=5, image_size=32, **TINY).double()
@@ -129,10 +142,10 @@ def test_patch_attention_is_softmax_of_scaled_products_over_all_patches() -> Non
 
 def test_transition_without_changes_is_timms_resnet50() -> None:
     pytest.importorskip("timm")
-    from models.resnet50 import resnet50
+    from models.resnet50 import ResNet50Settings, resnet50
 
     torch.manual_seed(0)
-    ours, theirs = Transition(classes=11).eval(), resnet50(classes=11).eval()
+    ours, theirs = Transition(TransitionSettings(), classes=11).eval(), resnet50(ResNet50Settings(), classes=11).eval()
     states = zip(theirs.state_dict().items(), ours.state_dict().values(), strict=True)
     theirs.load_state_dict({name: value for (name, _), value in states})
     images = torch.randn(2, 3, 64, 64)
@@ -144,7 +157,7 @@ def test_transition_without_changes_is_timms_resnet50() -> None:
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_every_change_is_made_everywhere_and_alone(layernorm: bool, gelu: bool, depthwise: bool) -> None:
     with torch.device("meta"):
-        network = Transition(classes=3, layernorm=layernorm, gelu=gelu, depthwise=depthwise)
+        network = Transition(TransitionSettings(layernorm=layernorm, gelu=gelu, depthwise=depthwise), classes=3)
     modules = list(network.modules())
     norms = {type(m) for m in modules if isinstance(m, nn.BatchNorm2d | nn.LayerNorm)}
     activations = {type(m) for m in modules if isinstance(m, nn.ReLU | nn.GELU)}
@@ -172,7 +185,7 @@ def test_channel_norm_is_layer_norm_of_every_pixel() -> None:
 
 def test_resnet20_shortcuts_carry_the_input_through() -> None:
     # With each block's last norm at zero a stage passes the activation of its subsampled input, padded by zeros.
-    network = ResNet20(classes=3, blocks_per_stage=2, width=4).eval()
+    network = ResNet20(ResNet20Settings(blocks_per_stage=2, width=4), classes=3).eval()
     for block in network.blocks:
         nn.init.zeros_(block.norm2.weight)
     x = torch.randn(2, 4, 8, 8).relu()
@@ -184,12 +197,15 @@ def test_resnet20_shortcuts_carry_the_input_through() -> None:
 @pytest.mark.parametrize(
     ("make", "part"),
     [
-        (lambda: ViT(classes=5, image_size=30), "image_size must be a multiple of patch_size, got 30 and 16"),
-        (lambda: SimpleViT(classes=5, image_size=8), "image_size must be a multiple"),
-        (lambda: ViT(classes=5, num_heads=5), "divisible by 4 x num_heads"),
-        (lambda: ViT(classes=5, positions="learnt"), "model.positions must be one of rotary, sinusoidal"),
-        (lambda: SimpleViT(classes=5, attention="fast"), "model.attention must be one of"),
-        (lambda: Transition(classes=5, stem="conv5"), "model.stem must be one of conv7, patchify, conv3"),
+        (lambda: vit(image_size=30), "image_size must be a multiple of patch_size, got 30 and 16"),
+        (lambda: simple_vit(image_size=8), "image_size must be a multiple"),
+        (lambda: vit(num_heads=5), "divisible by 4 x num_heads"),
+        (lambda: vit(positions="learnt"), "model.positions must be one of rotary, sinusoidal"),
+        (lambda: simple_vit(attention="fast"), "model.attention must be one of"),
+        (
+            lambda: Transition(TransitionSettings(stem="conv5"), classes=5),
+            "model.stem must be one of conv7, patchify, conv3",
+        ),
     ],
 )
 def test_settings_that_make_no_network_are_refused(make: Callable[[], nn.Module], part: str) -> None:

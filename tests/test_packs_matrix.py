@@ -102,7 +102,7 @@ def single(resolver: Resolver, config: dict[str, Any], folder: Path, moved_by: i
         task.seed = config["seed_everything"]
         task.build_network(data.facts())
         generator = torch.Generator().manual_seed(moved_by)
-        size = ROUNDING_OF_ROOTS if "grit" in task.name else ROUNDING
+        size = ROUNDING_OF_ROOTS if "grit" in task.pair_name else ROUNDING
 
         def move(grad: Tensor) -> Tensor:
             return grad + size * grad.square().mean().sqrt() * torch.randn(grad.shape, generator=generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 
@@ -9,32 +10,34 @@ import pytest
 import torch
 from torch import nn
 
-from models.gated_delta import GDN
-from models.gcnn import GCNN
-from models.gpt import GPT
-from models.resnet20 import ResNet20
-from models.simple_vit import SimpleViT
-from models.transformer import Transformer
-from models.transition import Transition
-from models.vit import ViT
+from models.gated_delta import GDN, GDNSettings
+from models.gcnn import GCNN, GCNNSettings
+from models.gpt import GPT, GPTSettings
+from models.resnet20 import ResNet20, ResNet20Settings
+from models.simple_vit import SimpleViT, SimpleViTSettings
+from models.transformer import Transformer, TransformerSettings
+from models.transition import Transition, TransitionSettings
+from models.vit import ViT, ViTSettings
 
-LARGE = {"num_layers": 24, "num_heads": 12, "width": 768, "max_len": 1024}
+LARGE = GPTSettings(num_layers=24, num_heads=12, width=768)
 
 
 @pytest.mark.parametrize(
     ("make", "millions"),
     [
-        pytest.param(lambda: GPT(vocab_size=50_257), "49.2", id="fineweb/gpt"),
-        pytest.param(lambda: GPT(vocab_size=50_257, **LARGE), "247.1", id="fineweb/gpt_large"),
-        pytest.param(lambda: GCNN(vocab_size=50_257), "53.64", id="fineweb/gcnn"),
-        pytest.param(lambda: GPT(vocab_size=5, max_len=1024), "10.63", id="hg38/gpt"),
-        pytest.param(lambda: GPT(vocab_size=4**4 + 1, max_len=1024), "10.82", id="hg38/gpt 4-mer"),
-        pytest.param(lambda: GPT(vocab_size=4**6 + 1, max_len=1024), "13.77", id="hg38/gpt 6-mer"),
-        pytest.param(lambda: ViT(classes=19_167), "18.3", id="imagenet21k/vit"),
+        pytest.param(lambda: GPT(GPTSettings(), vocab_size=50_257, max_len=256), "49.2", id="fineweb/gpt"),
+        pytest.param(lambda: GPT(LARGE, vocab_size=50_257, max_len=1024), "247.1", id="fineweb/gpt_large"),
+        pytest.param(lambda: GCNN(GCNNSettings(), vocab_size=50_257, max_len=256), "53.64", id="fineweb/gcnn"),
+        pytest.param(lambda: GPT(GPTSettings(), vocab_size=5, max_len=1024), "10.63", id="hg38/gpt"),
+        pytest.param(lambda: GPT(GPTSettings(), vocab_size=4**4 + 1, max_len=1024), "10.82", id="hg38/gpt 4-mer"),
+        pytest.param(lambda: GPT(GPTSettings(), vocab_size=4**6 + 1, max_len=1024), "13.77", id="hg38/gpt 6-mer"),
+        pytest.param(lambda: ViT(ViTSettings(), classes=19_167, image_size=224), "18.3", id="imagenet21k/vit"),
         pytest.param(
-            lambda: ViT(classes=19_167, num_layers=16, num_heads=16, width=768), "128.6", id="imagenet21k/vit_large"
+            lambda: ViT(ViTSettings(num_layers=16, num_heads=16, width=768), classes=19_167, image_size=224),
+            "128.6",
+            id="imagenet21k/vit_large",
         ),
-        pytest.param(lambda: ResNet20(classes=10), "0.27", id="resnet20"),
+        pytest.param(lambda: ResNet20(ResNet20Settings(), classes=10), "0.27", id="resnet20"),
     ],
 )
 def test_every_network_has_the_papers_parameters(make: Callable[[], nn.Module], millions: str) -> None:
@@ -58,7 +61,7 @@ def test_every_transformer_has_the_papers_parameters(
     block = 4 * width**2 + 3 * width * hidden + 2 * width
     total = num_layers * block + 2 * 50_280 * width + width
     sizes = {"num_layers": num_layers, "num_heads": num_heads, "width": width}
-    assert count(lambda: Transformer(vocab_size=50_277, vocab_multiple=8, **sizes)) == total
+    assert count(lambda: Transformer(TransformerSettings(**sizes), vocab_size=50_277, max_len=2048)) == total
     assert f"{total / 1e6:.1f}" == millions
 
 
@@ -71,7 +74,7 @@ def test_gated_delta_net_has_the_parameters_of_its_definition(vocab_size: int, t
     decay_and_norm = 2 * heads + 96
     block = projections + convolutions + decay_and_norm + 8 * width**2 + 2 * width
     assert 6 * block + 2 * vocab_size * width + 2 * width == total
-    assert count(lambda: GDN(vocab_size=vocab_size)) == total
+    assert count(lambda: GDN(GDNSettings(), vocab_size=vocab_size)) == total
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_vit_has_the_parameters_of_its_definition(
     block = 12 * width**2 + 2 * width + 2 * (width // num_heads)
     assert patches + num_layers * block + 2 * width + classes * width == total
     sizes = {"num_layers": num_layers, "num_heads": num_heads, "width": width}
-    assert count(lambda: ViT(classes=classes, **sizes)) == total
+    assert count(lambda: ViT(ViTSettings(**sizes), classes=classes, image_size=224)) == total
 
 
 def test_simple_vit_has_the_parameters_of_its_definition() -> None:
@@ -93,7 +96,8 @@ def test_simple_vit_has_the_parameters_of_its_definition() -> None:
     width, pixels = 384, 3 * 16**2
     patches = 2 * pixels + pixels * width + width + 2 * width
     block = 12 * width**2 + 5 * width + 4 * width
-    assert count(lambda: SimpleViT(classes=1_000)) == patches + 12 * block + 2 * width + 1_000 * (width + 1)
+    network = count(lambda: SimpleViT(SimpleViTSettings(), classes=1_000, image_size=224))
+    assert network == patches + 12 * block + 2 * width + 1_000 * (width + 1)
 
 
 @pytest.mark.parametrize(
@@ -113,15 +117,20 @@ def test_transition_has_resnet50s_parameters_but_for_the_depthwise_kernels(
     depthwise = sum(depth * 9 * width for depth, width in zip((3, 4, 6, 3), (64, 128, 256, 512), strict=True))
     resnet50 = 25_557_032 + (classes - 1_000) * 2_049
     assert resnet50 - (dense - depthwise) * changes.get("depthwise", False) == total
-    assert count(lambda: Transition(classes=classes, **changes)) == total
+    assert count(lambda: Transition(TransitionSettings(**changes), classes=classes)) == total
 
 
 @pytest.mark.parametrize(
-    ("name", "features", "published"), [("resnet50", 2_048, 25_557_032), ("convnext_tiny", 768, 28_589_128)]
+    ("name", "settings", "features", "published"),
+    [
+        ("resnet50", "ResNet50Settings", 2_048, 25_557_032),
+        ("convnext_tiny", "ConvNeXtTinySettings", 768, 28_589_128),
+    ],
 )
-def test_timms_networks_have_the_published_parameters(name: str, features: int, published: int) -> None:
+def test_timms_networks_have_the_published_parameters(name: str, settings: str, features: int, published: int) -> None:
     pytest.importorskip("timm")
-    make = getattr(importlib.import_module(f"models.{name}"), name)
+    module = importlib.import_module(f"models.{name}")
+    make = functools.partial(getattr(module, name), getattr(module, settings)())
     assert count(lambda: make(classes=1_000)) == published
     assert count(lambda: make(classes=19_167)) == published + 18_167 * (features + 1)
 

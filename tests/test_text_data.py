@@ -101,10 +101,10 @@ def test_too_little_text_is_one_sentence(make):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"seq_len": 0}, "data.seq_len must be a positive number"),
-        ({"budget_tokens": float("nan")}, "data.budget_tokens must be a positive number"),
-        ({"max_tokens": -1}, "data.max_tokens must be a positive number"),
-        ({"val_share": 1.0}, "data.val_share must lie between 0 and 1"),
+        ({"seq_len": 0}, "data.seq_len must be at least 1"),
+        ({"budget_tokens": float("nan")}, "data.budget_tokens must be a finite number"),
+        ({"max_tokens": -1}, "data.max_tokens must be at least 1"),
+        ({"val_share": 1.0}, "data.val_share must be above 0 and below 1"),
     ],
 )
 def test_impossible_settings_are_one_sentence(make, values, message):

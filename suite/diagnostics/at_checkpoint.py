@@ -53,7 +53,7 @@ class Checkpointed:
             self.task.load_state_dict(state["state_dict"])
         except (KeyError, RuntimeError) as error:
             raise ValueError(
-                f"{path} is no checkpoint of {self.task.name} with these settings "
+                f"{path} is no checkpoint of {self.task.pair_name} with these settings "
                 f"({str(error).strip().partition(chr(10))[0]}); give those that it was trained with."
             ) from error
         self.step = int(state["global_step"])

@@ -9,7 +9,7 @@ import sys
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -26,6 +26,9 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 """What the suite sets otherwise than Lightning: records and checkpoints are its own."""
+
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 class SuiteParser(LightningArgumentParser):

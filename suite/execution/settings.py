@@ -25,20 +25,16 @@ OWNED = {
 }
 """Trainer settings that would say again what the task or its data say, with their default and who says it instead."""
 
-_SIZES = ("width", "patch_size", "vocab_multiple", "blocks_per_stage")
-"""Settings of networks that count something, beside those whose name begins with ``num_``."""
-
 
 def settle(config: Any) -> None:
     """Check and complete a parsed configuration, in place.
 
     Raises:
-        ValueError: a trainer setting that has its place elsewhere, no device to train on, a network without size, or a
-            diagnostic that there is not.
+        ValueError: a trainer setting that has its place elsewhere, no device to train on, or a diagnostic that
+            there is not.
     """
     _check_devices(config.trainer.get("devices"))
     model = (config.get("model") or {}).get("init_args") or {}
-    _check_sizes(model)
     parse_diagnostics(model.get("diagnostics"))
     for key, (default, instead) in OWNED.items():
         value = config.trainer.get(key)
@@ -87,10 +83,3 @@ def _check_devices(devices: Any) -> None:
     text = str(devices)
     if text.lstrip("-").isdigit() and not (int(text) == -1 or int(text) > 0):
         raise ValueError(f"trainer.devices must be a number from 1 up, -1 (all there are) or auto, got {text}.")
-
-
-def _check_sizes(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        counts = name in _SIZES or name.startswith("num_")
-        if counts and isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise ValueError(f"model.{name} must be at least 1, got {value}.")

@@ -13,6 +13,7 @@ field's ``metadata``, a plain dict, so that rooms that import nothing of the sui
 The room imports the standard library alone, and yaml in the one function that reads a file.
 """
 
+from suite.fields.configurable import configurable
 from suite.fields.identity import without_beside
 from suite.fields.names import ConfigError, nearest
 from suite.fields.options import option_value, take_options
@@ -23,6 +24,7 @@ from suite.fields.yaml_files import read_yaml, yaml_value
 __all__ = [
     "ConfigError",
     "check_ranges",
+    "configurable",
     "field_types",
     "flattened",
     "nearest",

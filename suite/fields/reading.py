@@ -74,6 +74,7 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
                 raise ConfigError(f"{_joined(name, f.name)} must be a finite number, got {given}.")
             if not all(_BOUNDS[key][0](value, f.metadata[key]) for key in bounds):
                 expected = " and ".join(_BOUNDS[key][1].format(f.metadata[key]) for key in bounds)
+                expected += ", or null" if type(None) in get_args(field_types(cls)[f.name]) else ""
                 raise ConfigError(f"{_joined(name, f.name)} must be {expected}, got {given}.")
 
 

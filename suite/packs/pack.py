@@ -82,7 +82,7 @@ def _refuse_what_runs_alone(runs: Sequence[OpenRun], trainer: Trainer) -> None:
         raise PackRefused("A pack is trained on one device.")
     if trainer.precision not in PRECISIONS:
         raise PackRefused(f"A pack is trained in {' or '.join(PRECISIONS)}, not in {trainer.precision}.")
-    if any(run.task.keep_weights_at for run in runs):
+    if any(run.task.kept_steps for run in runs):
         raise PackRefused("A run that keeps weights on its way is trained by itself.")
     if len({data.seed_of_order(run.task.seed) for run in runs}) > 1:
         raise PackRefused("Runs trained at once see the same batches; give data.order_seed to share them over seeds.")
@@ -108,7 +108,7 @@ def _read_starts(runs: Sequence[OpenRun], store: Store) -> None:
 def _signature(run: OpenRun, trainer: Trainer) -> str:
     """What decides the arithmetic of a step beside the optimizer."""
     model = {key: value for key, value in run.config["model"]["init_args"].items() if key != "optimizer"}
-    parts = {"name": run.task.name, "model": model, "facts": run.data.facts(), "precision": trainer.precision}
+    parts = {"name": run.task.pair_name, "model": model, "facts": run.data.facts(), "precision": trainer.precision}
     return json.dumps(parts, sort_keys=True, default=repr)
 
 

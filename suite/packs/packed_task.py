@@ -70,7 +70,7 @@ class PackedTask(LightningModule):
             self._groups = shared_groups(configs, network)
         except ConfigError as error:
             raise PackRefused(str(error)) from error
-        if len({(repr(t.schedule), repr(t.clipping)) for t in tasks}) > 1:
+        if len({(repr(t.lr_schedule), repr(t.clipping)) for t in tasks}) > 1:
             raise PackRefused("Runs trained at once share schedule and clipping.")
         self.layout = Layout.of(network, [name for same in self._groups for name in same[0].names])
         rows = {key: self._row(start) for key, start in networks.items()}
@@ -174,7 +174,7 @@ class PackedTask(LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         observer = callback_of(self.trainer, PackObserver)
-        schedule = self.tasks[0].schedule
+        schedule = self.tasks[0].lr_schedule
         losses, norms, multipliers = [], [], []
         for micro_batches in block:
             multiplier = schedule(self.global_step, self.trainer.max_steps)
@@ -199,7 +199,7 @@ class PackedTask(LightningModule):
                 if taken is not None:
                     return taken
             except NotCompiled as reason:
-                warnings.warn(f"The step of {self.tasks[0].name} is not compiled: {reason}.", stacklevel=2)
+                warnings.warn(f"The step of {self.tasks[0].pair_name} is not compiled: {reason}.", stacklevel=2)
                 self._compiled = None
         return self._step(tensors, count, multiplier, micro_batches)
 

@@ -1,9 +1,10 @@
 """HOW one run is executed: the task, its data, the stepping, what is kept of it."""
 
+from suite.fields import configurable
 from suite.training.batches import BatchPlan
 from suite.training.data import Data
 from suite.training.opening import OpenRun, open_run
 from suite.training.run import Outcome, run
 from suite.training.task import Task
 
-__all__ = ["BatchPlan", "Data", "OpenRun", "Outcome", "Task", "open_run", "run"]
+__all__ = ["BatchPlan", "Data", "OpenRun", "Outcome", "Task", "configurable", "open_run", "run"]

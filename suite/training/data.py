@@ -2,109 +2,112 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from suite.fields import check_ranges, configurable
 from suite.training.batches import BatchPlan
 from suite.training.observer import callback_of
 from suite.training.timing import StepTimer
 
 
+@configurable
 class Data(LightningDataModule):
     """A dataset of one task: prepared once, opened as a memory map or the like, gathered batch by batch.
 
     A subclass gives `prepare`, `open`, `gather` and `facts`; the base class turns them into batches whose order is a
     function of the seed alone: the same for every optimizer, every number of devices and every accumulation, and the
-    same again after a restart at any step.
+    same again after a restart at any step. Like tasks, data are dataclasses.
 
-    Args:
-        batch_size: samples per optimizer step over all devices and accumulation.
-        source: ``paper``, ``sample``, or the path of files in the same raw format.
-        data_dir: folder for prepared data.
-        micro_batch: at most so many samples per forward pass on one device; None: all of the device's share at once.
-        budget_epochs: passes over the training data; give at most one budget, none means one epoch.
-        budget_samples: samples the run may consume.
-        budget_steps: optimizer steps (for comparisons at a fixed number of steps).
-        start_step: steps of the budget that are skipped with their samples, because another run has taken them; see
-            ``initial`` of `suite.training.Task`.
-        shuffle: a fresh permutation of the training samples every epoch.
-        order_seed: seed of the order of samples; None: the run's seed. Given, runs of several seeds see the same
-            batches and differ in their initial weights alone.
-        eval_every_steps: optimizer steps between evaluations; None: only at the end.
-        eval_samples: at most so many samples per evaluation; None: the whole validation split.
-        block_steps: optimizer steps per Lightning call; None: chosen from the batch size.
-        num_workers: processes that prepare data; None: one per core.
-
+    Attributes:
+        block_samples: a block holds about so many samples, unless ``block_steps`` says otherwise.
     """
 
-    block_samples = 4096
-    """A block holds about so many samples, unless ``block_steps`` says otherwise."""
+    max_block_steps: ClassVar[int] = 64
 
-    max_block_steps = 64
+    batch_size: int = dataclasses.field(metadata={"at_least": 1})
+    """Samples per optimizer step over all devices and accumulation."""
 
-    def __init__(
-        self,
-        *,
-        batch_size: int,
-        source: str = "sample",
-        data_dir: str = "data",
-        micro_batch: int | None = None,
-        budget_epochs: float | None = None,
-        budget_samples: int | None = None,
-        budget_steps: int | None = None,
-        start_step: int = 0,
-        shuffle: bool = True,
-        order_seed: int | None = None,
-        eval_every_steps: int | None = None,
-        eval_samples: int | None = None,
-        block_steps: int | None = None,
-        num_workers: int | None = None,
-    ) -> None:
+    source: str = dataclasses.field(
+        default="sample",
+        metadata={"beside": "the place of the data; the fingerprint of its content is in the identity instead"},
+    )
+    """``paper``, ``sample``, or the path of files in the same raw format."""
+
+    data_dir: str = dataclasses.field(default="data", metadata={"beside": "the place of the prepared data; see source"})
+    """Folder for prepared data."""
+
+    micro_batch: int | None = dataclasses.field(
+        default=None,
+        metadata={
+            "at_least": 1,
+            "beside": "how a batch is cut for memory; its size counts for networks whose samples see each other",
+        },
+    )
+    """At most so many samples per forward pass on one device; null: all of the device's share at once."""
+
+    budget_epochs: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    """Passes over the training data; give at most one budget, none means one epoch."""
+
+    budget_samples: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    """Samples that the run may consume."""
+
+    budget_steps: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    """Optimizer steps (for comparisons at a fixed number of steps)."""
+
+    start_step: int = dataclasses.field(
+        default=0, metadata={"at_least": 0, "when_set": "earlier runs, made without it, keep their id"}
+    )
+    """Steps of the budget that are skipped with their samples, because another run has taken them; see ``initial`` of
+    the task."""
+
+    shuffle: bool = True
+    """A fresh permutation of the training samples every epoch."""
+
+    order_seed: int | None = dataclasses.field(default=None, metadata={"at_least": 0})
+    """Seed of the order of samples; null: the run's seed. If it is set, runs of several seeds see the same batches and
+    differ in their initial weights alone."""
+
+    eval_every_steps: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    """Optimizer steps between evaluations; null: only at the end."""
+
+    eval_samples: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    """At most so many samples per evaluation; null: the whole validation split."""
+
+    block_steps: int | None = dataclasses.field(
+        default=None, metadata={"at_least": 1, "beside": "optimizer steps per Lightning call; the steps are the same"}
+    )
+    """Optimizer steps per Lightning call; null: chosen from the batch size."""
+
+    num_workers: int | None = dataclasses.field(
+        default=None,
+        metadata={"at_least": 1, "beside": "processes that prepare or load the data; the batches are the same"},
+    )
+    """Processes that prepare the data, or threads that decode it; null: one per core."""
+
+    def __post_init__(self) -> None:
         super().__init__()
-        for name, value in {
-            "batch_size": batch_size,
-            "micro_batch": micro_batch,
-            "budget_epochs": budget_epochs,
-            "budget_samples": budget_samples,
-            "budget_steps": budget_steps,
-            "eval_every_steps": eval_every_steps,
-            "eval_samples": eval_samples,
-            "block_steps": block_steps,
-            "num_workers": num_workers,
-        }.items():
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"data.{name} must be a positive number, got {value}.")
-        if start_step < 0:
-            raise ValueError(f"data.start_step must be a whole number from 0 up, got {start_step}.")
-        if order_seed is not None and order_seed < 0:
-            raise ValueError(f"data.order_seed must be a whole number from 0 up, got {order_seed}.")
-        self.batch_size = batch_size
-        self.source = source
-        self.data_dir = Path(data_dir)
-        self.micro_batch = micro_batch
-        self.budget_epochs = budget_epochs
-        self.budget_samples = budget_samples
-        self.budget_steps = budget_steps
-        self.start_step = start_step
-        self.shuffle = shuffle
-        self.order_seed = order_seed
-        self.eval_every_steps = eval_every_steps
-        self.eval_samples = eval_samples
-        self.block_steps = block_steps
-        self.num_workers = num_workers
+        check_ranges(type(self), vars(self), name="data")
+        self.block_samples = 4096
         self.seed = 0
         self.train_samples = 0
         self.val_samples = 0
         self.shards: tuple[int, ...] | None = None
         self.shard_window = 1
         self._is_open = False
+
+    @property
+    def prepared_root(self) -> Path:
+        """The folder that prepared data lie in."""
+        return Path(self.data_dir)
 
     # What a dataset gives.
 
@@ -290,7 +293,7 @@ class Data(LightningDataModule):
 
         No block reaches over a step after which weights are kept.
         """
-        step, last, stops = first_step, plan.steps - self.start_step, self._asked("keep_weights_at", ())
+        step, last, stops = first_step, plan.steps - self.start_step, self._asked("kept_steps", ())
         while step < last:
             end = min([step + self.steps_per_block, last, *(stop for stop in stops if stop > step)])
             if self.eval_every_steps:
@@ -308,7 +311,7 @@ class Data(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         plan = self.plan(world_size=trainer.world_size, rank=trainer.global_rank)
-        return DataLoader(_Generated(lambda: self.blocks(plan, trainer.global_step)), batch_size=None, num_workers=0)
+        return DataLoader(_Iterable(lambda: self.blocks(plan, trainer.global_step)), batch_size=None, num_workers=0)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of the validation split, this rank's share of them, in stored order."""
@@ -317,13 +320,9 @@ class Data(LightningDataModule):
         samples = min(self.val_samples, self.eval_samples or self.val_samples)
         size = self.micro_batch or max(1, self.batch_size // trainer.world_size)
         size = min(samples, max(size, min(64, self.batch_size * 8)))
-        mine = np.arange(trainer.global_rank, samples, trainer.world_size, dtype=np.int64)
-        chunks = [mine[i : i + size] for i in range(0, len(mine), size)]
-        return DataLoader(
-            _Generated(lambda: (self.gather("val", chunk) for chunk in chunks), length=len(chunks)),
-            batch_size=None,
-            num_workers=0,
-        )
+        numbers = np.arange(trainer.global_rank, samples, trainer.world_size, dtype=np.int64)
+        chunks = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+        return DataLoader(_Chunks(functools.partial(self.gather, "val"), chunks), batch_size=None, num_workers=0)
 
     def test_dataloader(self) -> DataLoader:
         """The validation split: none of the papers keeps a third split."""
@@ -334,13 +333,30 @@ class Data(LightningDataModule):
         return self.val_dataloader()
 
 
-class _Generated(IterableDataset):
+class _Iterable(IterableDataset):
     """An iterable that is made anew by every ``iter``."""
 
-    def __init__(self, make: Any, length: int | None = None) -> None:
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
         self._make = make
-        if length is not None:
-            self.__len__ = lambda: length  # type: ignore[method-assign]
 
     def __iter__(self) -> Iterator[Any]:
         return self._make()
+
+
+class _Chunks(Dataset):
+    """Batches of a split, made one by one.
+
+    Args:
+        make: makes the batch of some sample numbers.
+        chunks: sample numbers of each batch.
+    """
+
+    def __init__(self, make: Callable[[np.ndarray], Any], chunks: list[np.ndarray]) -> None:
+        self._make = make
+        self._chunks = chunks
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __getitem__(self, number: int) -> Any:
+        return self._make(self._chunks[number])

@@ -47,10 +47,10 @@ def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: i
     give_seed(task, data, config)
     data.ensure_open()
     run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=world_size)
-    if any(not 0 < step <= data.steps for step in task.keep_weights_at):
+    if any(not 0 < step <= data.steps for step in task.kept_steps):
         raise ValueError(
             f"model.keep_weights_at must name steps from 1 to {data.steps}, the run's last, got "
-            f"{list(task.keep_weights_at)}."
+            f"{list(task.kept_steps)}."
         )
     return OpenRun(task, data, config, run_id, identity)
 

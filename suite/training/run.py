@@ -89,7 +89,7 @@ def run(
         StoreError: the record cannot be written.
     """
     task, run_id = opened.task, opened.run_id
-    if not rerun and store.settled(run_id, task.keep_weights_at):
+    if not rerun and store.settled(run_id, task.kept_steps):
         return Outcome(store.record(run_id) or {}, trained=False)
     if task.start is not None:
         task.start.read(store)
@@ -97,15 +97,15 @@ def run(
     checkpoint = store.run_folder(run_id) / "checkpoint.ckpt"
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
     with lease as held:
-        if not rerun and store.settled(run_id, task.keep_weights_at):  # by another process, since the first look
+        if not rerun and store.settled(run_id, task.kept_steps):  # by another process, since the first look
             return Outcome(store.record(run_id) or {}, trained=False)
         if rerun and trainer.is_global_zero:
             checkpoint.unlink(missing_ok=True)
         observer = None if observe is None else observe(task, opened.data)
         curves, ending = _attempt(opened, trainer, store, observer, checkpoint, checkpoint_seconds)
         record = describe_run(opened, trainer, curves, ending)
-        if task.keep_weights_at:
-            record["weights"] = store.sums_of_weights(run_id, task.keep_weights_at)
+        if task.kept_steps:
+            record["weights"] = store.sums_of_weights(run_id, task.kept_steps)
         if trainer.is_global_zero:
             seen = None if observer is None else observer.diagnosed(curves.grad_norms, curves.diverged_at)
             store.write_record(record, curves.table(task.clipping), held, seen)
@@ -129,7 +129,7 @@ def _attempt(
     """Train until the end or an error; an impossible configuration is raised, because no run came of it."""
     started, clock = now(), time.perf_counter()
     curves = Curves(opened.data.eval_every_steps)
-    callbacks = [curves, StepProgress(curves), KeepWeights(store, opened.run_id, opened.task.keep_weights_at)]
+    callbacks = [curves, StepProgress(curves), KeepWeights(store, opened.run_id, opened.task.kept_steps)]
     callbacks += [] if observer is None else [observer]
     ended_by: BaseException | None = None
     try:
@@ -150,7 +150,7 @@ def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Endi
     return {
         "run_id": opened.run_id,
         "status": status,
-        "task": task.name,
+        "task": task.pair_name,
         "optimizer": describe(task.optimizer_config),
         "batch_size": data.batch_size,
         "seed": task.seed,
@@ -161,7 +161,11 @@ def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Endi
         "metrics": curves.last_metrics(),
         "config": opened.config,
         "identity": opened.identity,
-        "data": {"name": task.name.partition("/")[0], "fingerprint": data.fingerprint, "samples": data.train_samples},
+        "data": {
+            "name": task.pair_name.partition("/")[0],
+            "fingerprint": data.fingerprint,
+            "samples": data.train_samples,
+        },
         "facts": data.facts(),
         "parameters": sum(p.numel() for p in task.parameters() if p.requires_grad),
         "code": code_version(),

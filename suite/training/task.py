@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, ClassVar, NoReturn
@@ -13,6 +14,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from suite.fields import check_ranges, configurable
 from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.registry import parse
 from suite.optim.schedule import parse_schedule
@@ -22,52 +24,70 @@ from suite.training.weights import StartingPoint
 Spec = dict[str, Any]
 
 
+@configurable
 class Task(LightningModule):
     """Base class of every dataset-architecture pair.
 
     A pair gives `make_network`, `inputs` and `loss`, and may add metrics. The base class executes blocks of optimizer
     steps: several per Lightning call, losses and gradient norms left on the device until the block ends.
 
-    Args:
-        optimizer: plain values of an optimizer config, such as ``{name: sgd, lr: 0.3, momentum: 0.95}``.
-        schedule: plain values of a learning-rate schedule; default: paper 1's 10% warm-up and cosine to zero.
-        clip_norm: largest global norm of the raw gradient; null: no limit.
-        clip_coordinate: largest magnitude of a coordinate, after the norm was clipped; null: no limit.
-        diagnostics: what is measured along the way, name -> settings, such as ``{clipping: {every: 100}}``; null:
-            nothing. They are listed by ``python -m suite diagnose --list`` and change nothing of the training.
-        name: ``<dataset>/<architecture>`` as in ``--task``; default: from the place of the class in ``tasks/``.
-        initial: ``{run: ID, step: N}``: the weights to start from, those of a finished run of the store after its step
-            N; null: weights drawn by the seed. The optimizer starts anew.
-        keep_weights_at: steps after which the weights are kept beside the record, for other runs to start from.
+    Tasks are dataclasses (``kw_only=True, eq=False``: modules are hashed); a pair inherits its network's settings.
+
+    Attributes:
+        pair_name: ``<dataset>/<architecture>``.
+        optimizer_config: what ``optimizer`` describes.
+        lr_schedule: what ``schedule`` describes.
+        clipping: what ``clip_norm`` and ``clip_coordinate`` describe.
+        start: what ``initial`` describes.
+        kept_steps: ``keep_weights_at``, empty where there is none.
     """
 
     batch_coupled: ClassVar[bool] = False
     """Whether samples of a micro-batch influence each other's gradient (BatchNorm, MixUp)."""
 
-    def __init__(
-        self,
-        *,
-        optimizer: Spec | None = None,
-        schedule: Spec | None = None,
-        clip_norm: float | None = 1.0,
-        clip_coordinate: float | None = None,
-        diagnostics: Spec | None = None,
-        name: str | None = None,
-        initial: Spec | None = None,
-        keep_weights_at: list[int] | None = None,
-    ) -> None:
+    optimizer: Spec | None = None
+    """Plain values of an optimizer config, such as ``{name: sgd, lr: 0.3, momentum: 0.95}``."""
+
+    schedule: Spec | None = None
+    """Plain values of a learning-rate schedule; default: paper 1's 10% warm-up and cosine to zero."""
+
+    clip_norm: float | None = dataclasses.field(default=1.0, metadata={"above": 0})
+    """Largest global norm of the raw gradient; null: no limit."""
+
+    clip_coordinate: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    """Largest magnitude of a coordinate, after the norm was clipped; null: no limit."""
+
+    diagnostics: Spec | None = dataclasses.field(
+        default=None,
+        metadata={"when_set": "what is measured along the way; what was not asked for is not in the record"},
+    )
+    """What is measured along the way, name -> settings, such as ``{clipping: {every: 100}}``; null: nothing. They are
+    listed by ``python -m suite diagnose --list`` and change nothing of the training."""
+
+    name: str | None = None
+    """``<dataset>/<architecture>`` as in ``--task``; default: from the place of the class in ``tasks/``."""
+
+    initial: Spec | None = dataclasses.field(
+        default=None, metadata={"when_set": "earlier runs, made without it, keep their id"}
+    )
+    """``{run: ID, step: N}``: the weights to start from, those of a finished run of the store after its step N; null:
+    weights drawn by the seed. The optimizer starts anew."""
+
+    keep_weights_at: list[int] | None = dataclasses.field(
+        default=None, metadata={"beside": "which weights are kept on the way; the steps are the same"}
+    )
+    """Steps after which the weights are kept beside the record, for other runs to start from."""
+
+    def __post_init__(self) -> None:
         super().__init__()
+        check_ranges(type(self), vars(self), name="model")
         self.automatic_optimization = False
-        self.name = name or "/".join(type(self).__module__.split(".")[-2:])
-        self.optimizer_config = None if optimizer is None else parse(optimizer)
-        self.schedule = parse_schedule(schedule or {"name": "warmup_cosine"})
-        for setting, limit in {"clip_norm": clip_norm, "clip_coordinate": clip_coordinate}.items():
-            if limit is not None and not 0 < limit < float("inf"):
-                raise ValueError(f"model.{setting} must be a number above 0, or null for no limit, got {limit}.")
-        self.clipping = Clipping(max_norm=clip_norm, max_coordinate=clip_coordinate)
-        self.start = None if initial is None else StartingPoint.parse(initial)
-        self.keep_weights_at = tuple(keep_weights_at or ())
-        self.diagnostics = diagnostics or {}
+        self.pair_name = self.name or "/".join(type(self).__module__.split(".")[-2:])
+        self.optimizer_config = None if self.optimizer is None else parse(self.optimizer)
+        self.lr_schedule = parse_schedule(self.schedule or {"name": "warmup_cosine"})
+        self.clipping = Clipping(max_norm=self.clip_norm, max_coordinate=self.clip_coordinate)
+        self.start = None if self.initial is None else StartingPoint.parse(self.initial)
+        self.kept_steps = tuple(self.keep_weights_at or ())
         self.seed = 0
         self.network: nn.Module | None = None
         self.val_metrics: MetricCollection | None = None
@@ -115,7 +135,7 @@ class Task(LightningModule):
 
     def _refuse_classes(self) -> NoReturn:
         raise ValueError(
-            f"The diagnostic frequency needs a task that predicts classes, got {self.name}; leave it out of "
+            f"The diagnostic frequency needs a task that predicts classes, got {self.pair_name}; leave it out of "
             "model.diagnostics."
         )
 
@@ -178,8 +198,8 @@ class Task(LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         parameters = [p for p in self.parameters() if p.requires_grad]
-        losses, norms, lrs = [], [], []
         watching = callback_of(self.trainer, Observer)
+        losses, norms, lrs = [], [], []
         for micro_batches in block:
             observer = watching if watching is not None and watching.attends(self.global_step) else None
             lrs.append(self._schedule_lr(optimizer))
@@ -200,7 +220,7 @@ class Task(LightningModule):
         return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "lrs": lrs}
 
     def _schedule_lr(self, optimizer: LightningOptimizer) -> float:
-        multiplier = self.schedule(self.global_step, self.trainer.max_steps)
+        multiplier = self.lr_schedule(self.global_step, self.trainer.max_steps)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * multiplier
         return float(optimizer.param_groups[0]["lr"])

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.kinds.sequences.gdn import SequenceGDN
+from typing import Any
+
+from models.gated_delta import GDN, GDNSettings
+from suite.training import configurable
+from tasks.kinds.next_token import NextToken
 
 
-class FineWebGDN(SequenceGDN):
-    """Gated DeltaNet on FineWeb."""
+@configurable
+class FineWebGDN(NextToken, GDNSettings):
+    """Paper 1's Gated DeltaNet on FineWeb."""
+
+    def make_network(self, facts: dict[str, Any]) -> GDN:
+        """The network for the data's vocabulary; it has no positions."""
+        return GDN(self, vocab_size=facts["vocab_size"])

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.kinds.sequences.gpt import SequenceGPT
+from typing import Any
+
+from models.gpt import GPT, GPTSettings
+from suite.training import configurable
+from tasks.kinds.next_token import NextToken
 
 
-class FineWebGPT(SequenceGPT):
-    """GPT on FineWeb; the size is in the configuration: 49.2M (``fineweb/gpt``) or 247.1M (``fineweb/gpt_large``)."""
+@configurable
+class FineWebGPT(NextToken, GPTSettings):
+    """Paper 1's GPT on FineWeb, of 49.2M (``fineweb/gpt``) or 247.1M parameters (``fineweb/gpt_large``)."""
+
+    def make_network(self, facts: dict[str, Any]) -> GPT:
+        """The network for the data's vocabulary and window."""
+        return GPT(self, vocab_size=facts["vocab_size"], max_len=facts["seq_len"])

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.kinds.sequences.transformer import SequenceTransformer
+from typing import Any
+
+from models.transformer import Transformer, TransformerSettings
+from suite.training import configurable
+from tasks.kinds.next_token import NextToken
 
 
-class FineWebTransformer(SequenceTransformer):
+@configurable
+class FineWebTransformer(NextToken, TransformerSettings):
     """The transformer on FineWeb; its size is in the configuration, ``fineweb/transformer_160m`` to ``_1b``."""
+
+    def make_network(self, facts: dict[str, Any]) -> Transformer:
+        """The network for the data's vocabulary and window."""
+        return Transformer(self, vocab_size=facts["vocab_size"], max_len=facts["seq_len"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
+from suite.training import configurable
 from tasks.hg38.genomes import FetchedGenome, Genome, LocalGenome
-from tasks.hg38.kmers import KmerTokens
+from tasks.hg38.kmers import LARGEST_K
 from tasks.hg38.preparation import TokenizedGenome, prepare_genome
 from tasks.hg38.sample import SampleGenome
 from tasks.kinds.sequences.windows import TokenWindows
@@ -16,6 +18,7 @@ PAPER_NUCLEOTIDES = 3_031_042_417
 """Chromosomes 1 to 22 and X; the number gives the paper's 2,727,938,175 training tokens."""
 
 
+@configurable
 class HG38(TokenWindows):
     """Next-nucleotide (or k-mer) prediction on a genome, in windows of 1024 (paper 1, appendix A.6).
 
@@ -28,30 +31,22 @@ class HG38(TokenWindows):
 
     Letters are upper-cased; A, C, G, T, N count, other IUPAC letters are N. As in the paper, samples come in stored
     order unless ``shuffle`` is set.
-
-    Args:
-        kmer: nucleotides per token; 1: characters (vocabulary 5), else k-mers that do not overlap (``4^k + 1``).
-        seq_len: tokens per sample.
-        val_share: share of the tokens, at the end, that is the validation split.
-        shuffle: a fresh permutation of the training samples every epoch.
-        **kwargs: settings of every dataset of tokens, see `tasks.kinds.sequences.windows.TokenWindows`.
     """
 
-    dataset = "hg38"
-    content = "sequence"
+    dataset: ClassVar[str] = "hg38"
+    content: ClassVar[str] = "sequence"
 
-    def __init__(
-        self,
-        *,
-        kmer: int = 1,
-        seq_len: int = 1024,
-        val_share: float = 0.1,
-        shuffle: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(seq_len=seq_len, val_share=val_share, shuffle=shuffle, **kwargs)
-        KmerTokens(kmer)  # refuses an impossible one
-        self.kmer = kmer
+    kmer: int = dataclasses.field(default=1, metadata={"at_least": 1, "at_most": LARGEST_K})
+    """Nucleotides per token; 1: characters (vocabulary 5), else k-mers that do not overlap (``4^k + 1``)."""
+
+    seq_len: int = dataclasses.field(default=1024, metadata={"at_least": 1})
+    """Tokens per sample."""
+
+    val_share: float = dataclasses.field(default=0.1, metadata={"above": 0, "below": 1})
+    """Share of the tokens, at the end, that is the validation split."""
+
+    shuffle: bool = False
+    """A fresh permutation of the training samples every epoch."""
 
     def genome(self) -> TokenizedGenome:
         """What is prepared: the nucleotides that ``source`` names, and the settings that decide the tokens.
@@ -61,7 +56,7 @@ class HG38(TokenWindows):
         """
         source: Genome
         if self.source == "paper":
-            source = FetchedGenome(PAPER_URL, self.data_dir, PAPER_NUCLEOTIDES)
+            source = FetchedGenome(PAPER_URL, self.prepared_root, PAPER_NUCLEOTIDES)
         elif self.source == "sample":
             source = SampleGenome()
         else:
@@ -72,5 +67,5 @@ class HG38(TokenWindows):
 
     def prepare(self) -> str:
         """Tokenize the genome once; see `tasks.hg38.preparation.prepare_genome`."""
-        self.token_files = prepare_genome(self.genome(), self.data_dir)
+        self.token_files = prepare_genome(self.genome(), self.prepared_root)
         return self.token_files.fingerprint

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.kinds.sequences.gpt import SequenceGPT
+from typing import Any
+
+from models.gpt import GPT, GPTSettings
+from suite.training import configurable
+from tasks.kinds.next_token import NextToken
 
 
-class HG38GPT(SequenceGPT):
-    """GPT on the human genome, characters or k-mers."""
+@configurable
+class HG38GPT(NextToken, GPTSettings):
+    """Paper 1's GPT on the human genome."""
+
+    def make_network(self, facts: dict[str, Any]) -> GPT:
+        """The network for the data's vocabulary and window."""
+        return GPT(self, vocab_size=facts["vocab_size"], max_len=facts["seq_len"])

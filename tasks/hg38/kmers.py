@@ -18,15 +18,10 @@ class KmerTokens:
     dropped (paper 1). With k = 1 tokens are the characters A, C, G, T, N.
 
     Args:
-        k: nucleotides per token, 1 to 7.
-
-    Raises:
-        ValueError: k is out of range.
+        k: nucleotides per token, 1 to `LARGEST_K`.
     """
 
     def __init__(self, k: int) -> None:
-        if not 1 <= k <= LARGEST_K:
-            raise ValueError(f"data.kmer must lie between 1 (characters) and {LARGEST_K}, got {k}.")
         self.k = k
         self.vocab_size = 4**k + 1
         self.dtype = np.dtype("<u1" if self.vocab_size <= 256 else "<u2")

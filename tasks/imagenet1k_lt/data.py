@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
+from suite.training import configurable
 from tasks.kinds.images.data import ImageData
 from tasks.kinds.images.sources import PaperShards
 
 
+@configurable
 class ImageNet1kLTData(ImageData):
     """ImageNet-1k with heavy-tailed classes: 10,217 training images of 1,000 classes (paper 1, appendix A.5).
 
@@ -16,14 +18,10 @@ class ImageNet1kLTData(ImageData):
     kept); the subset itself is about 1 GB. ``source: <path>`` is ImageNet-1k as shards or as one folder per class,
     or any other images, whose subset is built by the same rule (`tasks.kinds.images.heavy_tail`). Validation images
     stay balanced.
-
-    Args:
-        heavy_tail: train on the subset; off, on all images.
-        **kwargs: settings of all images, see `tasks.kinds.images.data.ImageData`.
     """
 
-    dataset = "imagenet1k_lt"
-    paper = PaperShards("hf://datasets/timm/imagenet-1k-wds", classes=1000)
+    dataset: ClassVar[str] = "imagenet1k_lt"
+    paper: ClassVar[PaperShards] = PaperShards("hf://datasets/timm/imagenet-1k-wds", classes=1000)
 
-    def __init__(self, *, heavy_tail: bool = True, **kwargs: Any) -> None:
-        super().__init__(heavy_tail=heavy_tail, **kwargs)
+    heavy_tail: bool = True
+    """Train on the subset; off, on all images."""

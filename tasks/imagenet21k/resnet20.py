@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.resnet20 import ResNet20
+from models.resnet20 import ResNet20, ResNet20Settings
+from suite.training import configurable
 from tasks.kinds.images.classification import Classification
 
 
-class ImageNet21kResNet20(Classification):
-    """ResNet-20 on ImageNet-21k, or on any images that its data's source names.
-
-    Args:
-        blocks_per_stage: blocks of each of the three stages.
-        width: channels of the first stage.
-        **recipe: optimizer, schedule and clipping; see `suite.training.Task`.
-    """
-
-    def __init__(self, *, blocks_per_stage: int = 3, width: int = 16, **recipe: Any) -> None:
-        super().__init__(**recipe)
-        self.blocks_per_stage = blocks_per_stage
-        self.width = width
+@configurable
+class ImageNet21kResNet20(Classification, ResNet20Settings):
+    """ResNet-20 on ImageNet-21k, or on any images that its data's source names."""
 
     def make_network(self, facts: dict[str, Any]) -> ResNet20:
-        """The network for a number of classes."""
-        return ResNet20(classes=facts["classes"], blocks_per_stage=self.blocks_per_stage, width=self.width)
+        """The network for the images' classes."""
+        return ResNet20(self, classes=facts["classes"])

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.kinds.images.vit import ImageViT
+from typing import Any
+
+from models.vit import ViT, ViTSettings
+from suite.training import configurable
+from tasks.kinds.images.classification import Classification
 
 
-class ImageNet21kViT(ImageViT):
-    """ViT on ImageNet-21k; the size is in the configuration: 18.3M (``imagenet21k/vit``) or 128.6M (``vit_large``)."""
+@configurable
+class ImageNet21kViT(Classification, ViTSettings):
+    """Paper 1's ViT on ImageNet-21k, of 18.3M (``imagenet21k/vit``) or 128.6M parameters (``vit_large``)."""
+
+    def make_network(self, facts: dict[str, Any]) -> ViT:
+        """The network for the images' classes and size."""
+        return ViT(self, classes=facts["classes"], image_size=facts["image_size"])

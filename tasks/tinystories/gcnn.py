@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.kinds.sequences.gcnn import SequenceGCNN
+from typing import Any
+
+from models.gcnn import GCNN, GCNNSettings
+from suite.training import configurable
+from tasks.kinds.next_token import NextToken
 
 
-class TinyStoriesGCNN(SequenceGCNN):
-    """The gated convolutional network on TinyStories."""
+@configurable
+class TinyStoriesGCNN(NextToken, GCNNSettings):
+    """Paper 1's gated convolutional network on TinyStories."""
+
+    def make_network(self, facts: dict[str, Any]) -> GCNN:
+        """The network for the data's vocabulary and window."""
+        return GCNN(self, vocab_size=facts["vocab_size"], max_len=facts["seq_len"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from suite.theory.frequencies import zipf
 from suite.theory.hessians import block_hessian
+from suite.training import configurable
 from tasks.toy.generated import Generated
 from tasks.toy.language import ZipfLanguage
 from tasks.toy.randomness import normals, uniforms
@@ -23,41 +23,34 @@ _VAL_SEED = 0
 """The validation split is the same for every seed of a run."""
 
 
+@configurable
 class NoisyQuadratic(Generated):
     """A quadratic of nine dimensions seen through noise (paper 2, appendix I).
 
     A training sample is what the noise of one gradient is made of; a batch averages ``batch_size`` of them. The
     validation loss is the exact loss.
 
-    Args:
-        hessian: ``heterogeneous`` or ``homogeneous``: where the eigenvalues 1 to 5000 sit, see `suite.theory.hessians`.
-        noise: ``rows``: a batch is a random subset of the nine rows of the design matrix (paper 2; batch size 9 has no
-            noise); ``gaussian``: independent noise of ``sigma`` per coordinate and sample, for batch sizes of any size.
-        sigma: standard deviation of the Gaussian noise of one sample's gradient, per coordinate.
-        hessian_seed: of the blocks' bases.
-        **kwargs: see `Generated`.
     """
 
-    def __init__(
-        self,
-        *,
-        hessian: str = "heterogeneous",
-        noise: str = "rows",
-        sigma: float = 1.0,
-        hessian_seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if noise not in ("rows", "gaussian"):
-            raise ValueError(f"data.noise must be rows or gaussian, got {noise!r}.")
-        if not (math.isfinite(sigma) and sigma >= 0):
-            raise ValueError(f"data.sigma must be a number from 0 up, got {sigma}.")
-        self.hessian = hessian
-        self.noise = noise
-        self.sigma = sigma
-        self.hessian_seed = hessian_seed
-        self._matrix = block_hessian(hessian, hessian_seed)
-        if noise == "rows" and self.batch_size > len(self._matrix):
+    hessian: str = "heterogeneous"
+    """``heterogeneous`` or ``homogeneous``: where the eigenvalues 1 to 5000 sit, see `suite.theory.hessians`."""
+
+    noise: str = "rows"
+    """``rows``: a batch is a random subset of the nine rows of the design matrix (paper 2; batch size 9 has no noise);
+    ``gaussian``: independent noise of ``sigma`` per coordinate and sample, for batch sizes of any size."""
+
+    sigma: float = dataclasses.field(default=1.0, metadata={"at_least": 0})
+    """Standard deviation of the Gaussian noise of one sample's gradient, per coordinate."""
+
+    hessian_seed: int = 0
+    """Of the blocks' bases."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.noise not in ("rows", "gaussian"):
+            raise ValueError(f"data.noise must be rows or gaussian, got {self.noise!r}.")
+        self._matrix = block_hessian(self.hessian, self.hessian_seed)
+        if self.noise == "rows" and self.batch_size > len(self._matrix):
             raise ValueError(
                 f"data.batch_size must be at most {len(self._matrix)} with data.noise rows, got {self.batch_size}; "
                 "lower it or set data.noise to gaussian."
@@ -110,41 +103,32 @@ class BigramBatch(NamedTuple):
     count: int
 
 
+@configurable
 class Bigrams(Generated):
     """Pairs of words of a Zipf language (Kunstner & Bach 2025).
 
     The first word has the frequencies ``pi_k ~ k^(-alpha)``, the second the same after a permutation that the first
     word decides. The validation loss is the population's.
 
-    Args:
-        vocab_size: words.
-        exponent: ``alpha``.
-        gradients: ``sampled``: a sample is a pair; ``population``: every sample is the whole population, so that any
-            batch size gives the exact gradient.
-        language_seed: of the permutations.
-        **kwargs: see `Generated`.
     """
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int = 256,
-        exponent: float = 1.0,
-        gradients: str = "sampled",
-        language_seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if gradients not in ("sampled", "population"):
-            raise ValueError(f"data.gradients must be sampled or population, got {gradients!r}.")
-        if not 2 <= vocab_size <= 8192:
-            raise ValueError(f"data.vocab_size must be from 2 to 8192 (a table of pairs is kept), got {vocab_size}.")
-        if not 0 <= exponent <= 10:
-            raise ValueError(f"data.exponent must be from 0 to 10, got {exponent}.")
-        self.vocab_size = vocab_size
-        self.exponent = exponent
-        self.gradients = gradients
-        self.language_seed = language_seed
+    vocab_size: int = dataclasses.field(default=256, metadata={"at_least": 2, "at_most": 8192})
+    """Words; a table of their pairs is kept."""
+
+    exponent: float = dataclasses.field(default=1.0, metadata={"at_least": 0, "at_most": 10})
+    """``alpha``."""
+
+    gradients: str = "sampled"
+    """``sampled``: a sample is a pair; ``population``: every sample is the whole population, so that any batch size
+    gives the exact gradient."""
+
+    language_seed: int = 0
+    """Of the permutations."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradients not in ("sampled", "population"):
+            raise ValueError(f"data.gradients must be sampled or population, got {self.gradients!r}.")
 
     def content(self) -> dict[str, Any]:
         """The language and what of it a sample is."""
@@ -208,55 +192,47 @@ class Bigrams(Generated):
         return [BigramBatch(w, t, weights, indices.shape[1]) for w, t in zip(words, targets, strict=True)]
 
 
+@configurable
 class ZipfText(Generated):
-    """Windows of a generated language whose entropy is known; see `tasks.toy.language`.
+    """Windows of a generated language whose entropy is known; see `tasks.toy.language`."""
 
-    Args:
-        vocab_size: words.
-        exponent: of Zipf's law; 0: all words alike.
-        context: how many places back the word is that the next one depends on.
-        classes: of words; None: one per word up to 64.
-        sharpness: how predictable the language is; 0: independent words.
-        seq_len: tokens per sample.
-        budget_tokens: input tokens the run may consume; give at most one budget.
-        num_val_samples: windows of the validation split.
-        language_seed: of the language.
-        **kwargs: see `Generated`.
-    """
+    vocab_size: int = dataclasses.field(default=512, metadata={"at_least": 2, "at_most": 2**31})
+    """Words."""
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int = 512,
-        exponent: float = 1.0,
-        context: int = 1,
-        classes: int | None = None,
-        sharpness: float = 2.0,
-        seq_len: int = 64,
-        budget_tokens: float | None = None,
-        num_val_samples: int = 256,
-        language_seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        for name, value in {
-            "seq_len": seq_len,
-            "budget_tokens": budget_tokens,
-            "num_val_samples": num_val_samples,
-        }.items():
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"data.{name} must be a positive number, got {value}.")
+    exponent: float = dataclasses.field(default=1.0, metadata={"at_least": 0, "at_most": 10})
+    """Of Zipf's law; 0: all words alike."""
+
+    context: int = dataclasses.field(default=1, metadata={"at_least": 1, "at_most": 2**20})
+    """How many places back the word is that the next one depends on."""
+
+    classes: int | None = dataclasses.field(default=None, metadata={"at_least": 1, "at_most": 4096})
+    """Of words, at most one per word; null: one per word up to 64."""
+
+    sharpness: float = dataclasses.field(default=2.0, metadata={"at_least": 0, "at_most": 20})
+    """How predictable the language is; 0: independent words."""
+
+    seq_len: int = dataclasses.field(default=64, metadata={"at_least": 1})
+    """Tokens per sample."""
+
+    budget_tokens: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    """Input tokens that the run may consume; give at most one budget."""
+
+    num_val_samples: int = dataclasses.field(default=256, metadata={"at_least": 1})
+    """Windows of the validation split."""
+
+    language_seed: int = dataclasses.field(default=0, metadata={"at_least": 0, "below": 2**63})
+    """Of the language."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.language = ZipfLanguage(
-            vocab_size=vocab_size,
-            exponent=exponent,
-            context=context,
-            classes=classes or min(vocab_size, 64),
-            sharpness=sharpness,
-            seed=language_seed,
+            vocab_size=self.vocab_size,
+            exponent=self.exponent,
+            context=self.context,
+            classes=self.classes or min(self.vocab_size, 64),
+            sharpness=self.sharpness,
+            seed=self.language_seed,
         )
-        self.seq_len = seq_len
-        self.budget_tokens = budget_tokens
-        self.num_val_samples = num_val_samples
 
     def content(self) -> dict[str, Any]:
         """The language and the windows' length."""

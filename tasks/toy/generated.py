@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.training.data import Data
+from suite.training import Data, configurable
 
 
+@configurable
 class Generated(Data):
     """Samples that are a function of the run's seed and their number alone.
 
     Sample numbers go up from step to step, so that every step sees fresh samples; there is nothing to shuffle. The data
     are synthetic, so ``source: paper`` and ``source: sample`` are the same; the papers' values stand in the YAMLs.
-
-    Args:
-        batch_size: samples per optimizer step over all devices and accumulation.
-        num_samples: samples of one epoch; a larger budget sees them again.
-        **kwargs: settings of every dataset, see `suite.training.data.Data`.
     """
 
     recipe: ClassVar[int] = 1
     """Raised whenever the generated samples would change."""
 
-    def __init__(self, *, batch_size: int, num_samples: int = 2**24, **kwargs: Any) -> None:
-        super().__init__(batch_size=batch_size, shuffle=False, **kwargs)
+    shuffle: ClassVar[bool] = False  # type: ignore[misc]
+
+    num_samples: int = dataclasses.field(default=2**24, metadata={"at_least": 1})
+    """Samples of one epoch; a larger budget sees them again."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.source not in ("sample", "paper"):
             raise ValueError(
                 f"data.source of a toy task must be sample (paper means the same: both are generated), got "
                 f"{self.source!r}; toy data are not read from files."
             )
-        if num_samples < 1:
-            raise ValueError(f"data.num_samples must be at least 1, got {num_samples}.")
-        self.num_samples = num_samples
 
     def content(self) -> dict[str, Any]:
         """Settings that decide the samples, plain values."""

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.kinds.sequences.gpt import SequenceGPT
+from typing import Any
+
+from models.gpt import GPT, GPTSettings
+from suite.training import configurable
+from tasks.kinds.next_token import NextToken
 
 
-class ToyZipfLM(SequenceGPT):
-    """GPT on a generated language whose entropy rate is known."""
+@configurable
+class ToyZipfLM(NextToken, GPTSettings):
+    """Paper 1's GPT, made small, on a generated language whose entropy rate is known."""
+
+    def make_network(self, facts: dict[str, Any]) -> GPT:
+        """The network for the data's vocabulary and window."""
+        return GPT(self, vocab_size=facts["vocab_size"], max_len=facts["seq_len"])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from suite.training import Data, configurable
 from suite.training.batches import BatchPlan
-from suite.training.data import Data
 from tasks.zinc import preparation
 from tasks.zinc.batch import MoleculeBatch, Pairs, filled, rooms
 from tasks.zinc.graph_files import SPLITS, Graphs, gather_batches, map_graphs
@@ -21,6 +21,7 @@ from tasks.zinc.sample import SampleMolecules
 from tasks.zinc.smiles_files import SmilesFiles
 
 
+@configurable
 class Zinc(Data):
     """Molecular graphs with the penalised logP as target, standardised.
 
@@ -28,34 +29,21 @@ class Zinc(Data):
     A.7), fetched at the first preparation. ``source: <path>`` is a CSV file, plain or gzipped, with a column
     ``smiles``; RDKit computes graphs and targets (`tasks.zinc.target`). ``source: sample`` is
     `tasks.zinc.sample`.
-
-    Args:
-        val_share: share of the molecules that is the validation split, drawn at random by a fixed seed; ``paper`` has
-            splits of its own.
-        max_molecules: use only the first so many molecules of the source; None: all.
-        rrwp_steps: walk lengths of the relative random walk probabilities, the identity included; 0: none, for
-            architectures that see bonds alone.
-        **kwargs: settings of every dataset, see `suite.training.data.Data`.
     """
 
-    def __init__(
-        self,
-        *,
-        val_share: float = 0.1,
-        max_molecules: int | None = None,
-        rrwp_steps: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if not 0 < val_share < 1:
-            raise ValueError(f"data.val_share must lie between 0 and 1, got {val_share}.")
-        if max_molecules is not None and max_molecules < 2:
-            raise ValueError(f"data.max_molecules must be at least 2, got {max_molecules}.")
-        if rrwp_steps < 0:
-            raise ValueError(f"data.rrwp_steps must be 0 or more, got {rrwp_steps}.")
-        self.val_share = val_share
-        self.max_molecules = max_molecules
-        self.rrwp_steps = rrwp_steps
+    val_share: float = dataclasses.field(default=0.1, metadata={"above": 0, "below": 1})
+    """Share of the molecules that is the validation split, drawn at random by a fixed seed; ``paper`` has splits of its
+    own."""
+
+    max_molecules: int | None = dataclasses.field(default=None, metadata={"at_least": 2})
+    """Use only the first so many molecules of the source; null: all."""
+
+    rrwp_steps: int = dataclasses.field(default=0, metadata={"at_least": 0})
+    """Walk lengths of the relative random walk probabilities, the identity included; 0: none, for architectures that
+    see bonds alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.folder: Path | None = None
         self.manifest: dict[str, Any] = {}
         self._graphs: dict[str, Graphs] = {}
@@ -66,7 +54,7 @@ class Zinc(Data):
         """What is prepared: the source that ``source`` names, and the settings that decide the graphs."""
         source: Any
         if self.source == "paper":
-            source = PublishedGraphs(self.data_dir / "zinc-pyg")
+            source = PublishedGraphs(self.prepared_root / "zinc-pyg")
         elif self.source == "sample":
             source = SampleMolecules()
         else:
@@ -75,10 +63,11 @@ class Zinc(Data):
 
     def prepare(self) -> str:
         """Make graphs, targets and random walk probabilities once; see `tasks.zinc.preparation`."""
-        workers = max(1, self.num_workers or _available_cores())
-        self.folder, self.manifest = preparation.prepare_molecules(self.molecules(), self.data_dir, workers=workers)
+        self.folder, self.manifest = preparation.prepare_molecules(
+            self.molecules(), self.prepared_root, workers=self.workers
+        )
         if self.rrwp_steps:
-            prepare_rrwp(self.folder, self.rrwp_steps, workers=workers)
+            prepare_rrwp(self.folder, self.rrwp_steps, workers=self.workers)
         return preparation.fingerprint(self.manifest)
 
     def verify(self) -> None:
@@ -163,7 +152,3 @@ class Zinc(Data):
                 strict=True,
             )
         ]
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from models.grit import GRIT
+from models.grit import GRIT, GRITSettings
+from suite.training import configurable
 from tasks.kinds.regression import Regression
 from tasks.zinc.batch import MoleculeBatch
 
 
-class ZincGRIT(Regression):
-    """GRIT on ZINC; needs ``data.rrwp_steps``.
-
-    Args:
-        num_layers: blocks.
-        num_heads: attention heads per block.
-        width: features per atom and per pair of atoms.
-        **recipe: optimizer, schedule and clipping; see `suite.training.Task`.
-    """
+@configurable
+class ZincGRIT(Regression, GRITSettings):
+    """GRIT on ZINC; needs ``data.rrwp_steps``."""
 
     batch_coupled: ClassVar[bool] = True
-
-    def __init__(self, *, num_layers: int = 6, num_heads: int = 6, width: int = 64, **recipe: Any) -> None:
-        super().__init__(**recipe)
-        self.num_layers = num_layers
-        self.num_heads = num_heads
-        self.width = width
 
     def make_network(self, facts: dict[str, Any]) -> GRIT:
         """The network for numbers of atom types, bond types and walk lengths.
@@ -36,12 +25,7 @@ class ZincGRIT(Regression):
         if not facts["rrwp_steps"]:
             raise ValueError("GRIT must have random walk probabilities, got data.rrwp_steps 0; the paper has 21.")
         return GRIT(
-            atom_types=facts["atom_types"],
-            bond_types=facts["bond_types"],
-            rrwp_steps=facts["rrwp_steps"],
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            width=self.width,
+            self, atom_types=facts["atom_types"], bond_types=facts["bond_types"], rrwp_steps=facts["rrwp_steps"]
         )
 
     def inputs(self, batch: MoleculeBatch) -> tuple[Any, ...]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from suite.training import Data, configurable
 from suite.training.batches import BatchPlan
-from suite.training.data import Data
 from tasks.kinds.images import decoded
 from tasks.kinds.images.augment import draw_augmentation, draw_mixup, flipped, mixed, normalised
 from tasks.kinds.images.batch import ImageBatch
@@ -33,6 +34,7 @@ AHEAD_BYTES = 1 << 29
 CHANNELS = 3
 
 
+@configurable
 class ImageData(Data):
     """Labelled images, decoded as they are needed or once.
 
@@ -43,96 +45,84 @@ class ImageData(Data):
 
     Pixels are -1 to 1: mean and standard deviation one half. By default the short side is resized to 8/7 of
     ``image_size`` and the centre is cut (256 and 224; paper 1's released code), in training as in evaluation.
-
-    Args:
-        image_size: height and width of the images that the network sees.
-        resize: short side before the centre is cut; None: 8/7 of ``image_size``.
-        random_crop: train on random parts of the images, of 5 to 100% of their area, in place of the centre.
-        flip: mirror training images at random.
-        mixup: concentration of MixUp's Beta distribution; 0: no MixUp.
-        draft: decode large JPEGs at 1/2, 1/4 or 1/8 of their size where that is enough; off, pixels are those of
-            torchvision's transforms.
-        cached: decode all images once, to uint8 on disk; the pixels are the same. Not with ``random_crop``.
-        heavy_tail: train on the heavy-tailed subset: the k-th most frequent class keeps ``head_images / k`` images.
-        head_images: images of the most frequent class in that subset; None: all that it has (1,300 in ImageNet-1k).
-        classes: number of classes; None: what the source tells.
-        val_share: share of the source that is held out where it has no validation split: whole shards, or images
-            drawn by a fixed seed.
-        shuffle_shards: an epoch takes the shards in random order and permutes images within so many of them; None:
-            over all. Remote sources need it.
-        cache_gb: bound on the remote shards that are kept locally, in 1e9 bytes; None: all are kept.
-        max_corrupt: at most so many images that cannot be decoded are replaced by the next; one more is an error.
-        **kwargs: settings of every dataset, see `suite.training.data.Data`; ``num_workers`` are threads that decode.
     """
 
-    dataset = "images"
+    dataset: ClassVar[str] = "images"
     """Name of the dataset, for prepared folders."""
 
-    paper: PaperShards | None = None
+    paper: ClassVar[PaperShards | None] = None
     """What ``source: paper`` means."""
 
-    def __init__(
-        self,
-        *,
-        image_size: int = 224,
-        resize: int | None = None,
-        random_crop: bool = False,
-        flip: bool = False,
-        mixup: float = 0.2,
-        draft: bool = True,
-        cached: bool = False,
-        heavy_tail: bool = False,
-        head_images: int | None = None,
-        classes: int | None = None,
-        val_share: float = 0.1,
-        shuffle_shards: int | None = 16,
-        cache_gb: float | None = None,
-        max_corrupt: int = 100,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.image_size = image_size
-        self.resize = image_size * 8 // 7 if resize is None else resize
-        self.random_crop = random_crop
-        self.flip = flip
-        self.mixup = mixup
-        self.draft = draft
-        self.cached = cached
-        self.heavy_tail = heavy_tail
-        self.head_images = head_images
-        self.classes = classes
-        self.val_share = val_share
-        self.shuffle_shards = shuffle_shards
-        self.cache_gb = cache_gb
-        self.max_corrupt = max_corrupt
-        self._check_settings()
-        bytes_per_image = 4 * CHANNELS * image_size**2
-        self.block_samples = max(1, min(type(self).block_samples, BLOCK_BYTES // bytes_per_image))
+    image_size: int = dataclasses.field(default=224, metadata={"at_least": 1})
+    """Height and width of the images that the network sees."""
+
+    resize: int | None = None
+    """Short side before the centre is cut; null: 8/7 of ``image_size``."""
+
+    random_crop: bool = False
+    """Train on random parts of the images, of 5 to 100% of their area, in place of the centre."""
+
+    flip: bool = False
+    """Mirror training images at random."""
+
+    mixup: float = dataclasses.field(default=0.2, metadata={"at_least": 0})
+    """Concentration of MixUp's Beta distribution; 0: no MixUp."""
+
+    draft: bool = True
+    """Decode large JPEGs at 1/2, 1/4 or 1/8 of their size where that is enough; off, pixels are those of torchvision's
+    transforms."""
+
+    cached: bool = dataclasses.field(
+        default=False, metadata={"beside": "whether decoded images are kept; they are the same"}
+    )
+    """Decode all images once, to uint8 on disk; the pixels are the same. Not with ``random_crop``."""
+
+    heavy_tail: bool = False
+    """Train on the heavy-tailed subset: the k-th most frequent class keeps ``head_images / k`` images."""
+
+    head_images: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    """Images of the most frequent class in that subset; null: all that it has (1,300 in ImageNet-1k)."""
+
+    classes: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    """Number of classes; null: what the source tells."""
+
+    val_share: float = dataclasses.field(default=0.1, metadata={"above": 0, "below": 1})
+    """Share of the source that is held out where it has no validation split: whole shards, or images drawn by a fixed
+    seed."""
+
+    shuffle_shards: int | None = dataclasses.field(default=16, metadata={"at_least": 1})
+    """An epoch takes the shards in random order and permutes images within so many of them; null: over all. Remote
+    sources need it."""
+
+    cache_gb: float | None = dataclasses.field(
+        default=None, metadata={"above": 0, "beside": "room for downloaded shards"}
+    )
+    """Bound on the remote shards that are kept locally, in 1e9 bytes; null: all are kept."""
+
+    max_corrupt: int = dataclasses.field(
+        default=100,
+        metadata={
+            "at_least": 0,
+            "beside": "unreadable samples before preparation gives up; those that it names are left out",
+        },
+    )
+    """At most so many images that cannot be decoded are replaced by the next; one more is an error."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.short_side = self.image_size * 8 // 7 if self.resize is None else self.resize
+        if self.short_side < self.image_size:
+            raise ValueError(f"data.resize must be at least {self.image_size}, got {self.short_side}.")
+        if self.cached and self.random_crop:
+            raise ValueError("data.cached keeps the centre of each image, got data.random_crop as well; turn one off.")
+        bytes_per_image = 4 * CHANNELS * self.image_size**2
+        self.block_samples = max(1, min(self.block_samples, BLOCK_BYTES // bytes_per_image))
         block_bytes = bytes_per_image * max(self.block_samples, self.batch_size)
         self.blocks_ahead = max(1, min(4, AHEAD_BYTES // block_bytes))
         self.images: ImageSource | None = None
-        self.reader = Reader(CorruptImages(max_corrupt), self.workers)
+        self.reader = Reader(CorruptImages(self.max_corrupt), self.workers)
         self._decoded: dict[str, decoded.Decoded] = {}
         self._decoded_folder: Path | None = None
-
-    def _check_settings(self) -> None:
-        for name, value, least in (
-            ("image_size", self.image_size, 1),
-            ("resize", self.resize, self.image_size),
-            ("head_images", self.head_images, 1),
-            ("classes", self.classes, 1),
-            ("shuffle_shards", self.shuffle_shards, 1),
-            ("mixup", self.mixup, 0),
-            ("max_corrupt", self.max_corrupt, 0),
-        ):
-            if value is not None and not value >= least:
-                raise ValueError(f"data.{name} must be at least {least}, got {value}.")
-        if not 0 < self.val_share < 1:
-            raise ValueError(f"data.val_share must lie between 0 and 1, got {self.val_share}.")
-        if self.cache_gb is not None and not self.cache_gb > 0:
-            raise ValueError(f"data.cache_gb must be positive, got {self.cache_gb}.")
-        if self.cached and self.random_crop:
-            raise ValueError("data.cached keeps the centre of each image, got data.random_crop as well; turn one off.")
 
     # Preparation.
 
@@ -142,8 +132,8 @@ class ImageData(Data):
         fingerprint = self.images.fingerprint()
         if self.cached:
             splits = {"train": self.images.train, "val": self.images.val}
-            settings = {"image_size": self.image_size, "resize": self.resize, "draft": self.draft}
-            self._decoded_folder = decoded.decoded_folder(self.data_dir, self.dataset, splits, settings)
+            settings = {"image_size": self.image_size, "resize": self.short_side, "draft": self.draft}
+            self._decoded_folder = decoded.decoded_folder(self.prepared_root, self.dataset, splits, settings)
             manifest = decoded.prepare_decoded(
                 splits, self._decoded_folder, size=self.image_size, decoder=self._centre(), reader=self.reader
             )
@@ -152,10 +142,12 @@ class ImageData(Data):
 
     def _opened(self) -> ImageSource:
         source = open_source(
-            self.source, self.paper, self.data_dir, val_share=self.val_share, classes=self.classes,
+            self.source, self.paper, self.prepared_root, val_share=self.val_share, classes=self.classes,
             cache_gb=self.cache_gb, threads=self.workers,
         )  # fmt: skip
-        return tail_of(source, self.head_images, self.data_dir, threads=self.workers) if self.heavy_tail else source
+        return (
+            tail_of(source, self.head_images, self.prepared_root, threads=self.workers) if self.heavy_tail else source
+        )
 
     def verify(self) -> None:
         """Compare the decoded images, where they are ``cached``, with their checksums.
@@ -266,7 +258,7 @@ class ImageData(Data):
         train.fetch_soon(np.concatenate([*rows, *coming]).reshape(-1))
 
     def _centre(self) -> Decoder:
-        return partial(centre_pixels, resize=self.resize, size=self.image_size, draft=self.draft)
+        return partial(centre_pixels, resize=self.short_side, size=self.image_size, draft=self.draft)
 
     def _pixels(self, split: str, numbers: np.ndarray, decoders: list[Decoder] | None = None) -> tuple[Tensor, Tensor]:
         """Pixels uint8 ``[n, 3, S, S]`` and labels int64 ``[n]``."""

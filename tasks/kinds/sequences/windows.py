@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from suite.training.data import Data
+from suite.training import Data, configurable
 from tasks.kinds.sequences.token_files import SPLITS, TokenFiles
 
 COUNTED_AT_ONCE = 1 << 24
 """Tokens that are read at a time to count them."""
 
 
+@configurable
 class TokenWindows(Data):
     """Next-token prediction on token files.
 
@@ -23,45 +24,29 @@ class TokenWindows(Data):
     inputs and, shifted by one, as many targets. Inputs of different samples do not overlap. The splits are contiguous.
 
     A subclass gives `prepare`, which sets ``token_files``.
-
-    Args:
-        seq_len: tokens per sample.
-        budget_tokens: input tokens the run may consume; give at most one budget.
-        val_share: share of the tokens, at the end, that is the validation split.
-        max_tokens: use only the first so many tokens of the source, both splits together; None: what the paper used
-            with ``source: paper``, else all.
-        **kwargs: settings of every dataset, see `suite.training.data.Data`.
     """
 
-    dataset = "sequences"
+    dataset: ClassVar[str] = "sequences"
     """Name of the dataset, for the prepared folder."""
 
-    content = "text"
+    content: ClassVar[str] = "text"
     """What there should be more of when a split is too short."""
 
-    def __init__(
-        self,
-        *,
-        seq_len: int = 256,
-        budget_tokens: float | None = None,
-        val_share: float = 0.01,
-        max_tokens: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        for name, value in {
-            "seq_len": seq_len,
-            "budget_tokens": budget_tokens,
-            "max_tokens": max_tokens,
-        }.items():
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"data.{name} must be a positive number, got {value}.")
-        if not 0 < val_share < 1:
-            raise ValueError(f"data.val_share must lie between 0 and 1, got {val_share}.")
-        self.seq_len = seq_len
-        self.budget_tokens = budget_tokens
-        self.val_share = val_share
-        self.max_tokens = max_tokens
+    seq_len: int = dataclasses.field(default=256, metadata={"at_least": 1})
+    """Tokens per sample."""
+
+    budget_tokens: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    """Input tokens that the run may consume; give at most one budget."""
+
+    val_share: float = dataclasses.field(default=0.01, metadata={"above": 0, "below": 1})
+    """Share of the tokens, at the end, that is the validation split."""
+
+    max_tokens: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    """Use only the first so many tokens of the source, both splits together; null: what the paper used with
+    ``source: paper``, else all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.token_files: TokenFiles | None = None
         self._windows: dict[str, np.ndarray] = {}
 

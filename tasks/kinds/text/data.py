@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
+from suite.training import configurable
 from tasks.kinds.sequences.windows import TokenWindows
 from tasks.kinds.text.documents import LocalText, Source
 from tasks.kinds.text.preparation import Corpus, prepare_text
 from tasks.kinds.text.sample import SampleText
 
 
+@configurable
 class TextData(TokenWindows):
     """Next-token prediction on text; samples are windows, and validation is the end of the text.
 
     A dataset's class sets ``dataset``, ``paper_source`` and ``paper_max_tokens``.
-
-    Args:
-        tokenizer: ``gpt2``, ``gpt-neox``, ``gpt-neox:<path of a tokenizer.json>``, ``bpe:<size>`` (trained on
-            the data) or ``byte``.
-        **kwargs: settings of every dataset of tokens, see `tasks.kinds.sequences.windows.TokenWindows`.
     """
 
-    dataset = "text"
+    dataset: ClassVar[str] = "text"
     """Name of the dataset, for the prepared folder."""
 
-    paper_source: Source | None = None
+    paper_source: ClassVar[Source | None] = None
     """The text that ``source: paper`` means."""
 
-    paper_max_tokens: int | None = None
+    paper_max_tokens: ClassVar[int | None] = None
     """Tokens of it that the paper used."""
 
-    def __init__(self, *, tokenizer: str = "gpt2", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.tokenizer = tokenizer
+    tokenizer: str = "gpt2"
+    """``gpt2``, ``gpt-neox``, ``gpt-neox:<path of a tokenizer.json>``, ``bpe:<size>`` (trained on the data) or
+    ``byte``."""
 
     def corpus(self) -> Corpus:
         """What is prepared: the source that ``source`` names, and the settings that decide the tokens.
@@ -64,5 +61,5 @@ class TextData(TokenWindows):
 
     def prepare(self) -> str:
         """Tokenize the source once; see `tasks.kinds.text.preparation.prepare_text`."""
-        self.token_files = prepare_text(self.corpus(), self.data_dir, workers=self.num_workers)
+        self.token_files = prepare_text(self.corpus(), self.prepared_root, workers=self.num_workers)
         return self.token_files.fingerprint
