@@ -34,7 +34,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from suite.analysis.table import optimizer_title
+from suite.analysis.words import optimizer_title
 from suite.records import Store
 
 FIGURES = ("branches", "panels", "gap", "tuned")

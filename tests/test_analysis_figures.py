@@ -20,7 +20,7 @@ from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import legend_above, optimizer_style, save, style
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.published import published_gaps
-from suite.analysis.table import optimizer_title
+from suite.analysis.words import optimizer_title
 
 CHALLENGERS = ["sgd", "lion", "a_hybrid_of_many_optimizers_with_a_long_name"]
 

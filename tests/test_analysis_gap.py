@@ -11,9 +11,11 @@ from synthetic_records import Planted, run_id_for, write_store
 
 from suite.analysis.comparison import compare_plan
 from suite.analysis.gap import gap_table, pair_optimizers
-from suite.analysis.table import format_setting, format_value, load_runs, setting_of
+from suite.analysis.table import load_runs
 from suite.analysis.terminal import WIDTH, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
+from suite.analysis.words import format_setting, format_value
+from suite.records.tuning import setting_of
 
 SMALL = Planted(steps=900, noise=0.004, momentum_cost=0.02)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from suite.analysis.table import optimizer_title
+from suite.analysis.words import optimizer_title, share_text
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,6 @@ def branch_gaps(gaps: pd.DataFrame, points: Mapping[str, BranchPoint]) -> pd.Dat
     at = [points[task] for task in mine["task"]]
     where = {name: [getattr(point, name) for point in at] for name in ("panel", "trunk", "share")}
     return pd.concat([pd.DataFrame(where, index=mine.index), mine], axis=1)
-
-
-def share_text(share: float) -> str:
-    """A share of a trunk's steps, for people."""
-    return f"{100 * share:g}%"
 
 
 def branch_sentences(gaps: pd.DataFrame) -> list[str]:

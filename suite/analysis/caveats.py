@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from suite.analysis.comparison import START_LEFT, Comparison
 from suite.analysis.seeds import CONFIDENCE
-from suite.analysis.table import STATUSES, optimizer_title
+from suite.analysis.table import STATUSES
 from suite.analysis.tuning_cost import tuning_cost_sentences
+from suite.analysis.words import batch_sizes_text, edge_text, optimizer_title, seeds_text
 
 MOST_NAMED = 6
 """Points that are named in one sentence; the tables mark all of them."""
@@ -26,7 +26,7 @@ def caveats(comparison: Comparison) -> list[str]:
         what = ", ".join(f"{count} {status}" for status, count in unfinished.items())
         notes.append(
             f"{sum(unfinished.values())} of {len(runs)} runs have no result ({what}): "
-            f"{_sizes(tuned.loc[tuned['provisional'], 'batch_size'])} provisional."
+            f"{batch_sizes_text(tuned.loc[tuned['provisional'], 'batch_size'])} provisional."
         )
     edges = tuned[tuned["edges"].map(len) > 0]
     if len(edges):
@@ -51,7 +51,7 @@ def caveats(comparison: Comparison) -> list[str]:
     if len(short):
         worst = short.loc[short["start_share"].idxmax()]
         notes.append(
-            f"Short runs: at {_sizes(short['batch_size'])} the moving average still holds more than "
+            f"Short runs: at {batch_sizes_text(short['batch_size'])} the moving average still holds more than "
             f"{START_LEFT:.0%} of the first loss (at {int(worst['batch_size'])}: {worst['start_share']:.0%} "
             f"after {int(worst['steps'])} steps)."
         )
@@ -60,11 +60,6 @@ def caveats(comparison: Comparison) -> list[str]:
         if found.sign_changes > 1:
             notes.append(f"The gap of {found.task} changes sign {found.sign_changes} times; the crossover assumes one.")
     return notes
-
-
-def edge_text(edges: Sequence[tuple[str, str]]) -> str:
-    """Edge flags in words: ``lr largest, momentum smallest``."""
-    return ", ".join(f"{axis} {which}" for axis, which in edges)
 
 
 def _seed_notes(comparison: Comparison) -> list[str]:
@@ -103,18 +98,6 @@ def _place(comparison: Comparison, row: Any, label: str) -> str:
     """An optimizer at a batch size, and on which task where there are several."""
     task = f" on {row.task}" if comparison.runs["task"].nunique() > 1 else ""
     return f"{optimizer_title(label)} at {row.batch_size}{task}"
-
-
-def seeds_text(needed: float) -> str:
-    """A number of seeds needed, in words; an en dash where it is not known."""
-    if math.isnan(needed):
-        return "\N{EN DASH}"
-    return "over 1000" if math.isinf(needed) else f"{needed:.0f}"
-
-
-def _sizes(sizes: Iterable[int]) -> str:
-    unique = [str(size) for size in sorted(set(sizes))]
-    return f"batch size{'s' if len(unique) > 1 else ''} {', '.join(unique)}"
 
 
 def _rows(table: pd.DataFrame) -> Iterable[Any]:

@@ -17,15 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from suite.analysis.crossover_interval import (
-    Interval,
-    batch_size_words,
-    crossover_intervals,
-    interval_words,
-    monotone_zeros,
-)
+from suite.analysis.crossover_interval import Interval, crossover_intervals, monotone_zeros
 from suite.analysis.monotone import monotone_fit
-from suite.analysis.table import optimizer_title
+from suite.analysis.words import batch_size_text, interval_text, optimizer_title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +97,7 @@ class Crossover:
         if not self.in_range:
             doubt = f", {self.unresolved} of {self.measured} not resolved" if self.unresolved else ""
             return f"No crossover in range: {small} is better at every batch size from {first} to {last}{doubt}."
-        guess = "" if self.interpolated is None else f" near batch size {batch_size_words(self.interpolated)}"
+        guess = "" if self.interpolated is None else f" near batch size {batch_size_text(self.interpolated)}"
         if self.resolved:
             between = f"between {self.low} and {self.high}"
             return f"The gap passes zero{guess} ({between}): {small} is better below, {large} above."
@@ -123,8 +117,8 @@ class Crossover:
             ("Line in log2 of the batch size", self.line, self.line_interval),
             ("monotone fit", self.interpolated, self.interpolated_interval),
         ):
-            found = "no zero in range" if zero is None else f"zero at {batch_size_words(zero)}"
-            parts.append(f"{name}: {found} ({interval_words(interval)})")
+            found = "no zero in range" if zero is None else f"zero at {batch_size_text(zero)}"
+            parts.append(f"{name}: {found} ({interval_text(interval)})")
         return "; ".join(parts) + "."
 
 

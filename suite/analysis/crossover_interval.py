@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.monotone import monotone_fit
-
-LEVEL = 0.9
-"""Share of the drawn crossovers inside an interval."""
+from suite.analysis.words import LEVEL
 
 DRAWS = 2000
 _SEED = 0
@@ -78,26 +76,3 @@ def _line_zeros(places: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 def _quantiles(zeros: np.ndarray) -> Interval:
     ends = np.quantile(zeros, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     return float(2.0 ** ends[0]), float(2.0 ** ends[1])
-
-
-def interval_words(interval: Interval | None) -> str:
-    """An interval for people: ``90% interval 6 to 30``, with open ends named."""
-    if interval is None:
-        return "interval not known"
-    low, high = interval
-    if high == 0:
-        return f"{LEVEL:.0%} interval below the range"
-    if math.isinf(low):
-        return f"{LEVEL:.0%} interval above the range"
-    if low == 0 and math.isinf(high):
-        return f"{LEVEL:.0%} interval wider than the range"
-    if low == 0:
-        return f"{LEVEL:.0%} interval up to {batch_size_words(high)}"
-    if math.isinf(high):
-        return f"{LEVEL:.0%} interval from {batch_size_words(low)} up"
-    return f"{LEVEL:.0%} interval {batch_size_words(low)} to {batch_size_words(high)}"
-
-
-def batch_size_words(size: float) -> str:
-    """A batch size that an estimate gives: two digits where there are no more to be had."""
-    return f"{size:.2g}" if size < 10 else f"{size:.0f}"

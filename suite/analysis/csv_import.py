@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from suite.analysis.curves import final_noise
-from suite.analysis.table import Setting, setting_of
 from suite.records import final_losses
+from suite.records.tuning import Setting, setting_of
 
 HISTORY = "tr_loss_history"
 REQUIRED = ("opt", "bs", "lr", HISTORY)

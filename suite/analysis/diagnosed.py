@@ -63,9 +63,9 @@ def diagnosed_points(tuned: pd.DataFrame, read: DiagnosticReader) -> pd.DataFram
     return pd.concat(frames)[columns].reset_index(drop=True) if frames else pd.DataFrame(columns=columns)
 
 
-def chosen(points: pd.DataFrame, diagnostic: str, quantity: str, *, groups: bool) -> pd.DataFrame:
-    """The rows of one quantity: those of its groups, or of the whole alone."""
-    rows = points[(points["diagnostic"] == diagnostic) & (points["quantity"] == quantity)]
+def chosen(points: pd.DataFrame, quantity: str, *, groups: bool) -> pd.DataFrame:
+    """The rows of one quantity of one diagnostic's points: those of its groups, or of the whole alone."""
+    rows = points[points["quantity"] == quantity]
     return rows[(rows["group"] != "") == groups]
 
 
@@ -92,7 +92,8 @@ def group_gaps(points: pd.DataFrame, reference: str, challenger: str) -> pd.Data
     Returns:
         Columns ``task``, ``batch_size``, ``group`` (1: the most frequent classes) and ``gap``.
     """
-    last = reduced(chosen(points, "frequency", "loss", groups=True), "last")
+    losses = chosen(points[points["diagnostic"] == "frequency"], "loss", groups=True)
+    last = reduced(losses, "last")
     table = last.pivot_table(index=["task", "batch_size", "group"], columns="optimizer", values="value", sort=False)
     if reference not in table or challenger not in table:
         return pd.DataFrame(columns=["task", "batch_size", "group", "gap"])

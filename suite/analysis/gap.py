@@ -49,6 +49,9 @@ from suite.analysis.tuned import tuned_points
 BASELINE = "adam"
 CHALLENGER = "sgd"
 
+SERIES = ["task", "reference", "challenger"]
+"""Columns that tell the series of a gap table apart; each has a row per batch size."""
+
 COLUMNS = [
     "task",
     "batch_size",

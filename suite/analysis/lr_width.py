@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from suite.analysis.table import optimizer_title
-from suite.analysis.tuned import POINT, setting_results
+from suite.analysis.tuned import POINT, choosing, setting_results
+from suite.analysis.words import optimizer_title
 
 PERCENT = 2.0
 """How much worse than the best a learning rate may be and still count, in percent of the best loss."""
@@ -35,7 +35,7 @@ def lr_width_table(runs: pd.DataFrame, percent: float = PERCENT) -> pd.DataFrame
         the grid stopped first, so that the width is a lower bound; empty where there is none.
     """
     rows: list[dict[str, Any]] = []
-    for key, group in runs[~runs["reporting"]].groupby(POINT, sort=False):
+    for key, group in choosing(runs).groupby(POINT, sort=False):
         best: dict[float, float] = {}
         for result in setting_results(group):
             lr = dict(result.setting).get("lr")

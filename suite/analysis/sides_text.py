@@ -8,9 +8,9 @@ import textwrap
 
 import pandas as pd
 
-from suite.analysis.table import format_setting, optimizer_title
-from suite.analysis.terminal import WIDTH, loss_text, text_table
+from suite.analysis.terminal import WIDTH, text_table
 from suite.analysis.two_sides import TwoSides, same_runs
+from suite.analysis.words import format_setting, loss_text, optimizer_title
 
 MOST_RUNS = 10
 """Differing runs that are shown, the largest differences first."""

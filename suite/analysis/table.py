@@ -28,13 +28,10 @@ from typing import Any
 
 import pandas as pd
 
-from suite.records import Store
-
-Setting = tuple[tuple[str, Any], ...]
+from suite.records import Store, loss_of
+from suite.records.tuning import setting_of
 
 STATUSES = ("finished", "diverged", "failed", "interrupted", "missing")
-RESULTS = ("finished", "diverged")
-"""Statuses that say something about a setting: the others count as not tried."""
 
 
 def panel_losses(plan: Mapping[str, Any]) -> dict[str, str]:
@@ -84,59 +81,6 @@ _BLANK_RUN: dict[str, Any] = {
 }
 
 
-def setting_of(axes: Mapping[str, Any]) -> Setting:
-    """The tried values of a run as one hashable value, whatever the order in which they were written."""
-    return tuple(sorted((name, _hashable(value)) for name, value in axes.items()))
-
-
-def format_value(value: Any) -> str:
-    """A hyperparameter's value as people write it: ``0.001``, ``1e-5``, ``0.999``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return ", ".join(map(format_value, value)) if isinstance(value, tuple) else str(value)
-    text = f"{value:.6g}"
-    if "e" not in text:
-        return text
-    mantissa, exponent = text.split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def format_setting(setting: Setting) -> str:
-    """A setting in one line, learning rate first: ``lr 0.3, momentum 0.95``."""
-    ordered = sorted(setting, key=lambda pair: (pair[0] != "lr", pair[0]))
-    return ", ".join(f"{name} {format_value(value)}" for name, value in ordered) or "as configured"
-
-
-def optimizer_title(label: str) -> str:
-    """How an optimizer's label is written for people; labels without an entry stand for themselves."""
-    return _TITLES.get(label, label)
-
-
-_TITLES = {
-    "sgd": "SGD",
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "signsgd": "SignSGD",
-    "signum": "Signum",
-    "muon": "Muon",
-    "lion": "Lion",
-    "nsgd": "NSGD",
-    "rmsprop": "RMSprop",
-    "adafactor": "Adafactor",
-    "schedule_free": "Schedule-Free AdamW",
-    "schedule_free_sgd": "Schedule-Free SGD",
-    "scion": "Scion",
-    "soap": "SOAP",
-}
-
-
-def _hashable(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return tuple(_hashable(item) for item in value)
-    if isinstance(value, dict):
-        return tuple(sorted((str(key), _hashable(item)) for key, item in value.items()))
-    return value
-
-
 def _row(
     plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[str, Any] | None, final_loss: str | None
 ) -> dict[str, Any]:
@@ -151,7 +95,7 @@ def _row(
         "seed": int(planned["seed"]),
         "setting": setting_of(planned["axes"]),
         "status": found.get("status", "missing"),
-        "loss": _final_loss(record, final_loss or plan["final_loss"]),
+        "loss": loss_of(record, final_loss or plan["final_loss"]),
         "steps": int(planned["steps"]),
         "round": int(planned.get("round", 0)),
         "reporting": bool(planned.get("reporting", False)),
@@ -170,19 +114,3 @@ def _row(
         "ended": found.get("ended"),
         **{f"{part}_seconds": seconds.get(part, math.nan) for part in ("train", "eval", "log", "total")},
     }
-
-
-def _final_loss(record: Mapping[str, Any] | None, definition: str) -> float:
-    if record is None or record["status"] not in RESULTS:
-        return math.nan
-    if record["status"] == "diverged":
-        return math.inf
-    if definition not in record["final"]:
-        known = ", ".join(sorted(record["final"])) or "none"
-        raise ValueError(
-            f"The record of run {record['run_id']} should hold the final loss '{definition}', it holds "
-            f"{known}; "
-            "change final_loss in the sweep's YAML."
-        )
-    loss = float(record["final"][definition])
-    return loss if math.isfinite(loss) else math.inf

@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from suite.analysis.branches import branch_sentences, share_text
-from suite.analysis.caveats import caveats, edge_text
+from suite.analysis.branches import branch_sentences
+from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison
 from suite.analysis.crossover import Crossover
 from suite.analysis.lr_width import lr_width_sentences
-from suite.analysis.table import format_setting, optimizer_title
+from suite.analysis.words import edge_text, format_setting, optimizer_title, share_text
 
 WIDTH = 100
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.curves import LossReader, final_noise
-from suite.analysis.table import RESULTS, STATUSES, Setting
+from suite.analysis.table import STATUSES
+from suite.records import SETTLED
+from suite.records.tuning import Setting, Trial, axes_of, edges, is_ordered, ranked
 
 Edges = tuple[tuple[str, str], ...]
 """Axes whose best value is the ``smallest`` or ``largest`` tried, as ``(axis, which)`` pairs."""
 
 POINT = ["task", "optimizer", "batch_size"]
+
+_SIDES = {"low": "smallest", "high": "largest"}
 
 NEAR = 0.05
 """Settings at most this share above the best loss count towards the spread between seeds: one setting's few seeds
@@ -137,7 +141,7 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
     columns = (group[name].tolist() for name in ("status", "setting", "run_id", "loss", "noise"))
     by_setting: dict[Setting, list[tuple[str, float, float]]] = {}
     for status, setting, *run in zip(*columns, strict=True):
-        if status in RESULTS:
+        if status in SETTLED:
             by_setting.setdefault(setting, []).append(tuple(run))
     by_count: dict[int, list[Setting]] = {}
     for setting, found in by_setting.items():
@@ -156,57 +160,53 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
     return [results[setting] for setting in by_setting]
 
 
-def axes_of(settings: Sequence[Setting]) -> Iterator[tuple[str, list[Any], bool]]:
-    """Every axis of a grid: its name, its distinct values in order, and whether they are numbers."""
-    names = dict.fromkeys(name for setting in settings for name, _ in setting)
-    for name in names:
-        values = {value for setting in settings for axis, value in setting if axis == name}
-        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-        yield name, sorted(values, key=None if numbers else str), numbers
+def choosing(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that have a say in what is chosen: those whose seeds do not report."""
+    return runs[~runs["reporting"]]
+
+
+def tuned_setting(group: pd.DataFrame) -> Setting | None:
+    """The setting that the runs of one task, optimizer and batch size choose; None without any result."""
+    columns = (group[name].tolist() for name in ("setting", "loss", "reporting"))
+    return next(iter(ranked(map(Trial, *columns))), None)
 
 
 def _tuned_point(group: pd.DataFrame, losses: LossReader | None, final_loss: str) -> TunedPoint:
-    known: dict[str, Any] = {
-        "provisional": bool((~group["status"].isin(RESULTS)).any()),
+    facts: dict[str, Any] = {
+        "provisional": bool((~group["status"].isin(SETTLED)).any()),
         "steps": int(group["steps"].max()),
     }
-    results = setting_results(group[~group["reporting"]])
-    if not results:
-        return TunedPoint(**known)
-    settings = [result.setting for result in results]
-    best = best_setting(results)
-    again = group["reporting"] & group["setting"].map(lambda setting: setting == best.setting)
+    setting = tuned_setting(group)
+    if setting is None:
+        return TunedPoint(**facts)
+    results = {result.setting: result for result in setting_results(choosing(group))}
+    best = results[setting]
+    again = group["reporting"] & group["setting"].map(setting.__eq__)
     reported = next(iter(setting_results(group[again])), None) or best
-    known |= {
+    facts |= {
         "loss": reported.loss,
-        "setting": best.setting,
+        "setting": setting,
         "seeds": reported.seeds,
         "selection_loss": best.loss,
         "apart": reported is not best,
-        "untuned": tuple(name for name, values, _ in axes_of(settings) if len(values) < 2),
+        "untuned": tuple(name for name, values in axes_of(results) if len(values) < 2),
+        "edges": tuple((name, _SIDES[side]) for name, side in edges(setting, results)),
     }
     if not math.isfinite(reported.loss):
-        return TunedPoint(**known)
+        return TunedPoint(**facts)
     noise = _noise(reported, losses, final_loss)
     grid = _grid_error(best, results)
     from_runs = reported.spread / math.sqrt(reported.seeds) if reported.seeds > 1 else noise
     parts = [part for part in (from_runs, grid) if math.isfinite(part)]
     return TunedPoint(
-        **known,
+        **facts,
         run_ids=reported.run_ids,
         spread=reported.spread,
-        seed_spread=_seed_spread(best, [*results, reported]),
+        seed_spread=_seed_spread(best, [*results.values(), reported]),
         noise=noise,
         grid=grid,
         uncertainty=math.hypot(*parts) if parts else math.nan,
-        edges=_edges(best.setting, settings),
     )
-
-
-def best_setting(results: Sequence[SettingResult]) -> SettingResult:
-    """The lowest loss among the settings that have the most results."""
-    complete = max(result.seeds for result in results)
-    return min((result for result in results if result.seeds == complete), key=lambda result: result.loss)
 
 
 def _seed_spread(best: SettingResult, results: Sequence[SettingResult]) -> float:
@@ -228,33 +228,16 @@ def _noise(best: SettingResult, losses: LossReader | None, final_loss: str) -> f
     return float(np.mean([final_noise(curve, final_loss) for curve in curves])) if curves else math.nan
 
 
-def _edges(best: Setting, settings: Sequence[Setting]) -> Edges:
-    found = []
-    chosen = dict(best)
-    for name, values, numbers in axes_of(settings):
-        if len(values) < 2 or name not in chosen or not numbers:
-            continue  # one value is "untuned"; choices without an order have no edge
-        if chosen[name] == 0:
-            continue  # settings cannot be negative: there is nothing beyond
-        if chosen[name] == values[0]:
-            found.append((name, "smallest"))
-        elif chosen[name] == values[-1]:
-            found.append((name, "largest"))
-    return tuple(found)
-
-
-def _grid_error(best: SettingResult, results: Sequence[SettingResult]) -> float:
+def _grid_error(best: SettingResult, results: Mapping[Setting, SettingResult]) -> float:
     """Half the way from the best setting to the best of its neighbours (one step away on one axis)."""
-    losses = {result.setting: result.loss for result in results}
     chosen = dict(best.setting)
     neighbours = []
-    for name, values, numbers in axes_of(list(losses)):
-        if name not in chosen or not numbers:
+    for name, values in axes_of(results):
+        if name not in chosen or not is_ordered(values):
             continue
-        place = values.index(chosen[name])
-        for value in values[max(0, place - 1) : place] + values[place + 1 : place + 2]:
-            moved = tuple((axis, value if axis == name else own) for axis, own in best.setting)
-            neighbours.append(losses.get(moved, math.nan))
-    finite = [loss for loss in neighbours if math.isfinite(loss)]
+        at = values.index(chosen[name])
+        for value in values[max(0, at - 1) : at] + values[at + 1 : at + 2]:
+            neighbour = results.get(tuple((axis, value if axis == name else kept) for axis, kept in best.setting))
+            neighbours += [] if neighbour is None or not math.isfinite(neighbour.loss) else [neighbour.loss]
     # A neighbour with fewer seeds can lie below the tuned point; the distance still measures coarseness.
-    return abs(min(finite) - best.loss) / 2 if finite else math.nan
+    return abs(min(neighbours) - best.loss) / 2 if neighbours else math.nan

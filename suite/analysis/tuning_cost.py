@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from suite.analysis.table import optimizer_title
-from suite.analysis.tuned import setting_results
+from suite.analysis.tuned import choosing, setting_results
+from suite.analysis.words import optimizer_title
 
 COLUMNS = [
     "task",
@@ -76,8 +76,8 @@ def tuning_cost_table(
         ``winner`` is None where the gap is below the tuned gap's uncertainty.
     """
     groups = {
-        key: setting_results(group[~group["reporting"]])
-        for key, group in runs.groupby(["task", "optimizer", "batch_size"], sort=False)
+        key: setting_results(group)
+        for key, group in choosing(runs).groupby(["task", "optimizer", "batch_size"], sort=False)
     }
     rows: list[dict[str, Any]] = []
     for row in gaps.itertuples(index=False):

@@ -1,9 +1,9 @@
 """WHAT a run leaves behind: its identity, its record, and the store that keeps them (standard library and pyarrow)."""
 
-from suite.records.final_loss import EMA_ALPHA, FINAL_LOSSES, final_losses
+from suite.records.final_loss import EMA_ALPHA, FINAL_LOSSES, SETTLED, final_losses, loss_of
 from suite.records.identity import run_id_of
 from suite.records.lease import Lease, LeaseHeld
-from suite.records.store import SETTLED, Diagnosed, Store, StoreError
+from suite.records.store import Diagnosed, Store, StoreError
 
 __all__ = [
     "EMA_ALPHA",
@@ -15,5 +15,6 @@ __all__ = [
     "Store",
     "StoreError",
     "final_losses",
+    "loss_of",
     "run_id_of",
 ]

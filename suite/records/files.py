@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-_IN_WORDS = {
+_EXPLANATIONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file grew over the limit on the size of files",
@@ -27,9 +27,9 @@ class StoreError(RuntimeError):
     """The store cannot be written or read as asked."""
 
 
-def in_words(error: OSError) -> str:
+def explain(error: OSError) -> str:
     """What an operating-system error means for somebody who keeps a store on that disk."""
-    return _IN_WORDS.get(error.errno or 0, str(error))
+    return _EXPLANATIONS.get(error.errno or 0, str(error))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

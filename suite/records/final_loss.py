@@ -1,8 +1,13 @@
-"""The definitions of a run's final loss."""
+"""The definitions of a run's final loss, and which of its runs have one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SETTLED = frozenset({"finished", "diverged"})
+"""Statuses that are results: such a run is not trained again, and says something about its setting."""
 
 EMA_ALPHA = 0.01
 """Weight of the newest step in the exponential moving average (paper 1's figures; ``adjust=False``)."""
@@ -48,3 +53,23 @@ def final_losses(losses: Sequence[float], val_loss: float | None = None) -> dict
         "mean_last_100": sum(last_100) / len(last_100),
     }
     return final if val_loss is None else {**final, "val": val_loss}
+
+
+def loss_of(record: Mapping[str, Any] | None, definition: str) -> float:
+    """A run's final loss as tuning compares it: infinite where it diverged, NaN without a result.
+
+    Raises:
+        ValueError: the run has finished and its record does not hold this definition.
+    """
+    if record is None or record["status"] not in SETTLED:
+        return math.nan
+    if record["status"] == "diverged":
+        return math.inf
+    if definition not in record["final"]:
+        held = ", ".join(sorted(record["final"])) or "none"
+        raise ValueError(
+            f"The record of run {record['run_id']} should hold the final loss '{definition}', it holds {held}; "
+            "change final_loss in the sweep's YAML."
+        )
+    loss = float(record["final"][definition])
+    return loss if math.isfinite(loss) else math.inf

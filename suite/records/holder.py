@@ -67,8 +67,8 @@ def may_live(holder: dict[str, Any]) -> bool:
     return True
 
 
-def in_words(holder: dict[str, Any]) -> str:
-    """Name a holder for a message."""
+def name_of(holder: dict[str, Any]) -> str:
+    """A holder as a message names it."""
     return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
 
 

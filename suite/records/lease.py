@@ -21,9 +21,8 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
-from suite.records.files import StoreError
-from suite.records.files import in_words as error_in_words
-from suite.records.holder import describe_self, in_words, may_live, read_holder
+from suite.records.files import StoreError, explain
+from suite.records.holder import describe_self, may_live, name_of, read_holder
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
@@ -63,7 +62,7 @@ class Lease:
                 claim.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
-                f"The lease of the run at {self.path.parent} could not be written ({error_in_words(error)}); make room "
+                f"The lease of the run at {self.path.parent} could not be written ({explain(error)}); make room "
                 "or give another --store, records that are there are intact."
             ) from error
         self._thread = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
@@ -95,7 +94,7 @@ class Lease:
         if holder.get("token") == self.token:
             return
         if holder:
-            raise LeaseHeld(f"The run at {self.path.parent} was taken over by {in_words(holder)} while this one stood.")
+            raise LeaseHeld(f"The run at {self.path.parent} was taken over by {name_of(holder)} while this one stood.")
         raise StoreError(
             f"The lease of the run at {self.path.parent} is gone, was the store deleted under way? The same command "
             "trains the run again."
@@ -118,7 +117,7 @@ class Lease:
             if dead and self._take_over(claim, dead):
                 return
             time.sleep(0.01)
-        raise LeaseHeld(f"The run at {self.path.parent} is being trained by {describe_holder(self.path)}.")
+        raise LeaseHeld(f"The run at {self.path.parent} is being trained by {name_of(read_holder(self.path))}.")
 
     def _take_over(self, claim: Path, dead: str) -> bool:
         """Replace the lease with token ``dead`` by the claim, if the right to do so can be had now."""
@@ -157,11 +156,6 @@ def is_live(path: Path, now: float | None = None) -> bool:
     if (time.time() if now is None else now) - touched > STALE_SECONDS:
         return False
     return may_live(read_holder(path))
-
-
-def describe_holder(path: Path) -> str:
-    """Name the holder of a lease for a message."""
-    return in_words(read_holder(path))
 
 
 def _linked(claim: Path, path: Path) -> bool:

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from suite.records.files import StoreError, in_words, write_atomically, write_text_atomically
+from suite.records.files import StoreError, explain, write_atomically, write_text_atomically
+from suite.records.final_loss import SETTLED
 from suite.records.lease import Lease, is_live
 
 SCHEMA = 1
-SETTLED = frozenset({"finished", "diverged"})
-"""Statuses that are results: such a run is not trained again."""
 
 RECORD_FILES = ("curves.parquet", "diagnostics.parquet", "record.json")
 """The files of a record, in the order in which they are written; diagnostics only where the run was asked for some."""
@@ -290,7 +289,7 @@ class Store:
 
     def _unwritable(self, what: str, error: OSError) -> StoreError:
         return StoreError(
-            f"{what} could not be written to the store {self.path} ({in_words(error)}); make room or give another "
+            f"{what} could not be written to the store {self.path} ({explain(error)}); make room or give another "
             "--store: earlier records are intact, and the same command goes on from what was kept."
         )
 

@@ -6,9 +6,10 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
-Side = Literal["low", "high"]
+from suite.records import tuning
+from suite.records.tuning import Side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +29,11 @@ class Axis:
     @property
     def ordered(self) -> bool:
         """Whether the values are numbers, so that the axis has edges."""
-        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+        return tuning.is_ordered(self.values)
 
     def edge(self, value: Any) -> Side | None:
-        """The edge that ``value`` lies on, if there is one: a value alone has none, and nothing lies below 0."""
-        if not self.ordered or len(self.values) < 2 or value == 0:
-            return None
-        return "low" if value == self.values[0] else "high" if value == self.values[-1] else None
+        """The edge that ``value`` lies on; see `suite.records.tuning.edge`."""
+        return tuning.edge(value, self.values)
 
     def extended(self, side: Side) -> Axis | None:
         """The axis with one more value past an edge; all old values stay exactly as they are.

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from suite.records.files import StoreError, in_words, write_atomically
+from suite.records.files import StoreError, explain, write_atomically
 from suite.training.task import Task
 
 PARTS = ("state_dict", "optimizer_states", "loops", "callbacks")
@@ -37,7 +37,7 @@ class CheckpointFile(TorchCheckpointIO):
             write_atomically(place, lambda temporary: _write(checkpoint, temporary))
         except OSError as error:
             raise StoreError(
-                f"The checkpoint {place} could not be written ({in_words(error)}); make room or give another --store: "
+                f"The checkpoint {place} could not be written ({explain(error)}); make room or give another --store: "
                 "the same command goes on from the checkpoint before, if there was one."
             ) from error
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from suite.analysis.curves import LossReader, mean_ema, slowdown
-from suite.analysis.figures.style import INK, legend_above, optimizer_style, panel_grid
-from suite.analysis.table import optimizer_title
+from suite.analysis.figures.style import INK, legend_above, legend_entries, optimizer_style, panel_grid
+from suite.analysis.words import optimizer_title
 
 MOST_POINTS = 600
 """Points of a curve that are drawn: more than a printed panel resolves, few enough for a light page."""
@@ -27,8 +26,7 @@ START_SHOWN = 0.25
 def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]) -> Figure | None:
     """Smoothed train loss of the tuned points, a panel per batch size.
 
-    The dotted line goes from the other's final loss to where the better optimizer first reaches it: the
-    slowdown.
+    The dotted line goes from the other's final loss to where the better optimizer first reaches it: the slowdown.
 
     Args:
         tuned: tuned points of one task.
@@ -46,49 +44,34 @@ def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]
     }
     if not curves:
         return None
-    figure, axes, columns = panel_grid(len(sizes), height=2.0)
+    grid = panel_grid(len(sizes), height=2.0)
     for panel, size in enumerate(sizes):
-        place = axes[panel // columns, panel % columns]
-        for label in labels:
-            if (label, size) in curves:
-                _draw(place, curves[label, size], label, labels)
-        _mark_slowdown(place, [curves[label, size] for label in labels if (label, size) in curves])
-        place.set_title(f"batch size {size}", fontsize=8)
-        place.set_xlim(0, 1)
-        place.xaxis.set_major_formatter(PercentFormatter(1))
-        place.set_xticks([0, 0.5, 1])
-        place.set_xlabel("budget used")
-        if panel % columns == 0:
-            place.set_ylabel("train loss, smoothed")
+        axes = grid.panel(panel)
+        drawn = [label for label in labels if (label, size) in curves]
+        for label in drawn:
+            _draw(axes, curves[label, size], label, labels)
+        _mark_slowdown(axes, [curves[label, size] for label in drawn])
+        axes.set_title(f"batch size {size}", fontsize=8)
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xticks([0, 0.5, 1])
+        axes.set_xlabel("budget used")
+        if grid.is_first(panel):
+            axes.set_ylabel("train loss, smoothed")
     ends = [curve[-1] for curve in curves.values()]
     start = max(curve[int(START_SHOWN * (len(curve) - 1))] for curve in curves.values())
     low, high = min(ends), max(start, max(ends))
-    axes[0, 0].set_ylim(low - 0.06 * (high - low), high)
-    handles, names = _handles(axes)
-    legend_above(figure, handles, names)
-    return figure
-
-
-def _handles(axes: np.ndarray) -> tuple[list[Artist], list[str]]:
-    found: dict[str, Artist] = {}
-    for place in axes.flat:
-        for handle, name in zip(*place.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    return list(found.values()), list(found)
+    grid.panel(0).set_ylim(low - 0.06 * (high - low), high)
+    legend_above(grid.figure, *legend_entries(grid.row(0)))
+    return grid.figure
 
 
 def _draw(axes: Axes, curve: np.ndarray, label: str, labels: Sequence[str]) -> None:
     kept = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).astype(int))
-    drawn = optimizer_style(label, labels)
-    axes.plot(
-        (kept + 1) / len(curve),
-        curve[kept],
-        color=drawn["color"],
-        linestyle=drawn["linestyle"],
-        linewidth=1.3,
-        label=optimizer_title(label),
-    )
-    axes.plot([1], curve[-1:], color=drawn["color"], marker=drawn["marker"], markersize=4, clip_on=False, zorder=3)
+    looks = optimizer_style(label, labels)
+    marker = looks.pop("marker")
+    axes.plot((kept + 1) / len(curve), curve[kept], linewidth=1.3, label=optimizer_title(label), **looks)
+    axes.plot([1], curve[-1:], color=looks["color"], marker=marker, markersize=4, clip_on=False, zorder=3)
 
 
 def _mark_slowdown(axes: Axes, curves: Sequence[np.ndarray]) -> None:

@@ -13,8 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from suite.analysis.diagnosed import chosen, group_gaps, reduced
-from suite.analysis.figures.style import FAINT, INK, legend_above, optimizer_style, panel_grid, short
-from suite.analysis.table import optimizer_title
+from suite.analysis.figures.style import (
+    FAINT,
+    INK,
+    PanelGrid,
+    legend_above,
+    legend_entries,
+    optimizer_style,
+    panel_grid,
+    same_limits,
+    short,
+)
+from suite.analysis.words import optimizer_title
 
 NAMED_GROUPS = 12
 """Up to so many groups have their names on the axis."""
@@ -119,125 +129,113 @@ def diagnosed_figure(
     Returns:
         The figure; None when nothing was measured.
     """
-    mine = points[points["diagnostic"] == diagnostic]
-    drawings = [d for d in _drawings(mine, diagnostic) if not _rows(mine, d, diagnostic, pair).empty]
-    if not drawings:
+    points = points[points["diagnostic"] == diagnostic]
+    known = [Drawing(quantity=name, label=name) for name in points["quantity"].unique()]
+    drawings = DRAWINGS.get(diagnostic, tuple(known))
+    shown = [(drawing, rows) for drawing in drawings if not (rows := _rows(points, drawing, pair)).empty]
+    if not shown:
         return None
-    sizes = sorted(mine["batch_size"].unique())
-    figure, axes, columns = panel_grid(len(sizes), len(drawings), height=1.55, sharey=False, sharex=False)
-    for row, drawing in enumerate(drawings):
-        rows = _rows(mine, drawing, diagnostic, pair)
-        places = []
+    sizes = sorted(points["batch_size"].unique())
+    grid = panel_grid(len(sizes), len(shown), height=1.55, sharey=False, sharex=False)
+    for row, (drawing, rows) in enumerate(shown):
         for panel, size in enumerate(sizes):
-            place = axes[panel // columns * len(drawings) + row, panel % columns]
-            here = rows[rows["batch_size"] == size]
+            axes = grid.panel(panel, row)
+            at_size = points[points["batch_size"] == size]
             beside = pd.DataFrame()
             if drawing.beside:
-                other = dataclasses.replace(drawing, quantity=drawing.beside)
-                beside = _rows(mine[mine["batch_size"] == size], other, diagnostic, pair)
-            _panel(place, drawing, here, beside, labels)
-            _compare(place, drawing, mine[mine["batch_size"] == size])
+                beside = _rows(at_size, dataclasses.replace(drawing, quantity=drawing.beside), pair)
+            _draw(axes, drawing, rows[rows["batch_size"] == size], beside, labels)
+            _compare(axes, drawing, at_size)
             if row == 0:
-                place.set_title(f"batch size {size}", fontsize=8)
-            if panel % columns == 0:
-                place.set_ylabel(drawing.label, fontsize=7.5)
-            places.append(place)
-        _same_limits(places)
-    handles, names = [], []
-    for place in axes.flat:
-        for handle, name in zip(*place.get_legend_handles_labels(), strict=True):
-            if name not in names:
-                handles.append(handle)
-                names.append(name)
-    legend_above(figure, handles, names)
-    return figure
+                axes.set_title(f"batch size {size}", fontsize=8)
+            if grid.is_first(panel):
+                axes.set_ylabel(drawing.label, fontsize=7.5)
+        _same_scale(grid, row)
+    legend_above(grid.figure, *legend_entries(grid.axes.flat))
+    return grid.figure
 
 
-def _drawings(mine: pd.DataFrame, diagnostic: str) -> tuple[Drawing, ...]:
-    known = [Drawing(quantity=name, label=name) for name in mine["quantity"].unique()]
-    return DRAWINGS.get(diagnostic, tuple(known))
-
-
-def _rows(mine: pd.DataFrame, drawing: Drawing, diagnostic: str, pair: tuple[str, str] | None) -> pd.DataFrame:
+def _rows(points: pd.DataFrame, drawing: Drawing, pair: tuple[str, str] | None) -> pd.DataFrame:
     """What a row of panels shows: columns ``batch_size``, ``optimizer``, ``value``, and ``step`` or ``group``."""
     if drawing.over == "gap":
         if pair is None:
             return pd.DataFrame()
-        gaps = group_gaps(mine, *pair).rename(columns={"gap": "value"})
-        return gaps.assign(optimizer="")
-    rows = chosen(mine, diagnostic, drawing.quantity, groups=drawing.over == "groups")
+        return group_gaps(points, *pair).rename(columns={"gap": "value"}).assign(optimizer="")
+    rows = chosen(points, drawing.quantity, groups=drawing.over == "groups")
     return rows if drawing.over == "steps" else reduced(rows, drawing.at)
 
 
-def _panel(place: Axes, drawing: Drawing, rows: pd.DataFrame, beside: pd.DataFrame, labels: Sequence[str]) -> None:
+def _draw(axes: Axes, drawing: Drawing, rows: pd.DataFrame, beside: pd.DataFrame, labels: Sequence[str]) -> None:
     groups = list(dict.fromkeys(rows["group"])) if drawing.over != "steps" else []
     for number, label in enumerate([*labels, ""]):
-        own = rows[rows["optimizer"] == label]
-        if own.empty:
+        of_label = rows[rows["optimizer"] == label]
+        if of_label.empty:
             continue
-        drawn = optimizer_style(label, labels) if label else {"color": INK, "marker": "o", "linestyle": "-"}
-        x, y = _points(own, groups)
+        looks = optimizer_style(label, labels) if label else {"color": INK, "marker": "o", "linestyle": "-"}
+        x, y = _points(of_label, groups)
         if groups and not drawing.ordered:
-            drawn["linestyle"] = "none"
+            looks["linestyle"] = "none"
             x = x + 0.3 * ((number + 0.5) / len(labels) - 0.5)
-        place.plot(x, y, **drawn, markersize=3, label=optimizer_title(label) if label else None)
+        axes.plot(x, y, **looks, markersize=3, label=optimizer_title(label) if label else None)
         if not beside.empty:
             x, y = _points(beside[beside["optimizer"] == label], groups)
-            place.plot(x, y, color=drawn["color"], linestyle=":", linewidth=1)
+            axes.plot(x, y, color=looks["color"], linestyle=":", linewidth=1)
     if drawing.log and bool((rows["value"] > 0).any()):
-        place.set_yscale("log")
+        axes.set_yscale("log")
     if groups:
-        named = len(groups) <= NAMED_GROUPS
-        words = [group.removesuffix(".weight") for group in groups]
-        ticks = range(len(groups)) if named else []
-        turned = named and max(map(len, words)) > 2
-        place.set_xticks(ticks, words if named else [], rotation=90 if turned else 0, fontsize=6)
-        place.set_xlabel(drawing.groups if named else f"{drawing.groups}, in order", fontsize=7)
-        place.grid(axis="x", visible=False)
+        _group_axis(axes, drawing.groups, [group.removesuffix(".weight") for group in groups])
     else:
-        _step_axis(place, rows["step"].to_numpy(dtype=float))
+        _step_axis(axes, rows["step"].to_numpy(dtype=float))
 
 
-def _step_axis(place: Axes, steps: np.ndarray) -> None:
+def _group_axis(axes: Axes, title: str, words: Sequence[str]) -> None:
+    """An axis with the names of the groups, where they are few enough."""
+    named = len(words) <= NAMED_GROUPS
+    turned = named and max(map(len, words)) > 2
+    axes.set_xticks(
+        range(len(words)) if named else [], words if named else [], rotation=90 if turned else 0, fontsize=6
+    )
+    axes.set_xlabel(title if named else f"{title}, in order", fontsize=7)
+    axes.grid(axis="x", visible=False)
+
+
+def _step_axis(axes: Axes, steps: np.ndarray) -> None:
     """A logarithmic axis, with room for step 0, where the steps are spread that way."""
-    place.set_xlabel("step", fontsize=7)
+    axes.set_xlabel("step", fontsize=7)
     if len(steps) and np.median(steps) < 0.2 * steps.max():
-        place.set_xscale("symlog", linthresh=1, linscale=0.4)
-        place.set_xlim(-0.5, 1.6 * steps.max())
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        axes.set_xlim(-0.5, 1.6 * steps.max())
         tens = [10.0**power for power in range(int(np.log10(steps.max())) + 1)]
-        place.xaxis.set_major_locator(FixedLocator([0, *tens[:: -(-len(tens) // 3)]]))
-        place.xaxis.set_minor_locator(NullLocator())
-        place.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axes.xaxis.set_major_locator(FixedLocator([0, *tens[:: -(-len(tens) // 3)]]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     else:
-        place.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
 def _points(rows: pd.DataFrame, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     if not groups:
         ordered = rows.sort_values("step")
         return ordered["step"].to_numpy(dtype=float), ordered["value"].to_numpy(dtype=float)
-    known = rows[rows["group"].isin(groups)]
-    return np.array([groups.index(g) for g in known["group"]], dtype=float), known["value"].to_numpy(dtype=float)
+    drawn = rows[rows["group"].isin(groups)]
+    return np.array([groups.index(group) for group in drawn["group"]], dtype=float), drawn["value"].to_numpy(
+        dtype=float
+    )
 
 
-def _compare(place: Axes, drawing: Drawing, mine: pd.DataFrame) -> None:
+def _compare(axes: Axes, drawing: Drawing, points: pd.DataFrame) -> None:
     level = drawing.line
     if isinstance(level, str):
-        found = mine.loc[mine["quantity"] == level, "value"]
-        level = float(found.iloc[0]) if len(found) else None
+        level = next(iter(points.loc[points["quantity"] == level, "value"]), None)
     if level is not None:
-        place.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1.5)
+        axes.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1.5)
 
 
-def _same_limits(places: Sequence[Axes]) -> None:
-    low = min(place.get_ylim()[0] for place in places)
-    high = max(place.get_ylim()[1] for place in places)
-    for number, place in enumerate(places):
-        place.set_ylim(low, high)
-        if place.get_yscale() == "log":
+def _same_scale(grid: PanelGrid, row: int) -> None:
+    low, high = same_limits(grid, row)
+    for axes in grid.row(row):
+        if axes.get_yscale() == "log":
             decades = np.log10(high / low)
-            place.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 2, 5), numticks=6))
-            place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-            place.yaxis.set_minor_locator(NullLocator())
-        if number:
-            place.tick_params(axis="y", labelleft=False)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 2, 5), numticks=6))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            axes.yaxis.set_minor_locator(NullLocator())

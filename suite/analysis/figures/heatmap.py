@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -14,10 +15,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from suite.analysis.figures.sensitivity import axis_values, line_axes, momentum_axes
+from suite.analysis.figures.sensitivity import line_axes, momentum_axes
 from suite.analysis.figures.style import FAINT, WIDTH, panel_grid, short
-from suite.analysis.table import format_value, optimizer_title
-from suite.analysis.tuned import best_setting, setting_results
+from suite.analysis.tuned import choosing, setting_results, tuned_setting
+from suite.analysis.words import format_value, optimizer_title
+from suite.records.tuning import axes_of
 
 COLORS = "cividis_r"
 WORST_QUANTILE = 0.8
@@ -37,12 +39,8 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
     Returns:
         The figure; None when no optimizer varies two axes.
     """
-    pairs = {}
-    for label in labels:
-        found = line_axes(runs[runs["optimizer"] == label])
-        if found is not None and found[1] is not None:
-            pairs[label] = (found[0], found[1])
-    return _maps_figure(runs, pairs)
+    pairs = {label: line_axes(runs[runs["optimizer"] == label]) for label in labels}
+    return _maps_figure(runs, {label: (pair[0], pair[1]) for label, pair in pairs.items() if pair and pair[1]})
 
 
 def momenta_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
@@ -67,37 +65,32 @@ def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Fi
     """
     if not names:
         return None
-    runs = runs[~runs["reporting"]]
+    runs = choosing(runs)
     sizes = sorted(runs["batch_size"].unique())
-    owns = {label: runs[runs["optimizer"] == label] for label in names}
-    values = {label: (axis_values(owns[label], x), axis_values(owns[label], y)) for label, (x, y) in names.items()}
-    maps = {
-        (label, size): _loss_map(owns[label][owns[label]["batch_size"] == size], pair, *values[label])
-        for label, pair in names.items()
-        for size in sizes
-    }
-    norm = PowerNorm(0.5, 0, _worst([losses for losses, _ in maps.values()]))
-    figure, axes, columns = panel_grid(len(sizes), len(names), height=1.45, sharex=False, sharey=False)
-    for row, (label, pair) in enumerate(names.items()):
+    maps: dict[tuple[str, int], _Map] = {}
+    for label, pair in names.items():
+        group = runs[runs["optimizer"] == label]
+        axes_values = dict(axes_of(group["setting"]))
+        for size in sizes:
+            maps[label, size] = _map(group[group["batch_size"] == size], pair, [axes_values[name] for name in pair])
+    norm = PowerNorm(0.5, 0, _worst([drawn.losses for drawn in maps.values()]))
+    grid = panel_grid(len(sizes), len(names), height=1.45, sharex=False, sharey=False)
+    for row, (label, (x_name, y_name)) in enumerate(names.items()):
         for panel, size in enumerate(sizes):
-            place = axes[panel // columns * len(names) + row, panel % columns]
-            losses, tuned = maps[label, size]
-            cell = MAPS_WIDTH / columns / losses.shape[1]
-            x_words, y_words = (
-                [short(value) if name == "lr" else format_value(value) for value in own]
-                for name, own in zip(pair, values[label], strict=True)
-            )
-            _draw(place, losses, tuned, x_words, y_words, norm, labelled=cell >= LABELLED_INCHES)
-            place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
-            if panel % columns == 0:
-                place.set_ylabel(pair[1])
+            axes = grid.panel(panel, row)
+            drawn = maps[label, size]
+            cell = MAPS_WIDTH / grid.columns / drawn.losses.shape[1]
+            _draw(axes, drawn, norm, labelled=cell >= LABELLED_INCHES)
+            axes.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
+            if grid.is_first(panel):
+                axes.set_ylabel(y_name)
             else:
-                place.set_yticklabels([])
-            place.set_xlabel("learning rate" if pair[0] == "lr" else pair[0])
-    bar = figure.colorbar(
+                axes.set_yticklabels([])
+            axes.set_xlabel("learning rate" if x_name == "lr" else x_name)
+    bar = grid.figure.colorbar(
         ScalarMappable(norm, COLORS),
-        ax=axes,
-        shrink=min(0.75, 2.4 / figure.get_figheight()),
+        ax=grid.axes,
+        shrink=min(0.75, 2.4 / grid.figure.get_figheight()),
         pad=0.015,
         aspect=28,
         extend="max",
@@ -105,24 +98,43 @@ def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Fi
     bar.set_label("loss above the lowest", fontsize=7.5)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
-    return figure
+    return grid.figure
 
 
-def _loss_map(
-    group: pd.DataFrame, pair: tuple[str, str], x_values: Sequence[float], y_values: Sequence[float]
-) -> tuple[np.ndarray, tuple[int, int] | None]:
-    """The map, shape ``[ys, xs]``, NaN without a result and +inf diverged; and the tuned point's cell in it."""
+@dataclass(frozen=True)
+class _Map:
+    """One map.
+
+    Attributes:
+        losses: shape ``[ys, xs]``, NaN without a result and +inf diverged.
+        tuned: cell of the tuned point, as ``(y, x)``; None where it has no finite loss.
+        x_words: tick labels.
+        y_words: tick labels.
+    """
+
+    losses: np.ndarray
+    tuned: tuple[int, int] | None
+    x_words: list[str]
+    y_words: list[str]
+
+
+def _map(group: pd.DataFrame, pair: tuple[str, str], values: Sequence[list[float]]) -> _Map:
+    """The map of one optimizer at one batch size, over the values of two axes."""
+    x_values, y_values = values
     losses = np.full((len(y_values), len(x_values)), math.nan)
     cells = {}
-    results = setting_results(group)
-    for result in results:
+    for result in setting_results(group):
         chosen = dict(result.setting)
         if all(name in chosen for name in pair):
             cell = y_values.index(chosen[pair[1]]), x_values.index(chosen[pair[0]])
             losses[cell] = np.fmin(losses[cell], result.loss)
             cells[result.setting] = cell
-    best = best_setting(results) if results else None
-    return losses, cells.get(best.setting) if best is not None and math.isfinite(best.loss) else None
+    tuned = cells.get(tuned_setting(group) or ())
+    x_words, y_words = (
+        [short(value) if name == "lr" else format_value(value) for value in ticks]
+        for name, ticks in zip(pair, values, strict=True)
+    )
+    return _Map(losses, tuned if tuned is not None and math.isfinite(losses[tuned]) else None, x_words, y_words)
 
 
 def _worst(maps: Sequence[np.ndarray]) -> float:
@@ -134,16 +146,8 @@ def _worst(maps: Sequence[np.ndarray]) -> float:
     return max(float(np.quantile(excess, WORST_QUANTILE)), 1e-6) if excess else 1.0
 
 
-def _draw(
-    axes: Axes,
-    losses: np.ndarray,
-    tuned: tuple[int, int] | None,
-    x_words: Sequence[str],
-    y_words: Sequence[str],
-    norm: PowerNorm,
-    *,
-    labelled: bool,
-) -> None:
+def _draw(axes: Axes, drawn: _Map, norm: PowerNorm, *, labelled: bool) -> None:
+    losses = drawn.losses
     finite = losses[np.isfinite(losses)]
     best = finite.min() if len(finite) else math.nan
     shown = np.where(np.isfinite(losses), losses - best, np.nan)
@@ -152,8 +156,8 @@ def _draw(
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=6.5)
-    axes.set_xticks(range(len(x_words)), x_words, rotation=90)
-    axes.set_yticks(range(len(y_words)), y_words)
+    axes.set_xticks(range(len(drawn.x_words)), drawn.x_words, rotation=90)
+    axes.set_yticks(range(len(drawn.y_words)), drawn.y_words)
     for (y, x), loss in np.ndenumerate(losses):
         corner = (x - 0.5, y - 0.5)
         if math.isinf(loss):
@@ -163,7 +167,7 @@ def _draw(
             light = np.dot(colors(norm(loss - best))[:3], (0.2126, 0.7152, 0.0722)) > 0.5
             ink = "black" if light else "white"
             _note(axes, x, y, f"{loss:#.3g}", ink)
-        if (y, x) == tuned:
+        if (y, x) == drawn.tuned:
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.8, zorder=3))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,39 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from suite.analysis.figures.style import (
-    INK,
-    SERIES_MARKERS,
-    decade_axis,
-    optimizer_style,
-    panel_grid,
-    shades,
-)
-from suite.analysis.table import format_value, optimizer_title
-from suite.analysis.tuned import SettingResult, axes_of, best_setting, setting_results
+from suite.analysis.figures.style import INK, SERIES_MARKERS, decade_axis, optimizer_style, panel_grid, shades
+from suite.analysis.tuned import choosing, setting_results, tuned_setting
+from suite.analysis.words import format_value, optimizer_title
+from suite.records.tuning import Setting, axes_of, is_ordered
 
 STRIP = "#f1f1f1"
 CUT_QUANTILE = 0.85
 """Losses above this quantile are drawn at the upper border: what matters is the neighbourhood of the best."""
 _MOMENTA = ("momentum", "beta", "beta1", "betas", "beta2")
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """How the runs of one optimizer are drawn.
+
+    Attributes:
+        x_name: axis of the grid that goes along x.
+        x_values: its values.
+        line_name: axis that makes the lines; None for a single line.
+        line_values: its values; None alone for a single line.
+        colors: one per line.
+    """
+
+    x_name: str
+    x_values: list[float]
+    line_name: str | None
+    line_values: list[Any]
+    colors: list[tuple[float, float, float]]
+
+    def spot(self, setting: Setting) -> tuple[Any, Any]:
+        """Where a setting lies along x and which line it is on; None for an axis that it does not have."""
+        chosen = dict(setting)
+        return chosen.get(self.x_name), chosen.get(self.line_name or "")
 
 
 def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
@@ -40,33 +59,28 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
         runs: runs of one task.
         labels: optimizers to draw, in order; those without a learning rate to vary are left out.
     """
-    runs = runs[~runs["reporting"]]
-    drawn = [label for label in labels if line_axes(runs[runs["optimizer"] == label]) is not None]
+    runs = choosing(runs)
+    by_label = {label: runs[runs["optimizer"] == label] for label in labels}
+    drawn = {label: lines for label in labels if (lines := _lines(by_label[label], label, labels)) is not None}
     sizes = sorted(runs["batch_size"].unique())
-    figure, axes, columns = panel_grid(len(sizes), max(len(drawn), 1), height=1.75, sharex=False)
-    top = _cut(runs)
-    finite = runs.loc[np.isfinite(runs["loss"]), "loss"]
-    bottom = finite.min() - 0.08 * (top - finite.min()) if len(finite) else 0.0
-    for row, label in enumerate(drawn):
-        own = runs[runs["optimizer"] == label]
-        x_name, line_name = line_axes(own) or ("lr", None)
-        lines = _line_values(own, line_name)
-        x_values = axis_values(own, x_name)
+    grid = panel_grid(len(sizes), max(len(drawn), 1), height=1.75, sharex=False)
+    bottom, top = _limits(runs)
+    for row, (label, lines) in enumerate(drawn.items()):
         for panel, size in enumerate(sizes):
-            place = axes[panel // columns * len(drawn) + row, panel % columns]
-            group = own[own["batch_size"] == size]
-            _panel(place, group, x_name, line_name, lines, (label, labels), (bottom, top))
-            place.set_xscale("log")
-            decade_axis(place.xaxis, x_values)
-            place.set_xlim(min(x_values) / 1.6, max(x_values) * 1.6)
-            _diverged_strip(place, bottom, top, len(lines), first=panel % columns == 0)
-            place.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
-            place.set_xlabel("learning rate" if x_name == "lr" else x_name)
-            if panel % columns == 0:
-                place.set_ylabel("final loss")
-        if line_name is not None:
-            _legend(axes[row, columns - 1], label, labels, line_name, lines)
-    return figure
+            axes = grid.panel(panel, row)
+            group = by_label[label]
+            _panel(axes, group[group["batch_size"] == size], lines, (bottom, top))
+            axes.set_xscale("log")
+            decade_axis(axes.xaxis, lines.x_values)
+            axes.set_xlim(min(lines.x_values) / 1.6, max(lines.x_values) * 1.6)
+            _diverged_strip(axes, bottom, top, len(lines.line_values), first=grid.is_first(panel))
+            axes.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
+            axes.set_xlabel("learning rate" if lines.x_name == "lr" else lines.x_name)
+            if grid.is_first(panel):
+                axes.set_ylabel("final loss")
+        if lines.line_name is not None:
+            _legend(grid.axes[row, grid.columns - 1], lines)
+    return grid.figure
 
 
 def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:
@@ -76,18 +90,18 @@ def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:
         Names of the two axes; the second is None with a single axis. None when nothing numeric and positive
         varies.
     """
-    found = _numeric_axes(runs)
-    x_name = "lr" if "lr" in found else next((name for name, values in found.items() if values[0] > 0), None)
+    axes = _numeric_axes(runs)
+    x_name = "lr" if "lr" in axes else next((name for name, values in axes.items() if values[0] > 0), None)
     if x_name is None:
         return None
-    rest = sorted((name for name in found if name != x_name), key=lambda name: name not in _MOMENTA)
+    rest = sorted((name for name in axes if name != x_name), key=lambda name: name not in _MOMENTA)
     return x_name, rest[0] if rest else None
 
 
 def momentum_axes(runs: pd.DataFrame) -> tuple[str, str] | None:
     """The later and the earlier of the first two momenta that vary (``beta2`` and ``beta1``), or None."""
-    found = _numeric_axes(runs)
-    names = [name for name in _MOMENTA if name in found]
+    axes = _numeric_axes(runs)
+    names = [name for name in _MOMENTA if name in axes]
     return (names[1], names[0]) if len(names) > 1 else None
 
 
@@ -95,85 +109,61 @@ def _numeric_axes(runs: pd.DataFrame) -> dict[str, list[float]]:
     """The axes of the runs' settings that have several numbers, and a learning rate above zero."""
     return {
         name: values
-        for name, values, numbers in axes_of(list(dict.fromkeys(runs["setting"])))
-        if numbers and len(values) > 1 and (name != "lr" or values[0] > 0)
+        for name, values in axes_of(dict.fromkeys(runs["setting"]))
+        if is_ordered(values) and len(values) > 1 and (name != "lr" or values[0] > 0)
     }
 
 
-def _line_values(runs: pd.DataFrame, line_name: str | None) -> list[float | None]:
-    if line_name is None:
-        return [None]
-    return [*axis_values(runs, line_name)]
+def _lines(runs: pd.DataFrame, label: str, labels: Sequence[str]) -> _Lines | None:
+    names = line_axes(runs)
+    if names is None:
+        return None
+    axes = dict(axes_of(runs["setting"]))
+    line_values = [None] if names[1] is None else axes[names[1]]
+    colors = shades(optimizer_style(label, labels)["color"], len(line_values))
+    return _Lines(names[0], axes[names[0]], names[1], line_values, colors)
 
 
-def axis_values(runs: pd.DataFrame, name: str) -> list[float]:
-    """The values that an axis of the runs' settings has, ascending."""
-    return sorted({value for setting in set(runs["setting"]) for axis, value in setting if axis == name})
-
-
-def _cut(runs: pd.DataFrame) -> float:
-    finite = runs.loc[np.isfinite(runs["loss"]), "loss"]
+def _limits(runs: pd.DataFrame) -> tuple[float, float]:
+    """Lower and upper end of the loss axis."""
+    finite = runs[np.isfinite(runs["loss"])]
     if finite.empty:
-        return 1.0
-    top = float(finite.quantile(CUT_QUANTILE))
-    best = finite.min()
+        return 0.0, 1.0
+    best = finite["loss"].min()
     # Every tuned point must be inside, whatever the quantile says.
-    tuned = runs[np.isfinite(runs["loss"])].groupby(["optimizer", "batch_size"])["loss"].min().max()
-    return max(top, float(tuned) + 0.25 * float(tuned - best), best + 1e-6)
+    tuned = float(finite.groupby(["optimizer", "batch_size"])["loss"].min().max())
+    top = max(float(finite["loss"].quantile(CUT_QUANTILE)), tuned + 0.25 * float(tuned - best), best + 1e-6)
+    return best - 0.08 * (top - best), top
 
 
-def _panel(
-    axes: Axes,
-    group: pd.DataFrame,
-    x_name: str,
-    line_name: str | None,
-    lines: Sequence[float | None],
-    optimizer: tuple[str, Sequence[str]],
-    limits: tuple[float, float],
-) -> None:
-    results = setting_results(group)
-    losses = _best_losses(results, x_name, line_name)
-    colors = shades(optimizer_style(*optimizer)["color"], len(lines))
-    for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
-        points = sorted((x, loss) for (x, own), loss in losses.items() if own == line)
-        if points:
-            _draw_line(axes, np.array(points, dtype=float), place, color, limits)
-    if losses:
-        tuned = best_setting(results)
-        spot = _place(tuned, x_name, line_name)
-        if spot in losses and math.isfinite(tuned.loss):
-            ring = axes.plot([spot[0]], [losses[spot]], linestyle="none", marker="o", markersize=9, zorder=4)[0]
-            ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
-
-
-def _best_losses(results: Sequence[SettingResult], x_name: str, line_name: str | None) -> dict[tuple[Any, Any], float]:
-    """Loss at every (x, line), with any further axes at their best."""
-    losses: dict[tuple[Any, Any], float] = {}
-    for result in results:
-        x, line = _place(result, x_name, line_name)
-        if x is not None and (line_name is None or line is not None):
+def _panel(axes: Axes, group: pd.DataFrame, lines: _Lines, limits: tuple[float, float]) -> None:
+    losses: dict[tuple[Any, Any], float] = {}  # at every spot, with any further axes at their best
+    for result in setting_results(group):
+        x, line = lines.spot(result.setting)
+        if x is not None and (lines.line_name is None or line is not None):
             losses[x, line] = min(result.loss, losses.get((x, line), math.inf))
-    return losses
-
-
-def _place(result: SettingResult, x_name: str, line_name: str | None) -> tuple[Any, Any]:
-    """Where a setting lies along x and which line it is on; None for an axis that it does not have."""
-    chosen = dict(result.setting)
-    return chosen.get(x_name), None if line_name is None else chosen.get(line_name)
+    for number, (value, color) in enumerate(zip(lines.line_values, lines.colors, strict=True)):
+        points = sorted((x, loss) for (x, line), loss in losses.items() if line == value)
+        if points:
+            _draw_line(axes, np.array(points, dtype=float), number, color, limits)
+    tuned = lines.spot(tuned_setting(group) or ())
+    if math.isfinite(losses.get(tuned, math.inf)):
+        ring = axes.plot([tuned[0]], [losses[tuned]], linestyle="none", marker="o", markersize=9, zorder=4)[0]
+        ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
 
 
 def _draw_line(
-    axes: Axes, points: np.ndarray, place: int, color: tuple[float, float, float], limits: tuple[float, float]
+    axes: Axes, points: np.ndarray, number: int, color: tuple[float, float, float], limits: tuple[float, float]
 ) -> None:
     """One momentum's line, cut at the top of the panel, and its diverged runs in a row of their own above."""
     bottom, top = limits
     x, y = points.T
-    marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
+    marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
     inside = Rectangle((0, bottom), 1, top - bottom, transform=axes.get_yaxis_transform())
-    drawn = axes.plot(x, np.where(np.isinf(y), np.nan, y), color=color, marker=marker, markersize=3.4)[0]
-    drawn.set(linewidth=1.1, clip_path=inside)
+    line = axes.plot(x, np.where(np.isinf(y), np.nan, y), color=color, marker=marker, markersize=3.4)[0]
+    line.set(linewidth=1.1, clip_path=inside)
     beyond, gone = np.isfinite(y) & (y > top), np.isinf(y)
-    row = top + _strip(top - bottom) * (place + 1)
+    row = top + _strip(top - bottom) * (number + 1)
     for chosen, height, sign in ((beyond, top, "^"), (gone, row, "x")):
         if chosen.any():
             heights = np.full(chosen.sum(), height)
@@ -196,13 +186,12 @@ def _strip(height: float) -> float:
     return 0.045 * height
 
 
-def _legend(axes: Axes, label: str, labels: Sequence[str], line_name: str, lines: Sequence[float | None]) -> None:
-    colors = shades(optimizer_style(label, labels)["color"], len(lines))
-    for place, (line, color) in enumerate(zip(lines, colors, strict=True)):
-        marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
-        axes.plot([], [], color=color, marker=marker, markersize=3.6, linewidth=1.1, label=format_value(line))
+def _legend(axes: Axes, lines: _Lines) -> None:
+    for number, (value, color) in enumerate(zip(lines.line_values, lines.colors, strict=True)):
+        marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
+        axes.plot([], [], color=color, marker=marker, markersize=3.6, linewidth=1.1, label=format_value(value))
     axes.legend(
-        title=line_name,
+        title=lines.line_name,
         title_fontsize=7,
         fontsize=7,
         loc="upper left",

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from suite.analysis.table import format_value
+from suite.analysis.words import format_value
 
 WIDTH = 7.2
 """Inches: the text width of a two-column journal page, and legible when shown on a slide."""
 
 PANELS_PER_ROW = 5
+TILES_PER_ROW = 3
 INK, FAINT, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 
 # Okabe and Ito's palette stays apart under all common colour-vision deficiencies; yellow is left out (too
@@ -113,25 +115,104 @@ def shades(color: str, count: int) -> list[tuple[float, float, float]]:
     return [tuple(base + (1 - base) * mix if mix >= 0 else base * (1 + mix)) for mix in mixes]
 
 
-def panel_grid(
-    count: int, rows_each: int = 1, *, height: float, sharey: bool = True, sharex: bool = True
-) -> tuple[Figure, np.ndarray, int]:
-    """A figure with ``count`` panels side by side, wrapped into blocks of ``rows_each`` rows.
+@dataclass(frozen=True)
+class PanelGrid:
+    """A figure of panels side by side, a block of rows each, wrapped where they do not fit beside each other.
 
-    Returns:
-        The figure, its axes in shape ``[blocks * rows_each, columns]``, and the number of columns. Panel p
-        of row r is ``axes[p // columns * rows_each + r, p % columns]``; the axes that no panel needs are
-        switched off.
+    Attributes:
+        figure: the figure.
+        axes: of all panels, shape ``[blocks * rows_each, columns]``; those that no panel needs are switched off.
+        count: how many panels there are.
+        rows_each: rows of a panel.
+    """
+
+    figure: Figure
+    axes: np.ndarray
+    count: int
+    rows_each: int
+
+    @property
+    def columns(self) -> int:
+        """How many panels stand side by side."""
+        return self.axes.shape[1]
+
+    def panel(self, number: int, row: int = 0) -> Axes:
+        """The axes of one row of a panel."""
+        return self.axes[number // self.columns * self.rows_each + row, number % self.columns]
+
+    def row(self, row: int) -> list[Axes]:
+        """The axes of one row of all panels."""
+        return [self.panel(number, row) for number in range(self.count)]
+
+    def is_first(self, number: int) -> bool:
+        """Whether a panel stands at the left, where the axis is labelled."""
+        return number % self.columns == 0
+
+
+def panel_grid(count: int, rows_each: int = 1, *, height: float, sharey: bool = True, sharex: bool = True) -> PanelGrid:
+    """An empty figure of ``count`` panels.
+
+    Args:
+        count: panels.
+        rows_each: rows of each.
+        height: of a row, in inches.
+        sharey: whether all have one y-axis.
+        sharex: whether all have one x-axis.
     """
     columns = min(max(count, 1), PANELS_PER_ROW)
     blocks = -(-max(count, 1) // columns)
     width = WIDTH if columns > 2 else WIDTH * (0.5 + 0.2 * columns)
     figure = Figure(figsize=(width, height * blocks * rows_each + 0.35))
     axes = figure.subplots(blocks * rows_each, columns, sharex=sharex, sharey=sharey, squeeze=False)
-    for panel in range(count, blocks * columns):
+    grid = PanelGrid(figure, axes, count, rows_each)
+    for unused in range(count, blocks * columns):
         for row in range(rows_each):
-            axes[panel // columns * rows_each + row, panel % columns].set_axis_off()
-    return figure, axes, columns
+            grid.panel(unused, row).set_axis_off()
+    return grid
+
+
+def same_limits(grid: PanelGrid, row: int) -> tuple[float, float]:
+    """Give one row of all panels the same y-axis, labelled at the left; returns its ends."""
+    ends = [axes.get_ylim() for axes in grid.row(row)]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    for number, axes in enumerate(grid.row(row)):
+        axes.set_ylim(low, high)
+        if not grid.is_first(number):
+            axes.tick_params(axis="y", labelleft=False)
+    return low, high
+
+
+def tiles(
+    count: int, row_height: float, *, margin: float = 0.0, width: float = WIDTH, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure of ``count`` panels, at most `TILES_PER_ROW` side by side; sizes are in inches."""
+    columns = min(count, TILES_PER_ROW)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width, row_height * rows + margin))
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
+
+
+def legend_entries(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
+    """Handles and names of the legend of several panels, every name once."""
+    entries: dict[str, Artist] = {}
+    for panel in axes:
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    return list(entries.values()), list(entries)
+
+
+def zero_line(axes: Axes) -> None:
+    """The line that decides: above it the challenger is better."""
+    axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
+
+
+def plot_points(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, color: str, **looks: Any) -> None:
+    """Points, those that are open with a white face; ``looks`` go to `Axes.plot`."""
+    for chosen, face in ((~is_open, color), (is_open, "white")):
+        axes.plot(x[chosen], y[chosen], linestyle="none", color=color, markerfacecolor=face, zorder=3, **looks)
 
 
 def batch_size_axis(axes: Axes, sizes: Iterable[int], *, octaves: float = 1.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from suite.analysis.figures.style import WIDTH, batch_size_axis, decade_axis, legend_above, optimizer_style, tip
-from suite.analysis.table import format_setting, optimizer_title
+from suite.analysis.words import format_setting, optimizer_title
 
 MOST_INSIDE = 4
 """Optimizers whose names find a place among their lines."""
@@ -35,27 +36,28 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
         loss_axes.set_yscale("log")
         decade_axis(loss_axes.yaxis, losses)
         loss_axes.set_ylim(losses.min() / 2, losses.max() * 3)
-    shown: list[float] = []
+    rates: list[float] = []
     for label in labels:
-        own = points[points["optimizer"] == label]
-        for point in own.itertuples(index=False):
+        rows = points[points["optimizer"] == label]
+        for point in rows.itertuples(index=False):
             words = f"{optimizer_title(label)} at batch size {point.batch_size}: {point.loss:.4f}"
             tip(loss_axes, point.batch_size, point.loss, f"{words}\n{format_setting(point.setting)}")
-        edges = own["edges"].map(len).to_numpy() > 0
-        above = np.nan_to_num(own["uncertainty"].to_numpy(dtype=float))
+        looks = optimizer_style(label, labels)
+        sizes, losses = rows["batch_size"].to_numpy(dtype=float), rows["loss"].to_numpy(dtype=float)
+        above = np.nan_to_num(rows["uncertainty"].to_numpy(dtype=float))
         # On a logarithmic axis a bar that reaches zero would have no end.
-        below = np.minimum(above, 0.6 * own["loss"].to_numpy(dtype=float)) if wide else above
-        bars = np.array([below, above])
-        _series(loss_axes, own["batch_size"], own["loss"], bars, edges, label, labels)
-        lrs = [dict(setting).get("lr", math.nan) for setting in own["setting"]]
-        if all(isinstance(lr, (int, float)) and lr > 0 for lr in lrs) and lrs:
-            lr_edges = np.array([any(axis == "lr" for axis, _ in found) for found in own["edges"]])
+        bars = np.array([np.minimum(above, 0.6 * losses) if wide else above, above])
+        _series(loss_axes, sizes, losses, rows["edges"].map(bool).to_numpy(dtype=bool), looks, optimizer_title(label))
+        loss_axes.errorbar(sizes, losses, yerr=bars, fmt="none", ecolor=looks["color"], elinewidth=0.9, capsize=2)
+        lrs = [dict(setting).get("lr", math.nan) for setting in rows["setting"]]
+        if lrs and all(isinstance(lr, int | float) and lr > 0 for lr in lrs):
+            lr_edges = np.array([any(axis == "lr" for axis, _ in edges) for edges in rows["edges"]])
             lr_axes.set_yscale("log")
-            shown += lrs
-            _series(lr_axes, own["batch_size"], pd.Series(lrs), None, lr_edges, label, labels)
-    if shown:
-        decade_axis(lr_axes.yaxis, shown)
-        lr_axes.set_ylim(min(shown) / 2, max(shown) * 2)
+            rates += lrs
+            _series(lr_axes, sizes, np.array(lrs, dtype=float), lr_edges, looks, optimizer_title(label))
+    if rates:
+        decade_axis(lr_axes.yaxis, rates)
+        lr_axes.set_ylim(min(rates) / 2, max(rates) * 2)
     loss_axes.set_ylabel("tuned final loss")
     loss_axes.set_title("Tuned final loss")
     lr_axes.set_ylabel("learning rate that won")
@@ -67,27 +69,7 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def _series(
-    axes: Axes,
-    sizes: pd.Series,
-    values: pd.Series,
-    bars: np.ndarray | None,
-    on_edge: np.ndarray,
-    label: str,
-    labels: Sequence[str],
-) -> None:
-    drawn = optimizer_style(label, labels)
-    color, x, y = drawn["color"], sizes.to_numpy(dtype=float), values.to_numpy(dtype=float)
-    axes.plot(x, y, color=color, linestyle=drawn["linestyle"], marker=drawn["marker"], label=optimizer_title(label))
-    if bars is not None:
-        axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=color, elinewidth=0.9, capsize=2)
-    axes.plot(
-        x[on_edge],
-        y[on_edge],
-        linestyle="none",
-        marker=drawn["marker"],
-        markerfacecolor="white",
-        markeredgecolor=color,
-        markeredgewidth=1.3,
-        zorder=3,
-    )
+def _series(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, looks: dict[str, Any], title: str) -> None:
+    axes.plot(x, y, **looks, label=title)
+    face = {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 1.3, "zorder": 3}
+    axes.plot(x[is_open], y[is_open], **{**looks, **face})

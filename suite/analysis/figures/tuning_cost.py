@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from suite.analysis.figures.style import INK, legend_above, optimizer_style, panel_grid
-from suite.analysis.table import optimizer_title
+from suite.analysis.figures.style import INK, legend_above, optimizer_style, panel_grid, same_limits
+from suite.analysis.words import optimizer_title
 
 
 def tuning_cost_figure(cost: pd.DataFrame, labels: list[str]) -> Figure | None:
@@ -27,33 +27,33 @@ def tuning_cost_figure(cost: pd.DataFrame, labels: list[str]) -> Figure | None:
     if cost.empty or cost["trials"].max() < 2:
         return None
     sizes = sorted(cost["batch_size"].unique())
-    figure, axes, columns = panel_grid(len(sizes), 2, height=1.6, sharey=False)
-    _trials_axis(axes[0, 0], int(cost["trials"].max()))  # of all panels: they share it
+    grid = panel_grid(len(sizes), 2, height=1.6, sharey=False)
+    _trials_axis(grid.panel(0), int(cost["trials"].max()))  # of all panels: they share it
     for panel, size in enumerate(sizes):
         rows = cost[cost["batch_size"] == size]
-        above, below = (axes[panel // columns * 2 + row, panel % columns] for row in (0, 1))
+        above, below = grid.panel(panel, 0), grid.panel(panel, 1)
         _losses(above, rows, labels)
         below.axhline(0, color=INK, linewidth=0.8)
         below.plot(rows["trials"], rows["gap"], color=INK, linewidth=1.3)
         above.set_title(f"batch size {size}", fontsize=8)
         below.set_xlabel("random trials")
-        if panel % columns == 0:
+        if grid.is_first(panel):
             above.set_ylabel("expected loss")
             below.set_ylabel("expected gap")
-    _same_heights(axes, columns, len(sizes))
-    legend_above(figure, *axes[0, 0].get_legend_handles_labels())
-    return figure
+    for row in (0, 1):  # expected losses have one scale, and gaps another
+        same_limits(grid, row)
+    legend_above(grid.figure, *grid.panel(0).get_legend_handles_labels())
+    return grid.figure
 
 
 def _losses(axes: Axes, rows: pd.DataFrame, labels: list[str]) -> None:
     trials = rows["trials"].to_numpy()
     for role in ("reference", "challenger"):
         label = str(rows[role].iloc[0])
-        drawn = optimizer_style(label, labels)
+        looks = {**optimizer_style(label, labels), "marker": None}
         loss, spread = rows[f"{role}_loss"].to_numpy(), rows[f"{role}_spread"].to_numpy()
-        title = optimizer_title(label)
-        axes.plot(trials, loss, color=drawn["color"], linestyle=drawn["linestyle"], linewidth=1.3, label=title)
-        axes.fill_between(trials, loss - spread, loss + spread, color=drawn["color"], alpha=0.14, linewidth=0)
+        axes.plot(trials, loss, **looks, linewidth=1.3, label=optimizer_title(label))
+        axes.fill_between(trials, loss - spread, loss + spread, color=looks["color"], alpha=0.14, linewidth=0)
     best = np.minimum(rows["reference_loss"], rows["challenger_loss"])
     start = max(rows["reference_loss"].iloc[0], rows["challenger_loss"].iloc[0])
     axes.set_ylim(best.min() - 0.05 * (start - best.min()), start + 0.1 * (start - best.min()) + 1e-9)
@@ -65,14 +65,3 @@ def _trials_axis(axes: Axes, most: int) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks if len(ticks) <= 6 else ticks[::2]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _same_heights(axes: np.ndarray, columns: int, panels: int) -> None:
-    """One scale for all panels of a row of the figure: expected losses, and apart from them gaps."""
-    for row in (0, 1):
-        places = [axes[panel // columns * 2 + row, panel % columns] for panel in range(panels)]
-        low, high = (end(place.get_ylim()[k] for place in places) for k, end in ((0, min), (1, max)))
-        for number, place in enumerate(places):
-            place.set_ylim(low, high)
-            if number % columns:
-                place.tick_params(labelleft=False)

@@ -11,7 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from suite.analysis.figures.style import FAINT, INK, SERIES_COLORS, SERIES_MARKERS, WIDTH, decade_axis, tip
+from suite.analysis.figures.style import (
+    FAINT,
+    SERIES_COLORS,
+    SERIES_MARKERS,
+    TILES_PER_ROW,
+    WIDTH,
+    decade_axis,
+    legend_entries,
+    tiles,
+    tip,
+    zero_line,
+)
+from suite.analysis.gap import SERIES
 from suite.analysis.rank_correlation import RankCorrelation
 
 TITLES = {
@@ -27,8 +39,6 @@ TITLES = {
 
 LINEAR_BELOW = 1.0
 """Per cent of gap below which the axis is linear: gaps of tasks span two decades and both signs."""
-
-COLUMNS = 3
 
 
 def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> Figure | None:
@@ -47,33 +57,24 @@ def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> 
     shown = [name for name in TITLES if bool(finite[name].any())]
     if not shown:
         return None
-    columns = min(COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(WIDTH * max(columns, 2) / COLUMNS, 2.2 * rows + 0.5))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    pairs = table[["reference", "challenger"]].drop_duplicates()
-    for place, axes in enumerate(grid.flat):
-        if place >= len(shown):
-            axes.set_axis_off()
-            continue
-        name = shown[place]
-        series = table[finite[name]].groupby(["task", "reference", "challenger"], sort=False)
-        known = list(table.groupby(["task", "reference", "challenger"], sort=False).groups)
-        for key, found in series:
+    width = WIDTH * min(max(len(shown), 2), TILES_PER_ROW) / TILES_PER_ROW
+    figure, tile_axes = tiles(len(shown), 2.2, margin=0.5, width=width, sharey=True)
+    keys = list(table.groupby(SERIES, sort=False).groups)
+    pairs = len({key[1:] for key in keys}) > 1
+    for number, (axes, name) in enumerate(zip(tile_axes, shown, strict=True)):
+        for key, rows in table[finite[name]].groupby(SERIES, sort=False):
             task, reference, challenger = key
-            label = f"{task}: {challenger} against {reference}" if len(pairs) > 1 else str(task)
-            _series(axes, found.sort_values("batch_size"), name, label, known.index(key))
+            label = f"{task}: {challenger} against {reference}" if pairs else str(task)
+            _series(axes, rows.sort_values("batch_size"), name, label, keys.index(key))
         _frame(axes, name, table.loc[finite[name], name].to_numpy(dtype=float))
         if name in with_gap and not math.isnan(with_gap[name].rho):
-            said = f"inside tasks: rho {with_gap[name].rho:+z.2f}, p {with_gap[name].p:.2g}"
-            axes.set_title(said, color=FAINT, fontsize=7)
-        if place % columns == 0:
+            words = f"inside tasks: rho {with_gap[name].rho:+z.2f}, p {with_gap[name].p:.2g}"
+            axes.set_title(words, color=FAINT, fontsize=7)
+        if number % TILES_PER_ROW == 0:
             axes.set_ylabel("relative gap (%)")
-    _gap_axis(grid.flat[0], table["relative_gap"].to_numpy(dtype=float))
-    labels = {
-        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=min(3, len(labels)))
+    _gap_axis(tile_axes[0], table["relative_gap"].to_numpy(dtype=float))
+    handles, labels = legend_entries(tile_axes)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
     return figure
 
 
@@ -109,7 +110,7 @@ def _frame(axes: Axes, name: str, values: np.ndarray) -> None:
         room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
         axes.set_xlim(low - room, high + room)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
+    zero_line(axes)
     axes.set_xlabel(words)
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from suite.analysis.branches import share_text
 from suite.analysis.comparison import Comparison
 from suite.analysis.report.page import Markup, Tipped, element, section, table
-from suite.analysis.report.sections import better_markup, number
-from suite.analysis.table import format_setting, optimizer_title
-from suite.analysis.terminal import loss_text
+from suite.analysis.report.sections import better_markup
+from suite.analysis.words import format_setting, loss_text, number, optimizer_title, share_text
 
 
 def branching_section(comparison: Comparison) -> Markup:

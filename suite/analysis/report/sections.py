@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,23 @@ from typing import Any
 import pandas as pd
 
 from suite.analysis.branches import branch_sentences
-from suite.analysis.caveats import edge_text, seeds_text
 from suite.analysis.comparison import Comparison
 from suite.analysis.crossover import Crossover
 from suite.analysis.lr_width import lr_width_sentences
 from suite.analysis.published import published_gaps
 from suite.analysis.report.page import Markup, Tipped, bullets, download, element, section, table, text
-from suite.analysis.table import format_setting, format_value, optimizer_title
-from suite.analysis.terminal import better_text, loss_text
 from suite.analysis.theory_fit import theory_fit
 from suite.analysis.tuning_cost import tuning_cost_sentences
+from suite.analysis.words import (
+    better_text,
+    edge_text,
+    format_setting,
+    format_value,
+    loss_text,
+    number,
+    optimizer_title,
+    seeds_text,
+)
 from suite.records import FINAL_LOSSES
 
 MOST_FIRST = 12
@@ -226,10 +232,3 @@ def _flags(point: Any) -> Markup:
     if point.untuned:
         flags.append(text(f"single value: {', '.join(point.untuned)}"))
     return Markup(" ".join(flags))
-
-
-def number(value: float, form: str, unit: str = "") -> str:
-    """A number with real minus and infinity signs; an en dash where it is not known."""
-    if math.isnan(value):
-        return "\N{EN DASH}"
-    return format(value, form).replace("-", "\N{MINUS SIGN}").replace("inf", "\N{INFINITY}") + unit

@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from suite.analysis.caveats import edge_text
 from suite.analysis.comparison import Comparison
-from suite.analysis.table import format_setting, format_value, optimizer_title
+from suite.analysis.words import edge_text, format_setting, format_value, optimizer_title
 
 _LATEX = {
     "gap": (

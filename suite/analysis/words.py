@@ -1,0 +1,152 @@
+"""Words for people, in one place: names, numbers and verdicts as the terminal, the pages and the figures write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from suite.records.tuning import Setting
+
+UNKNOWN = "\N{EN DASH}"
+"""Stands in a page's table where there is no value."""
+
+LEVEL = 0.9
+"""Share of the drawn crossovers inside an interval."""
+
+_TITLES = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "signsgd": "SignSGD",
+    "signum": "Signum",
+    "muon": "Muon",
+    "lion": "Lion",
+    "nsgd": "NSGD",
+    "rmsprop": "RMSprop",
+    "adafactor": "Adafactor",
+    "schedule_free": "Schedule-Free AdamW",
+    "schedule_free_sgd": "Schedule-Free SGD",
+    "scion": "Scion",
+    "soap": "SOAP",
+}
+
+
+def optimizer_title(label: str) -> str:
+    """How an optimizer's label is written for people; labels without an entry stand for themselves."""
+    return _TITLES.get(label, label)
+
+
+def pair_text(reference: str, challenger: str) -> str:
+    """Two optimizers that are compared: ``SGD against Adam``."""
+    return f"{optimizer_title(challenger)} against {optimizer_title(reference)}"
+
+
+def series_text(task: str, reference: str, challenger: str, *, tasks: bool, pairs: bool) -> str:
+    """What tells a series of gaps apart from the others of a comparison: the task, the pair, or both.
+
+    Args:
+        task: its task.
+        reference: its reference.
+        challenger: its challenger.
+        tasks: whether there are several.
+        pairs: whether there are several.
+    """
+    return ": ".join(([task] if tasks else []) + ([pair_text(reference, challenger)] if pairs else []))
+
+
+def format_value(value: Any) -> str:
+    """A hyperparameter's value as people write it: ``0.001``, ``1e-5``, ``0.999``."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ", ".join(map(format_value, value)) if isinstance(value, tuple) else str(value)
+    text = f"{value:.6g}"
+    if "e" not in text:
+        return text
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def format_setting(setting: Setting) -> str:
+    """A setting in one line, learning rate first: ``lr 0.3, momentum 0.95``."""
+    ordered = sorted(setting, key=lambda pair: (pair[0] != "lr", pair[0]))
+    return ", ".join(f"{name} {format_value(value)}" for name, value in ordered) or "as configured"
+
+
+def edge_text(edges: Sequence[tuple[str, str]]) -> str:
+    """Edge flags: ``lr largest, momentum smallest``."""
+    return ", ".join(f"{axis} {end}" for axis, end in edges)
+
+
+def number(value: float, form: str, unit: str = "") -> str:
+    """A number of a page, with real minus and infinity signs; an en dash where it is not known."""
+    if math.isnan(value):
+        return UNKNOWN
+    return format(value, form).replace("-", "\N{MINUS SIGN}").replace("inf", "\N{INFINITY}") + unit
+
+
+def plain_number(value: float, form: str = ".4f") -> str:
+    """A number of a terminal; a hyphen where it is not known."""
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def loss_text(loss: float) -> str:
+    """A final loss; ``diverged`` where no setting has a finite one."""
+    return "diverged" if math.isinf(loss) else plain_number(loss)
+
+
+def share_text(share: float) -> str:
+    """A share of a trunk's steps."""
+    return f"{100 * share:g}%"
+
+
+def batch_size_text(size: float) -> str:
+    """A batch size that an estimate gives: two digits where there are no more to be had."""
+    return f"{size:.2g}" if size < 10 else f"{size:.0f}"
+
+
+def batch_sizes_text(sizes: Iterable[int]) -> str:
+    """Measured batch sizes: ``batch sizes 1, 4``."""
+    unique = [str(size) for size in sorted(set(sizes))]
+    return f"batch size{'s' if len(unique) > 1 else ''} {', '.join(unique)}"
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval of batch sizes: ``90% interval 6 to 30``, with open ends named."""
+    if interval is None:
+        return "interval not known"
+    low, high = interval
+    if high == 0:
+        where = "below the range"
+    elif math.isinf(low):
+        where = "above the range"
+    elif low == 0:
+        where = "wider than the range" if math.isinf(high) else f"up to {batch_size_text(high)}"
+    elif math.isinf(high):
+        where = f"from {batch_size_text(low)} up"
+    else:
+        where = f"{batch_size_text(low)} to {batch_size_text(high)}"
+    return f"{LEVEL:.0%} interval {where}"
+
+
+def seeds_text(needed: float) -> str:
+    """A number of seeds needed; an en dash where it is not known."""
+    if math.isnan(needed):
+        return UNKNOWN
+    return "over 1000" if math.isinf(needed) else f"{needed:.0f}"
+
+
+def winner_text(label: object) -> str:
+    """Who is better, by the label of a gap table, which may be None."""
+    return optimizer_title(label) if isinstance(label, str) else "not resolved"
+
+
+def better_text(gap: Mapping[str, Any]) -> str:
+    """Who is better at one batch size, or why that cannot be said.
+
+    Args:
+        gap: a row of `suite.analysis.gap.gap_table`.
+    """
+    if gap["better"] is None and math.isnan(gap["gap"]):
+        diverged = math.isinf(gap["reference_loss"]) and math.isinf(gap["challenger_loss"])
+        return "both diverged" if diverged else "no result"
+    return winner_text(gap["better"])
