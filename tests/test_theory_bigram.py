@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import exp1, expn
 
 from suite.theory.bigram import (
-    _exponential_integral,
-    gradient_descent_limit,
     gradient_descent_loss,
     scaling_exponent,
     sign_descent_loss,
@@ -71,39 +68,6 @@ def test_tuned_sign_descent_by_brute_force(vocab_size: int, exponent: float, ste
     loss, lr = tuned_sign_descent(steps, vocab_size, exponent)
     assert loss == pytest.approx(brute, rel=1e-4) and loss <= brute * (1 + 1e-9)
     assert sign_descent_loss(steps, lr, vocab_size, exponent) == pytest.approx(loss)
-
-
-@pytest.mark.parametrize("order", [2, 3, 5])
-def test_exponential_integral(order: int) -> None:
-    for x in (0.01, 0.5, 3.0):
-        assert _exponential_integral(order, x) == pytest.approx(float(expn(order, x)), rel=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("exponent", "time", "steps_of", "tolerance"),
-    [
-        (0.5, 1.0, lambda t, d: t * d**0.5 / 2, 0.01),
-        (0.7, 0.3, lambda t, d: t * d**0.7 / 2, 0.02),
-        (1.5, 200.0, lambda t, d: t / 2, 0.01),
-        (2.0, 100.0, lambda t, d: t / 2, 0.01),
-    ],
-)
-def test_limits_of_gradient_descent(exponent: float, time: float, steps_of: object, tolerance: float) -> None:
-    d = 10**6
-    finite = float(gradient_descent_loss(steps_of(time, d), d, exponent))  # type: ignore[operator]
-    assert gradient_descent_limit(time, exponent) == pytest.approx(finite, rel=tolerance)
-
-
-@pytest.mark.parametrize("time", [0.3, 0.5, 0.8])
-def test_limit_of_gradient_descent_at_zipfs_own_exponent(time: float) -> None:
-    # The sum over words is the exponential integral E1(2 t / d) over the harmonic number, whose logarithms reach the
-    # limit as slowly as 1 / ln d.
-    d = 10**6
-    expected = exp1(2 * d ** (time - 1)) / (np.log(d) + np.euler_gamma)
-    assert gradient_descent_loss(d**time, d, 1.0) == pytest.approx(expected, abs=1 / (d**time * np.log(d)))
-    log_d = 1e6
-    far = (log_d - (np.log(2) + time * log_d) - np.euler_gamma) / (log_d + np.euler_gamma)
-    assert gradient_descent_limit(time, 1.0) == pytest.approx(far, abs=1e-5)
 
 
 @pytest.mark.parametrize("exponent", [0.3, 0.5, 0.7, 1.0, 1.5])

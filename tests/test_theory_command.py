@@ -35,6 +35,13 @@ def test_regimes_print_figure_8(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert_figure(tmp_path, "regimes")
 
 
+def test_regimes_tell_where_spectra_change_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "regimes", "--dimension", "100", "--out", str(tmp_path)]) == 0
+    assert (
+        "in Regime II below p = 1.056 and in Regime I above; the\nthreshold falls to 0.667" in capsys.readouterr().out
+    )
+
+
 def test_regimes_of_another_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["theory", "regimes", "--budget", "1e8", "--noise", "0.02", "--out", str(tmp_path)]) == 0
     # Noise times root of the budget is 20 times Figure 8's, and so, nearly, is the crossover.

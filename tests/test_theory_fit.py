@@ -1,4 +1,4 @@
-"""The fitted gap model, and Adam as a mean and a variance."""
+"""The three-term model fitted to measured gaps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
-from suite.theory.adam_variance import adam_direction, variance_form
 from suite.theory.gap_fit import fit_gap_model
 from suite.theory.regimes import GapModel
 
@@ -96,23 +95,3 @@ def test_gaps_that_are_not_known_are_left_out() -> None:
         fit_gap_model([1, 4, 16], [0.1, float("nan"), 0.2])
     with pytest.raises(ValueError, match="must be positive"):
         fit_gap_model([1, 4, 16], [0.1, 0.2, 0.3], [0.1, 0.0, 0.1])
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.5, 0.95, 0.999])
-def test_variance_form_is_adam_with_tied_betas(beta: float) -> None:
-    gradients = np.random.default_rng(0).standard_normal((200, 3)) + 0.3
-    mean, square, directions = np.zeros(3), np.zeros(3), []
-    for gradient in gradients:
-        mean = beta * mean + (1 - beta) * gradient
-        square = beta * square + (1 - beta) * gradient**2
-        directions.append(mean / np.sqrt(square))
-    means, variances = variance_form(gradients, beta)
-    np.testing.assert_allclose(means[-1], mean, rtol=1e-10)
-    np.testing.assert_allclose(variances[-1], square - mean**2, rtol=1e-7, atol=1e-14)
-    np.testing.assert_allclose(adam_direction(gradients, beta), directions, rtol=1e-9)
-
-
-def test_variance_form_without_gradients_stands_still() -> None:
-    assert (adam_direction(np.zeros((3, 2)), 0.9) == 0).all()
-    with pytest.raises(ValueError, match="beta must be from 0 to below 1"):
-        variance_form(np.ones((2, 1)), 1.0)

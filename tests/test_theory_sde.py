@@ -6,20 +6,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from one_step import sgd_progress, sign_progress
 
 from suite.theory.hessians import BLOCKS, block_hessian, design_rows
 from suite.theory.noisy_quadratic import NoisyQuadratic, predict, sgd_losses, sign_losses, subset_share
-from suite.theory.sde import (
-    expected_sign,
-    sgd_diffusion,
-    sgd_drift,
-    sgd_progress,
-    sign_diffusion,
-    sign_drift,
-    sign_progress,
-    simulate_algorithm,
-    simulate_sde,
-)
+from suite.theory.sde import expected_sign
 
 SMALL = np.array([[2.0, 0.5], [0.5, 1.0]])
 SIGMAS = 4.5
@@ -34,11 +25,11 @@ def assert_mean(draws: np.ndarray, expected: float) -> None:
 @pytest.mark.parametrize("batch_size", [1, 9, 64])
 def test_mean_and_spread_of_a_noisy_sign(batch_size: int) -> None:
     rng = np.random.default_rng(batch_size)
-    gradient, noise, lr = -0.3, 1.7, 0.01
+    gradient, noise = -0.3, 1.7
     signs = np.sign(gradient + noise * rng.standard_normal((40_000, batch_size)).mean(axis=1))
-    assert_mean(signs, -float(sign_drift(gradient, noise, batch_size)))
     mean = float(expected_sign(gradient, noise, batch_size))
-    assert_mean((signs - mean) ** 2, float(sign_diffusion(gradient, noise, lr, batch_size)) ** 2 / lr)
+    assert_mean(signs, mean)
+    assert_mean((signs - mean) ** 2, 1 - mean**2)
 
 
 def test_limits_of_the_noisy_sign() -> None:
@@ -46,31 +37,6 @@ def test_limits_of_the_noisy_sign() -> None:
     assert expected_sign(0.5, 1.0, 1e6) == pytest.approx(1)
     # Much noise: sqrt(2 B / pi) g / sigma.
     assert expected_sign(1e-4, 1.0, 4) == pytest.approx(np.sqrt(8 / np.pi) * 1e-4, rel=1e-6)
-    assert sgd_drift([1.0, -2.0]).tolist() == [-1, 2]
-    assert sgd_diffusion(3.0, 0.04, 4) == pytest.approx(0.3)
-
-
-def test_sgds_path_is_an_ornstein_uhlenbeck_process() -> None:
-    rng, rate, noise, size, lr, steps = np.random.default_rng(0), 1.5, 2.0, 4, 0.05, 20
-    path = simulate_sde("sgd", lambda x: rate * x, noise, np.ones((20_000, 1)), [lr] * steps, size, rng, substeps=8)
-    time = lr * steps
-    expected = np.exp(-2 * rate * time) + lr * noise**2 / (2 * rate * size) * (1 - np.exp(-2 * rate * time))
-    error = path[-1].std() / np.sqrt(20_000)
-    assert np.mean(path[-1] ** 2) == pytest.approx(expected, rel=0.02)
-    assert abs(path[-1].mean() - np.exp(-rate * time)) < SIGMAS * error + 0.01
-
-
-@pytest.mark.parametrize("method", ["sgd", "signsgd"])
-def test_the_diffusion_follows_the_algorithm(method: str) -> None:
-    lrs, noise, start = np.full(100, 0.01), np.array([1.0, 2.0]), np.ones((4000, 2))
-    losses = []
-    for simulate in (simulate_sde, simulate_algorithm):
-        path = simulate(method, lambda x: x @ SMALL, noise, start, lrs, 4, np.random.default_rng(1))
-        losses.append(0.5 * np.einsum("tpi,ij,tpj->tp", path, SMALL, path))
-    means = [loss.mean(axis=1) for loss in losses]
-    errors = np.hypot(*(loss.std(axis=1) / np.sqrt(4000) for loss in losses))
-    assert (np.abs(means[0] - means[1]) < SIGMAS * errors + 1e-9).all()
-    assert means[0][-1] < 0.6 * means[0][0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 16])
@@ -148,8 +114,10 @@ def test_sign_descents_loss_by_simulation() -> None:
     problem = NoisyQuadratic(hessian=SMALL, sigma=1.0)
     lrs = 0.05 * np.linspace(1, 0, 60)
     means, errors = sign_losses(problem, np.ones(2), lrs[:, None], 4, np.random.default_rng(0), paths=4000)
-    path = simulate_algorithm("signsgd", lambda x: x @ SMALL, 1.0, np.ones((4000, 2)), lrs, 4, np.random.default_rng(1))
-    losses = problem.loss(path[-1])
+    rng, points = np.random.default_rng(1), np.ones((4000, 2))
+    for lr in lrs:
+        points = points - lr * np.sign(points @ SMALL + 0.5 * rng.standard_normal(points.shape))
+    losses = problem.loss(points)
     assert abs(losses.mean() - means[-1, 0]) < SIGMAS * np.hypot(errors[-1, 0], losses.std() / np.sqrt(4000))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from one_step import sgd_progress, sign_progress
 from small_runs import make_trainer, run_task, run_tasks
 
 from suite.optim import SGD, SignSGD, build
@@ -17,7 +18,6 @@ from suite.theory.frequencies import zipf
 from suite.theory.hessians import block_hessian
 from suite.theory.noisy_quadratic import NoisyQuadratic as Prediction
 from suite.theory.noisy_quadratic import sgd_losses
-from suite.theory.sde import sgd_progress, sign_progress
 from tasks.toy.data import Bigrams, NoisyQuadratic, ZipfText
 from tasks.toy.language import ZipfLanguage
 from tasks.toy.linear_bigram import ToyLinearBigram

@@ -12,9 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
-from scipy.special import gamma, zeta
 
 from suite.theory.bounds import Array
 from suite.theory.frequencies import zipf
@@ -33,25 +31,6 @@ def gradient_descent_loss(steps: ArrayLike, vocab_size: int, exponent: float) ->
     pi = zipf(vocab_size, exponent)
     t = np.asarray(steps, dtype=float)
     return np.power(1 - pi / pi[0], 2 * t[..., None]) @ pi
-
-
-def gradient_descent_limit(time: float, exponent: float) -> float:
-    r"""Limit of `gradient_descent_loss` at large vocabularies, in the time scale that makes it one.
-
-    ``alpha < 1``, :math:`2t = \tau d^\alpha`: :math:`\frac{1-\alpha}{\alpha} E_{1/\alpha}(\tau)`;
-    ``alpha = 1``, :math:`t = d^\tau`: :math:`1 - \tau`;
-    ``alpha > 1``, :math:`\tau = 2t` large:
-    :math:`\frac{\Gamma(1 - 1/\alpha)}{\alpha \zeta(\alpha)} \tau^{-(1-1/\alpha)}`.
-
-    Args:
-        time: ``tau``.
-        exponent: ``alpha``, above 0.
-    """
-    if exponent < 1:
-        return (1 - exponent) / exponent * _exponential_integral(1 / exponent, time)
-    if exponent == 1:
-        return max(0.0, 1 - time)
-    return float(gamma(1 - 1 / exponent) / (exponent * zeta(exponent)) * time ** -(1 - 1 / exponent))
 
 
 def sign_descent_loss(steps: float, lr: ArrayLike, vocab_size: int, exponent: float) -> Array:
@@ -153,8 +132,3 @@ def _cumulative(vocab_size: int, exponent: float) -> tuple[Array, Array, Array]:
     """Frequencies ascending; sums of the ``k`` largest and of their squares, ``k = 0 .. vocab_size``."""
     pi = zipf(vocab_size, exponent)
     return pi[::-1].copy(), np.concatenate(([0.0], np.cumsum(pi))), np.concatenate(([0.0], np.cumsum(pi**2)))
-
-
-def _exponential_integral(order: float, x: float) -> float:
-    """``E_s(x)``, the integral of ``exp(-x t) t^(-s)`` from 1 up; real orders above 1."""
-    return float(quad(lambda u: math.exp(-x / u) * u ** (order - 2) if u else 0.0, 0, 1, epsabs=1e-12, limit=200)[0])

@@ -105,51 +105,8 @@ FIGURE_8_RATIOS = {"I": (1, 2, 4, 6, 8), "II": (10, 20, 50, 100, 1000)}
 """Ratios ``r`` that Figure 8 draws, by regime."""
 
 
-def step_bound(method: Method, batch_size: ArrayLike, alpha: ArrayLike, eta: ArrayLike) -> Array:
-    r"""Bound before tuning, constants dropped (paper 1, eq. 3).
-
-    .. math::
-        \frac{\Delta_0 B}{\eta T} + \frac{\rho\sigma\sqrt{B}}{\alpha T} + \rho\sigma\sqrt{\alpha / B}
-        + L\eta + \frac{L\eta}{\alpha}
-
-    Args:
-        method: the method.
-        batch_size: ``B``, any shape.
-        alpha: weight of the newest gradient in the momentum, ``1 - beta``.
-        eta: length of a step.
-    """
-    b, a, e = (np.asarray(x, dtype=float) for x in (batch_size, alpha, eta))
-    noise = method.rho * method.noise
-    return (
-        method.suboptimality * b / (e * method.budget)
-        + noise * np.sqrt(b) / (a * method.budget)
-        + noise * np.sqrt(a / b)
-        + method.smoothness * e
-        + method.smoothness * e / a
-    )
-
-
-def tuned_alpha(method: Method, batch_size: ArrayLike) -> Array:
-    r"""Best momentum weight at large ``T``: :math:`\alpha^* = B \sqrt{L\Delta_0} / (\rho\sigma\sqrt T)`.
-
-    Above 1 it is no momentum any more: see `largest_admissible_batch_size`.
-    """
-    b = np.asarray(batch_size, dtype=float)
-    return b / largest_admissible_batch_size(method)
-
-
-def tuned_step(method: Method, batch_size: ArrayLike) -> Array:
-    r"""Best length of a step at large ``T``.
-
-    .. math:: \eta^* = \Delta_0^{3/4} B / (L^{1/4} T^{3/4} (\rho\sigma)^{1/2})
-    """
-    b = np.asarray(batch_size, dtype=float)
-    noise = method.rho * method.noise
-    return method.suboptimality**0.75 * b / (method.smoothness**0.25 * method.budget**0.75 * noise**0.5)
-
-
 def largest_admissible_batch_size(method: Method) -> float:
-    r"""Batch size up to which :math:`\alpha^* \le 1`: :math:`\rho\sigma\sqrt{T} / \sqrt{L\Delta_0}`.
+    r"""Batch size up to which the best momentum weight is at most 1: :math:`\rho\sigma\sqrt{T} / \sqrt{L\Delta_0}`.
 
     Beyond it the tuned bound is an extrapolation. Paper 1's crossovers all lie beyond it for normalised SGD.
     """
@@ -180,15 +137,6 @@ def bound_coefficients(method: Method) -> tuple[float, float, float]:
         noise**2 / math.sqrt(scale * budget),
         (scale / budget) ** 0.75 / math.sqrt(noise),
     )
-
-
-def optimal_batch_size(method: Method) -> float:
-    r"""Batch size at which `tuned_bound` is smallest.
-
-    .. math:: B_{opt} = 2^{-2/3} (\rho\sigma)^{5/3} T^{1/6} / (L\Delta_0)^{5/6}
-    """
-    noise, scale = method.rho * method.noise, method.smoothness * method.suboptimality
-    return 2 ** (-2 / 3) * noise ** (5 / 3) * method.budget ** (1 / 6) / scale ** (5 / 6)
 
 
 def _require_positive(name: str, value: float) -> None:

@@ -6,11 +6,8 @@ Then ``L_2 = 1`` and ``L_inf`` is the sum of the eigenvalues.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import zeta
 
 LIMIT_EXPONENT = 2 / 3
 """Threshold as the dimension grows: below it ``r`` outgrows ``d^(1/3)``."""
@@ -19,18 +16,6 @@ LIMIT_EXPONENT = 2 / 3
 def smoothness_ratio(dimension: int, exponent: float) -> float:
     r""":math:`r(d, p) = L_\infty / L_2 = \sum_{i=1}^d i^{-p}`."""
     return float(np.sum(np.arange(1, dimension + 1, dtype=float) ** -exponent))
-
-
-def asymptotic_ratio(dimension: int, exponent: float) -> float:
-    r"""Leading order of `smoothness_ratio` at large ``d`` (paper 1, section 5.3).
-
-    :math:`d^{1-p} / (1-p)` for ``p < 1``, :math:`\ln d` for ``p = 1``, :math:`\zeta(p)` for ``p > 1``.
-    """
-    if exponent == 1:
-        return math.log(dimension)
-    if exponent > 1:
-        return float(zeta(exponent))
-    return dimension ** (1 - exponent) / (1 - exponent)
 
 
 def threshold_exponent(dimension: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ SUBJECTS = {
     "bigram": "steps that gradient and sign descent need on a Zipf language (Kunstner & Bach)",
     "fit": "the three-term gap model fitted to a sweep's measured gaps",
 }
+
+LARGEST_SPECTRUM = 10_000_000
+"""Dimension up to which the threshold of the spectra is computed: its sum has as many terms."""
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -68,30 +71,29 @@ def _regimes(options: argparse.Namespace) -> Figure:
     from suite.analysis.figures.theory import regimes_figure
     from suite.theory.bounds import FIGURE_8, FIGURE_8_RATIOS, FIGURE_8_SMOOTHNESS, Problem
     from suite.theory.regimes import approximate_crossover, gap_model
+    from suite.theory.spectra import LIMIT_EXPONENT, threshold_exponent
 
-    given: dict[str, Any] = {
-        name: value if getattr(options, name) is None else getattr(options, name) for name, value in FIGURE_8.items()
-    }
-    ratios = [r for group in FIGURE_8_RATIOS.values() for r in group if r <= given["dimension"]]
+    asked = {name: getattr(options, name) for name in FIGURE_8}
+    constants: dict[str, Any] = FIGURE_8 | {name: value for name, value in asked.items() if value is not None}
+    ratios = [r for group in FIGURE_8_RATIOS.values() for r in group if r <= constants["dimension"]]
     panels: list[dict[int, Problem]] = [
-        {r: Problem(**given, smoothness_2=smoothness, smoothness_inf=r * smoothness) for r in ratios}
+        {r: Problem(**constants, smoothness_2=smoothness, smoothness_inf=r * smoothness) for r in ratios}
         for smoothness in FIGURE_8_SMOOTHNESS
     ]
     print("Gap of the bounds: sign descent minus normalised SGD; positive: SGD better (paper 1, section 5).")
-    print(", ".join(f"{name} {value:g}" for name, value in given.items()))
+    print(", ".join(f"{name} {value:g}" for name, value in constants.items()))
     rows = []
-    for panel in panels:
-        for ratio, problem in panel.items():
-            model = gap_model(problem)
-            rows.append(
-                [
-                    f"{problem.smoothness_2:g}", str(ratio), model.regime, _number(model.crossover()),
-                    _number(approximate_crossover(problem)), _number(model.smallest_at),
-                    f"{float(model(1)):+.3g}", f"{float(model(1024)):+.3g}",
-                ]
-            )  # fmt: skip
+    for ratio, problem in (pair for panel in panels for pair in panel.items()):
+        model = gap_model(problem)
+        sizes = (model.crossover(), approximate_crossover(problem), model.smallest_at)
+        gaps = (f"{float(model(size)):+.3g}" for size in (1, 1024))
+        rows.append([f"{problem.smoothness_2:g}", str(ratio), model.regime, *map(_number, sizes), *gaps])
     head = ["L_2", "L_inf / L_2", "regime", "crossover", "approximate", "smallest at", "gap at 1", "gap at 1024"]
     _table(head, rows)
+    if 1 < constants["dimension"] <= LARGEST_SPECTRUM:
+        threshold = threshold_exponent(constants["dimension"])
+        print(f"A quadratic with eigenvalues i^-p is in Regime II below p = {threshold:.3f} and in Regime I above; the")
+        print(f"threshold falls to {LIMIT_EXPONENT:.3f} as the dimension grows (paper 1, section 5.3).")
     return regimes_figure(panels)
 
 
@@ -102,15 +104,11 @@ def _quadratic(options: argparse.Namespace) -> Figure:
         if not value > 0:
             raise ValueError(f"{name} must be a positive number, got {value}.")
     sizes = [4**power for power in range(5) if 4**power <= options.samples]
+    subsets = _predictions("rows", 0.0, {size: options.steps for size in range(1, 10, 2)})
+    gaussian = _predictions("gaussian", options.sigma, {size: options.samples // size for size in sizes})
     shown = [
-        (
-            f"subsets of rows, {options.steps} steps",
-            _predictions("rows", 0.0, range(1, 10, 2), lambda _: options.steps),
-        ),
-        (
-            f"Gaussian noise, {options.samples:,} samples",
-            _predictions("gaussian", options.sigma, sizes, lambda size: options.samples // size),
-        ),
+        (f"subsets of rows, {options.steps} steps", subsets),
+        (f"Gaussian noise, {options.samples:,} samples", gaussian),
     ]
     print("Expected final loss w'Hw/2 at the best of a grid of learning rates, from w = 1; sign descent by its SDE.")
     print("Better: by more than two standard errors.")
@@ -127,7 +125,8 @@ def _quadratic(options: argparse.Namespace) -> Figure:
     return quadratic_figure(shown)
 
 
-def _predictions(noise: Any, sigma: float, sizes: Sequence[int], steps_of: Any) -> dict[str, list[Prediction]]:
+def _predictions(noise: Any, sigma: float, steps_of: Mapping[int, int]) -> dict[str, list[Prediction]]:
+    """Predictions by the Hessian's layout, for the batch sizes of `steps_of`."""
     import numpy as np
 
     from suite.optim.schedule import WarmupCosine
@@ -135,17 +134,14 @@ def _predictions(noise: Any, sigma: float, sizes: Sequence[int], steps_of: Any) 
     from suite.theory.noisy_quadratic import NoisyQuadratic, predict
 
     schedule = WarmupCosine(warmup_share=0.05)
-    found: dict[str, list[Prediction]] = {}
-    for layout in BLOCKS:
+    lrs: dict[str, Any] = {"sgd_lrs": np.geomspace(1e-6, 1e-3, 13), "sign_lrs": np.geomspace(1e-3, 1, 13)}
+    predictions: dict[str, list[Prediction]] = {layout: [] for layout in BLOCKS}
+    for layout, by_size in predictions.items():
         problem = NoisyQuadratic(hessian=block_hessian(layout), noise=noise, sigma=sigma)
-        for size in sizes:
-            steps = steps_of(size)
+        for size, steps in steps_of.items():
             multipliers = np.array([schedule(step, steps) for step in range(steps)])
-            prediction = predict(
-                problem, size, multipliers, sgd_lrs=np.geomspace(1e-6, 1e-3, 13), sign_lrs=np.geomspace(1e-3, 1, 13)
-            )
-            found.setdefault(layout, []).append(prediction)
-    return found
+            by_size.append(predict(problem, size, multipliers, **lrs))
+    return predictions
 
 
 def _better(prediction: Prediction) -> str:
