@@ -257,20 +257,20 @@ def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> No
         ({"report_seeds": [42]}, "must differ from seeds"),
         ({"finalists": {"settings": 3, "seeds": [42]}}, "must differ from seeds"),
         ({"finalists": {"settings": 3, "seeds": [5]}, "report_seeds": [5]}, "twice; change one"),
-        ({"finalists": {"settings": 1, "seeds": [5]}}, "at least 2"),
-        ({"finalists": {"seeds": [5]}}, "must give settings"),
-        ({"finalists": {"settings": 3, "seeds": ["a"]}}, "whole numbers"),
-        ({"finalists": 3}, "a mapping with settings and seeds"),
+        ({"finalists": {"settings": 1, "seeds": [5]}}, "finalists.settings must be at least 2"),
+        ({"finalists": {"seeds": [5]}}, "finalists needs settings"),
+        ({"finalists": {"settings": 3, "seeds": ["a"]}}, "must be a whole number"),
+        ({"finalists": 3}, "finalists must be a mapping with settings, seeds"),
         ({"panels": []}, "panels"),
         ({"panels": {"a": {"seeds": [1]}}}, "panels.a"),
-        ({"panels": {"a": {"batch_size": [0]}}}, "panel 'a'"),
+        ({"panels": {"a": {"batch_size": [0]}}}, "panels.a.batch_size must be at least 1"),
         ({"panels": {"a": {"optimizers": {"sgd": None, "adam": None}}}}, "at least one optimizer"),
         ({"panels": {"a": {"optimizers": {"sgd": 3}}}}, "optimizers.sgd"),
-        ({"panels": {"a": {"final_loss": "best"}}}, "panel 'a' must be one of ema"),
-        ({"published": [{"gap": 0.1}]}, "must give source"),
-        ({"published": [{"gap": "small", "source": "x"}]}, "gap of published[0]"),
+        ({"panels": {"a": {"final_loss": "best"}}}, "final_loss must be one of ema"),
+        ({"published": [{"gap": 0.1}]}, "published[0] needs source"),
+        ({"published": [{"gap": "small", "source": "x"}]}, "published[0].gap must be a number"),
         ({"published": [{"gaps": 1, "source": "x"}]}, "'gaps'"),
-        ({"published": [{"losses": {"adam": None}, "source": "x"}]}, "losses of published[0]"),
+        ({"published": [{"losses": {"adam": None}, "source": "x"}]}, "published[0].losses.adam"),
     ],
 )
 def test_every_wrong_panel_or_value_is_one_sentence(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
@@ -301,7 +301,7 @@ def test_every_sweep_of_a_paper_has_a_twin_for_a_laptop(path: Path) -> None:
     assert laptop.question == paper.question and laptop.source == after
     assert laptop.published == paper.published
     labels = {panel.label for panel in paper.parts}
-    assert {entry["panel"] for entry in paper.published if "panel" in entry} <= labels
+    assert {entry.panel for entry in paper.published if entry.panel} <= labels
     for panel in laptop.parts:
         assert panel.overrides["trainer.accelerator"] == "cpu" and panel.overrides["data.source"] == "sample"
         assert max(panel.batch_size) <= 256

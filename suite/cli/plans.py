@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.cli.places import DEFAULT_STORE
-from suite.fields import nearest, option_value, read_yaml, take_options
+from suite.fields import nearest, option_value, plain, read_yaml, take_options
 from suite.records import Store
 from suite.sweep import SweepSpec, read_spec
 
@@ -92,4 +92,4 @@ def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
             f"The store {store.path} has no plan {spec.plan_id} for {spec.file} as it is now ({had}); run "
             f"`python -m suite sweep {spec.file} --store {store.path}` first, it trains only what is missing."
         )
-    return {**plan, "question": spec.question, "source": spec.source, "published": spec.published}
+    return {**plan, "question": spec.question, "source": spec.source, "published": plain(spec.published)}

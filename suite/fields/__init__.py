@@ -5,6 +5,8 @@ field's ``metadata``, a plain dict, so that rooms that import nothing of the sui
 
 ``at_least``, ``above``, ``at_most``, ``below``
     bounds of a number (or of every number of a list); None passes.
+``different``
+    no item of a list may come twice.
 ``beside``
     why the setting cannot change a run's numbers; it is no part of the run's identity then.
 ``when_set``

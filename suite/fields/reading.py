@@ -26,21 +26,23 @@ def read(cls: type[Settings], values: Mapping[str, Any], *, name: str) -> Settin
 
     Args:
         cls: the dataclass; its own checks run as well.
-        values: field values as YAML or the command line gives them; ``"1e-3"`` becomes a number where one belongs.
+        values: field values as YAML or the command line gives them; ``"1e-3"`` becomes a number where one belongs, a
+            number alone a list where one belongs, a text with commas a tuple.
         name: what messages call it; empty where the fields' names say enough.
 
     Raises:
         ConfigError: a field is unknown, missing, of the wrong type or out of its range.
     """
-    known = field_types(cls)
+    kinds = field_types(cls)
     for key in values:
-        if key not in known:
-            raise ConfigError(f"{name} has no setting {key!r}{nearest(str(key), known)}.")
+        if key not in kinds:
+            unknown = f"{name} has no setting" if name else "there is no setting"
+            raise ConfigError(f"{unknown} {key!r}{nearest(str(key), kinds)}.")
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
         required = f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and f.name not in values:
-            raise ConfigError(f"{name} needs {f.name}, which has no default; set {f.name}.")
-    typed = {key: read_value(value, known[key], _joined(name, key)) for key, value in values.items()}
+            raise ConfigError(f"{name} needs {f.name}, which has no default; set {f.name}.".lstrip())
+    typed = {key: read_value(value, kinds[key], _joined(name, key)) for key, value in values.items()}
     check_ranges(cls, typed, name=name)
     return cls(**typed)
 
@@ -57,25 +59,27 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
     Args:
         cls: a dataclass.
         values: field -> value; those of other names are passed over.
-        name: what messages call the settings, such as ``model``.
+        name: what messages call the settings, such as ``model``; empty where the fields' names say enough.
 
     Raises:
-        ConfigError: a number is out of its bounds, or no finite number.
+        ConfigError: a number is out of its bounds, or no finite number; a list has an item twice that may not.
     """
     for f in dataclasses.fields(cls):
-        bounds = [key for key in f.metadata if key in _BOUNDS]
-        if not bounds or f.name not in values:
+        if f.name not in values:
             continue
-        given = values[f.name]
-        for value in given if isinstance(given, list | tuple) else [given]:
-            if not isinstance(value, int | float) or isinstance(value, bool):
+        bounds = [key for key in f.metadata if key in _BOUNDS]
+        value = values[f.name]
+        if "different" in f.metadata and value is not None and any(item in value[:i] for i, item in enumerate(value)):
+            raise ConfigError(f"{_joined(name, f.name)} must list different values, got {value}.")
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if not bounds or not isinstance(number, int | float) or isinstance(number, bool):
                 continue  # null, or a choice beside numbers such as auto
-            if not math.isfinite(value):
-                raise ConfigError(f"{_joined(name, f.name)} must be a finite number, got {given}.")
-            if not all(_BOUNDS[key][0](value, f.metadata[key]) for key in bounds):
+            finite = math.isfinite(number)
+            if not finite or not all(_BOUNDS[key][0](number, f.metadata[key]) for key in bounds):
                 expected = " and ".join(_BOUNDS[key][1].format(f.metadata[key]) for key in bounds)
+                expected = ("" if finite else "a finite number, ") + expected
                 expected += ", or null" if type(None) in get_args(field_types(cls)[f.name]) else ""
-                raise ConfigError(f"{_joined(name, f.name)} must be {expected}, got {given}.")
+                raise ConfigError(f"{_joined(name, f.name)} must be {expected}, got {value}.")
 
 
 def read_value(value: Any, kind: Any, where: str) -> Any:
@@ -84,42 +88,37 @@ def read_value(value: Any, kind: Any, where: str) -> Any:
     Raises:
         ConfigError: it is not one.
     """
-    origin = get_origin(kind)
+    origin, kinds = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return _read_union(value, get_args(kind), where)
+        return _read_union(value, kinds, where)
     if origin is Literal:
-        if value in get_args(kind):
+        if any(value == choice and type(value) is type(choice) for choice in kinds):
             return value
-        raise ConfigError(f"{where} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}.")
-    if kind is float:
-        return _number(value, where)
-    if kind is int:
-        number = value if type(value) is int else _number(value, where)
-        if not math.isfinite(number) or number != int(number):
-            raise ConfigError(f"{where} must be a whole number, got {value!r}.")
-        return int(number)
+        raise ConfigError(f"{where} must be one of {', '.join(map(str, kinds))}, got {value!r:.80}.")
+    if kind in (int, float):
+        return _number(value, kind, where)
     if kind is bool:
-        if isinstance(value, bool):
-            return value
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
-        raise ConfigError(f"{where} must be true or false, got {value!r}.")
+        return _instance(value, bool, "true or false", where)
     if kind is str:
-        if isinstance(value, str):
-            return value
-        raise ConfigError(f"{where} must be a text, got {value!r}.")
+        return _instance(value, str, "a text", where)
     if origin in (tuple, list):
-        items = [read_value(item, get_args(kind)[0], where) for item in _items(value, where)]
+        items = [read_value(item, kinds[0], f"{where}[{i}]") for i, item in enumerate(_items(value, origin, where))]
         return tuple(items) if origin is tuple else items
     if origin in (dict, Mapping) or kind is dict:
-        return _read_mapping(value, get_args(kind), where)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
-        return read(kind, value, name=where)
+        return _read_mapping(value, kinds, where)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and not isinstance(value, kind):
+        expected = f"a mapping with {', '.join(field_types(kind))}"
+        return read(kind, _instance(value, Mapping, expected, where), name=where)
     return value
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML and JSON have it: tuples become lists, mappings plain dicts."""
+    """A value as YAML and JSON have it: tuples become lists, settings the mapping of those that are not null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {name: plain(item) for name, item in fields.items() if item is not None}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -135,42 +134,52 @@ def _joined(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
 
 
-def _read_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
-    if value is None and type(None) in options:
+def _instance(value: Any, kind: type, expected: str, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{where} must be {expected}, got {value!r:.80}.")
+    return value
+
+
+def _read_union(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in kinds:
         return None
     errors = []
-    for option in options:
-        if option is not type(None):
+    for kind in kinds:
+        if kind is not type(None):
             try:
-                return read_value(value, option, where)
+                return read_value(value, kind, where)
             except ConfigError as error:
                 errors.append(str(error))
     raise ConfigError(errors[-1])
 
 
 def _read_mapping(value: Any, kinds: tuple[Any, ...], where: str) -> dict[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where} must be a mapping, got {value!r:.80}.")
+    items = plain(_instance(value, Mapping, "a mapping", where))
     if len(kinds) != 2:
-        return plain(value)  # type: ignore[no-any-return]
+        return dict(items)
     return {
         read_value(key, kinds[0], f"a key of {where}"): read_value(item, kinds[1], f"{where}.{key}")
-        for key, item in plain(value).items()
+        for key, item in items.items()
     }
 
 
-def _items(value: Any, where: str) -> Sequence[Any]:
-    if isinstance(value, str):
+def _items(value: Any, origin: type, where: str) -> Sequence[Any]:
+    if origin is tuple and isinstance(value, str):
         return [item.strip() for item in value.strip("[]").split(",") if item.strip()]
-    if isinstance(value, Sequence):
+    if isinstance(value, int | float):
+        return [value]
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return value
     raise ConfigError(f"{where} must be a list, got {value!r:.80}.")
 
 
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ConfigError(f"{where} must be a number, got {value!r:.80}.")
+def _number(value: Any, kind: type, where: str) -> float:
     try:
-        return float(value)
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        number = value if type(value) is int else float(value)  # float() would round a long whole number
+        if kind is float or int(number) == number:
+            return kind(number)  # type: ignore[no-any-return]
     except (ValueError, OverflowError):
-        raise ConfigError(f"{where} must be a number, got {value!r:.80}.") from None
+        pass
+    raise ConfigError(f"{where} must be {'a whole number' if kind is int else 'a number'}, got {value!r:.80}.")

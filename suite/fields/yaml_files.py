@@ -16,6 +16,22 @@ from suite.fields.names import ConfigError
 MOST_NODES = 200_000
 """Values that a document may hold, those behind aliases counted as often as they are named."""
 
+_TAG = "tag:yaml.org,2002:"
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_SCALARS = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (rf"[-+]?{_DIGITS}|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        rf"[-+]?(?:\.[0-9]+|{_DIGITS}(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+    "merge": (r"<<", ["<"]),
+}
+"""Kind of a value -> how it is written without quotation marks, and the characters that it may begin with."""
+
+_TAGS = {_TAG + kind for kind in (*_SCALARS, "str", "seq", "map")}
+
 
 def read_yaml(path: str | Path, *, what: str = "") -> dict[str, Any]:
     """Read a YAML file that holds a mapping with texts as keys.
@@ -60,7 +76,7 @@ def yaml_value(text: str, name: str) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
-            _require_bounded(node)
+            _check(loader, node)
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -70,8 +86,8 @@ def yaml_value(text: str, name: str) -> Any:
         raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
 
 
-def _require_bounded(root: Any) -> None:
-    """Refuse a document that unfolds to more than ``MOST_NODES`` values, or into itself."""
+def _check(loader: Any, root: Any) -> None:
+    """Refuse keys given twice, tags of other kinds, and more than ``MOST_NODES`` values, or a value inside itself."""
     import yaml
 
     sizes: dict[int, int] = {}
@@ -81,55 +97,45 @@ def _require_bounded(root: Any) -> None:
         if id(node) in unfolding:
             raise ConfigError("refers to itself; write its values out.")
         if id(node) not in sizes:
+            if node.tag not in _TAGS:
+                raise ConfigError(f"has a value with the tag {node.tag}; write numbers, texts, lists and mappings.")
             unfolding.add(id(node))
+            inner = [] if isinstance(node, yaml.ScalarNode) else node.value
             if isinstance(node, yaml.MappingNode):
-                inner = sum(size(key) + size(value) for key, value in node.value)
-            else:
-                inner = sum(map(size, node.value)) if isinstance(node, yaml.SequenceNode) else 0
+                _check_keys(loader, [key for key, _ in inner])
+                inner = [part for pair in inner for part in pair]
+            sizes[id(node)] = 1 + sum(map(size, inner))
             unfolding.discard(id(node))
-            sizes[id(node)] = 1 + inner
         return sizes[id(node)]
 
     if size(root) > MOST_NODES:
         raise ConfigError(f"must hold at most {MOST_NODES:,} values with its aliases written out; it holds more.")
 
 
+def _check_keys(loader: Any, nodes: list[Any]) -> None:
+    lines: dict[Any, int] = {}
+    for node in nodes:
+        if isinstance(node.value, str) and node.tag != _TAG + "merge":
+            key, line = loader.construct_object(node), node.start_mark.line + 1
+            if key in lines:
+                raise ConfigError(f"gives the key {key!r} twice (lines {lines[key]} and {line}); leave one out.")
+            lines[key] = line
+
+
 @functools.cache
 def _loader_class() -> type:
-    """A safe loader with the core schema of YAML 1.2 that refuses a key given twice."""
+    """A safe loader with the core schema of YAML 1.2."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            seen: dict[str, Any] = {}
-            for key, _ in node.value:
-                if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                    continue
-                if key.value in seen:
-                    lines = f"lines {seen[key.value].line + 1} and {key.start_mark.line + 1}"
-                    raise ConfigError(f"gives the key {key.value!r} twice ({lines}); leave one out.")
-                seen[key.value] = key.start_mark
-            return super().construct_mapping(node, deep)
-
         def construct_yaml_int(self, node: Any) -> int:
             text = self.construct_scalar(node)
             base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-            return int(text, base) if base != 10 else int(text)
+            return int(text, base)
 
-    schema = [
-        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-        ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-        ("int", r"[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-        (
-            "float",
-            r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-            list("-+0123456789."),
-        ),
-        ("merge", r"<<", ["<"]),
-    ]
-    for kind, pattern, first in schema:
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), first)
-    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    for kind, (pattern, first) in _SCALARS.items():
+        Loader.add_implicit_resolver(_TAG + kind, re.compile(f"^(?:{pattern})$"), first)
+    Loader.add_constructor(_TAG + "int", Loader.construct_yaml_int)
     return Loader

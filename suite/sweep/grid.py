@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from suite.fields import ConfigError, read, read_value
 from suite.records import tuning
 from suite.records.tuning import Side
 
@@ -60,12 +61,39 @@ class Axis:
         return dataclasses.replace(self, values=values)
 
 
-def read_axis(name: str, given: Any, batch_size: int) -> Axis | None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decades:
+    """A logarithmic grid as YAML states it.
+
+    Attributes:
+        decades: the exponents of ten at its two ends.
+        per_decade: values per power of ten.
+    """
+
+    decades: list[float] = dataclasses.field(metadata={"at_least": -300, "at_most": 300})
+    per_decade: int = dataclasses.field(default=1, metadata={"at_least": 1, "at_most": 100})
+
+    def axis(self, name: str) -> Axis:
+        """The grid's values.
+
+        Raises:
+            ConfigError: its ends are no two ascending values of it.
+        """
+        exponents = [Fraction(str(end)) * self.per_decade for end in self.decades]
+        if len(exponents) != 2 or exponents[0] > exponents[1] or any(end.denominator != 1 for end in exponents):
+            raise ConfigError(
+                f"{name}.decades must be two exponents, ascending multiples of 1/{self.per_decade}, got {self.decades}."
+            )
+        low, high = map(int, exponents)
+        return Axis(name, tuple(log_value(Fraction(k, self.per_decade)) for k in range(low, high + 1)), self.per_decade)
+
+
+def read_axis(name: str, value: Any, batch_size: int) -> Axis | None:
     """Read one entry of a sweep's optimizer.
 
     Args:
         name: the optimizer's setting.
-        given: a list of values; ``{decades: [low, high], per_decade: n}``, powers of ten; or
+        value: a list of values; ``{decades: [low, high], per_decade: n}``, powers of ten; or
             ``{by_batch_size: {B: either}}``. Anything else is a fixed value.
         batch_size: chooses from ``by_batch_size``.
 
@@ -73,33 +101,28 @@ def read_axis(name: str, given: Any, batch_size: int) -> Axis | None:
         The axis, or None for a fixed value.
 
     Raises:
-        ValueError: the grid is malformed.
+        ConfigError: the grid is malformed.
     """
-    if isinstance(given, Mapping) and "by_batch_size" in given:
-        table = given["by_batch_size"]
-        if not isinstance(table, Mapping) or not all(isinstance(size, int) for size in table):
-            raise ValueError(f"{name}.by_batch_size must map batch sizes to values or grids, got {table!r:.60}.")
+    if isinstance(value, Mapping) and "by_batch_size" in value:
+        table = read_value(value["by_batch_size"], dict[int, Any], f"{name}.by_batch_size")
         if batch_size not in table:
-            raise ValueError(f"{name}.by_batch_size has no entry for batch size {batch_size}; add one.")
+            raise ConfigError(f"{name}.by_batch_size has no entry for batch size {batch_size}; add one.")
         return read_axis(name, table[batch_size], batch_size)
-    if isinstance(given, Mapping) and "decades" in given:
-        return _log_axis(name, given)
-    if isinstance(given, list):
-        values = [_number_if_text(value) for value in given]
-        if not values:
-            raise ValueError(f"{name} must list at least one value, got none.")
-        if len(set(map(repr, values))) != len(values):
-            raise ValueError(f"{name} lists a value twice: {given}.")
-        axis = Axis(name, tuple(values))
-        return Axis(name, tuple(sorted(values))) if axis.ordered else axis
-    return None
+    if isinstance(value, Mapping) and "decades" in value:
+        return read(Decades, value, name=name).axis(name)
+    if not isinstance(value, list):
+        return None
+    if not value:
+        raise ConfigError(f"{name} must list at least one value, got none.")
+    if any(item in value[:i] for i, item in enumerate(value)):
+        raise ConfigError(f"{name} lists a value twice: {value}.")
+    axis = Axis(name, tuple(value))
+    return Axis(name, tuple(sorted(value))) if axis.ordered else axis
 
 
-def fixed_value(given: Any) -> Any:
+def fixed_value(value: Any) -> Any:
     """A fixed setting; ``{value: [...]}`` is a list that is one value."""
-    if isinstance(given, Mapping) and set(given) == {"value"}:
-        return given["value"]
-    return given
+    return value["value"] if isinstance(value, Mapping) and set(value) == {"value"} else value
 
 
 def log_value(exponent: Fraction) -> float:
@@ -110,31 +133,6 @@ def log_value(exponent: Fraction) -> float:
 def rounded(value: float) -> float:
     """``value`` to six significant digits."""
     return float(f"{value:.6g}")
-
-
-def _log_axis(name: str, given: Mapping[str, Any]) -> Axis:
-    unknown = set(given) - {"decades", "per_decade"}
-    decades, per_decade = given["decades"], given.get("per_decade", 1)
-    if unknown or not isinstance(per_decade, int) or per_decade < 1:
-        raise ValueError(f"{name} takes decades: [low, high] and per_decade: a whole number, got {dict(given)}.")
-    try:
-        low, high = (Fraction(str(end)) * per_decade for end in decades)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}.decades must be two exponents [low, high], got {decades!r}.") from error
-    if low.denominator != 1 or high.denominator != 1 or low > high:
-        raise ValueError(f"{name}.decades must be ascending multiples of 1/{per_decade}, got {decades!r}.")
-    values = tuple(log_value(Fraction(k, per_decade)) for k in range(int(low), int(high) + 1))
-    return Axis(name, values, per_decade)
-
-
-def _number_if_text(value: Any) -> Any:
-    # YAML 1.1 reads 1e-3 as text.
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _is_momentum(name: str) -> bool:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from suite.fields import nested, plain
 from suite.records import Store
 from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, Side, fixed_value, read_axis
@@ -104,11 +105,11 @@ class Plan:
         if not ranked:
             return []
         best = ranked[0]
-        seeds = self.spec.finalists.get("seeds", [])
+        seeds = self.spec.finalist_seeds
         chosen_among = any(run.seed in seeds and not run.reporting for run in group.runs)
         new = self._grow(group, best, alone=chosen_among)
-        if seeds and len(ranked) > 1 and not new and not chosen_among:
-            for finalist in ranked[: self.spec.finalists["settings"]]:
+        if self.spec.finalists and len(ranked) > 1 and not new and not chosen_among:
+            for finalist in ranked[: self.spec.finalists.settings]:
                 new += self._cross(group, _alone(finalist), 0, seeds)
         if not new and not any(run.reporting for run in group.runs):
             reporting = self._cross(group, _alone(best), 0, self.spec.report_seeds)
@@ -126,7 +127,7 @@ class Plan:
         They are a row of the grid with the sweep's seeds, or the best setting's neighbour `alone` with the finalists'
         seeds too.
         """
-        seeds = [*self.spec.seeds, *(self.spec.finalists["seeds"] if alone else [])]
+        seeds = [*self.spec.seeds, *(self.spec.finalist_seeds if alone else [])]
         new: list[PlannedRun] = []
         for name in self.spec.extend_axes:
             axis = group.axes.get(name)
@@ -162,10 +163,10 @@ class Plan:
             "task_title": title,
             "overrides": spec.overrides,
             "panels": {panel.label: _said_of(panel, spec) for panel in spec.parts if panel.label},
-            "published": spec.published,
+            "published": plain(spec.published),
             "final_loss": spec.final_loss,
             "seeds": spec.seeds,
-            "finalists": spec.finalists,
+            "finalists": plain(spec.finalists) or {},
             "report_seeds": spec.report_seeds,
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
@@ -196,7 +197,7 @@ class Plan:
             branch=panel.branch,
         )
         # Branches of later seeds go on from trunks of theirs.
-        later = [*self.spec.finalists.get("seeds", []), *self.spec.report_seeds] if panel.checkpoints else []
+        later = [*self.spec.finalist_seeds, *self.spec.report_seeds] if panel.checkpoints else []
         group.runs += self._cross(group, axes, 0, [*self.spec.seeds, *later])
         return group
 
@@ -241,20 +242,6 @@ def _said_of(panel: Panel, spec: SweepSpec) -> dict[str, Any]:
     if panel.branch is not None:
         said["branch"] = dataclasses.asdict(panel.branch)
     return said
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with dotted names (``head.lr``) as nested mappings."""
-    result: dict[str, Any] = {}
-    for name, value in settings.items():
-        *parents, last = name.split(".")
-        place = result
-        for parent in parents:
-            inner = place.get(parent)
-            place[parent] = dict(inner) if isinstance(inner, Mapping) else {}
-            place = place[parent]
-        place[last] = value
-    return result
 
 
 def _alone(values: Mapping[str, Any]) -> dict[str, Axis]:
