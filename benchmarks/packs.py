@@ -191,7 +191,7 @@ def measure(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any
     base = seconds["single"]
     rows: dict[str, Any] = {}
     for arm, values in seconds.items():
-        ratio = statistics.median(one / own for one, own in zip(base, values, strict=True))
+        ratio = statistics.median(single / arm for single, arm in zip(base, values, strict=True))
         rows[arm] = {"rate": 1 / statistics.median(values), "ratio": ratio}
         print(f"{name:22} {arm:26} {rows[arm]['rate']:9.1f} runs*steps/s {ratio:6.2f} x single", flush=True)
     if options.device != "cpu":

@@ -1,71 +1,85 @@
-"""Moving the rows of a pack: torch's kernel once per run against the rule's arithmetic on all runs at once.
+"""Moving the rows of a pack on a CPU: torch's kernel once per run, a rule's arithmetic in pieces, or whole.
 
     python benchmarks/rows.py [--rounds 9]
 
-For packs of 4, 9 and 16 runs and networks of several sizes, the time of one optimizer step by the arithmetic over that
-by the kernels: above 1 the kernels are faster. Both sides take turns; medians over rounds.
-`suite.packs.torch_rows.SHORTEST` is the size from which the kernels are used.
+For packs of 4, 9 and 16 runs and networks of several sizes, medians over rounds in which the ways take turns, with the
+quartiles of the rounds in brackets. ``kernels``: time of the arithmetic in pieces over that of torch's kernels, which
+sgd and adam have; above 1 the kernels are faster, and `suite.packs.torch_rows.SHORTEST` is the size from which they are
+used. ``pieces``: time of the arithmetic on whole rows over that in pieces of
+`suite.packs.runs_optimizer.ELEMENTS_AT_A_TIME` elements.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from suite.optim import parse, runs_optimizer
+from suite.optim import parse
+from suite.packs import runs_optimizer
 from suite.packs.runs_optimizer import Layout, RunsOptimizer, shared_groups
+from suite.packs.runs_step import RunsStep
 
-RULES = {"sgd": {"name": "sgd", "momentum": 0.9}, "adam": {"name": "adam", "beta": 0.9}}
-SIZES = (2_048, 4_096, 8_192, 16_384, 32_768, 65_536, 180_000)
+RULES = {
+    "sgd": {"name": "sgd", "momentum": 0.9},
+    "adam": {"name": "adam", "beta": 0.9},
+    "signum": {"name": "signum", "momentum": 0.9},
+    "adavar": {"name": "adavar"},
+}
+SIZES = (8_192, 16_384, 65_536, 180_000, 720_000)
+NEVER = 1 << 60
+WAYS = {"kernels": (0, 1 << 18), "pieces": (NEVER, 1 << 18), "whole": (NEVER, NEVER)}
+"""Way -> `SHORTEST` and `ELEMENTS_AT_A_TIME`."""
 
 
-def pack(rule: str, runs: int, size: int) -> RunsOptimizer:
-    """Runs of one rule with learning rates of their own on a vector of parameters."""
+def pack(rule: str, runs: int, size: int) -> tuple[RunsOptimizer, RunsStep]:
+    """Runs of one rule with learning rates of their own on a vector of parameters, and their second step."""
     module = nn.Module()
     module.register_parameter("weight", nn.Parameter(torch.randn(size)))
     groups = shared_groups([parse({**RULES[rule], "lr": 1e-4 * (1 + run)}) for run in range(runs)], module)
     layout = Layout.of(module, [name for same in groups for name in same[0].names])
     flat = nn.Parameter(torch.randn(runs, size))
-    flat.grad = torch.randn(runs, size)
-    return RunsOptimizer(flat, layout, groups)
+    optimizer = RunsOptimizer(flat, layout, groups)
+    return optimizer, RunsStep(flat.detach(), torch.randn(runs, size), optimizer.buffers, optimizer.numbers, 2)
 
 
-def seconds(optimizer: RunsOptimizer, shortest: int, steps: int) -> float:
-    """Per step, with kernels for rows of at least ``shortest``."""
-    runs_optimizer.SHORTEST = shortest
-    (flat,) = optimizer.param_groups[0]["params"]
-    grad = flat.grad
+def seconds(way: str, optimizer: RunsOptimizer, step: RunsStep, repeats: int) -> float:
+    """Of one step."""
+    runs_optimizer.SHORTEST, runs_optimizer.ELEMENTS_AT_A_TIME = WAYS[way]
     started = time.perf_counter()
-    for _ in range(steps):
-        flat.grad = grad
-        optimizer.step()
-    return (time.perf_counter() - started) / steps
+    with torch.no_grad():
+        for _ in range(repeats):
+            optimizer.move(step)
+    return (time.perf_counter() - started) / repeats
+
+
+def ratio(rule: str, runs: int, size: int, ways: tuple[str, str], rounds: int) -> str:
+    """Time of the first way over that of the second."""
+    optimizer, step = pack(rule, runs, size)
+    repeats = max(4, 1_000_000 // (runs * size))
+    for way in ways:
+        seconds(way, optimizer, step, 2)
+    pairs = [[seconds(way, optimizer, step, repeats) for way in ways] for _ in range(rounds)]
+    low, middle, high = statistics.quantiles([first / second for first, second in pairs], n=4)
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    print(f"{'rule':6}{'runs':>6}" + "".join(f"{size:>9}" for size in SIZES))
+    print(f"{'rule':8}{'way':8}{'runs':>5}" + "".join(f"{size:>18,}" for size in SIZES))
     for rule in RULES:
-        for runs in (4, 9, 16):
-            ratios = []
-            for size in SIZES:
-                optimizer = pack(rule, runs, size)
-                steps = max(4, 2_000_000 // (runs * size))
-                seconds(optimizer, 0, 3), seconds(optimizer, 1 << 60, 3)
-                taken = [seconds(optimizer, 1 << 60, steps) / seconds(optimizer, 0, steps) for _ in range(rounds)]
-                ratios.append(statistics.median(taken))
-            print(f"{rule:6}{runs:>6}" + "".join(f"{ratio:>9.2f}" for ratio in ratios), flush=True)
+        for name, ways in {"kernels": ("pieces", "kernels"), "pieces": ("whole", "pieces")}.items():
+            if name == "pieces" or rule in ("sgd", "adam"):
+                for runs in (4, 9, 16):
+                    cells = [ratio(rule, runs, size, ways, rounds) for size in SIZES]
+                    print(f"{rule:8}{name:8}{runs:>5}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from random_images import RandomImages
 from small_runs import ADAM, losses, make_data, make_task, make_trainer, run_task, run_tasks, train
 
 from suite.diagnostics.catalogue import CATALOGUE, diagnostic_class, parse
-from suite.diagnostics.timetable import Timetable
+from suite.diagnostics.frequency import Frequency
+from suite.diagnostics.updates import Updates
 from suite.optim import ConfigError
 from suite.packs.pack import PackRefused
 from suite.records import Store, run_id_of
@@ -187,11 +188,14 @@ def test_an_identity_changes_only_where_diagnostics_are_asked_for() -> None:
     assert run_id() != run_id(diagnostics={"clipping": {}}) != run_id(diagnostics={"noise": {}})
 
 
-def test_steps_are_those_that_a_timetable_asks_for() -> None:
-    assert [s for s in range(21) if Timetable(every=5, first=False).due(s, 20)] == [5, 10, 15, 20]
-    assert [s for s in range(21) if Timetable(every=8, last=False).due(s, 20)] == [0, 8, 16]
-    spread = [s for s in range(1001) if Timetable(times=2).due(s, 1000)]
-    assert spread == [0, 10, 100, 1000]
+def test_steps_are_those_that_a_diagnostic_asks_for() -> None:
+    def steps(end: int, **settings: Any) -> list[int]:
+        return [step for step in range(end + 1) if Frequency(**settings).due(step, end)]
+
+    assert steps(20, every=5, first=False) == [5, 10, 15, 20]
+    assert steps(20, every=8, last=False) == [0, 8, 16]
+    assert steps(1000, times=2) == [0, 10, 100, 1000]
+    assert [step for step in range(21) if Updates(every=8).due(step, 20)] == [0, 8, 16, 19]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.timetable import Timetable
-from suite.fields import ConfigError, require
+from suite.fields import ConfigError
 from suite.optim import OptimizerConfig, parse
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -76,17 +75,15 @@ class Agreement(Diagnostic):
         optimizers: label -> settings of an optimizer, without ``lr``; it must work on single coordinates.
     """
 
-    window: int = 30
+    window: int = dataclasses.field(default=30, metadata={"at_least": 1})
     optimizers: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(OPTIMIZERS))
 
     first: bool = False
-    default: ClassVar[Timetable] = Timetable(every=1000)
+    default: ClassVar[dict[str, int]] = {"every": 1000}
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"clipped", "before"})
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.window >= 1, "window", "at least 1", self.window)
         for label, config in self.configs().items():
             if config.scope != "element":
                 raise ConfigError(f"optimizers.{label} must work on single coordinates, got {type(config).__name__}.")
@@ -110,11 +107,11 @@ class Agreement(Diagnostic):
         if directions is None:
             return {}
         moment.memory.clear()
-        found: Values = {}
+        values: Values = {}
         for first, second in itertools.combinations(labels, 2):
-            found["sign_agreement", f"{first}~{second}"] = directions.sign_agreement(first, second)
-            found["cosine", f"{first}~{second}"] = directions.cosine(first, second)
-        return found
+            values["sign_agreement", f"{first}~{second}"] = directions.sign_agreement(first, second)
+            values["cosine", f"{first}~{second}"] = directions.cosine(first, second)
+        return values
 
     def _followed(self, moment: Moment) -> Iterator[dict[str, Tensor]]:
         """Piece by piece the updates that the optimizers would make at this step, and the run's own.
@@ -129,19 +126,19 @@ class Agreement(Diagnostic):
             gradient, before = _flat(whole), _flat(moment.before[name])
             for label, config in configs.items():
                 # Memory that comes from a checkpoint is where the checkpoint was read to.
-                kept = memory.get(f"{label} {name}") or config.init_state(before)
-                memory[f"{label} {name}"] = {key: value.to(before.device) for key, value in kept.items()}
+                state = memory.get(f"{label} {name}") or config.init_state(before)
+                memory[f"{label} {name}"] = {key: value.to(before.device) for key, value in state.items()}
             after = _flat(weights[name])
             for start in range(0, len(gradient), PIECE):
                 piece = slice(start, start + PIECE)
                 updates = {}
                 for label, config in configs.items():
-                    kept = {key: value[piece] for key, value in memory[f"{label} {name}"].items()}
+                    state = {key: value[piece] for key, value in memory[f"{label} {name}"].items()}
                     updates[label], new = config.update(
-                        gradient[piece], before[piece], kept, numbers[label], memory["step"]
+                        gradient[piece], before[piece], state, numbers[label], memory["step"]
                     )
                     for key, value in new.items():
-                        kept[key].copy_(value)
+                        state[key].copy_(value)
                 updates["run"] = after[piece] - before[piece]
                 yield updates
 

@@ -91,21 +91,21 @@ class Checkpointed:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"]
         parameters = {name: p for name, p in moment.network.named_parameters() if p.requires_grad}
-        for place in range(diagnostic.follows):
-            moment.micro_batches = self._batches(place)
+        for ahead in range(diagnostic.follows):
+            moment.micro_batches = self._batches(ahead)
             moment.raw = self._gradient(moment)
             for name, p in parameters.items():
                 p.grad = moment.raw[name].clone()
             self.task.clipping([p.grad for p in parameters.values() if p.grad is not None])
             moment.clipped = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
             moment.before = {name: p.detach().clone() for name, p in parameters.items()}
-            moment.due = place == diagnostic.follows - 1
+            moment.due = ahead == diagnostic.follows - 1
             if moment.due:
                 optimizer.step()
                 moment.report = getattr(optimizer, "report", dict)
-            found = diagnostic.measure(moment)
+            values = diagnostic.measure(moment)
         optimizer.zero_grad()
-        return found
+        return values
 
     def _batches(self, ahead: int) -> list[Any]:
         plan = self.data.plan()

@@ -61,14 +61,14 @@ def parse(spec: Mapping[str, Any] | None) -> dict[str, Diagnostic]:
     Raises:
         ConfigError: unknown diagnostic; a setting is unknown or of the wrong type.
     """
-    found: dict[str, Diagnostic] = {}
+    diagnostics: dict[str, Diagnostic] = {}
     for name, settings in (spec or {}).items():
         if settings is not None and not isinstance(settings, Mapping):
             raise ConfigError(
                 f"diagnostics.{name} must be a mapping of settings, got {settings!r}; write {name}: {{}} for none."
             )
-        found[name] = read(diagnostic_class(name), settings or {}, name=f"diagnostics.{name}")
-    return found
+        diagnostics[name] = read(diagnostic_class(name), settings or {}, name=f"diagnostics.{name}")
+    return diagnostics
 
 
 def diagnostic_class(name: str) -> type[Diagnostic]:
@@ -83,10 +83,10 @@ def diagnostic_class(name: str) -> type[Diagnostic]:
         raise ConfigError(f"There is no diagnostic {name!r}{nearest(name, CATALOGUE)}.")
     from suite.diagnostics.diagnostic import Diagnostic
 
-    found = import_class(name)
-    if not issubclass(found, Diagnostic):
-        raise ConfigError(f"The class path {name!r} must name a Diagnostic, got {found.__name__}.")
-    return found
+    named = import_class(name)
+    if not issubclass(named, Diagnostic):
+        raise ConfigError(f"The class path {name!r} must name a Diagnostic, got {named.__name__}.")
+    return named
 
 
 def list_diagnostics() -> dict[str, str]:

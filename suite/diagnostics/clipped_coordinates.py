@@ -9,7 +9,6 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.timetable import Timetable
 
 
 def share_at_limit(clipped: Tensor, limit: float) -> Tensor:
@@ -27,16 +26,16 @@ class ClippedCoordinates(Diagnostic):
     Runs trained at once do not show their optimizer's quantile, so that this is measured of single runs.
     """
 
-    default: ClassVar[Timetable] = Timetable(every=100)
+    default: ClassVar[dict[str, int]] = {"every": 100}
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"clipped"})
     packable = False
 
     def measure(self, moment: Moment) -> Values:
         """The shares of one step."""
-        found: Values = {}
+        values: Values = {}
         limit = moment.task.clipping.max_coordinate
         if limit is not None:
-            found |= {("gradient_share", n): share_at_limit(g, limit) for n, g in moment.clipped.items()}
+            values |= {("gradient_share", n): share_at_limit(g, limit) for n, g in moment.clipped.items()}
         shares = moment.report().get("clipped_share", {})
-        return found | {("momentum_share", name): share.squeeze() for name, share in shares.items()}
+        return values | {("momentum_share", name): share.squeeze() for name, share in shares.items()}

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.timetable import Timetable
 from suite.optim import Clipping
 from suite.optim.norms import norm_of
 
@@ -52,7 +51,7 @@ class GradientClipping(Diagnostic):
 
     block: int = 100
 
-    default: ClassVar[Timetable] = Timetable(every=100)
+    default: ClassVar[dict[str, int]] = {"every": 100}
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"raw", "clipped"})
 

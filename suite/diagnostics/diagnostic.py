@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
-from suite.diagnostics.timetable import Timetable
+from suite.diagnostics.timetable import is_due
 from suite.optim import Clipping
 
 if TYPE_CHECKING:
@@ -33,13 +32,13 @@ class Diagnostic:
         last: whether to measure at the end.
     """
 
-    every: int | None = None
-    times: int | None = None
+    every: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    times: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
     first: bool = True
     last: bool = True
 
-    default: ClassVar[Timetable] = Timetable(times=8)
-    """When it is measured unless told otherwise: on a GPT of 49 million weights for less than 5% of the time."""
+    default: ClassVar[dict[str, int]] = {"times": 8}
+    """``every`` or ``times`` where neither is set: on a GPT of 49 million weights for less than 5% of the time."""
 
     looks_at: ClassVar[Literal["weights", "update"]] = "weights"
     """``weights``: at step s, those that s updates made, the last time those of the end. ``update``: what step s does,
@@ -51,20 +50,14 @@ class Diagnostic:
     packable: ClassVar[bool] = True
     """Whether it can be measured of the runs of a pack."""
 
-    def __post_init__(self) -> None:
-        self.timetable  # noqa: B018  refuses impossible settings
-
-    @functools.cached_property
-    def timetable(self) -> Timetable:
-        """When it is measured."""
-        every, times = self.every, self.times
-        if every is None and times is None:
-            every, times = self.default.every, self.default.times
-        return Timetable(every=every, times=times, first=self.first, last=self.last)
-
     def due(self, step: int, steps: int) -> bool:
         """Whether it is measured at a step of a run of ``steps`` steps."""
-        return self.timetable.due(step, steps - (self.looks_at == "update"))
+        end = steps - (self.looks_at == "update")
+        if step == 0 or step >= end:
+            return (self.first and step == 0) or (self.last and step == end)
+        if self.every is None and self.times is None:
+            return is_due(step, end, **self.default)
+        return is_due(step, end, every=self.every, times=self.times)
 
     @property
     def follows(self) -> int:

@@ -18,9 +18,9 @@ def expected_sign(gradient: Tensor, noise: Tensor, batch_size: float) -> Tensor:
         noise: standard deviation of one sample's gradient, shaped like it; 0 gives the sign itself.
         batch_size: ``B``.
     """
-    known = noise > 0
-    mean = torch.erf(math.sqrt(batch_size / 2) * gradient / torch.where(known, noise, 1.0))
-    return torch.where(known, mean, gradient.sign())
+    is_noisy = noise > 0
+    mean = torch.erf(math.sqrt(batch_size / 2) * gradient / torch.where(is_noisy, noise, 1.0))
+    return torch.where(is_noisy, mean, gradient.sign())
 
 
 def sign_progress(reference: Tensor, direction: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from suite.diagnostics.diagnostic import Diagnostic, Values
 from suite.diagnostics.frequency_groups import groups_by_frequency, mean_by_group
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import chunks
-from suite.fields import require
 from suite.training.data import Data
 
 SAMPLES = 64
@@ -36,13 +35,8 @@ class Frequency(Diagnostic):
             more, as with images, which have one each.
     """
 
-    groups: int = 10
-    samples: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.groups >= 2, "groups", "at least 2", self.groups)
-        require(self.samples is None or self.samples >= 1, "samples", "null or at least 1", self.samples)
+    groups: int = dataclasses.field(default=10, metadata={"at_least": 2})
+    samples: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
 
     def refuse(self, data: Data) -> None:
         """Data without classes."""
@@ -54,29 +48,29 @@ class Frequency(Diagnostic):
         Raises:
             ValueError: the task has no classes.
         """
-        found: Values = {}
+        values: Values = {}
         if "groups" not in moment.memory:
             counts = moment.data.class_counts()
             moment.memory["groups"] = torch.from_numpy(groups_by_frequency(counts, self.groups))
             sizes = torch.bincount(moment.memory["groups"], minlength=self.groups)
-            found |= self._labelled("classes", sizes)
+            values |= self._labelled("classes", sizes)
         group_of = moment.memory["groups"].to(moment.device)
         moment.network.eval()
         losses, classes = self._losses(moment)
         means, numbers = mean_by_group(losses, group_of[classes], self.groups)
-        found |= self._labelled("loss", means) | self._labelled("perplexity", means.exp())
-        found |= self._labelled("share", numbers / numbers.sum())
+        values |= self._labelled("loss", means) | self._labelled("perplexity", means.exp())
+        values |= self._labelled("share", numbers / numbers.sum())
         if moment.micro_batches:
-            found |= self._labelled("batch_share", self._batch_share(moment, group_of))
-        return found
+            values |= self._labelled("batch_share", self._batch_share(moment, group_of))
+        return values
 
     def _losses(self, moment: Moment) -> tuple[Tensor, Tensor]:
         """Loss and class of every target of the validation samples, flat."""
-        known = moment.data.val_samples
-        count = min(self.samples or SAMPLES, known)
+        most = moment.data.val_samples
+        count = min(self.samples or SAMPLES, most)
         losses, classes = self._losses_of(moment, 0, count)
-        if self.samples is None and len(losses) < TARGETS and count < known:
-            wanted = min(-(-TARGETS * count // len(losses)), known)
+        if self.samples is None and len(losses) < TARGETS and count < most:
+            wanted = min(-(-TARGETS * count // len(losses)), most)
             more_losses, more_classes = self._losses_of(moment, count, wanted)
             losses, classes = torch.cat([losses, more_losses]), torch.cat([classes, more_classes])
         return losses, classes
@@ -88,7 +82,7 @@ class Frequency(Diagnostic):
                 moment.task.element_losses(batch)
                 for batch in chunks(moment.task, moment.data, numbers, split_name="val")
             ]
-        return torch.cat([loss.flatten() for loss, _ in parts]), torch.cat([known.flatten() for _, known in parts])
+        return torch.cat([loss.flatten() for loss, _ in parts]), torch.cat([classes.flatten() for _, classes in parts])
 
     def _batch_share(self, moment: Moment, group_of: Tensor) -> Tensor:
         def classes(batch: Any) -> Tensor:

@@ -24,9 +24,9 @@ def groups_by_frequency(counts: np.ndarray, groups: int) -> np.ndarray:
     order = np.argsort(-counts, kind="stable")
     shares = counts[order] / counts.sum()
     middles = np.cumsum(shares) - shares / 2
-    found = np.empty(len(counts), dtype=np.int64)
-    found[order] = np.minimum((middles * groups).astype(np.int64), groups - 1)
-    return found
+    groups_of = np.empty(len(counts), dtype=np.int64)
+    groups_of[order] = np.minimum((middles * groups).astype(np.int64), groups - 1)
+    return groups_of
 
 
 def mean_by_group(values: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,6 @@ from suite.diagnostics.moment import Moment
 from suite.diagnostics.noise_statistics import NoiseStatistics, quantiles, scale_of
 from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
 from suite.diagnostics.tail_index import hill_tail_index
-from suite.diagnostics.timetable import Timetable
 from suite.fields import require
 
 
@@ -43,10 +42,9 @@ class Noise(Diagnostic):
     group: int | None = None
     batch_sizes: tuple[int, ...] = (1, 4, 16)
 
-    default: ClassVar[Timetable] = Timetable(times=4)
+    default: ClassVar[dict[str, int]] = {"times": 4}
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require(
             self.gradients >= 4 and self.gradients % 2 == 0, "gradients", "an even number from 4 up", self.gradients
         )
@@ -67,30 +65,30 @@ class Noise(Diagnostic):
                 batches.add(second)
         index, tail = hill_tail_index(torch.stack(statistics.norms))
         scale = scale_of(statistics)
-        found: Values = {
+        values: Values = {
             ("trace", ""): scale.trace,
             ("signal", ""): scale.signal,
             ("noise_scale", ""): scale.simple,
             ("tail_index", ""): index,
             ("tail_values", ""): float(tail),
         }
-        found |= {("variance", share): value for share, value in quantiles(statistics.variance).items()}
+        values |= {("variance", share): value for share, value in quantiles(statistics.variance).items()}
         mean, deviation = statistics.mean, statistics.variance.sqrt()
         for size, batches in sums.items():
             label = str(size * group)
-            found["trace_at", label] = batches.trace * size * group
-            found["sign_predicted", label] = sign_progress(reference, expected_sign(mean, deviation, size * group))
-            found["sign_actual", label] = batches.progress
-        return found | self._by_layer(moment, statistics)
+            values["trace_at", label] = batches.trace * size * group
+            values["sign_predicted", label] = sign_progress(reference, expected_sign(mean, deviation, size * group))
+            values["sign_actual", label] = batches.progress
+        return values | self._by_layer(moment, statistics)
 
     def _by_layer(self, moment: Moment, statistics: NoiseStatistics) -> Values:
-        found: Values = {}
+        values: Values = {}
         start = 0
         for name, weight in moment.weights.items():
             layer = scale_of(statistics, slice(start, start + weight.numel()))
-            found["snr", name] = layer.signal * moment.data.batch_size / layer.trace
+            values["snr", name] = layer.signal * moment.data.batch_size / layer.trace
             start += weight.numel()
-        return found
+        return values
 
     def _reference(self, moment: Moment, group: int) -> Tensor:
         numbers = drawn(moment.data, self.gradients * group, seed=1 + 2 * moment.step)

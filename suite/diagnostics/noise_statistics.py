@@ -57,8 +57,8 @@ MOST_SORTED = 1_000_000
 def quantiles(values: Tensor) -> dict[str, Tensor]:
     """Quantiles of a vector, by name such as ``0.5``; of evenly spaced coordinates where there are very many."""
     some = values[:: max(1, len(values) // MOST_SORTED)][:MOST_SORTED]
-    found = torch.quantile(some, torch.tensor(QUANTILES, dtype=some.dtype, device=some.device))
-    return {f"{share:g}": found[place] for place, share in enumerate(QUANTILES)}
+    values_at = torch.quantile(some, torch.tensor(QUANTILES, dtype=some.dtype, device=some.device))
+    return {f"{share:g}": value for share, value in zip(QUANTILES, values_at, strict=True)}
 
 
 @dataclasses.dataclass(frozen=True)

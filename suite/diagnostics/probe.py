@@ -77,7 +77,7 @@ class Probe:
 
     def gradient(self) -> Tensor:
         """Gradient of the mean loss, ``[P]``."""
-        return self._summed(lambda loss, own: joined(_grad(loss, own)))
+        return self._summed(lambda loss, parameters: joined(_grad(loss, parameters)))
 
     def hessian_product(self, vector: Tensor) -> Tensor:
         """Hessian of the mean loss times a vector ``[P]``; exact, by differentiating twice.
@@ -86,11 +86,11 @@ class Probe:
             ValueError: a layer has no second derivative.
         """
 
-        def product(loss: Tensor, own: list[Tensor]) -> Tensor:
-            slope = joined(_grad(loss, own, create_graph=True))
+        def product(loss: Tensor, parameters: list[Tensor]) -> Tensor:
+            slope = joined(_grad(loss, parameters, create_graph=True))
             if not slope.requires_grad:
                 return torch.zeros_like(vector)
-            return joined(_grad(slope @ vector, own))
+            return joined(_grad(slope @ vector, parameters))
 
         try:
             return self._summed(product)
@@ -106,11 +106,11 @@ class Probe:
     def _summed(self, of_loss: Any) -> Tensor:
         whole: Tensor | None = None
         counts = 0
-        own = list(self.parameters.values())
+        parameters = list(self.parameters.values())
         for batch in self.batches:
             with torch.enable_grad(), differentiable_twice(self.task):
                 total, count = self.task.loss(self.task(batch), batch)
-                part = of_loss(total, own)
+                part = of_loss(total, parameters)
             whole = part if whole is None else whole.add_(part)
             counts += count
         assert whole is not None
@@ -127,10 +127,10 @@ def differentiable_twice(task: Task) -> Iterator[None]:
 def batch_gradient(task: Task, batch: Any) -> Tensor:
     """Gradient of the mean loss of one batch, ``[P]``."""
     assert task.network is not None
-    own = [p for p in task.network.parameters() if p.requires_grad]
+    parameters = [p for p in task.network.parameters() if p.requires_grad]
     with torch.enable_grad():
         total, count = task.loss(task(batch), batch)
-        return joined(_grad(total / count, own))
+        return joined(_grad(total / count, parameters))
 
 
 def _grad(value: Tensor, parameters: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:

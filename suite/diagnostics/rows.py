@@ -42,8 +42,8 @@ class Rows:
         order = sorted(range(len(values)), key=lambda i: self.keys[i][0])
         order = [i for i in order if last_step is None or self.keys[i][0] <= last_step]
         columns = {
-            name: pa.array([self.keys[i][place] for i in order], kind)
-            for place, (name, kind) in enumerate(COLUMNS.items())
+            name: pa.array([self.keys[i][number] for i in order], kind)
+            for number, (name, kind) in enumerate(COLUMNS.items())
         }
         return pa.table({**columns, "value": pa.array([values[i] for i in order], pa.float64())})
 

@@ -14,8 +14,6 @@ from suite.diagnostics.diagnostic import Diagnostic, Values
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import Probe
 from suite.diagnostics.spectrum_distance import Spectrum, spectrum_distances
-from suite.diagnostics.timetable import Timetable
-from suite.fields import require
 
 
 def lanczos_spectrum(
@@ -41,9 +39,9 @@ def lanczos_spectrum(
     with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
         torch.manual_seed(seed)
         for _ in range(repeats):
-            found = _iterated(fast_lanczos, operator, nodes)
-            values.append(found.nodes)
-            weights.append(found.weights)
+            spectrum = _iterated(fast_lanczos, operator, nodes)
+            values.append(spectrum.nodes)
+            weights.append(spectrum.weights)
     joined_weights = np.concatenate(weights)
     return Spectrum(np.concatenate(values), joined_weights / joined_weights.sum())
 
@@ -100,17 +98,11 @@ class Spectra(Diagnostic):
         repeats: random vectors per block.
     """
 
-    samples: int = 8
-    nodes: int = 8
-    repeats: int = 1
+    samples: int = dataclasses.field(default=8, metadata={"at_least": 1})
+    nodes: int = dataclasses.field(default=8, metadata={"at_least": 2})
+    repeats: int = dataclasses.field(default=1, metadata={"at_least": 1})
 
-    default: ClassVar[Timetable] = Timetable(times=2)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("samples", "repeats"):
-            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        require(self.nodes >= 2, "nodes", "at least 2", self.nodes)
+    default: ClassVar[dict[str, int]] = {"times": 2}
 
     def measure(self, moment: Moment) -> Values:
         """The spectra at one step's weights."""
@@ -122,16 +114,16 @@ class Spectra(Diagnostic):
                 like = weight.reshape(-1).float()
                 spectra[name] = lanczos_spectrum(product, like, nodes=self.nodes, repeats=self.repeats)
         distances = spectrum_distances(spectra)
-        found: Values = {}
+        values: Values = {}
         if distances:
-            found["js_distance", ""] = float(np.mean(list(distances.values())))
+            values["js_distance", ""] = float(np.mean(list(distances.values())))
         for name, spectrum in spectra.items():
-            own = [distance for pair, distance in distances.items() if name in pair.split("~")]
-            if own:
-                found["js_distance", name] = float(np.mean(own))
-            found["largest", name] = float(spectrum.nodes[np.abs(spectrum.nodes).argmax()])
-            found["mean", name] = spectrum.mean
+            to_others = [distance for pair, distance in distances.items() if name in pair.split("~")]
+            if to_others:
+                values["js_distance", name] = float(np.mean(to_others))
+            values["largest", name] = float(spectrum.nodes[np.abs(spectrum.nodes).argmax()])
+            values["mean", name] = spectrum.mean
             for number, (node, weight_) in enumerate(zip(spectrum.nodes, spectrum.weights, strict=True)):
-                found["node", f"{name}#{number}"] = float(node)
-                found["weight", f"{name}#{number}"] = float(weight_)
-        return found
+                values["node", f"{name}#{number}"] = float(node)
+                values["weight", f"{name}#{number}"] = float(weight_)
+        return values

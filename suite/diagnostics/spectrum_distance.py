@@ -30,16 +30,11 @@ class Spectrum:
         """Mean eigenvalue: the trace over the dimension."""
         return float(self.nodes @ self.weights)
 
-    @property
-    def mean_square(self) -> float:
-        """Mean squared eigenvalue: the squared Frobenius norm over the dimension."""
-        return float(self.nodes**2 @ self.weights)
-
     def density(self, grid: Array, width: float) -> Array:
         """Probability of each grid point, nodes smeared by a Gaussian; the sum is 1."""
         bumps = np.exp(-0.5 * ((grid[:, None] - self.nodes[None]) / width) ** 2)
-        found = (bumps / bumps.sum(axis=0, keepdims=True).clip(min=1e-300)) @ self.weights
-        return found / found.sum()
+        density = (bumps / bumps.sum(axis=0, keepdims=True).clip(min=1e-300)) @ self.weights
+        return density / density.sum()
 
 
 def jensen_shannon(first: Array, second: Array) -> float:

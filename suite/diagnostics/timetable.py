@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import numpy as np
 
-from suite.fields import require
 
+def is_due(step: int, end: int, *, every: int | None = None, times: int | None = None) -> bool:
+    """Whether a step is measured, of those between a run's first and its last.
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Timetable:
-    """Steps of a run, counted from 0 as in its curves; what is asked for in several ways is measured once.
-
-    Attributes:
+    Args:
+        step: counted from 0 as in the run's curves; the first and the last are never due here.
+        end: the last step.
         every: steps between measurements; None: none for this reason.
-        times: so many measurements between first and last step, evenly spread on a logarithmic axis; None: none for
-            this reason.
-        first: whether to measure at step 0, before anything is trained.
-        last: whether to measure at the end.
+        times: so many measurements, evenly spread on a logarithmic axis; None: none for this reason.
     """
-
-    every: int | None = None
-    times: int | None = None
-    first: bool = True
-    last: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("every", "times"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, "at least 1, or null", value)
-
-    def due(self, step: int, end: int) -> bool:
-        """Whether step ``step`` is measured in a run whose last step to measure is ``end``."""
-        if step == 0 or step >= end:
-            return (self.first and step == 0) or (self.last and step == end)
-        if self.every is not None and step % self.every == 0:
-            return True
-        return self.times is not None and step in log_spaced(self.times, end)
+    if not 0 < step < end:
+        return False
+    return (every is not None and step % every == 0) or (times is not None and step in log_spaced(times, end))
 
 
 @functools.lru_cache(maxsize=64)

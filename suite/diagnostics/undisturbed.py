@@ -22,7 +22,7 @@ def undisturbed(network: nn.Module, *, full_precision: bool = True) -> Iterator[
         full_precision: compute without autocast, whatever the run does.
     """
     device = next(network.parameters()).device
-    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     modes = {module: module.training for module in network.modules()}
     numpy_state, python_state = np.random.get_state(), random.getstate()
     devices = [device] if device.type == "cuda" else []
@@ -37,14 +37,14 @@ def undisturbed(network: nn.Module, *, full_precision: bool = True) -> Iterator[
             module.training = training
         with torch.no_grad():
             for name, buffer in network.named_buffers():
-                buffer.copy_(kept[name])
+                buffer.copy_(buffers[name])
 
 
 @contextlib.contextmanager
 def at_weights(network: nn.Module, weights: Tensors) -> Iterator[None]:
     """Give the network other weights, and its own back afterwards, bit for bit."""
     parameters = {name: p for name, p in network.named_parameters() if name in weights}
-    own = {name: p.detach().clone() for name, p in parameters.items()}
+    originals = {name: p.detach().clone() for name, p in parameters.items()}
     try:
         with torch.no_grad():
             for name, p in parameters.items():
@@ -53,4 +53,4 @@ def at_weights(network: nn.Module, weights: Tensors) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for name, p in parameters.items():
-                p.copy_(own[name])
+                p.copy_(originals[name])

@@ -10,7 +10,6 @@ from torch import Tensor
 from suite.diagnostics.clipping import global_norm
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment, Tensors
-from suite.diagnostics.timetable import Timetable
 from suite.optim.norms import norm_of
 
 
@@ -28,8 +27,8 @@ def ratios_by_role(update: Tensors, weights: Tensors, roles: dict[str, str]) -> 
     for name, role in roles.items():
         names.setdefault(role, []).append(name)
     return {
-        role: global_norm(update[name] for name in mine) / global_norm(weights[name] for name in mine)
-        for role, mine in names.items()
+        role: global_norm(update[name] for name in of_role) / global_norm(weights[name] for name in of_role)
+        for role, of_role in names.items()
     }
 
 
@@ -41,12 +40,12 @@ class Updates(Diagnostic):
     ``ratio`` by role, norm of the update over norm of the weights it is added to.
     """
 
-    default: ClassVar[Timetable] = Timetable(every=100)
+    default: ClassVar[dict[str, int]] = {"every": 100}
     looks_at = "update"
     needs: ClassVar[frozenset[Part]] = frozenset({"before"})
 
     def measure(self, moment: Moment) -> Values:
         """The sizes of one step."""
         ratios = ratios_by_role(moment.update, moment.before, moment.roles)
-        found: Values = {("rms", name): rms(change) for name, change in moment.update.items()}
-        return found | {("ratio", role): value for role, value in ratios.items()}
+        values: Values = {("rms", name): rms(change) for name, change in moment.update.items()}
+        return values | {("ratio", role): value for role, value in ratios.items()}

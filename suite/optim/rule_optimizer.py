@@ -83,7 +83,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         moved = [p for p in names if self.state.get(p)]
         states = [{name: value.reshape(-1) for name, value in state.items()} for state in self._states(moved)]
         hyper = {name: self.param_groups[0][name] for name in self._hyper}
-        found: dict[str, dict[str, Tensor]] = {}
+        shown: dict[str, dict[str, Tensor]] = {}
         alone = [[i] for i in range(len(moved))]
         for chosen in alone if self.config.scope == "tensor" else [list(range(len(moved)))]:
             total = sum(moved[i].numel() for i in chosen)
@@ -95,8 +95,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             for i in chosen:
                 assert statistic is not None
                 for quantity, value in self.config.observe(states[i], statistic).items():
-                    found.setdefault(quantity, {})[names[moved[i]]] = value
-        return found
+                    shown.setdefault(quantity, {})[names[moved[i]]] = value
+        return shown
 
     def _batches(self) -> Iterator[_Batch]:
         """Parameters with the same numbers and number of steps."""

@@ -84,8 +84,8 @@ class CompiledStep:
 
     def _key(self, leaves: list[Any], tree: pytree.TreeSpec) -> str:
         shapes = [(tuple(x.shape), x.dtype, x.device, x.stride()) if isinstance(x, Tensor) else repr(x) for x in leaves]
-        told = f"{self._signature}|{tree}|{shapes}|{torch.get_num_threads()}"
-        return hashlib.sha256(told.encode()).hexdigest()
+        whole = f"{self._signature}|{tree}|{shapes}|{torch.get_num_threads()}"
+        return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _called(graph: Callable[..., Any], leaves: list[Any]) -> Any:
@@ -99,8 +99,8 @@ def _traced(function: Callable[..., Any], leaves: list[Any], tree: pytree.TreeSp
     """The function as a graph over the tensors among ``leaves``, whose values stay as they are."""
 
     def of_tensors(*tensors: Tensor) -> Any:
-        own = iter(tensors)
-        args = pytree.tree_unflatten([next(own) if isinstance(x, Tensor) else x for x in leaves], tree)
+        rest = iter(tensors)
+        args = pytree.tree_unflatten([next(rest) if isinstance(x, Tensor) else x for x in leaves], tree)
         return function(*args)
 
     copies = [x.clone() for x in leaves if isinstance(x, Tensor)]  # tracing executes the function
@@ -123,5 +123,5 @@ def _draws(node: torch.fx.Node) -> bool:
     names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
     if "dropout_p" not in names:
         return True
-    place = names.index("dropout_p")
-    return bool(node.kwargs.get("dropout_p", node.args[place] if len(node.args) > place else 0.0))
+    number = names.index("dropout_p")
+    return bool(node.kwargs.get("dropout_p", node.args[number] if len(node.args) > number else 0.0))

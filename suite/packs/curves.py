@@ -39,35 +39,34 @@ class PackCurves(Callback):
     ) -> None:
         """Fetch the block's values; compact a pack of which more than half is dead, and stop one that is all dead."""
         assert isinstance(pl_module, PackedTask)
-        rows = pl_module.rows.tolist()
+        runs = pl_module.rows.tolist()
         values = torch.stack((outputs["losses"], outputs["grad_norms"])).movedim(2, 0).tolist()
-        for row, (losses, norms) in zip(rows, values, strict=True):
-            curves = self.runs[row]
+        for run, (losses, norms) in zip(runs, values, strict=True):
+            curves = self.runs[run]
             if curves.diverged_at is None:
-                curves.extend(losses, norms, [self.lrs[row] * multiplier for multiplier in outputs["multipliers"]])
+                curves.extend(losses, norms, [self.lrs[run] * multiplier for multiplier in outputs["multipliers"]])
         for curves in self.runs:
             curves.lap("train", share=len(self.runs))
-        living = [place for place, row in enumerate(rows) if self.runs[row].diverged_at is None]
+        living = [row for row, run in enumerate(runs) if self.runs[run].diverged_at is None]
         if not living:
             stop(trainer)
-        elif 2 * len(living) <= len(rows) and not pl_module.compiles:
+        elif 2 * len(living) <= len(runs) and not pl_module.compiles:
             pl_module.compact(torch.tensor(living, device=pl_module.rows.device))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the evaluation of every run that goes on."""
         assert isinstance(pl_module, PackedTask)
-        for row, metrics in pl_module.evaluation.items():
-            if self.runs[row].diverged_at is None:
-                self.runs[row].evaluated(metrics)
+        for run, metrics in pl_module.evaluation.items():
+            if self.runs[run].diverged_at is None:
+                self.runs[run].evaluated(metrics)
         for curves in self.runs:
             curves.lap("eval", share=len(self.runs))
 
     def state_dict(self) -> dict[str, Any]:
         """All curves so far, for the checkpoint."""
-        return {"runs": [{**curves.state_dict(), "diverged_at": curves.diverged_at} for curves in self.runs]}
+        return {"runs": [curves.state_dict() for curves in self.runs]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint's curves."""
         for curves, state in zip(self.runs, state_dict["runs"], strict=True):
             curves.load_state_dict(state)
-            curves.diverged_at = state["diverged_at"]

@@ -87,5 +87,5 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_RMO: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x_RMN, weight_RON = ctx.saved_tensors
-        own = torch.bmm(grad_RMO, weight_RON) if ctx.needs_input_grad[0] else None
-        return own, torch.bmm(grad_RMO.mT, x_RMN) if ctx.needs_input_grad[1] else None
+        grad_x = torch.bmm(grad_RMO, weight_RON) if ctx.needs_input_grad[0] else None
+        return grad_x, torch.bmm(grad_RMO.mT, x_RMN) if ctx.needs_input_grad[1] else None

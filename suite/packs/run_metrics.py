@@ -22,7 +22,7 @@ class RunMetrics(nn.Module):
     def __init__(self, tasks: Sequence[Task], facts: dict[str, Any]) -> None:
         super().__init__()
         self._tasks = tuple(tasks)
-        self._places: dict[int, int] = {}
+        self._rows: dict[int, int] = {}
         self.collections = nn.ModuleList(
             MetricCollection({"loss": MeanMetric(), **tasks[0].metrics(facts)}, prefix="val/", compute_groups=False)
             for _ in tasks
@@ -32,32 +32,32 @@ class RunMetrics(nn.Module):
         """Forget what was measured, and measure the living from now on.
 
         Args:
-            rows: number of the run in each place, int64 ``[R]``.
+            rows: number of the run in each row, int64 ``[R]``.
             alive: which of them go on, bool ``[R, 1]``.
         """
-        places = zip(rows.tolist(), alive.flatten().tolist(), strict=True)
-        self._places = {row: place for place, (row, lives) in enumerate(places) if lives}
+        runs = zip(rows.tolist(), alive.flatten().tolist(), strict=True)
+        self._rows = {run: row for row, (run, lives) in enumerate(runs) if lives}
         for metrics in self.collections:
             metrics.reset()  # type: ignore[operator]
 
     def update(self, outputs: Any, batch: Any) -> None:
-        """Measure one batch, of which the runs in all places have ``outputs``."""
-        for row, place in self._places.items():
-            task, metrics = self._tasks[row], self.collections[row]
-            mine = _of_place(outputs, place)
-            total, count = task.loss(mine, batch)
+        """Measure one batch, of which the runs in all rows have ``outputs``."""
+        for run, row in self._rows.items():
+            task, metrics = self._tasks[run], self.collections[run]
+            of_run = _in_row(outputs, row)
+            total, count = task.loss(of_run, batch)
             assert isinstance(metrics, MetricCollection)
             metrics["loss"].update(total / count, weight=count)
-            task.measure({k.removeprefix("val/"): m for k, m in metrics.items()}, mine, batch, total, count)
+            task.measure({k.removeprefix("val/"): m for k, m in metrics.items()}, of_run, batch, total, count)
 
     def compute(self) -> dict[int, dict[str, Tensor]]:
         """Metrics by name, of every run that goes on, by its number."""
-        return {row: self.collections[row].compute() for row in self._places}  # type: ignore[operator]
+        return {run: self.collections[run].compute() for run in self._rows}  # type: ignore[operator]
 
 
-def _of_place(outputs: Any, place: int) -> Any:
+def _in_row(outputs: Any, row: int) -> Any:
     if isinstance(outputs, Tensor):
-        return outputs[place]
+        return outputs[row]
     if hasattr(outputs, "_fields"):
-        return type(outputs)(*(_of_place(part, place) for part in outputs))
-    return type(outputs)(_of_place(part, place) for part in outputs)
+        return type(outputs)(*(_in_row(part, row) for part in outputs))
+    return type(outputs)(_in_row(part, row) for part in outputs)

@@ -32,12 +32,12 @@ class CheckpointFile(TorchCheckpointIO):
         Raises:
             StoreError: the disk is full or the folder cannot be written; the earlier checkpoint is as it was.
         """
-        place = Path(path)
+        target = Path(path)
         try:
-            write_atomically(place, lambda temporary: _write(checkpoint, temporary))
+            write_atomically(target, lambda temporary: _write(checkpoint, temporary))
         except OSError as error:
             raise StoreError(
-                f"The checkpoint {place} could not be written ({explain(error)}); make room or give another --store: "
+                f"The checkpoint {target} could not be written ({explain(error)}); make room or give another --store: "
                 "the same command goes on from the checkpoint before, if there was one."
             ) from error
 
@@ -101,11 +101,11 @@ def read_weights(path: Path) -> dict[str, Any] | str:
 
 
 def _misfit(saved: Any, module: LightningModule) -> str | None:
-    own = module.state_dict()
-    if not isinstance(saved, Mapping) or own.keys() != saved.keys():
+    wanted = module.state_dict()
+    if not isinstance(saved, Mapping) or wanted.keys() != saved.keys():
         return "is of a network with other parts"
     skip = 0 if isinstance(module, Task) else 1  # a pack has forgotten runs since
-    for name, tensor in own.items():
+    for name, tensor in wanted.items():
         if saved[name].shape[skip:] != tensor.shape[skip:]:
             return f"is of another network ({name}: {list(saved[name].shape)}, not {list(tensor.shape)})"
     return None

@@ -121,6 +121,7 @@ class Curves(Callback):
             "curves": torch.tensor([self.losses, self.grad_norms, self.lrs], dtype=torch.float64),
             "evaluations": self.evaluations,
             "seconds": dict(self.seconds),
+            "diverged_at": self.diverged_at,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -128,6 +129,7 @@ class Curves(Callback):
         self.losses, self.grad_norms, self.lrs = state_dict["curves"].tolist()
         self.evaluations = {name: dict(values) for name, values in state_dict["evaluations"].items()}
         self.seconds = dict(state_dict["seconds"])
+        self.diverged_at = state_dict.get("diverged_at")
 
     def _log(self, trainer: Trainer, first: int) -> None:
         if not trainer.loggers or not trainer.is_global_zero:

@@ -65,10 +65,10 @@ def available(device: torch.device) -> int:
 def _left_to_groups() -> Iterator[int]:
     """Bytes that each limited control group above this process may still take (cgroup v2)."""
     try:
-        place = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("0::/")[2].strip()
+        group = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("0::/")[2].strip()
     except OSError:
         return
-    folder = _GROUPS / place
+    folder = _GROUPS / group
     while folder != _GROUPS.parent:
         try:
             most, used = (

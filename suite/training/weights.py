@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Mapping
@@ -18,18 +19,18 @@ from suite.records import Store
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 
 
+@dataclasses.dataclass(unsafe_hash=True)
 class StartingPoint:
     """The weights of another run after one of its steps; two of the same run and step are equal.
 
-    Args:
+    Attributes:
         run: id of the run.
         step: steps that it had taken.
     """
 
-    def __init__(self, run: str, step: int) -> None:
-        self.run = run
-        self.step = step
-        self._weights: dict[str, Tensor] | None = None
+    run: str
+    step: int
+    _weights: dict[str, Tensor] | None = dataclasses.field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def parse(cls, spec: Mapping[str, Any]) -> StartingPoint:
@@ -46,12 +47,6 @@ class StartingPoint:
                 f"{dict(spec)}."
             )
         return cls(str(run), int(spec["step"]))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StartingPoint) and (self.run, self.step) == (other.run, other.step)
-
-    def __hash__(self) -> int:
-        return hash((self.run, self.step))
 
     def read(self, store: Store) -> None:
         """Read the weights.
@@ -102,9 +97,9 @@ class KeepWeights(Callback):
             return
         with evaluation_weights(pl_module.optimizers(use_pl_optimizer=False)):  # type: ignore[arg-type]
             whole = trainer.strategy.lightning_module_state_dict()
-            own = {name.removeprefix("network."): v for name, v in whole.items() if name.startswith("network.")}
+            weights = {name.removeprefix("network."): v for name, v in whole.items() if name.startswith("network.")}
             if trainer.is_global_zero:
-                self.store.write_weights(self.run_id, step, functools.partial(_write, own))
+                self.store.write_weights(self.run_id, step, functools.partial(_write, weights))
 
 
 def _write(weights: Mapping[str, Tensor], path: Path) -> None:
