@@ -15,7 +15,9 @@ from small_runs import ADAM, SGD, make_data, make_task, make_trainer, run_task, 
 from suite.packs.pack import PackRefused
 from suite.records import Store, StoreError, run_id_of
 from suite.training import Outcome
+from suite.training.opening import identity_of
 from tasks.fineweb.data import FineWeb
+from tasks.fineweb.gpt import FineWebGPT
 
 CONSTANT = {"name": "constant"}
 PLAIN_SGD = {"name": "sgd", "lr": 0.1}
@@ -228,7 +230,7 @@ def test_records_with_weights_are_carried_between_stores(tmp_path: Path, data_di
 def test_runs_without_branching_keep_their_id() -> None:
     def identified(model: dict[str, Any], data: dict[str, Any]) -> str:
         config = {"model": {"init_args": model}, "data": {"init_args": data}}
-        return run_id_of(config, data_fingerprint="f")[0]
+        return run_id_of(identity_of(config, FineWebGPT, FineWeb, fingerprint="f"))[0]
 
     plain = identified({"width": 8}, {"batch_size": 4})
     assert plain == identified(

@@ -20,6 +20,7 @@ from suite.optim import ConfigError
 from suite.packs.pack import PackRefused
 from suite.records import Store, run_id_of
 from suite.training import Outcome
+from suite.training.opening import identity_of
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
 from tasks.toy.data import NoisyQuadratic
 from tasks.toy.quadratic import ToyQuadratic
@@ -182,7 +183,9 @@ def test_what_has_no_classes_is_refused_before_training(tmp_path: Path) -> None:
 
 def test_an_identity_changes_only_where_diagnostics_are_asked_for() -> None:
     def run_id(**settings: Any) -> str:
-        return run_id_of({"model": {"init_args": settings}}, data_fingerprint="f")[0]
+        return run_id_of(
+            identity_of({"model": {"init_args": settings}}, ToyQuadratic, NoisyQuadratic, fingerprint="f")
+        )[0]
 
     assert run_id() == run_id(diagnostics=None) == run_id(diagnostics={})
     assert run_id() != run_id(diagnostics={"clipping": {}}) != run_id(diagnostics={"noise": {}})

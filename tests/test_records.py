@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from suite.records import Lease, LeaseHeld, Store, StoreError, final_losses, run_id_of
 from suite.records.files import write_atomically
+from suite.training import Data, Task
+from suite.training.opening import identity_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = {
@@ -51,6 +54,10 @@ def changed(path: str, value: object) -> dict:
     return config
 
 
+def run_id(config: dict, **facts: Any) -> str:
+    return run_id_of(identity_of(config, Task, Data, **{"fingerprint": "f", **facts}))[0]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "same"),
     [
@@ -64,19 +71,17 @@ def changed(path: str, value: object) -> dict:
     ],
 )
 def test_identity_changes_with_what_changes_the_numbers(path: str, value: object, same: bool) -> None:
-    base, _ = run_id_of(CONFIG, data_fingerprint="f")
-    other, _ = run_id_of(changed(path, value), data_fingerprint="f")
-    assert (base == other) is same
+    assert (run_id(CONFIG) == run_id(changed(path, value))) is same
 
 
 def test_identity_holds_the_data_and_does_not_depend_on_key_order() -> None:
-    base, identity = run_id_of(CONFIG, data_fingerprint="f")
-    assert run_id_of(dict(reversed(CONFIG.items())), data_fingerprint="f")[0] == base
-    assert run_id_of(CONFIG, data_fingerprint="g")[0] != base
-    assert run_id_of(CONFIG, data_fingerprint="f", micro_batch=2)[0] != base
-    assert identity["data"]["fingerprint"] == "f" and len(base) == 16
+    base = run_id(CONFIG)
+    assert run_id(dict(reversed(CONFIG.items()))) == base and len(base) == 16
+    assert run_id(CONFIG, fingerprint="g") != base
+    assert run_id(CONFIG, micro_batch=2) != base
+    assert identity_of(CONFIG, Task, Data, fingerprint="f")["data"]["fingerprint"] == "f"
     with pytest.raises(ValueError, match="plain finite values"):
-        run_id_of(changed("seed_everything", math.nan), data_fingerprint="f")
+        run_id(changed("seed_everything", math.nan))
 
 
 def test_final_losses_by_hand() -> None:

@@ -52,7 +52,7 @@ def test_every_task_keeps_the_ids_of_its_runs(name: str) -> None:
             config["data"]["init_args"]["batch_size"] = batch_size
             task, data = resolver.build_data(config)
             data.ensure_open()
-            ids.append(run_identity(config, data, coupled=task.batch_coupled)[0])
+            ids.append(run_identity(config, task, data)[0])
     assert ids == IDS["tasks"][name]
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from suite.execution.jobs import Job
     from suite.sweep import SweepSpec
     from suite.sweep.panel import Panel
-    from suite.training import Data
+    from suite.training import Data, Task
 
 
 class Runs:
@@ -36,7 +36,7 @@ class Runs:
         self._resolved: dict[str, dict[str, Any]] = {}
         self.bases = {panel.label: self._base(panel) for panel in spec.parts}
         self._data: dict[tuple[str, int], Data] = {}
-        self._coupled: dict[str, bool] = {}
+        self._tasks: dict[str, Task] = {}
 
     def _base(self, panel: Panel) -> dict[str, Any]:
         arguments = ["--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}"]
@@ -98,7 +98,7 @@ class Runs:
 
         config = self.config(optimizer, batch_size, seed, panel, initial, diagnosed=diagnosed)
         data = self._open(config, batch_size, panel)
-        run_id, _ = run_identity(config, data, coupled=self._coupled[panel])
+        run_id, _ = run_identity(config, self._tasks[panel], data)
         return run_id, data.steps
 
     @property
@@ -122,5 +122,5 @@ class Runs:
             task, data = self.resolver.build_data(config)
             data.ensure_open()
             self._data[panel, batch_size] = data
-            self._coupled[panel] = task.batch_coupled
+            self._tasks[panel] = task
         return self._data[panel, batch_size]

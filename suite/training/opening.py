@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from suite.fields import without_beside
 from suite.records import run_id_of
 from suite.training.data import Data
 from suite.training.task import Task
@@ -46,7 +47,7 @@ def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: i
         raise ValueError("fit needs an optimizer; give --optimizer NAME and --optimizer.lr VALUE.")
     give_seed(task, data, config)
     data.ensure_open()
-    run_id, identity = run_identity(config, data, coupled=task.batch_coupled, world_size=world_size)
+    run_id, identity = run_identity(config, task, data, world_size=world_size)
     if any(not 0 < step <= data.steps for step in task.kept_steps):
         raise ValueError(
             f"model.keep_weights_at must name steps from 1 to {data.steps}, the run's last, got "
@@ -62,20 +63,54 @@ def give_seed(task: Task, data: Data, config: Mapping[str, Any]) -> None:
 
 
 def run_identity(
-    config: Mapping[str, Any], data: Data, *, coupled: bool, world_size: int = 1
+    config: Mapping[str, Any], task: Task, data: Data, *, world_size: int = 1
 ) -> tuple[str, dict[str, Any]]:
     """Run id and identity of a resolved configuration, for opened data.
 
     Args:
         config: the resolved configuration.
+        task: made from it.
         data: made from it, open.
-        coupled: whether samples of a micro-batch influence each other's gradient; its size is then science.
         world_size: devices that share each batch.
 
     Raises:
         ValueError: the batch size or budget is impossible for the data and devices.
     """
     data.require_evaluation(world_size)
-    plan = data.plan(world_size=world_size)
-    micro_batch = plan.indices(0).shape[1] if coupled else None
-    return run_id_of(config, data_fingerprint=data.fingerprint, micro_batch=micro_batch)
+    micro_batch = data.plan(world_size=world_size).indices(0).shape[1]
+    return run_id_of(
+        identity_of(
+            config,
+            type(task),
+            type(data),
+            fingerprint=data.fingerprint,
+            micro_batch=micro_batch if task.batch_coupled else None,
+        )
+    )
+
+
+def identity_of(
+    config: Mapping[str, Any], task: type, data: type, *, fingerprint: str, micro_batch: int | None = None
+) -> dict[str, Any]:
+    """What can change the numbers of the run that a resolved configuration describes.
+
+    That is the seed, the settings of task and data whose fields do not say otherwise (see `suite.fields`), the data's
+    content and the trainer's precision. Where a run is executed, how it is watched and where its record goes is not.
+
+    Args:
+        config: the resolved configuration (LightningCLI form: ``seed_everything``, ``trainer``, ``model``, ``data``).
+        task: class of the task.
+        data: class of the data.
+        fingerprint: checksum of the prepared data's content.
+        micro_batch: samples per forward pass on one device, where they influence each other's gradient (BatchNorm,
+            MixUp); None elsewhere.
+    """
+    identity = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
+    for key, cls in (("model", task), ("data", data)):
+        part = dict(identity.get(key) or {})
+        identity[key] = {**part, "init_args": without_beside(cls, part.get("init_args") or {})}
+    identity["data"]["fingerprint"] = fingerprint
+    if micro_batch is not None:
+        identity["data"]["micro_batch"] = micro_batch
+    identity["trainer"] = {"precision": (config.get("trainer") or {}).get("precision")}
+    return identity
