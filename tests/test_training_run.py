@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from small_runs import ADAM, SGD, losses, make_data, make_task, train
+from small_runs import ADAM, SGD, losses, make_data, make_task, make_trainer, train
 
 from suite.records import Store, final_losses
 from suite.training import BatchPlan
@@ -223,3 +223,12 @@ def test_both_clips_reach_the_gradient(tmp_path: Path, data_dir: Path) -> None:
     store = Store(tmp_path / "b")
     clipped = losses(store, train(store, make_data(data_dir), model={"clip_norm": 1.0, "clip_coordinate": 1e-4}))
     assert plain[0] == clipped[0] and plain[-1] < clipped[-1] - 0.1
+
+
+def test_a_loader_of_evaluation_batches_has_a_length(data_dir: Path) -> None:
+    data = make_data(data_dir, eval_samples=70)
+    data.trainer = make_trainer()
+    data.ensure_open()
+    loader = data.val_dataloader()
+    batches = list(loader)
+    assert len(loader) == len(batches) == 3 and sum(map(len, batches)) == 70
