@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import textwrap
 
 import pandas as pd
 
-from suite.analysis.terminal import WIDTH, text_table
+from suite.analysis.terminal import lines, printable, text_table
 from suite.analysis.two_sides import TwoSides, same_runs
-from suite.analysis.words import format_setting, loss_text, optimizer_title
+from suite.analysis.words import format_setting, loss_text, optimizer_title, plain_number, winner_text
 
 MOST_RUNS = 10
 """Differing runs that are shown, the largest differences first."""
@@ -31,25 +30,22 @@ def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
     """
     blocks = [
         f"A: {names[0]} ({sides.first.title})\nB: {names[1]} ({sides.second.title})",
-        "\n".join(textwrap.wrap(_circumstances(sides), WIDTH)),
+        lines(_circumstances(sides)),
         _runs(sides),
         _tuned(sides),
         _gaps(sides),
-        "\n".join(textwrap.wrap(_verdict(sides), WIDTH)),
+        lines(_verdict(sides)),
     ]
-    text = "\n\n".join(block for block in blocks if block)
-    return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
+    return printable(blocks)
 
 
 def _circumstances(sides: TwoSides) -> str:
     """What the runs were not made alike from, as far as both sides tell."""
     different: list[str] = []
     for column, name in _CIRCUMSTANCES.items():
-        both = [
-            set(side.runs[column].dropna()) if column in side.runs else set() for side in (sides.first, sides.second)
-        ]
-        if all(both) and both[0] != both[1]:
-            different.append(f"packages ({_versions(*both)})" if column == "packages" else name)
+        first, second = (set(side.runs.get(column, pd.Series()).dropna()) for side in (sides.first, sides.second))
+        if first and second and first != second:
+            different.append(f"packages ({_versions(first, second)})" if column == "packages" else name)
     if not different:
         return ""
     return f"Not the same on both sides: {', '.join(different)}. What differs below may come from there."
@@ -64,14 +60,13 @@ def _versions(first: set[str], second: set[str]) -> str:
 def _runs(sides: TwoSides) -> str:
     same = same_runs(sides)
     how = "by id" if sides.by_id else "by optimizer, batch size, setting and seed"
-    line = (
+    counts = lines(
         f"{len(sides.runs)} runs are on both sides (matched {how}), {sides.only_first} on A's alone, "
         f"{sides.only_second} on B's alone; {int(same.sum())} of them have the same status and final loss."
     )
-    lines = textwrap.wrap(line, WIDTH)
     differing = sides.runs[~same.to_numpy()]
     if differing.empty:
-        return "\n".join(lines)
+        return counts
     size = differing["difference"].abs().fillna(math.inf)
     shown = differing.loc[size.sort_values(ascending=False).index[:MOST_RUNS]]
     rows = [
@@ -82,12 +77,12 @@ def _runs(sides: TwoSides) -> str:
             str(row.seed),
             _outcome(row.first_status, row.first_loss),
             _outcome(row.second_status, row.second_loss),
-            _signed(row.difference),
+            plain_number(row.difference, "+.4f"),
         ]
         for row in shown.itertuples(index=False)
     ]
     head = ["optimizer", "batch size", "setting", "seed", "A", "B", "B - A"]
-    return "\n".join([*lines, "", "Largest differences:", "", text_table(head, rows, left=(0, 2))])
+    return f"{counts}\n\nLargest differences:\n\n{text_table(head, rows, left=(0, 2))}"
 
 
 def _tuned(sides: TwoSides) -> str:
@@ -97,15 +92,15 @@ def _tuned(sides: TwoSides) -> str:
             str(row.batch_size),
             loss_text(row.first_loss),
             loss_text(row.second_loss),
-            _signed(row.difference),
-            _plain(row.uncertainty),
+            plain_number(row.difference, "+.4f"),
+            plain_number(row.uncertainty),
             format_setting(row.first_setting),
             "the same" if row.first_setting == row.second_setting else format_setting(row.second_setting),
         ]
         for row in sides.tuned.itertuples(index=False)
     ]
     head = ["optimizer", "batch size", "A", "B", "B - A", "+/-", "A's setting", "B's setting"]
-    return "\n".join(["Tuned points", "", text_table(head, rows, left=(0, 6, 7))])
+    return f"Tuned points\n\n{text_table(head, rows, left=(0, 6, 7))}"
 
 
 def _gaps(sides: TwoSides) -> str:
@@ -115,17 +110,17 @@ def _gaps(sides: TwoSides) -> str:
         [
             f"{optimizer_title(row.reference)} - {optimizer_title(row.challenger)}",
             str(row.batch_size),
-            _signed(row.first_gap),
-            _signed(row.second_gap),
-            _signed(row.difference),
-            _plain(row.uncertainty),
-            _winner(row.first_better),
-            _winner(row.second_better),
+            plain_number(row.first_gap, "+.4f"),
+            plain_number(row.second_gap, "+.4f"),
+            plain_number(row.difference, "+.4f"),
+            plain_number(row.uncertainty),
+            winner_text(row.first_better),
+            winner_text(row.second_better),
         ]
         for row in sides.gaps.itertuples(index=False)
     ]
     head = ["gap", "batch size", "A", "B", "B - A", "+/-", "A: better", "B: better"]
-    return "\n".join(["Gaps", "", text_table(head, rows, left=(0, 6, 7))])
+    return f"Gaps\n\n{text_table(head, rows, left=(0, 6, 7))}"
 
 
 def _verdict(sides: TwoSides) -> str:
@@ -133,25 +128,13 @@ def _verdict(sides: TwoSides) -> str:
     if gaps.empty:
         return "There is no gap on both sides."
     beyond = int((gaps["difference"].abs() > gaps["uncertainty"]).sum())
-    told = gaps[gaps["first_better"].notna() & gaps["second_better"].notna()]
-    contrary = int((~told["agree"].astype(bool)).sum())
+    resolved = gaps[gaps["first_better"].notna() & gaps["second_better"].notna()]
+    contrary = int((~resolved["agree"].astype(bool)).sum())
     return (
         f"{len(gaps)} gaps are on both sides: {beyond} differ by more than their uncertainty, {contrary} name "
-        f"different winners, {len(gaps) - len(told)} are not resolved on one side at least."
+        f"different winners, {len(gaps) - len(resolved)} are not resolved on one side at least."
     )
 
 
 def _outcome(status: str, loss: float) -> str:
-    return _plain(loss) if status == "finished" else status
-
-
-def _winner(label: object) -> str:
-    return optimizer_title(label) if isinstance(label, str) else "not resolved"
-
-
-def _signed(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:+.4f}"
-
-
-def _plain(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:.4f}"
+    return plain_number(loss) if status == "finished" else status
