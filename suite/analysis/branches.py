@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from suite.analysis.words import optimizer_title, share_text
+from suite.analysis.words import optimizer_title, pair_text, share_text
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class BranchPoint:
     """Where the runs of one task (a panel of the plan) start.
 
@@ -29,11 +29,10 @@ class BranchPoint:
 
 def branch_points(plan: Mapping[str, Any]) -> dict[str, BranchPoint]:
     """The branch points of a plan, by the label that their runs have; empty for a sweep without a trunk."""
-    told = {label: panel.get("branch") for label, panel in (plan.get("panels") or {}).items()}
     return {
         label: BranchPoint(str(branch["of"]), str(branch["optimizer"]), float(branch["share"]))
-        for label, branch in told.items()
-        if branch
+        for label, panel in (plan.get("panels") or {}).items()
+        if (branch := panel.get("branch"))
     }
 
 
@@ -47,10 +46,9 @@ def branch_gaps(gaps: pd.DataFrame, points: Mapping[str, BranchPoint]) -> pd.Dat
     Returns:
         The rows of ``gaps`` at branch points, in their order, with ``panel``, ``trunk`` and ``share`` as first columns.
     """
-    mine = gaps[gaps["task"].isin(list(points))].reset_index(drop=True)
-    at = [points[task] for task in mine["task"]]
-    where = {name: [getattr(point, name) for point in at] for name in ("panel", "trunk", "share")}
-    return pd.concat([pd.DataFrame(where, index=mine.index), mine], axis=1)
+    gaps = gaps[gaps["task"].isin(list(points))].reset_index(drop=True)
+    at = [dataclasses.asdict(points[task]) for task in gaps["task"]]
+    return pd.concat([pd.DataFrame(at, columns=["panel", "trunk", "share"], index=gaps.index), gaps], axis=1)
 
 
 def branch_sentences(gaps: pd.DataFrame) -> list[str]:
@@ -67,11 +65,11 @@ def branch_sentences(gaps: pd.DataFrame) -> list[str]:
         words = [f"From the {optimizer_title(str(trunk))} trunk"]
         words += [f"of {panel}"] if several["panel"] and panel else []
         words += [f"at batch size {size}"] if several["batch_size"] else []
-        words += [f"({optimizer_title(str(challenger))} against {optimizer_title(str(reference))})"] if pairs else []
-        found: dict[str, list[str]] = {}
+        words += [f"({pair_text(str(reference), str(challenger))})"] if pairs else []
+        shares: dict[str, list[str]] = {}
         for _, row in rows.iterrows():
-            found.setdefault(_outcome(row), []).append(share_text(row["share"]))
-        answers = [f"{outcome} at {', '.join(shares)}" for outcome, shares in found.items()]
+            shares.setdefault(_outcome(row), []).append(share_text(row["share"]))
+        answers = [f"{outcome} at {', '.join(at)}" for outcome, at in shares.items()]
         sentences.append(f"{' '.join(words)}: {'; '.join(answers)}.")
     return sentences
 

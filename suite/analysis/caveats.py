@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
@@ -30,12 +29,9 @@ def caveats(comparison: Comparison) -> list[str]:
         )
     edges = tuned[tuned["edges"].map(len) > 0]
     if len(edges):
-        named = [f"{_place(comparison, p, p.optimizer)} ({edge_text(p.edges)})" for p in _rows(edges)]
-        more = f"; and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        points = _named(comparison, edges, edges["optimizer"], edges["edges"].map(edge_text))
         notes.append(
-            f"{len(edges)} of {len(tuned)} tuned points lie on the edge of their grid, so are not tuned: "
-            + "; ".join(named[:MOST_NAMED])
-            + f"{more}."
+            f"{len(edges)} of {len(tuned)} tuned points lie on the edge of their grid, so are not tuned: {points}"
         )
     for optimizer, points in tuned.groupby("optimizer", sort=False):
         names = sorted({name for untuned in points["untuned"] for name in untuned})
@@ -56,37 +52,34 @@ def caveats(comparison: Comparison) -> list[str]:
             f"after {int(worst['steps'])} steps)."
         )
     notes += [x for x in tuning_cost_sentences(comparison.tuning_cost) if "does not depend" not in x]
-    for found in comparison.crossovers:
-        if found.sign_changes > 1:
-            notes.append(f"The gap of {found.task} changes sign {found.sign_changes} times; the crossover assumes one.")
+    for crossover in comparison.crossovers:
+        if crossover.sign_changes > 1:
+            changes = f"changes sign {crossover.sign_changes} times"
+            notes.append(f"The gap of {crossover.task} {changes}; the crossover assumes one.")
     return notes
 
 
 def _seed_notes(comparison: Comparison) -> list[str]:
     """What the seeds allow to say, and how many a claim would need."""
     tuned, gaps = comparison.tuned, comparison.gaps
-    known = tuned[tuned["seeds"] > 0]
-    if known.empty:
+    measured = tuned[tuned["seeds"] > 0]
+    if measured.empty:
         return []
     notes = []
-    if known["seeds"].max() == 1:
+    if measured["seeds"].max() == 1:
         notes.append(
             "One seed: the uncertainty covers minibatch noise and the grid, not the spread between seeds; how many "
             "seeds a claim needs cannot be told from one."
         )
     else:
         short = gaps[gaps["seeds_needed"].notna() & (gaps["seeds_needed"] > gaps["seeds"])]
-        named = [
-            f"{_place(comparison, row, row.challenger)} ({seeds_text(row.seeds_needed)}, has {row.seeds})"
-            for row in _rows(short)
-        ]
-        more = f"; and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-        if named:
+        if len(short):
+            needs = [f"{seeds_text(row.seeds_needed)}, has {row.seeds}" for row in short.itertuples(index=False)]
             notes.append(
-                f"To claim the sign of the gap at {CONFIDENCE:.0%} more seeds are needed at {len(named)} of "
-                f"{len(gaps)} points: {'; '.join(named[:MOST_NAMED])}{more}."
+                f"To claim the sign of the gap at {CONFIDENCE:.0%} more seeds are needed at {len(short)} of "
+                f"{len(gaps)} points: {_named(comparison, short, short['challenger'], needs)}"
             )
-    if not known["apart"].any():
+    if not measured["apart"].any():
         notes.append(
             "The seeds that chose the tuned points also give their losses, which are too low on average; report_seeds "
             "in the sweep's YAML trains the chosen settings again with others."
@@ -94,11 +87,12 @@ def _seed_notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _place(comparison: Comparison, row: Any, label: str) -> str:
-    """An optimizer at a batch size, and on which task where there are several."""
-    task = f" on {row.task}" if comparison.runs["task"].nunique() > 1 else ""
-    return f"{optimizer_title(label)} at {row.batch_size}{task}"
-
-
-def _rows(table: pd.DataFrame) -> Iterable[Any]:
-    return table.itertuples(index=False)
+def _named(comparison: Comparison, rows: pd.DataFrame, labels: Iterable[str], remarks: Iterable[str]) -> str:
+    """The first points of a table, each with a remark (``SGD at 4 (lr largest)``), and how many follow."""
+    several = comparison.runs["task"].nunique() > 1
+    points = [
+        f"{optimizer_title(label)} at {size}{f' on {task}' if several else ''} ({remark})"
+        for label, size, task, remark in zip(labels, rows["batch_size"], rows["task"], remarks, strict=True)
+    ]
+    more = [f"and {len(points) - MOST_NAMED} more"] if len(points) > MOST_NAMED else []
+    return "; ".join(points[:MOST_NAMED] + more) + "."

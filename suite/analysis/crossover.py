@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from suite.analysis.crossover_interval import Interval, crossover_intervals, monotone_zeros
+from suite.analysis.crossover_interval import Interval, crossover_intervals, line_zeros, monotone_zeros
+from suite.analysis.gap import SERIES
 from suite.analysis.monotone import monotone_fit
 from suite.analysis.words import batch_size_text, interval_text, optimizer_title
 
@@ -101,24 +102,26 @@ class Crossover:
         if self.resolved:
             between = f"between {self.low} and {self.high}"
             return f"The gap passes zero{guess} ({between}): {small} is better below, {large} above."
-        known = "the resolved gaps contradict each other"
+        answer = "the resolved gaps contradict each other"
         if self.low is not None:
-            known = f"{small} is better up to batch size {self.low}, and no gap above it is resolved"
+            answer = f"{small} is better up to batch size {self.low}, and no gap above it is resolved"
         elif self.high is not None:
-            known = f"{large} is better from batch size {self.high} on, and no gap below it is resolved"
-        return f"No crossover is resolved: {known}" + (f" (best guess: zero{guess})." if guess else ".")
+            answer = f"{large} is better from batch size {self.high} on, and no gap below it is resolved"
+        return f"No crossover is resolved: {answer}" + (f" (best guess: zero{guess})." if guess else ".")
 
     def estimates(self) -> str:
         """Both estimates of the crossover with their intervals, in words; empty where there is no interval."""
         if self.line_interval is None or self.interpolated_interval is None:
             return ""
-        parts = []
-        for name, zero, interval in (
+        estimates = (
             ("Line in log2 of the batch size", self.line, self.line_interval),
             ("monotone fit", self.interpolated, self.interpolated_interval),
-        ):
-            found = "no zero in range" if zero is None else f"zero at {batch_size_text(zero)}"
-            parts.append(f"{name}: {found} ({interval_text(interval)})")
+        )
+        parts = [
+            f"{name}: {'no zero in range' if zero is None else f'zero at {batch_size_text(zero)}'} "
+            f"({interval_text(interval)})"
+            for name, zero, interval in estimates
+        ]
         return "; ".join(parts) + "."
 
 
@@ -134,29 +137,29 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
     Raises:
         ValueError: the rows mix tasks or pairs.
     """
-    keys = gaps[["task", "reference", "challenger"]].drop_duplicates()
+    keys = gaps[SERIES].drop_duplicates()
     if len(keys) != 1:
         raise ValueError(
             f"Expected the gaps of one task and one pair of optimizers, got {len(keys)}; choose the rows of one."
         )
     task, reference, challenger = keys.iloc[0]
-    known = gaps[gaps["gap"].notna()].sort_values("batch_size")
-    if known.empty:
+    measured = gaps[gaps["gap"].notna()].sort_values("batch_size")
+    if measured.empty:
         return Crossover(task=task, reference=reference, challenger=challenger, batch_sizes=None)
-    sizes = known["batch_size"].to_numpy()
-    finite = known[np.isfinite(known["relative_gap"].to_numpy(dtype=float))]
+    sizes = measured["batch_size"].to_numpy()
+    finite = measured[np.isfinite(measured["relative_gap"].to_numpy(dtype=float))]
     log_sizes = np.log2(finite["batch_size"].to_numpy(dtype=float))
     values = finite["relative_gap"].to_numpy(dtype=float)
     slope, intercept = np.polyfit(log_sizes, values, 1) if len(values) > 1 else (math.nan, math.nan)
-    falling = _is_falling(known, slope)
-    signs = _monotone_signs(known, falling=falling)
+    falling = _is_falling(measured, slope)
+    signs = _monotone_signs(measured, falling=falling)
     small, large = (challenger if sign > 0 else reference for sign in (signs[0], signs[-1]))
-    low, high = _interval(known, int(signs[0])) if small != large else (None, None)
-    root = _interpolated_root(log_sizes, values, falling=falling) if small != large else None
-    if root is not None and not (low or 0) <= root <= (high or math.inf):
+    low, high = _interval(measured, int(signs[0])) if small != large else (None, None)
+    line, root = _zeros(log_sizes, values, falling=falling)
+    if small == large or (root is not None and not (low or 0) <= root <= (high or math.inf)):
         root = None  # the fit and the resolved gaps contradict each other: only the interval can be believed
-    every = bool(known["resolved"].all())
-    line_interval, interpolated_interval = crossover_intervals(known, falling=falling)
+    resolved = measured["resolved"].astype(bool)
+    line_interval, interpolated_interval = crossover_intervals(measured, falling=falling)
     return Crossover(
         task=task,
         reference=reference,
@@ -164,7 +167,7 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         batch_sizes=(int(sizes[0]), int(sizes[-1])),
         slope=float(slope),
         intercept=float(intercept),
-        line=_line_root(slope, intercept, sizes),
+        line=line,
         interpolated=root,
         line_interval=line_interval,
         interpolated_interval=interpolated_interval,
@@ -172,48 +175,42 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         high=high,
         small_batch=small,
         large_batch=large,
-        sign_changes=int(np.count_nonzero(np.diff(np.sign(known["gap"].to_numpy(dtype=float))))),
-        measured=len(known),
-        unresolved=int((~known["resolved"].astype(bool)).sum()),
-        contrary=int((known["resolved"].astype(bool) & (np.sign(known["gap"]) != signs)).sum()),
-        resolved=(low is not None and high is not None) if small != large else every,
+        sign_changes=int(np.count_nonzero(np.diff(np.sign(measured["gap"].to_numpy(dtype=float))))),
+        measured=len(measured),
+        unresolved=int((~resolved).sum()),
+        contrary=int((resolved & (np.sign(measured["gap"]) != signs)).sum()),
+        resolved=(low is not None and high is not None) if small != large else bool(resolved.all()),
     )
 
 
-def _is_falling(known: pd.DataFrame, slope: float) -> bool:
+def _is_falling(measured: pd.DataFrame, slope: float) -> bool:
     """Direction of the gap; an infinite gap at one end decides before the slope of the finite ones."""
-    ends = known["gap"].to_numpy(dtype=float)[[0, -1]]
+    ends = measured["gap"].to_numpy(dtype=float)[[0, -1]]
     if np.isinf(ends).any():
         return bool(ends[0] > ends[1])
     return not slope > 0
 
 
-def _monotone_signs(known: pd.DataFrame, *, falling: bool) -> np.ndarray:
+def _monotone_signs(measured: pd.DataFrame, *, falling: bool) -> np.ndarray:
     """Sign of the monotone fit at every batch size; a gap of exactly zero counts for the reference."""
-    gaps = known["relative_gap"].to_numpy(dtype=float)
+    gaps = measured["relative_gap"].to_numpy(dtype=float)
     finite = gaps[np.isfinite(gaps)]
     reach = 2 * np.abs(finite).max() + 1 if len(finite) else 1.0
     return np.where(monotone_fit(np.clip(gaps, -reach, reach), falling=falling) > 0, 1, -1)
 
 
-def _interpolated_root(log_sizes: np.ndarray, values: np.ndarray, *, falling: bool) -> float | None:
+def _zeros(log_sizes: np.ndarray, values: np.ndarray, *, falling: bool) -> tuple[float | None, float | None]:
+    """Batch sizes at which the line and the monotone interpolation are zero; None without a zero in range."""
     if len(values) < 2:
-        return None
-    zero = float(monotone_zeros(log_sizes, values[None], falling=falling)[0])
-    return 2**zero if math.isfinite(zero) else None
+        return None, None
+    zeros = line_zeros(log_sizes, values[None])[0], monotone_zeros(log_sizes, values[None], falling=falling)[0]
+    line, root = (float(2**zero) if math.isfinite(zero) else None for zero in zeros)
+    return line, root
 
 
-def _line_root(slope: float, intercept: float, sizes: np.ndarray) -> float | None:
-    if not math.isfinite(slope) or slope == 0:
-        return None
-    root = -intercept / slope
-    within = math.log2(sizes[0]) - 1 <= root <= math.log2(sizes[-1]) + 1
-    return float(2**root) if within else None
-
-
-def _interval(known: pd.DataFrame, small_sign: int) -> tuple[int | None, int | None]:
+def _interval(measured: pd.DataFrame, small_sign: int) -> tuple[int | None, int | None]:
     """Up to where every resolved gap has the small side's sign, and from where every one has the other."""
-    resolved = known[known["resolved"].astype(bool)]
+    resolved = measured[measured["resolved"].astype(bool)]
     signs = np.sign(resolved["gap"].to_numpy(dtype=float)).astype(int)
     sizes = resolved["batch_size"].to_numpy()
     low = high = None

@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 """Batch sizes; 0 and infinity stand for ends outside the measured range and one octave beyond."""
 
 
-def crossover_intervals(known: pd.DataFrame, *, falling: bool) -> tuple[Interval | None, Interval | None]:
+def crossover_intervals(gaps: pd.DataFrame, *, falling: bool) -> tuple[Interval | None, Interval | None]:
     """Intervals of the line's zero and of the monotone fit's.
 
     Every gap is drawn anew from a normal distribution with its uncertainty as standard deviation, `DRAWS` times with a
@@ -25,28 +25,28 @@ def crossover_intervals(known: pd.DataFrame, *, falling: bool) -> tuple[Interval
     at which the winner is missing. The ends are quantiles, so an interval may be open (0 or infinity).
 
     Args:
-        known: rows of a gap table with a gap, ascending in batch size.
+        gaps: rows of a gap table with a gap, ascending in batch size.
         falling: direction of the monotone fit.
 
     Returns:
         Interval of the line, interval of the monotone fit; None with fewer than two finite gaps or where an
         uncertainty is not known.
     """
-    finite = known[np.isfinite(known["relative_gap"].to_numpy(dtype=float))]
+    finite = gaps[np.isfinite(gaps["relative_gap"].to_numpy(dtype=float))]
     values = finite["relative_gap"].to_numpy(dtype=float)
     spread = finite["relative_uncertainty"].to_numpy(dtype=float)
     if len(finite) < 2 or not np.isfinite(spread).all():
         return None, None
-    places = np.log2(finite["batch_size"].to_numpy(dtype=float))
+    log_sizes = np.log2(finite["batch_size"].to_numpy(dtype=float))
     drawn = values + spread * np.random.default_rng(_SEED).standard_normal((DRAWS, len(values)))
-    return _quantiles(_line_zeros(places, drawn)), _quantiles(monotone_zeros(places, drawn, falling=falling))
+    return _quantiles(line_zeros(log_sizes, drawn)), _quantiles(monotone_zeros(log_sizes, drawn, falling=falling))
 
 
-def monotone_zeros(places: np.ndarray, gaps: np.ndarray, *, falling: bool) -> np.ndarray:
+def monotone_zeros(log_sizes: np.ndarray, gaps: np.ndarray, *, falling: bool) -> np.ndarray:
     """Where the monotone fits of many sets of gaps pass zero, in log2 of the batch size.
 
     Args:
-        places: log2 of the batch sizes, shape ``[points]``, ascending.
+        log_sizes: log2 of the batch sizes, shape ``[points]``, ascending.
         gaps: shape ``[sets, points]``.
         falling: direction of the fits.
 
@@ -60,17 +60,21 @@ def monotone_zeros(places: np.ndarray, gaps: np.ndarray, *, falling: bool) -> np
     rows = np.arange(len(fitted))
     first, second = fitted[rows, left], fitted[rows, left + 1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        inside = places[left] + first / (first - second) * (places[left + 1] - places[left])
+        inside = log_sizes[left] + first / (first - second) * (log_sizes[left + 1] - log_sizes[left])
     beyond = np.where(positive[:, 0] == falling, math.inf, -math.inf)
     return np.where(change.any(axis=1), inside, beyond)
 
 
-def _line_zeros(places: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    slopes, intercepts = np.polyfit(places, gaps.T, 1)
+def line_zeros(log_sizes: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Where the least-squares lines of many sets of gaps are zero; arguments and result as `monotone_zeros`.
+
+    -inf or inf where that is over one octave outside the data.
+    """
+    slopes, intercepts = np.polyfit(log_sizes, gaps.T, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         zeros = np.where(slopes == 0, math.inf, -intercepts / slopes)
-    zeros = np.where(zeros < places[0] - 1, -math.inf, zeros)
-    return np.where(zeros > places[-1] + 1, math.inf, zeros)
+    zeros = np.where(zeros < log_sizes[0] - 1, -math.inf, zeros)
+    return np.where(zeros > log_sizes[-1] + 1, math.inf, zeros)
 
 
 def _quantiles(zeros: np.ndarray) -> Interval:

@@ -79,20 +79,20 @@ def lr_width_sentences(widths: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -
     return sentences
 
 
-def _range(places: np.ndarray, losses: np.ndarray, percent: float) -> tuple[float, float, str]:
+def _range(log_lrs: np.ndarray, losses: np.ndarray, percent: float) -> tuple[float, float, str]:
     """Ends of the range around the best, and at which of them the grid stopped before the loss rose."""
     best = int(np.argmin(losses))
     limit = losses[best] + abs(losses[best]) * percent / 100
     ends, opened = [], []
     for name, step, last in (("low", -1, 0), ("high", 1, len(losses) - 1)):
-        place = best
-        while place != last and losses[place + step] <= limit:
-            place += step
-        end = float(places[place])
-        if place == last:
+        inside = best
+        while inside != last and losses[inside + step] <= limit:
+            inside += step
+        end = float(log_lrs[inside])
+        if inside == last:
             opened.append(name)
-        elif math.isfinite(losses[place + step]):
-            share = (limit - losses[place]) / (losses[place + step] - losses[place])
-            end += share * float(places[place + step] - places[place])
+        elif math.isfinite(losses[inside + step]):
+            share = (limit - losses[inside]) / (losses[inside + step] - losses[inside])
+            end += share * float(log_lrs[inside + step] - log_lrs[inside])
         ends.append(end)
     return ends[0], ends[1], "both" if len(opened) == 2 else "".join(opened)

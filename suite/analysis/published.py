@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from suite.analysis.gap import BASELINE, CHALLENGER
+from suite.analysis.gap import BASELINE, CHALLENGER, SERIES
 
 COLUMNS = [
     "task",
@@ -41,34 +41,19 @@ def published_gaps(published: Sequence[Mapping[str, Any]], gaps: pd.DataFrame) -
         where one side is not known.
     """
     tasks = list(gaps["task"].drop_duplicates())
-    ours = gaps.set_index(["task", "batch_size", "reference", "challenger"])
     rows = []
     for entry in published:
         task = entry.get("panel") or (tasks[0] if len(tasks) == 1 else "")
         size = entry.get("batch_size", math.nan)
         for reference, challenger, gap, relative in _gaps_of(entry):
-            own_size = size
-            if math.isnan(size):
-                mine = gaps[(gaps["task"] == task) & (gaps["reference"] == reference)]
-                sizes = mine.loc[mine["challenger"] == challenger, "batch_size"]
-                own_size = sizes.iloc[0] if len(sizes) == 1 else math.nan
-            key = (task, own_size, reference, challenger)
-            own = ours.loc[key] if key in ours.index else None
-            rows.append(
-                {
-                    "task": task,
-                    "batch_size": size,
-                    "own_batch_size": math.nan if own is None else own_size,
-                    "reference": reference,
-                    "challenger": challenger,
-                    "published_gap": gap,
-                    "published_relative_gap": relative,
-                    "gap": math.nan if own is None else own["gap"],
-                    "relative_gap": math.nan if own is None else own["relative_gap"],
-                    "better": None if own is None else own["better"],
-                    "source": entry["source"],
-                }
-            )
+            ours = gaps[(gaps[SERIES] == [task, reference, challenger]).all(axis=1)]
+            if not math.isnan(size):
+                ours = ours[ours["batch_size"] == size]
+            measured = [math.nan, math.nan, None, math.nan]
+            if len(ours) == 1:
+                measured = ours.iloc[0][["gap", "relative_gap", "better", "batch_size"]].tolist()
+            *values, own_size = measured
+            rows.append([task, size, own_size, reference, challenger, gap, relative, *values, entry["source"]])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -37,7 +37,7 @@ class RankCorrelation:
         if math.isnan(self.rho):
             return f"not known ({self.pairs} pairs)"
         limit = (
-            "" if self.smallest_p <= 0.05 else f"; no order of {self.pairs} pairs could be below {self.smallest_p:.2g}"
+            f"; no order of {self.pairs} pairs could be below {self.smallest_p:.2g}" if self.smallest_p > 0.05 else ""
         )
         return f"rank correlation {self.rho:+z.2f} over {self.pairs} pairs, p = {self.p:.2g}{limit}"
 
@@ -50,16 +50,16 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
         second: as many.
     """
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    known = ~(np.isnan(a) | np.isnan(b))
-    a, b = rankdata(a[known]), rankdata(b[known])
+    paired = ~(np.isnan(a) | np.isnan(b))
+    a, b = rankdata(a[paired]), rankdata(b[paired])
     count = len(a)
     if count < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return RankCorrelation(math.nan, count, math.nan, math.nan)
     a, b = (a - a.mean()) / np.linalg.norm(a - a.mean()), (b - b.mean()) / np.linalg.norm(b - b.mean())
     rho = float(a @ b)
-    found = np.abs(np.array([a @ b[order] for order in _orders(count)]))
-    p = float(np.mean(found >= abs(rho) - 1e-12))
-    return RankCorrelation(rho, count, p, float(np.mean(found >= found.max() - 1e-12)))
+    drawn = np.abs(np.array([a @ b[order] for order in _orders(count)]))
+    p = float(np.mean(drawn >= abs(rho) - 1e-12))
+    return RankCorrelation(rho, count, p, float(np.mean(drawn >= drawn.max() - 1e-12)))
 
 
 def within_groups(
@@ -76,11 +76,11 @@ def within_groups(
         seed: of the permutations.
     """
     a, b, names = np.asarray(first, dtype=float), np.asarray(second, dtype=float), np.asarray(groups)
-    known = ~(np.isnan(a) | np.isnan(b))
+    paired = ~(np.isnan(a) | np.isnan(b))
     ranked = []
-    for name in dict.fromkeys(names[known].tolist()):
-        mine = known & (names == name)
-        x, y = rankdata(a[mine]), rankdata(b[mine])
+    for name in dict.fromkeys(names[paired].tolist()):
+        inside = paired & (names == name)
+        x, y = rankdata(a[inside]), rankdata(b[inside])
         if len(x) >= 3 and np.ptp(x) > 0 and np.ptp(y) > 0:
             x, y = x - x.mean(), y - y.mean()
             ranked.append((x / np.linalg.norm(x), y / np.linalg.norm(y)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,9 +47,9 @@ def best_of_draws(losses: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.
     ordered = np.sort(np.asarray(losses, dtype=float))
     count = len(ordered)
     draws = np.arange(1, count + 1)[:, None]
-    place = np.arange(count)[None, :]
+    rank = np.arange(count)[None, :]
     # Row k, column i: the chance that the i + 1 lowest are all left out of k draws.
-    left_out = np.cumprod(np.clip((count - draws - place) / (count - place), 0, None), axis=1)
+    left_out = np.cumprod(np.clip((count - draws - rank) / (count - rank), 0, None), axis=1)
     chance = np.diff(-np.concatenate([np.ones((count, 1)), left_out], axis=1), axis=1)
     mean = chance @ ordered
     return mean, np.sqrt(np.clip(chance @ ordered**2 - mean**2, 0, None))
@@ -75,42 +74,38 @@ def tuning_cost_table(
         their standard deviation over the draws; ``gap`` and ``relative_gap`` have the sign and unit of the gap table;
         ``winner`` is None where the gap is below the tuned gap's uncertainty.
     """
-    groups = {
-        key: setting_results(group)
+    losses = {
+        key: np.array([result.loss for result in setting_results(group)])
         for key, group in choosing(runs).groupby(["task", "optimizer", "batch_size"], sort=False)
     }
-    rows: list[dict[str, Any]] = []
+    tables = [pd.DataFrame(columns=COLUMNS)]
     for row in gaps.itertuples(index=False):
-        found = [groups[row.task, label, row.batch_size] for label in (row.reference, row.challenger)]
-        losses = [np.array([result.loss for result in results]) for results in found]
-        finite = np.concatenate([x[np.isfinite(x)] for x in losses])
-        if not len(finite) or not all(map(len, losses)):
+        sides = [
+            losses.get((row.task, label, row.batch_size), np.array([])) for label in (row.reference, row.challenger)
+        ]
+        finite = np.concatenate([side[np.isfinite(side)] for side in sides])
+        trials = min(map(len, sides))
+        if not len(finite) or not trials:
             continue
         worst = max((start_losses or {}).get((row.task, row.batch_size), finite.max()), finite.min())
-        counted = [np.minimum(x, worst) for x in losses]
-        (reference, reference_spread), (challenger, challenger_spread) = map(best_of_draws, counted)
-        for trial in range(min(map(len, losses))):
-            gap = reference[trial] - challenger[trial]
-            told = not math.isnan(row.uncertainty) and abs(gap) > row.uncertainty
-            rows.append(
-                {
-                    "task": row.task,
-                    "batch_size": row.batch_size,
-                    "challenger": row.challenger,
-                    "reference": row.reference,
-                    "trials": trial + 1,
-                    "challenger_loss": challenger[trial],
-                    "reference_loss": reference[trial],
-                    "challenger_spread": challenger_spread[trial],
-                    "reference_spread": reference_spread[trial],
-                    "gap": gap,
-                    "relative_gap": 100 * gap / reference[trial] if reference[trial] else math.nan,
-                    "winner": (row.challenger if gap > 0 else row.reference) if told else None,
-                }
-            )
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    table["winner"] = pd.Series([row["winner"] for row in rows], dtype=object)
-    return table
+        expected = [[moment[:trials] for moment in best_of_draws(np.minimum(side, worst))] for side in sides]
+        (reference, reference_spread), (challenger, challenger_spread) = expected
+        gap = reference - challenger
+        winners = np.where(gap > 0, row.challenger, row.reference).astype(object)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = np.where(reference == 0, math.nan, 100 * gap / reference)
+        values = {
+            "challenger_loss": challenger,
+            "reference_loss": reference,
+            "challenger_spread": challenger_spread,
+            "reference_spread": reference_spread,
+            "gap": gap,
+            "relative_gap": relative,
+            "winner": np.where(np.abs(gap) > row.uncertainty, winners, None),
+        }
+        key = {name: getattr(row, name) for name in COLUMNS[:4]}
+        tables.append(pd.DataFrame({**key, "trials": np.arange(1, trials + 1), **values}))
+    return tables[0] if len(tables) == 1 else pd.concat(tables[1:], ignore_index=True)
 
 
 def tuning_cost_sentences(table: pd.DataFrame) -> list[str]:
@@ -118,10 +113,10 @@ def tuning_cost_sentences(table: pd.DataFrame) -> list[str]:
     sentences = []
     for (task, reference, challenger), rows in table.groupby(["task", "reference", "challenger"], sort=False):
         names = f"{optimizer_title(str(reference))} and {optimizer_title(str(challenger))} on {task}"
-        changes = [_change(int(size), own) for size, own in rows.groupby("batch_size")]
-        told = [change for change in changes if change]
-        if told:
-            sentences.append(f"The winner between {names} depends on the number of random trials: {'; '.join(told)}.")
+        changes = [_change(int(size), at_size) for size, at_size in rows.groupby("batch_size")]
+        if any(changes):
+            where = "; ".join(filter(None, changes))
+            sentences.append(f"The winner between {names} depends on the number of random trials: {where}.")
         elif rows["winner"].notna().any():
             sentences.append(f"The winner between {names} does not depend on the number of random trials.")
     return sentences
@@ -129,9 +124,9 @@ def tuning_cost_sentences(table: pd.DataFrame) -> list[str]:
 
 def _change(size: int, rows: pd.DataFrame) -> str:
     """Who wins from how many trials on, where both optimizers win for some number; else nothing."""
-    told = rows[rows["winner"].notna()].sort_values("trials")
-    if told["winner"].nunique() < 2:
+    won = rows[rows["winner"].notna()].sort_values("trials")
+    if won["winner"].nunique() < 2:
         return ""
-    turns = told[told["winner"] != told["winner"].shift()]
+    turns = won[won["winner"] != won["winner"].shift()]
     parts = [f"{optimizer_title(turn.winner)} from {turn.trials}" for turn in turns.itertuples(index=False)]
     return f"at batch size {size} {', '.join(parts)}"

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
+from suite.analysis.gap import SERIES
 from suite.records import Store
 
 RUN = ["task", "optimizer", "batch_size", "setting", "seed"]
@@ -49,18 +50,18 @@ class TwoSides:
     gaps: pd.DataFrame
 
 
-def open_side(place: str | Path, *, sweep: str | None = None, final_loss: str | None = None) -> Comparison:
+def open_side(source: str | Path, *, sweep: str | None = None, final_loss: str | None = None) -> Comparison:
     """Read one side: a CSV export, or one sweep of a store.
 
     Args:
-        place: a CSV file or a store's folder.
+        source: a CSV file or a store's folder.
         sweep: name of the sweep, needed where a store has several, or a plan's id; by name, what was planned last.
         final_loss: definition of the final loss; by default the sweep's, and ``ema`` for a CSV.
 
     Raises:
-        ValueError: nothing there, or the sweep is not told.
+        ValueError: there is nothing, or the sweep is not named.
     """
-    path = Path(place)
+    path = Path(source)
     if path.is_file():
         return compare_csv(path, final_loss=final_loss or "ema")
     store = Store(path)
@@ -68,9 +69,9 @@ def open_side(place: str | Path, *, sweep: str | None = None, final_loss: str | 
     chosen = [plan for plan in store.plans() if plan["plan_id"] == sweep]
     chosen = chosen or [plan for plan in latest if sweep in (None, plan["name"])]
     if len(chosen) != 1:
-        known = ", ".join(plan["name"] for plan in latest) or "none"
+        names = ", ".join(plan["name"] for plan in latest) or "none"
         raise ValueError(
-            f"Expected a CSV file or a store with one sweep, got {path} with {len(chosen)} that fit (it has: {known}); "
+            f"Expected a CSV file or a store with one sweep, got {path} with {len(chosen)} that fit (it has: {names}); "
             "choose one with --sweep NAME."
         )
     return compare_plan(store, chosen[0], final_loss=final_loss)
@@ -89,19 +90,14 @@ def two_sides(first: Comparison, second: Comparison) -> TwoSides:
         )
     by_id = bool(set(first.runs["run_id"]) & set(second.runs["run_id"])) and not _from_csv(first, second)
     keep_task = min(first.runs["task"].nunique(), second.runs["task"].nunique()) > 1
-    frames = [_named(side.runs, keep_task) for side in (first, second)]
-    on = ["run_id"] if by_id else RUN
-    runs = _matched(frames, on, ["status", "loss"], extra=RUN if by_id else [])
-    tuned = _matched(
-        [_named(side.tuned, keep_task) for side in (first, second)],
-        ["task", "optimizer", "batch_size"],
-        ["loss", "uncertainty", "setting"],
-    )
-    gaps = _matched(
-        [_named(side.gaps, keep_task) for side in (first, second)],
-        ["task", "reference", "challenger", "batch_size"],
-        ["gap", "uncertainty", "better"],
-    )
+
+    def matched(name: str, on: Sequence[str], values: Sequence[str], extra: Sequence[str] = ()) -> pd.DataFrame:
+        frames = [getattr(side, name) for side in (first, second)]
+        return _matched([frame if keep_task else frame.assign(task="") for frame in frames], on, values, extra)
+
+    runs = matched("runs", ["run_id"] if by_id else RUN, ["status", "loss"], RUN if by_id else ())
+    tuned = matched("tuned", ["task", "optimizer", "batch_size"], ["loss", "uncertainty", "setting"])
+    gaps = matched("gaps", [*SERIES, "batch_size"], ["gap", "uncertainty", "better"])
     if tuned.empty:
         raise ValueError("The sides have no optimizer and batch size in common; compare two sides of one question.")
     for frame, value in ((runs, "loss"), (tuned, "loss"), (gaps, "gap")):
@@ -115,8 +111,8 @@ def two_sides(first: Comparison, second: Comparison) -> TwoSides:
         first=first,
         second=second,
         runs=runs,
-        only_first=len(frames[0]) - len(runs),
-        only_second=len(frames[1]) - len(runs),
+        only_first=len(first.runs) - len(runs),
+        only_second=len(second.runs) - len(runs),
         by_id=by_id,
         tuned=tuned,
         gaps=gaps,
@@ -128,12 +124,8 @@ def _from_csv(*sides: Comparison) -> bool:
     return any(side.tuned_by == "" for side in sides)
 
 
-def _named(frame: pd.DataFrame, keep_task: bool) -> pd.DataFrame:
-    return frame if keep_task else frame.assign(task="")
-
-
 def _matched(
-    frames: Sequence[pd.DataFrame], on: Sequence[str], values: Sequence[str], extra: Sequence[str] = ()
+    frames: Sequence[pd.DataFrame], on: Sequence[str], values: Sequence[str], extra: Sequence[str]
 ) -> pd.DataFrame:
     left = frames[0][[*on, *extra, *values]].rename(columns={name: f"first_{name}" for name in values})
     right = frames[1][[*on, *values]].rename(columns={name: f"second_{name}" for name in values})

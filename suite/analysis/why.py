@@ -17,7 +17,8 @@ import pandas as pd
 
 from suite.analysis.comparison import Comparison
 from suite.analysis.crossover import Crossover
-from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, group_gaps
+from suite.analysis.diagnosed import DiagnosticReader, chosen, diagnosed_points, group_gaps, reduced
+from suite.analysis.gap import SERIES
 from suite.analysis.rank_correlation import RankCorrelation, rank_correlation, within_groups
 from suite.theory.bounds import Problem
 from suite.theory.regimes import gap_model
@@ -55,14 +56,8 @@ MEASURES: dict[str, Measure] = {
 }
 
 CORRELATED = (
-    "r",
-    "noise_scale",
-    "tail_index",
-    "frequency_gap",
-    "js_distance",
-    "js_distance_end",
-    "predicted_crossover",
-)
+    "r", "noise_scale", "tail_index", "frequency_gap", "js_distance", "js_distance_end", "predicted_crossover",
+)  # fmt: skip
 """Columns that are set against gap and crossover."""
 
 AT_START = {name for name, measure in MEASURES.items() if measure.at == "first"}
@@ -101,14 +96,14 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
         ValueError: no run of a tuned point has diagnostics.
     """
     rows = [row for comparison in comparisons for row in _rows(comparison, read)]
-    table = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates(["task", "batch_size", "reference", "challenger"])
+    table = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates([*SERIES, "batch_size"])
     measured = [*MEASURES, "frequency_gap"]
     if table.empty or not bool(table[measured].notna().any(axis=None)):
         raise ValueError(
             "No tuned run has diagnostics; run `python -m suite sweep SWEEP.yaml --diagnose "
             "noise,smoothness,frequency,spectra`, which trains the tuned settings once more with them."
         )
-    by_task = table.groupby(["task", "reference", "challenger"], sort=False)
+    by_task = table.groupby(SERIES, sort=False)
     means = by_task[[*CORRELATED, "crossover"]].agg(lambda values: values.mean(skipna=True))
     crossover = means["crossover"].tolist()
     gaps = table["relative_gap"].tolist()
@@ -120,50 +115,46 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
     )
 
 
-def crossover_rank(found: Crossover) -> float:
+def crossover_rank(crossover: Crossover) -> float:
     """The crossover as a number to rank, from resolved gaps alone.
 
     0 where the reference is better wherever it is known who is, infinite where the challenger is, the interpolated
     batch size where the challenger is better below and the reference above. NaN for what has no place in this order:
     nothing resolved, a crossing the other way round, resolved gaps that contradict each other.
     """
-    if found.small_batch is None or found.unresolved == found.measured or found.contrary:
+    if crossover.small_batch is None or crossover.unresolved == crossover.measured or crossover.contrary:
         return math.nan
-    if found.in_range and found.resolved:
-        falls = found.small_batch == found.challenger
-        return found.interpolated if falls and found.interpolated is not None else math.nan
-    if found.in_range and found.low is None and found.high is None:
+    if crossover.in_range and crossover.resolved:
+        falls = crossover.small_batch == crossover.challenger
+        return crossover.interpolated if falls and crossover.interpolated is not None else math.nan
+    if crossover.in_range and crossover.low is None and crossover.high is None:
         return math.nan
-    better = found.large_batch if found.in_range and found.low is None else found.small_batch
-    return math.inf if better == found.challenger else 0.0
+    better = crossover.large_batch if crossover.in_range and crossover.low is None else crossover.small_batch
+    return math.inf if better == crossover.challenger else 0.0
 
 
 def _rows(comparison: Comparison, read: DiagnosticReader) -> list[dict[str, object]]:
     points = diagnosed_points(comparison.tuned, read)
+    crossovers = {(x.task, x.reference, x.challenger): x for x in comparison.crossovers}
     rows = []
-    for found in comparison.crossovers:
-        mine = comparison.gaps
-        mine = mine[(mine["task"] == found.task) & (mine["reference"] == found.reference)]
-        mine = mine[mine["challenger"] == found.challenger]
-        of_groups = group_gaps(points[points["task"] == found.task], found.reference, found.challenger)
-        for gap in mine.itertuples(index=False):
-            here = points[(points["task"] == gap.task) & (points["batch_size"] == gap.batch_size)]
-            here = here[here["optimizer"].isin([gap.reference, gap.challenger])]
+    for key, gaps in comparison.gaps.groupby(SERIES, sort=False):
+        of_groups = group_gaps(points[points["task"] == key[0]], *key[1:])
+        for gap in gaps.itertuples(index=False):
+            measured = points[(points["task"] == gap.task) & (points["batch_size"] == gap.batch_size)]
+            measured = measured[measured["optimizer"].isin(key[1:])]
             row: dict[str, object] = {name: getattr(gap, name) for name in COLUMNS[:8]}
-            values = {name: _value(here, measure) for name, measure in MEASURES.items()}
-            row |= {"crossover": crossover_rank(found), **values}
+            values = {name: _value(measured, measure) for name, measure in MEASURES.items()}
+            row |= {"crossover": crossover_rank(crossovers[key]), **values}
             row["frequency_gap"] = _frequency_gap(of_groups[of_groups["batch_size"] == gap.batch_size])
             rows.append(row | _predicted(comparison, gap, values))
     return rows
 
 
 def _value(points: pd.DataFrame, measure: Measure) -> float:
-    rows = points[(points["diagnostic"] == measure.diagnostic) & (points["quantity"] == measure.quantity)]
-    rows = rows[rows["group"] == ""].dropna(subset="value")
-    if rows.empty:
+    rows = chosen(points[points["diagnostic"] == measure.diagnostic], measure.quantity, groups=False)
+    values = reduced(rows.dropna(subset="value"), measure.at)["value"].to_numpy(dtype=float)
+    if not len(values):
         return math.nan
-    by_optimizer = rows.sort_values("step", kind="stable").groupby("optimizer")["value"]
-    values = getattr(by_optimizer, measure.at)().to_numpy(dtype=float)
     if measure.log and bool((values > 0).all()):
         return float(np.exp(np.log(values).mean()))
     return float(values.mean())

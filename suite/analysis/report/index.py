@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -123,9 +124,7 @@ def _link(report: Report, folder: Path) -> Markup:
 
 
 def _total(reports: Sequence[Report]) -> str:
-    counts = {status: 0 for status in STATUSES}
-    for report in reports:
-        for status, count in report.comparison.runs["status"].value_counts().items():
-            counts[str(status)] += int(count)
+    statuses = Counter(status for report in reports for status in report.comparison.runs["status"])
+    counts = {status: statuses[status] for status in STATUSES}
     parts = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     return f"{len(reports)} question{'s' if len(reports) > 1 else ''}, {sum(counts.values())} runs: {parts}."

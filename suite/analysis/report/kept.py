@@ -19,15 +19,15 @@ NAME = "made_from.txt"
 
 def made_from(store: Store, plan: Mapping[str, Any], comparison: Comparison) -> str:
     """Digest of all that a page shows: the plan, its runs as they are in the store, and the code that draws them."""
-    told = hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode())
-    told.update(comparison.final_losses.encode())
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode())
+    digest.update(comparison.final_losses.encode())
     for runs in (comparison.runs, comparison.trunks):
-        told.update(runs.to_csv().encode())
-    told.update(repr(store.problems).encode())
+        digest.update(runs.to_csv().encode())
+    digest.update(repr(store.problems).encode())
     diagnosed = (run["run_id"] for run in plan["runs"] if run.get("diagnoses"))
-    told.update(repr([(store.run_folder(run) / "record.json").exists() for run in diagnosed]).encode())
-    told.update(_code().encode())
-    return told.hexdigest()
+    digest.update(repr([(store.run_folder(run) / "record.json").exists() for run in diagnosed]).encode())
+    digest.update(_code().encode())
+    return digest.hexdigest()
 
 
 def is_kept(folder: Path, digest: str) -> bool:
@@ -41,7 +41,7 @@ def is_kept(folder: Path, digest: str) -> bool:
 @functools.cache
 def _code() -> str:
     """Digest of the suite and of the library that draws."""
-    told = hashlib.sha256(matplotlib.__version__.encode())
+    digest = hashlib.sha256(matplotlib.__version__.encode())
     for path in sorted(Path(__file__).parents[2].rglob("*.py")):
-        told.update(path.read_bytes())
-    return told.hexdigest()
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

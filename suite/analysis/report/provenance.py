@@ -37,11 +37,8 @@ def provenance(runs: pd.DataFrame, plan: Mapping[str, Any], problems: Sequence[t
         ("plan", plan["plan_id"]),
         ("runs", _status_text(runs)),
         ("added by edge extension", _extension_text(runs, plan)),
-        (
-            "parameters of the network",
-            _join(f"{int(count):,}" for count in recorded["parameters"].dropna().unique()),
-        ),
-        ("data", _join(_data_text(recorded))),
+        ("parameters of the network", "; ".join(f"{int(n):,}" for n in recorded["parameters"].dropna().unique())),
+        ("data", "; ".join(_data_text(recorded))),
         ("code", _counted(map(code_text, recorded.to_dict("records")))),
         ("packages", _counted(_packages_text(recorded["packages"]))),
         ("devices", _counted(recorded["device"].dropna())),
@@ -87,8 +84,8 @@ def _extension_text(runs: pd.DataFrame, plan: Mapping[str, Any]) -> str:
 
 
 def _data_text(recorded: pd.DataFrame) -> Iterable[str]:
-    known = recorded[["data_name", "data_fingerprint"]].dropna(how="all").drop_duplicates()
-    for name, fingerprint in known.itertuples(index=False):
+    data = recorded[["data_name", "data_fingerprint"]].dropna(how="all").drop_duplicates()
+    for name, fingerprint in data.itertuples(index=False):
         yield f"{name}, fingerprint {str(fingerprint)[:16]}"
 
 
@@ -105,10 +102,6 @@ def _dates(recorded: pd.DataFrame) -> str:
 def _hours_text(hours: Mapping[str, float]) -> str:
     parts = ", ".join(f"{part} {hours[part]:.2f}" for part in ("train", "eval", "log"))
     return f"{hours['total']:.2f} in all runs together ({parts})"
-
-
-def _join(items: Iterable[object]) -> str:
-    return "; ".join(map(str, items))
 
 
 def _counted(items: Iterable[str]) -> Markup | str:

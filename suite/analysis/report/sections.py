@@ -10,13 +10,13 @@ import pandas as pd
 
 from suite.analysis.branches import branch_sentences
 from suite.analysis.comparison import Comparison
-from suite.analysis.crossover import Crossover
 from suite.analysis.lr_width import lr_width_sentences
 from suite.analysis.published import published_gaps
 from suite.analysis.report.page import Markup, Tipped, bullets, download, element, section, table, text
 from suite.analysis.theory_fit import theory_fit
 from suite.analysis.tuning_cost import tuning_cost_sentences
 from suite.analysis.words import (
+    UNKNOWN,
     better_text,
     edge_text,
     format_setting,
@@ -24,7 +24,9 @@ from suite.analysis.words import (
     loss_text,
     number,
     optimizer_title,
+    pair_text,
     seeds_text,
+    series_text,
 )
 from suite.records import FINAL_LOSSES
 
@@ -35,9 +37,10 @@ MOST_FIRST = 12
 def head(comparison: Comparison, notes: Sequence[str]) -> Markup:
     """The question, its answer in a sentence per pair, and what a reader must know first."""
     seeds = sorted(comparison.runs["seed"].unique())
+    definitions = {"": comparison.final_loss, **comparison.panel_losses}
     loss = "; ".join(
-        [FINAL_LOSSES.get(comparison.final_loss, comparison.final_loss)]
-        + [f"for {task}, {FINAL_LOSSES.get(own, own)}" for task, own in comparison.panel_losses.items()]
+        f"{f'for {task}, ' if task else ''}{FINAL_LOSSES.get(definition, definition)}"
+        for task, definition in definitions.items()
     )
     what = f"{len(comparison.runs)} runs, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
     return Markup(
@@ -62,25 +65,24 @@ def answers(comparison: Comparison) -> Markup:
     """One sentence per task (or trunk) and pair of optimizers, with the crossover's estimates below."""
     if comparison.points:
         return Markup(bullets(branch_sentences(comparison.branch_gaps)))
-    found = comparison.crossovers
-    several = len(found) > 1
-    if len(found) > 4:
-        return Markup(bullets([_named(x, comparison) + x.sentence() for x in found]))
+    crossovers = comparison.crossovers
+    several = {
+        "tasks": len({crossover.task for crossover in crossovers}) > 1,
+        "pairs": len({(crossover.reference, crossover.challenger) for crossover in crossovers}) > 1,
+    }
+    keys = [(crossover.task, crossover.reference, crossover.challenger) for crossover in crossovers]
+    names = [f"{series_text(*key, **several)}: " if len(crossovers) > 1 else "" for key in keys]
+    named = list(zip(names, crossovers, strict=True))
+    if len(named) > 4:
+        return Markup(bullets([name + crossover.sentence() for name, crossover in named]))
     return Markup(
         "".join(
-            element("p", _named(x, comparison) if several else "", x.sentence(), class_="answer")
-            + (element("p", x.estimates(), class_="subtitle") if x.in_range and x.estimates() else "")
-            for x in found
+            element("p", name, crossover.sentence(), class_="answer")
+            + (element("p", estimates, class_="subtitle") if crossover.in_range and estimates else "")
+            for name, crossover in named
+            for estimates in [crossover.estimates()]
         )
     )
-
-
-def _named(found: Crossover, comparison: Comparison) -> str:
-    tasks = {x.task for x in comparison.crossovers}
-    pairs = {(x.reference, x.challenger) for x in comparison.crossovers}
-    pair = f"{optimizer_title(found.challenger)} against {optimizer_title(found.reference)}"
-    parts = ([found.task] if len(tasks) > 1 else []) + ([pair] if len(pairs) > 1 else [])
-    return f"{', '.join(parts)}: "
 
 
 def gap_section(comparison: Comparison) -> Markup:
@@ -88,16 +90,11 @@ def gap_section(comparison: Comparison) -> Markup:
     parts = []
     for (reference, challenger), gaps in comparison.gaps.groupby(["reference", "challenger"], sort=False):
         names = optimizer_title(str(reference)), optimizer_title(str(challenger))
-        columns = ["batch size", *names, "gap", "uncertainty", "relative gap", "better", "slowdown", "seeds needed"]
+        columns = ["batch size", *names, *GAP_HEADINGS, "slowdown", "seeds needed"]
         rows = [
             [
                 row["batch_size"],
-                Tipped(loss_text(row["reference_loss"]), format_setting(row["reference_setting"])),
-                Tipped(loss_text(row["challenger_loss"]), format_setting(row["challenger_setting"])),
-                number(row["gap"], "+.4f"),
-                number(row["uncertainty"], ".4f"),
-                number(row["relative_gap"], "+.2f", " %"),
-                better_markup(row),
+                *gap_cells(row),
                 number(100 * row["slowdown"], ".0f", " %"),
                 seeds_text(row["seeds_needed"]),
             ]
@@ -122,39 +119,33 @@ def _at(row: Any) -> str:
 
 def published_section(comparison: Comparison) -> Markup:
     """The paper's printed values beside ours, each with its source; nothing where none is known."""
-    known = published_gaps(comparison.published, comparison.gaps)
-    if known.empty:
+    printed = published_gaps(comparison.published, comparison.gaps)
+    if printed.empty:
         return Markup("")
     several = comparison.runs["task"].nunique() > 1
-    columns = [
-        *(["panel"] if several else []),
-        "batch size",
-        "pair",
-        "paper's gap",
-        "paper's %",
-        "our gap",
-        "our %",
-        "read from",
-    ]
+    columns = ["panel", "batch size", "pair", "paper's gap", "paper's %", "our gap", "our %", "read from"]
     rows = [
         [
-            *([row.task or "\N{EN DASH}"] if several else []),
-            "\N{EN DASH}" if pd.isna(row.batch_size) else format_value(row.batch_size),
-            f"{optimizer_title(row.challenger)} against {optimizer_title(row.reference)}",
+            row.task or UNKNOWN,
+            UNKNOWN if pd.isna(row.batch_size) else format_value(row.batch_size),
+            pair_text(row.reference, row.challenger),
             number(row.published_gap, "+.3f"),
             number(row.published_relative_gap, "+.2f", " %"),
             number(row.gap, "+.4f"),
             number(row.relative_gap, "+.2f", _at(row)),
             row.source,
         ]
-        for row in known.itertuples(index=False)
+        for row in printed.itertuples(index=False)
     ]
     words = (
         "The paper's values are at the paper's scale; they compare with ours only where task, budget and network are "
         "the same."
     )
-    left = (0, 2, 7) if several else (1, 6)
-    return section("Beside the paper", element("p", words), table(columns, rows, left=left))
+    if several:
+        body = table(columns, rows, left=(0, 2, 7))
+    else:
+        body = table(columns[1:], [row[1:] for row in rows], left=(1, 6))
+    return section("Beside the paper", element("p", words), body)
 
 
 def settings_section(comparison: Comparison) -> Markup:
@@ -217,14 +208,26 @@ def downloads(folder: Path) -> Markup:
     return element("p", "Tables as files: ", Markup(" \N{MIDDLE DOT} ".join(links)), class_="subtitle downloads")
 
 
-def better_markup(row: pd.Series) -> Markup:
-    """Who is better at one batch size, in that optimizer's colour."""
-    words = better_text(row)
-    if row["better"] is None:
-        found = element("span", words, class_="open")
-    else:
-        found = element("span", words, class_=str(row["better"]) if row["better"] in ("adam", "sgd") else "winner")
-    return Markup(found + (element("span", " (provisional)", class_="pending") if row["provisional"] else ""))
+GAP_HEADINGS = ("gap", "uncertainty", "relative gap", "better")
+"""Of `gap_cells`, after the two optimizers."""
+
+
+def gap_cells(row: pd.Series) -> list[object]:
+    """Both losses with their settings as tooltips, the gap, and who is better in that optimizer's colour."""
+    losses = (
+        Tipped(loss_text(row[f"{role}_loss"]), format_setting(row[f"{role}_setting"]))
+        for role in ("reference", "challenger")
+    )
+    label = row["better"]
+    color = "open" if label is None else label if label in ("adam", "sgd") else "winner"
+    pending = element("span", " (provisional)", class_="pending") if row["provisional"] else ""
+    return [
+        *losses,
+        number(row["gap"], "+.4f"),
+        number(row["uncertainty"], ".4f"),
+        number(row["relative_gap"], "+.2f", " %"),
+        Markup(element("span", better_text(row), class_=color) + pending),
+    ]
 
 
 def _flags(point: Any) -> Markup:
