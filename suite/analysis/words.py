@@ -43,15 +43,7 @@ def pair_text(reference: str, challenger: str) -> str:
 
 
 def series_text(task: str, reference: str, challenger: str, *, tasks: bool, pairs: bool) -> str:
-    """What tells a series of gaps apart from the others of a comparison: the task, the pair, or both.
-
-    Args:
-        task: its task.
-        reference: its reference.
-        challenger: its challenger.
-        tasks: whether there are several.
-        pairs: whether there are several.
-    """
+    """What tells a series of gaps apart where there are several ``tasks`` or ``pairs``: its task, its pair, or both."""
     return ": ".join(([task] if tasks else []) + ([pair_text(reference, challenger)] if pairs else []))
 
 

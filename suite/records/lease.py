@@ -133,12 +133,12 @@ class Lease:
                 return False
             token = heir
         # Whoever had the right before may have used it and tidied up: then the dead lease is there no more.
-        mine = _token(self.path) == dead
-        if mine:
+        still_dead = _token(self.path) == dead
+        if still_dead:
             os.replace(claim, self.path)
         for right in rights:
             right.unlink(missing_ok=True)
-        return mine
+        return still_dead
 
 
 def is_live(path: Path, now: float | None = None) -> bool:
@@ -163,13 +163,9 @@ def _linked(claim: Path, path: Path) -> bool:
     try:
         os.link(claim, path)
     except FileExistsError:
-        return _same(claim, path)
+        token = read_holder(claim).get("token")
+        return token is not None and token == read_holder(path).get("token")
     return True
-
-
-def _same(one: Path, other: Path) -> bool:
-    mine = read_holder(one).get("token")
-    return mine is not None and mine == read_holder(other).get("token")
 
 
 def _token(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -124,10 +125,8 @@ class Store:
         Raises:
             StoreError: the folder cannot be written.
         """
-        try:
+        with self._writing(f"The weights of run {run_id}"):
             write_atomically(self._weights(run_id, step), write)
-        except OSError as error:
-            raise self._unwritable(f"The weights of run {run_id}", error) from error
 
     def sums_of_weights(self, run_id: str, steps: Sequence[int]) -> dict[str, str]:
         """Checksums of a run's weights by step, of those that were kept."""
@@ -184,18 +183,15 @@ class Store:
             StoreError: the folder cannot be written, or is gone; earlier records are as they were.
         """
         folder = self.run_folder(record["run_id"])
-        path = folder / "curves.parquet"
         if lease is not None:
             lease.check()
-        try:
+        with self._writing(f"The record of run {record['run_id']}"):
             self._set_aside(folder)
-            write_atomically(path, lambda temporary: pq.write_table(curves, temporary))
-            whole = {**record, "schema": SCHEMA, "curves": {"rows": curves.num_rows, "sha256": _sha256(path)}}
+            whole = {**record, "schema": SCHEMA, "curves": _write_table(folder / "curves.parquet", curves)}
             if diagnosed is not None:
-                whole["diagnostics"] = _write_diagnosed(folder / "diagnostics.parquet", diagnosed)
+                written = _write_table(folder / "diagnostics.parquet", diagnosed.table)
+                whole["diagnostics"] = {"names": diagnosed.names, "seconds": diagnosed.seconds, **written}
             write_text_atomically(folder / "record.json", json.dumps(whole, indent=1, allow_nan=False))
-        except OSError as error:
-            raise self._unwritable(f"The record of run {record['run_id']}", error) from error
 
     def export_record(self, run_id: str, weights: Sequence[int] | None = None) -> dict[str, bytes]:
         """The files of a run's record by name, to be carried to another store; empty when there is none.
@@ -232,12 +228,10 @@ class Store:
         if lease is not None:
             lease.check()
         folder = self.run_folder(run_id)
-        try:
+        with self._writing(f"The record of run {run_id}"):
             self._set_aside(folder)
             for name in (*filter(_WEIGHTS.fullmatch, files), *(name for name in RECORD_FILES if name in files)):
                 write_atomically(folder / name, functools.partial(Path.write_bytes, data=files[name]))
-        except OSError as error:
-            raise self._unwritable(f"The record of run {run_id}", error) from error
 
     def plan(self, plan_id: str) -> dict[str, Any] | None:
         """The plan of one sweep, or None when the sweep was never started here or its plan is broken."""
@@ -265,11 +259,9 @@ class Store:
         Raises:
             StoreError: the folder cannot be written.
         """
-        try:
-            text = json.dumps({**plan, "schema": SCHEMA}, indent=1, allow_nan=False)
+        text = json.dumps({**plan, "schema": SCHEMA}, indent=1, allow_nan=False)
+        with self._writing(f"The plan {plan['plan_id']}"):
             write_text_atomically(self.path / "sweeps" / plan["plan_id"] / "plan.json", text)
-        except OSError as error:
-            raise self._unwritable(f"The plan {plan['plan_id']}", error) from error
 
     def foreign_files(self) -> Iterator[tuple[str, str]]:
         """Files among the runs that the suite did not put there, each with a reason; they are left alone."""
@@ -287,11 +279,16 @@ class Store:
     def _weights(self, run_id: str, step: int) -> Path:
         return self.run_folder(run_id) / f"weights_{step}.pt"
 
-    def _unwritable(self, what: str, error: OSError) -> StoreError:
-        return StoreError(
-            f"{what} could not be written to the store {self.path} ({explain(error)}); make room or give another "
-            "--store: earlier records are intact, and the same command goes on from what was kept."
-        )
+    @contextlib.contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Turn an operating-system error into one sentence on what could not be written."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"{what} could not be written to the store {self.path} ({explain(error)}); make room or give another "
+                "--store: earlier records are intact, and the same command goes on from what was kept."
+            ) from error
 
     def _set_aside(self, folder: Path) -> None:
         """Keep a record that this version cannot read when the run is trained again."""
@@ -304,20 +301,23 @@ class Store:
         record = self._read_json(path)
         if record is None:
             return None
-        for key, kind in _REQUIRED.items():
-            if not isinstance(record.get(key), kind):
-                self.problems.append((str(path), f"'{key}' should be a {kind.__name__}, got {record.get(key)!r:.80}"))
-                return None
+        wrong = [key for key, kind in _REQUIRED.items() if not isinstance(record.get(key), kind)]
+        if wrong:
+            key, kind = wrong[0], _REQUIRED[wrong[0]].__name__
+            return self._refuse(path, f"'{key}' should be a {kind}, got {record.get(key)!r:.80}")
         if record["run_id"] != path.parent.name:
-            self.problems.append((str(path), f"is the record of run {record['run_id']}, in another run's folder"))
-            return None
+            return self._refuse(path, f"is the record of run {record['run_id']}, in another run's folder")
         return record
+
+    def _refuse(self, path: Path, reason: str) -> dict[str, Any] | None:
+        """Name a file among the problems; None, as for one that is not there."""
+        self.problems.append((str(path), reason))
+        return None
 
     def _read_plan(self, path: Path) -> dict[str, Any] | None:
         plan = self._read_json(path)
         if plan is not None and plan.get("plan_id") != path.parent.name:
-            self.problems.append((str(path), f"is the plan {plan.get('plan_id')!r:.80}, in another sweep's folder"))
-            return None
+            return self._refuse(path, f"is the plan {plan.get('plan_id')!r:.80}, in another sweep's folder")
         return plan
 
     def _read_json(self, path: Path) -> dict[str, Any] | None:
@@ -327,21 +327,18 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
-            self.problems.append((str(path), f"cannot be read: {error}"))
-            return None
+            return self._refuse(path, f"cannot be read: {error}")
         if not isinstance(content, dict):
-            self.problems.append((str(path), f"should be a JSON object, got a {type(content).__name__}"))
-            return None
+            return self._refuse(path, f"should be a JSON object, got a {type(content).__name__}")
         if content.get("schema") != SCHEMA:
-            self.problems.append((str(path), f"has schema {content.get('schema')!r:.40}, this version reads {SCHEMA}"))
-            return None
+            return self._refuse(path, f"has schema {content.get('schema')!r:.40}, this version reads {SCHEMA}")
         return content
 
 
-def _write_diagnosed(path: Path, diagnosed: Diagnosed) -> dict[str, Any]:
-    write_atomically(path, lambda temporary: pq.write_table(diagnosed.table, temporary))
-    rows = diagnosed.table.num_rows
-    return {"names": diagnosed.names, "rows": rows, "seconds": diagnosed.seconds, "sha256": _sha256(path)}
+def _write_table(path: Path, table: pa.Table) -> dict[str, Any]:
+    """Write a table, and say what the record keeps of it."""
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+    return {"rows": table.num_rows, "sha256": _sha256(path)}
 
 
 def _sha256(path: Path) -> str:

@@ -18,54 +18,61 @@ Array = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Method:
-    """A trust-region method on a problem.
+class Constants:
+    """What a problem has in every geometry.
 
     Attributes:
-        smoothness: ``L``, in the method's norm.
-        rho: largest ratio of the dual norm to the Euclidean norm.
         noise: ``sigma``, standard deviation of one sample's gradient.
         suboptimality: ``Delta_0``, initial loss above the infimum.
         budget: ``T``, samples that may be consumed.
+
+    Raises:
+        ValueError: a number is not positive, here or in a class that adds to these.
     """
 
-    smoothness: float
-    rho: float
     noise: float
     suboptimality: float
     budget: float
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _require_positive(field.name, getattr(self, field.name))
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{field.name} must be a positive number, got {value}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Problem:
+class Method(Constants):
+    """A trust-region method on a problem.
+
+    Attributes:
+        smoothness: ``L``, in the method's norm.
+        rho: largest ratio of the dual norm to the Euclidean norm.
+    """
+
+    smoothness: float
+    rho: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem(Constants):
     """A problem in both geometries.
 
     Attributes:
         dimension: ``d``.
         smoothness_2: ``L_2``, Euclidean.
         smoothness_inf: ``L_inf``, in the maximum norm; ``1 <= r = L_inf / L_2 <= d``.
-        noise: ``sigma``.
-        suboptimality: ``Delta_0``.
-        budget: ``T`` in samples.
 
     Raises:
-        ValueError: a number is not positive, or the ratio is impossible.
+        ValueError: the ratio is impossible.
     """
 
     dimension: int
     smoothness_2: float
     smoothness_inf: float
-    noise: float
-    suboptimality: float
-    budget: float
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _require_positive(field.name, getattr(self, field.name))
+        super().__post_init__()
         if not 1 - 1e-12 <= self.ratio <= self.dimension * (1 + 1e-12):
             raise ValueError(
                 "smoothness_inf must be 1 to dimension times smoothness_2, got a ratio of "
@@ -88,13 +95,8 @@ class Problem:
         return self._method(self.smoothness_inf, math.sqrt(self.dimension))
 
     def _method(self, smoothness: float, rho: float) -> Method:
-        return Method(
-            smoothness=smoothness,
-            rho=rho,
-            noise=self.noise,
-            suboptimality=self.suboptimality,
-            budget=self.budget,
-        )
+        constants = {field.name: getattr(self, field.name) for field in dataclasses.fields(Constants)}
+        return Method(smoothness=smoothness, rho=rho, **constants)
 
 
 FIGURE_8 = {"dimension": 1000, "noise": 0.01, "suboptimality": 10.0, "budget": 1e6}
@@ -137,8 +139,3 @@ def bound_coefficients(method: Method) -> tuple[float, float, float]:
         noise**2 / math.sqrt(scale * budget),
         (scale / budget) ** 0.75 / math.sqrt(noise),
     )
-
-
-def _require_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a positive number, got {value}.")

@@ -161,11 +161,11 @@ def _least_squares(b: Array, gaps: Array, weight: Array) -> Array:
     best = np.zeros((len(gaps), 3))
     least = np.full(len(gaps), np.inf)
     for chosen in map(list, _SETS):
-        found = np.zeros((len(gaps), 3))
-        found[:, chosen] = np.linalg.lstsq(basis[:, chosen] / scale[chosen], target.T, rcond=None)[0].T
-        squares = np.sum(np.square(found / scale @ basis.T - target), axis=1)
-        better = (found[:, :2] >= 0).all(axis=1) & (squares < least)
-        best[better], least[better] = (found / scale)[better], squares[better]
+        scaled = np.zeros((len(gaps), 3))
+        scaled[:, chosen] = np.linalg.lstsq(basis[:, chosen] / scale[chosen], target.T, rcond=None)[0].T
+        squares = np.sum(np.square(scaled / scale @ basis.T - target), axis=1)
+        better = (scaled[:, :2] >= 0).all(axis=1) & (squares < least)
+        best[better], least[better] = (scaled / scale)[better], squares[better]
     return best
 
 
@@ -179,11 +179,11 @@ def _resampled(
     if freedom is not None:
         drawn *= np.sqrt(freedom / rng.chisquare(freedom, (_DRAWS, 1)))
     roots = [GapModel(*row).crossover() for row in _least_squares(b, fitted + drawn, weight).tolist()]
-    found = np.array([root for root in roots if root is not None])
-    share = len(found) / _DRAWS
+    crossovers = [root for root in roots if root is not None]
+    share = len(crossovers) / _DRAWS
     if share < COVERAGE:
         return None, share
-    low, high = np.quantile(found, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    low, high = np.quantile(crossovers, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return (float(low), float(high)), share
 
 

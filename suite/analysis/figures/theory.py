@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from suite.analysis.figures.style import FAINT, INK, WIDTH, batch_size_axis, decade_axis, optimizer_style, shades
+from suite.analysis.figures.style import FAINT, WIDTH, batch_size_axis, decade_axis, optimizer_style, shades, zero_line
 from suite.theory.bigram import scaling_exponent
 from suite.theory.bounds import FIGURE_8_RATIOS, Problem, largest_admissible_batch_size
 from suite.theory.noisy_quadratic import Prediction
@@ -31,30 +31,22 @@ def regimes_figure(panels: Sequence[Mapping[int, Problem]]) -> Figure:
         panels: problems by their ratio ``r = L_inf / L_2``, a panel each, of one ``L_2`` per panel.
     """
     figure = Figure(figsize=(WIDTH, 3.3))
-    places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    panel_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     sizes = np.geomspace(1, LARGEST_BATCH_SIZE, 400)
-    colors = {
-        ratio: color
-        for regime, method in (("I", "adam"), ("II", "sgd"))
-        for ratio, color in zip(
-            FIGURE_8_RATIOS[regime],
-            shades(optimizer_style(method, ())["color"], len(FIGURE_8_RATIOS[regime])),
-            strict=True,
-        )
-    }
-    for axes, problems in zip(places, panels, strict=True):
+    colors: dict[int, Any] = {}
+    for ratios, method in zip(FIGURE_8_RATIOS.values(), ("adam", "sgd"), strict=True):
+        colors |= dict(zip(ratios, shades(optimizer_style(method, ())["color"], len(ratios)), strict=True))
+    for axes, problems in zip(panel_axes, panels, strict=True):
         for ratio, problem in problems.items():
             gaps = relative_gap(problem, sizes)
             line = "-" if ratio in FIGURE_8_RATIOS["I"] else (0, (5, 1.5))
             axes.plot(sizes, gaps, color=colors[ratio], linestyle=line, linewidth=1.6)
-            found = gap_model(problem).crossover()
-            if found is not None and found <= LARGEST_BATCH_SIZE:
-                axes.plot(
-                    [found], [0], "o", markersize=6, markerfacecolor="white", markeredgecolor=colors[ratio], zorder=4
-                )
-        first = next(iter(problems.values()))
-        _regime_frame(axes, first)
-    places[0].set_ylabel("relative gap of the bounds\n(sign descent − SGD) / sum")
+            crossover = gap_model(problem).crossover()
+            if crossover is not None and crossover <= LARGEST_BATCH_SIZE:
+                ring: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": colors[ratio], "zorder": 4}
+                axes.plot([crossover], [0], "o", markersize=6, **ring)
+        _regime_frame(axes, next(iter(problems.values())))
+    panel_axes[0].set_ylabel("relative gap of the bounds\n(sign descent − SGD) / sum")
     figure.legend(handles=_regime_handles(colors), loc="outside right center", title="L∞ / L₂", title_fontsize=7.5)
     return figure
 
@@ -63,7 +55,7 @@ def _regime_frame(axes: Axes, problem: Problem) -> None:
     batch_size_axis(axes, [4**power for power in range(9)], octaves=0.3)
     axes.tick_params(axis="x", labelrotation=45)
     axes.set_ylim(-1.1, 1.1)
-    axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
+    zero_line(axes)
     limit = largest_admissible_batch_size(problem.normalised_sgd)
     if limit > 1:
         axes.axvline(limit, color=FAINT, linewidth=0.9, linestyle=(0, (1, 1.6)))
@@ -95,8 +87,8 @@ def quadratic_figure(rows: Sequence[tuple[str, Mapping[str, Sequence[Prediction]
     """
     layouts = list(rows[0][1])
     figure = Figure(figsize=(WIDTH, 2.45 * len(rows) + 0.3))
-    places = figure.subplots(len(rows), len(layouts), squeeze=False, sharey="row")
-    for line, (title, by_layout) in zip(places, rows, strict=True):
+    grid = figure.subplots(len(rows), len(layouts), squeeze=False, sharey="row")
+    for line, (title, by_layout) in zip(grid, rows, strict=True):
         for axes, layout in zip(line, layouts, strict=True):
             predictions = by_layout[layout]
             sizes = [p.batch_size for p in predictions]
@@ -116,7 +108,7 @@ def quadratic_figure(rows: Sequence[tuple[str, Mapping[str, Sequence[Prediction]
         line[0].set_ylabel("tuned final loss")
         every = [value for group in by_layout.values() for p in group for value in (p.sgd, p.signsgd)]
         decade_axis(line[0].yaxis, every)
-    places[0, 0].legend(loc="best")
+    grid[0, 0].legend(loc="best")
     return figure
 
 
@@ -128,8 +120,8 @@ def bigram_figure(needed: Mapping[float, Mapping[str, Sequence[tuple[int, float]
         target: the relative error.
     """
     figure = Figure(figsize=(WIDTH, 2.6))
-    places = figure.subplots(1, len(needed), sharey=True, squeeze=False)[0]
-    for axes, (exponent, methods) in zip(places, needed.items(), strict=True):
+    panel_axes = figure.subplots(1, len(needed), sharey=True, squeeze=False)[0]
+    for axes, (exponent, methods) in zip(panel_axes, needed.items(), strict=True):
         for method, points in methods.items():
             drawn = optimizer_style("sgd" if method == "gd" else "signsgd", _METHODS)
             sizes, steps = np.array(points, dtype=float).T
@@ -144,7 +136,7 @@ def bigram_figure(needed: Mapping[float, Mapping[str, Sequence[tuple[int, float]
         axes.set_title(f"Zipf exponent {exponent:g}", fontsize=8)
         axes.legend(loc="upper left", fontsize=6.5)
     every = [steps for methods in needed.values() for points in methods.values() for _, steps in points]
-    decade_axis(places[0].yaxis, every)
-    places[0].set_ylim(min(every) / 2, max(every) * 25)
-    places[0].set_ylabel(f"steps to a relative error of {target:g}")
+    decade_axis(panel_axes[0].yaxis, every)
+    panel_axes[0].set_ylim(min(every) / 2, max(every) * 25)
+    panel_axes[0].set_ylabel(f"steps to a relative error of {target:g}")
     return figure

@@ -66,12 +66,12 @@ def answers(comparison: Comparison) -> Markup:
     if comparison.points:
         return Markup(bullets(branch_sentences(comparison.branch_gaps)))
     crossovers = comparison.crossovers
-    several = {
-        "tasks": len({crossover.task for crossover in crossovers}) > 1,
-        "pairs": len({(crossover.reference, crossover.challenger) for crossover in crossovers}) > 1,
-    }
-    keys = [(crossover.task, crossover.reference, crossover.challenger) for crossover in crossovers]
-    names = [f"{series_text(*key, **several)}: " if len(crossovers) > 1 else "" for key in keys]
+    tasks = len({crossover.task for crossover in crossovers}) > 1
+    pairs = len({(crossover.reference, crossover.challenger) for crossover in crossovers}) > 1
+    names = [
+        f"{series_text(x.task, x.reference, x.challenger, tasks=tasks, pairs=pairs)}: " if tasks or pairs else ""
+        for x in crossovers
+    ]
     named = list(zip(names, crossovers, strict=True))
     if len(named) > 4:
         return Markup(bullets([name + crossover.sentence() for name, crossover in named]))
