@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from suite.analysis.branches import BranchPoint, branch_gaps, branch_points
 from suite.analysis.crossover import Crossover, crossover
 from suite.analysis.csv_import import csv_losses, load_csv
 from suite.analysis.curves import LossReader, store_losses
-from suite.analysis.gap import gap_table
+from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
@@ -79,21 +80,22 @@ class Comparison:
     def of_task(self, task: str) -> Comparison:
         """The part of the comparison that one task is in."""
         frames = {name: getattr(self, name) for name in ("runs", "tuned", "gaps")}
-        own = self.panel_losses.get(task)
-        losses: dict[str, Any] = {"panel_losses": {}} | ({"final_loss": own, "tuned_by": own} if own else {})
+        definition = self.panel_losses.get(task)
+        losses: dict[str, Any] = {"final_loss": definition, "tuned_by": definition} if definition else {}
         return dataclasses.replace(
             self,
+            panel_losses={},
             **losses,
             **{name: frame[frame["task"] == task].reset_index(drop=True) for name, frame in frames.items()},
-            crossovers=tuple(found for found in self.crossovers if found.task == task),
+            crossovers=tuple(crossover for crossover in self.crossovers if crossover.task == task),
             published=tuple(entry for entry in self.published if entry.get("panel") == task),
         )
 
     @property
     def final_losses(self) -> str:
         """The definitions of the final loss: ``val (ViT: mean_last_1pct)``."""
-        own = ", ".join(f"{task}: {definition}" for task, definition in self.panel_losses.items())
-        return self.final_loss + (f" ({own})" if own else "")
+        panels = ", ".join(f"{task}: {definition}" for task, definition in self.panel_losses.items())
+        return self.final_loss + (f" ({panels})" if panels else "")
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -135,16 +137,16 @@ def compare_plan(
         challenger: see `suite.analysis.gap.pair_optimizers`.
     """
     definition, chosen_by = final_loss or plan["final_loss"], panel_losses(plan)
-    own = {} if final_loss else chosen_by
+    by_panel = {} if final_loss else chosen_by
     runs = load_runs(store, plan, final_loss=final_loss)
     read = losses or store_losses(store)
-    tuned = tuned_points(runs, read, definition, own)
+    tuned = tuned_points(runs, read, definition, by_panel)
     gaps = gap_table(runs, read, tuned=tuned, reference=reference, challenger=challenger)
     return Comparison(
         title=plan.get("question") or plan["name"],
         subtitle=", ".join(str(plan[key]) for key in ("task_title", "source") if plan.get(key)),
         final_loss=definition,
-        panel_losses=own,
+        panel_losses=by_panel,
         runs=runs,
         tuned=tuned,
         gaps=gaps,
@@ -167,7 +169,7 @@ def compare_csv(
     """Compare the runs of a CSV export; see `suite.analysis.csv_import.load_csv`."""
     runs = load_csv(path, final_loss)
     tuned = tuned_points(runs, None, final_loss)
-    kept = csv_losses(path, _ids(tuned["run_ids"]))
+    kept = csv_losses(path, set(itertools.chain(*tuned["run_ids"])))
     gaps = gap_table(runs, kept.get, tuned=tuned, reference=reference, challenger=challenger)
     return Comparison(
         title=Path(path).name,
@@ -183,19 +185,15 @@ def compare_csv(
 
 def start_losses(tuned: pd.DataFrame, losses: LossReader) -> dict[tuple[str, int], float]:
     """Loss of the untrained network by task and batch size: the highest first loss among the tuned points."""
-    found: dict[tuple[str, int], float] = {}
+    starts: dict[tuple[str, int], float] = {}
     for point in tuned.itertuples(index=False):
         for curve in map(losses, point.run_ids):
             if curve is not None and len(curve):
                 key = (point.task, point.batch_size)
-                found[key] = max(found.get(key, -math.inf), float(curve[0]))
-    return found
+                starts[key] = max(starts.get(key, -math.inf), float(curve[0]))
+    return starts
 
 
 def crossovers(gaps: pd.DataFrame) -> tuple[Crossover, ...]:
     """The crossover of every task and pair of optimizers in a gap table."""
-    return tuple(crossover(rows) for _, rows in gaps.groupby(["task", "reference", "challenger"], sort=False))
-
-
-def _ids(groups: Iterable[tuple[str, ...]]) -> set[str]:
-    return {run_id for group in groups for run_id in group}
+    return tuple(crossover(rows) for _, rows in gaps.groupby(SERIES, sort=False))

@@ -161,9 +161,8 @@ def _rows(
                 raise ValueError(f"{path}, rows {number + 1} to {last}, column {history_column}: {error}") from error
             values = histories.values.to_numpy(zero_copy_only=False)
             offsets = histories.offsets.to_numpy()
-            for place, i in enumerate(chosen):
-                row = {name: cells[name][i] or "" for name in names}
-                yield number + 1 + i, row, values[offsets[place] : offsets[place + 1]]
+            for i, start, end in zip(chosen, offsets, offsets[1:], strict=False):
+                yield number + 1 + i, {name: cells[name][i] or "" for name in names}, values[start:end]
             number += batch.num_rows
     except pa.ArrowInvalid as error:
         reason = " ".join(str(error).split())
@@ -187,12 +186,10 @@ def _reader(path: Path, columns: list[str]) -> arrow_csv.CSVStreamingReader:
 
 def _val_losses(path: Path) -> dict[int, float]:
     """Row number to the last number of its validation history; rows without one are left out."""
-    found = {}
-    for number, _, history in _rows(path, history_column=VAL_HISTORY):
-        logged = history[np.isfinite(history)]
-        if len(logged):
-            found[number] = float(logged[-1])
-    return found
+    histories = (
+        (number, history[np.isfinite(history)]) for number, _, history in _rows(path, lambda _: True, VAL_HISTORY)
+    )
+    return {number: float(logged[-1]) for number, logged in histories if len(logged)}
 
 
 def _columns(path: Path, history_column: str) -> list[str]:
@@ -248,29 +245,26 @@ def _number(number: int, column: str, text: str) -> float:
 
 def _result(history: np.ndarray, final_loss: str, val_loss: float | None) -> dict[str, object]:
     logged = history[~np.isnan(history)]
-    if not len(logged):
-        return {"status": "missing" if not len(history) else "diverged", "length": 0} | (
-            {"loss": math.nan if not len(history) else math.inf, "noise": math.nan}
-        )
-    if np.isinf(logged).any() or np.isnan(history[-1]):
+    if len(history) and (not len(logged) or np.isinf(logged).any() or np.isnan(history[-1])):
         return {"status": "diverged", "loss": math.inf, "noise": math.nan, "length": len(logged)}
+    missing = {"status": "missing", "loss": math.nan, "noise": math.nan, "length": len(logged)}
+    if not len(history):
+        return missing
     finals = final_losses(logged.tolist(), math.nan if val_loss is None else val_loss)
     if final_loss not in finals:
-        known = ", ".join(finals)
-        raise ValueError(f"Expected one of {known} as final loss, got '{final_loss}'; change --final-loss.")
+        raise ValueError(f"Expected one of {', '.join(finals)} as final loss, got '{final_loss}'; change --final-loss.")
     if math.isnan(finals[final_loss]):
-        return {"status": "missing", "loss": math.nan, "noise": math.nan, "length": len(logged)}
-    noise = final_noise(logged, final_loss)
-    return {"status": "finished", "loss": finals[final_loss], "noise": noise, "length": len(logged)}
+        return missing
+    return missing | {"status": "finished", "loss": finals[final_loss], "noise": final_noise(logged, final_loss)}
 
 
 def _settings(runs: pd.DataFrame) -> list[Setting]:
     varies = {name: runs.groupby("task")[name].transform("nunique") > 1 for name in VARIED}
     settings = []
-    for place, (lr, mom, optimizer) in enumerate(zip(runs["lr"], runs["mom"], runs["optimizer"], strict=True)):
+    for i, (lr, mom, optimizer) in enumerate(zip(runs["lr"], runs["mom"], runs["optimizer"], strict=True)):
         axes = {"lr": lr}
         if not math.isnan(mom):
             axes[MOMENTUM_FIELD.get(optimizer, "momentum")] = mom
-        axes |= {VARIED[name]: runs[name].iat[place] for name in VARIED if varies[name].iat[place]}
+        axes |= {VARIED[name]: runs[name].iat[i] for name in VARIED if varies[name].iat[i]}
         settings.append(setting_of(axes))
     return settings

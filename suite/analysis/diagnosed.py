@@ -29,11 +29,11 @@ def store_diagnostics(store: Store, plans: Iterable[Mapping[str, Any]] = ()) -> 
     def read(run_id: str) -> pd.DataFrame | None:
         run_id = again.get(run_id, run_id)
         try:
-            found = store.diagnostics(run_id)
+            table = store.diagnostics(run_id)
         except (StoreError, OSError, pa.ArrowException) as error:
             store.problems.append((str(store.run_folder(run_id) / "diagnostics.parquet"), str(error)))
             return None
-        return None if found is None else found.to_pandas()
+        return None if table is None else table.to_pandas()
 
     return read
 
@@ -52,10 +52,10 @@ def diagnosed_points(tuned: pd.DataFrame, read: DiagnosticReader) -> pd.DataFram
     """
     frames = []
     for point in tuned.itertuples(index=False):
-        found = [frame for frame in map(read, point.run_ids) if frame is not None]
-        if not found:
+        seeds = [frame for frame in map(read, point.run_ids) if frame is not None]
+        if not seeds:
             continue
-        whole = pd.concat(found)
+        whole = pd.concat(seeds)
         whole = whole[np.isfinite(whole["value"].to_numpy(dtype=float))]
         mean = whole.groupby(KEY, sort=False)["value"].mean().reset_index()
         frames.append(mean.assign(task=point.task, optimizer=point.optimizer, batch_size=point.batch_size))

@@ -35,6 +35,7 @@ smoothed curves.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -53,27 +54,12 @@ SERIES = ["task", "reference", "challenger"]
 """Columns that tell the series of a gap table apart; each has a row per batch size."""
 
 COLUMNS = [
-    "task",
-    "batch_size",
-    "challenger",
-    "reference",
-    "challenger_loss",
-    "reference_loss",
-    "gap",
-    "relative_gap",
-    "uncertainty",
-    "relative_uncertainty",
-    "resolved",
-    "better",
-    "slowdown",
-    "seeds",
-    "seeds_needed",
-    "challenger_setting",
-    "reference_setting",
-    "challenger_edges",
-    "reference_edges",
-    "provisional",
-]
+    "task", "batch_size", "challenger", "reference",
+    "challenger_loss", "reference_loss",
+    "gap", "relative_gap", "uncertainty", "relative_uncertainty", "resolved", "better",
+    "slowdown", "seeds", "seeds_needed",
+    "challenger_setting", "reference_setting", "challenger_edges", "reference_edges", "provisional",
+]  # fmt: skip
 
 
 def pair_optimizers(
@@ -134,11 +120,10 @@ def gap_table(
         labels = list(runs.loc[runs["task"] == task, "optimizer"].drop_duplicates())
         at = points[points["task"] == task].set_index(["optimizer", "batch_size"])
         sizes = sorted({size for _, size in at.index})
-        for against, other in pair_optimizers(labels, reference, challenger):
-            for size in sizes:
-                if (against, size) in at.index and (other, size) in at.index:
-                    row = _gap_row(at.loc[(against, size)], at.loc[(other, size)], losses)
-                    rows.append({"task": task, "batch_size": size, "challenger": other, "reference": against, **row})
+        for (against, other), size in itertools.product(pair_optimizers(labels, reference, challenger), sizes):
+            if (against, size) in at.index and (other, size) in at.index:
+                row = _gap_row(at.loc[(against, size)], at.loc[(other, size)], losses)
+                rows.append({"task": task, "batch_size": size, "challenger": other, "reference": against, **row})
     table = pd.DataFrame(rows, columns=COLUMNS)
     # Without this, pandas reads "nobody" as a missing string, and None would come back as NaN.
     table["better"] = pd.Series([row["better"] for row in rows], dtype=object)
@@ -175,10 +160,8 @@ def _slowdown(reference: pd.Series, challenger: pd.Series, gap: float, losses: L
     if losses is None or not math.isfinite(gap):
         return math.nan
     better, other = (challenger, reference) if gap > 0 else (reference, challenger)
-    better_curve, other_curve = mean_ema(better["run_ids"], losses), mean_ema(other["run_ids"], losses)
-    if better_curve is None or other_curve is None:
-        return math.nan
-    return slowdown(better_curve, other_curve)
+    curves = mean_ema(better["run_ids"], losses), mean_ema(other["run_ids"], losses)
+    return math.nan if curves[0] is None or curves[1] is None else slowdown(curves[0], curves[1])
 
 
 def on_edge(gaps: pd.DataFrame) -> np.ndarray:

@@ -11,18 +11,9 @@ import pandas as pd
 from suite.analysis.gap import BASELINE, CHALLENGER, SERIES
 
 COLUMNS = [
-    "task",
-    "batch_size",
-    "own_batch_size",
-    "reference",
-    "challenger",
-    "published_gap",
-    "published_relative_gap",
-    "gap",
-    "relative_gap",
-    "better",
-    "source",
-]
+    "task", "batch_size", "own_batch_size", "reference", "challenger", "published_gap", "published_relative_gap",
+    "gap", "relative_gap", "better", "source",
+]  # fmt: skip
 
 
 def published_gaps(published: Sequence[Mapping[str, Any]], gaps: pd.DataFrame) -> pd.DataFrame:

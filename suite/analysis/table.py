@@ -63,30 +63,22 @@ def load_runs(
         ValueError: a definition of the final loss is asked for that a finished record does not hold.
     """
     chosen = [run for run in plan["runs"] if bool(run.get("keeps")) == trunks and not run.get("diagnoses")]
-    own = {} if final_loss else panel_losses(plan)
+    by_panel = {} if final_loss else panel_losses(plan)
     rows = [
-        _row(plan, planned, store.record(planned["run_id"]), own.get(planned.get("panel", ""), final_loss))
-        for planned in chosen
+        _row(plan, run, store.record(run["run_id"]), by_panel.get(run.get("panel", ""), final_loss)) for run in chosen
     ]
     return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None, final_loss)))
 
 
-_BLANK_RUN: dict[str, Any] = {
-    "run_id": "",
-    "optimizer": "",
-    "batch_size": 0,
-    "seed": 0,
-    "axes": {},
-    "steps": 0,
-}
+_BLANK_RUN: dict[str, Any] = {"run_id": "", "optimizer": "", "batch_size": 0, "seed": 0, "axes": {}, "steps": 0}
 
 
 def _row(
     plan: Mapping[str, Any], planned: Mapping[str, Any], record: Mapping[str, Any] | None, final_loss: str | None
 ) -> dict[str, Any]:
-    found = record or {}
-    code, device = found.get("code") or {}, found.get("device") or {}
-    data, seconds = found.get("data") or {}, found.get("seconds") or {}
+    facts = record or {}
+    code, device = facts.get("code") or {}, facts.get("device") or {}
+    data, seconds = facts.get("data") or {}, facts.get("seconds") or {}
     return {
         "task": planned.get("panel") or plan["task"],
         "run_id": planned["run_id"],
@@ -94,23 +86,23 @@ def _row(
         "batch_size": int(planned["batch_size"]),
         "seed": int(planned["seed"]),
         "setting": setting_of(planned["axes"]),
-        "status": found.get("status", "missing"),
+        "status": facts.get("status", "missing"),
         "loss": loss_of(record, final_loss or plan["final_loss"]),
         "steps": int(planned["steps"]),
         "round": int(planned.get("round", 0)),
         "reporting": bool(planned.get("reporting", False)),
         "noise": math.nan,
-        "diverged_at": found.get("diverged_at"),
+        "diverged_at": facts.get("diverged_at"),
         "version": code.get("version"),
         "commit": code.get("commit"),
         "dirty": code.get("dirty"),
-        "packages": json.dumps(found["packages"], sort_keys=True) if found.get("packages") else None,
+        "packages": json.dumps(facts["packages"], sort_keys=True) if facts.get("packages") else None,
         "device": f"{device.get('count', 1)} x {device.get('name') or device.get('kind')}" if device else None,
-        "host": found.get("host"),
-        "parameters": found.get("parameters"),
+        "host": facts.get("host"),
+        "parameters": facts.get("parameters"),
         "data_name": data.get("name"),
         "data_fingerprint": data.get("fingerprint"),
-        "started": found.get("started"),
-        "ended": found.get("ended"),
+        "started": facts.get("started"),
+        "ended": facts.get("ended"),
         **{f"{part}_seconds": seconds.get(part, math.nan) for part in ("train", "eval", "log", "total")},
     }

@@ -22,9 +22,9 @@ def theory_fit(gaps: pd.DataFrame) -> GapFit | None:
         The fit, weighted by the uncertainties where all are known; None with fewer than `LEAST_POINTS` finite gaps.
     """
     pair = gaps[(gaps["reference"] == BASELINE) & (gaps["challenger"] == CHALLENGER)]
-    known = pair[np.isfinite(pair["gap"].to_numpy(dtype=float))]
-    if len(known) < LEAST_POINTS:
+    finite = pair[np.isfinite(pair["gap"].to_numpy(dtype=float))]
+    if len(finite) < LEAST_POINTS:
         return None
-    bounds = known["uncertainty"].to_numpy(dtype=float)
+    bounds = finite["uncertainty"].to_numpy(dtype=float)
     weighted = bool((np.isfinite(bounds) & (bounds > 0)).all())
-    return fit_gap_model(known["batch_size"].to_list(), known["gap"].to_list(), bounds.tolist() if weighted else None)
+    return fit_gap_model(finite["batch_size"].to_list(), finite["gap"].to_list(), bounds.tolist() if weighted else None)

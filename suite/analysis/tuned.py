@@ -123,9 +123,8 @@ def tuned_points(
         point = vars(_tuned_point(group, losses, definition))
         rows.append(dict(zip(POINT, key, strict=True)) | point | {name: int(counts.get(name, 0)) for name in STATUSES})
     columns = [*POINT, *TunedPoint.__dataclass_fields__, *STATUSES]
-    places = {label: place for place, label in enumerate(runs["optimizer"].drop_duplicates())}
-    tasks = {task: place for place, task in enumerate(runs["task"].drop_duplicates())}
-    rows.sort(key=lambda row: (tasks[row["task"]], row["batch_size"], places[row["optimizer"]]))
+    tasks, optimizers = (list(runs[name].drop_duplicates()) for name in ("task", "optimizer"))
+    rows.sort(key=lambda row: (tasks.index(row["task"]), row["batch_size"], optimizers.index(row["optimizer"])))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -144,8 +143,8 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
         if status in SETTLED:
             by_setting.setdefault(setting, []).append(tuple(run))
     by_count: dict[int, list[Setting]] = {}
-    for setting, found in by_setting.items():
-        by_count.setdefault(len(found), []).append(setting)
+    for setting, seeds in by_setting.items():
+        by_count.setdefault(len(seeds), []).append(setting)
     results = {}
     for count, settings in by_count.items():
         numbers = np.array([[run[1:] for run in by_setting[setting]] for setting in settings], dtype=float)

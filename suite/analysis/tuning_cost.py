@@ -17,19 +17,9 @@ from suite.analysis.tuned import choosing, setting_results
 from suite.analysis.words import optimizer_title
 
 COLUMNS = [
-    "task",
-    "batch_size",
-    "challenger",
-    "reference",
-    "trials",
-    "challenger_loss",
-    "reference_loss",
-    "challenger_spread",
-    "reference_spread",
-    "gap",
-    "relative_gap",
-    "winner",
-]
+    "task", "batch_size", "challenger", "reference", "trials",
+    "challenger_loss", "reference_loss", "challenger_spread", "reference_spread", "gap", "relative_gap", "winner",
+]  # fmt: skip
 
 
 def best_of_draws(losses: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -164,7 +164,7 @@ def _frequency_gap(gaps: pd.DataFrame) -> float:
     """The gap on the rarest classes less that on the most frequent; negative: Adam's lead is on the rare ones."""
     if len(gaps) < 2:
         return math.nan
-    ordered = gaps.assign(place=gaps["group"].astype(int)).sort_values("place")["gap"].to_numpy(dtype=float)
+    ordered = gaps.assign(group=gaps["group"].astype(int)).sort_values("group")["gap"].to_numpy(dtype=float)
     return float(ordered[-1] - ordered[0])
 
 

@@ -68,11 +68,11 @@ def tuned_sign_descent(steps: float, vocab_size: int, exponent: float) -> tuple[
     losses = sign_descent_loss(steps, grid, vocab_size, exponent)
     best = int(np.argmin(losses))
     low, high = np.log(grid[max(0, best - 1)]), np.log(grid[min(len(grid) - 1, best + 1)])
-    found = minimize_scalar(
+    refined = minimize_scalar(
         lambda x: float(sign_descent_loss(steps, np.exp(x), vocab_size, exponent)), bounds=(low, high), method="bounded"
     )
-    if found.fun < losses[best]:
-        return float(found.fun), float(np.exp(found.x))
+    if refined.fun < losses[best]:
+        return float(refined.fun), float(np.exp(refined.x))
     return float(losses[best]), float(grid[best])
 
 

@@ -130,8 +130,8 @@ def diagnosed_figure(
         The figure; None when nothing was measured.
     """
     points = points[points["diagnostic"] == diagnostic]
-    known = [Drawing(quantity=name, label=name) for name in points["quantity"].unique()]
-    drawings = DRAWINGS.get(diagnostic, tuple(known))
+    plain = [Drawing(quantity=name, label=name) for name in points["quantity"].unique()]
+    drawings = DRAWINGS.get(diagnostic, tuple(plain))
     shown = [(drawing, rows) for drawing in drawings if not (rows := _rows(points, drawing, pair)).empty]
     if not shown:
         return None

@@ -96,9 +96,9 @@ def optimizer_style(label: str, labels: Sequence[str]) -> dict[str, Any]:
     """
     if label in _FIXED:
         return dict(zip(("color", "marker", "linestyle"), _FIXED[label], strict=True))
-    place = [name for name in labels if name not in _FIXED].index(label)
+    number = [name for name in labels if name not in _FIXED].index(label)
     kinds = {"color": _SPARE_COLORS, "marker": _SPARE_MARKERS, "linestyle": _SPARE_LINES}
-    return {key: kind[place % len(kind)] for key, kind in kinds.items()}
+    return {key: kind[number % len(kind)] for key, kind in kinds.items()}
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
@@ -241,9 +241,9 @@ def decade_axis(axis: Axis, values: Iterable[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def beside(place: int, count: int) -> float:
+def beside(number: int, count: int) -> float:
     """Octaves by which one of ``count`` series stands beside its batch size, so that their points stay apart."""
-    return min(0.1, 0.8 / count) * (place - (count - 1) / 2)
+    return min(0.1, 0.8 / count) * (number - (count - 1) / 2)
 
 
 def signed_axis(axes: Axes, values: Iterable[float]) -> None:
@@ -295,11 +295,9 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     figure.dpi = usual
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
     written = svg.read_text(encoding="utf-8")
-    titled = re.sub(f'<g id="{_TIP}([^"]*)">', lambda found: f"<g><title>{_lines(found[1])}</title>", written)
+    titled = re.sub(
+        f'<g id="{_TIP}([^"]*)">', lambda match: f"<g><title>{match[1].replace(' / ', chr(10))}</title>", written
+    )
     if titled != written:
         svg.write_text(titled, encoding="utf-8")
     return png, svg
-
-
-def _lines(words: str) -> str:
-    return words.replace(" / ", "\n")

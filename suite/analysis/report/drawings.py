@@ -20,6 +20,7 @@ from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import save, style
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.figures.tuning_cost import tuning_cost_figure
+from suite.analysis.gap import SERIES
 from suite.analysis.published import published_gaps
 from suite.analysis.report.page import Markup, element, picture
 from suite.analysis.theory_fit import theory_fit
@@ -52,8 +53,7 @@ def draw_overview(comparison: Comparison, folder: Path) -> Markup:
         figure = branches_figure(comparison.branch_gaps) if branching else panels_figure(comparison.gaps, published)
         if figure is None:
             return Markup("")
-        _, svg = save(figure, folder, "branches" if branching else "panels")
-    return _placed(_BRANCHES if branching else _OVERVIEW, svg)
+        return placed(figure, folder, "branches" if branching else "panels", _BRANCHES if branching else _OVERVIEW)
 
 
 def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffix: str = "") -> dict[str, Markup]:
@@ -91,20 +91,18 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
         for name, draw in drawings.items():
             figure = draw()
             if figure is not None:
-                _, svg = save(figure, folder, f"{name}{suffix}")
-                pictures[name] = _placed(_CAPTIONS[name], svg)
+                pictures[name] = placed(figure, folder, f"{name}{suffix}", _CAPTIONS[name])
     return pictures
 
 
 def _first_pair(comparison: Comparison) -> pd.DataFrame:
     cost = comparison.tuning_cost
-    if cost.empty:
-        return cost
-    first = cost.iloc[0]
-    return cost[(cost["reference"] == first["reference"]) & (cost["challenger"] == first["challenger"])]
+    return cost[(cost[SERIES[1:]] == cost[SERIES[1:]].iloc[0]).all(axis=1)] if len(cost) else cost
 
 
-def _placed(caption: Caption, svg: Path) -> Markup:
+def placed(figure: Figure, folder: Path, name: str, caption: Caption) -> Markup:
+    """Save a figure as PNG and SVG, and put it into the page."""
+    _, svg = save(figure, folder, name)
     heading = element("h2", caption.heading) if caption.heading else ""
     return Markup(heading + picture(svg, caption.alt, caption.caption, inline=caption.inline))
 

@@ -48,7 +48,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, left: Seq
     """
 
     def cells(tag: str, row: Sequence[object]) -> list[Markup]:
-        return [_cell(tag, cell, {"class_": "words"} if place in left else {}) for place, cell in enumerate(row)]
+        return [_cell(tag, cell, {"class_": "words"} if i in left else {}) for i, cell in enumerate(row)]
 
     header = element("thead", element("tr", *cells("th", head)))
     body = element("tbody", *(element("tr", *cells("td", row)) for row in rows))

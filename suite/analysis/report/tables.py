@@ -14,21 +14,12 @@ from suite.analysis.words import edge_text, format_setting, format_value, optimi
 
 _LATEX = {
     "gap": (
-        "task",
-        "batch_size",
-        "reference",
-        "challenger",
-        "reference_loss",
-        "challenger_loss",
-        "gap",
-        "uncertainty",
-        "relative_gap",
-        "better",
-        "slowdown",
+        "task", "batch_size", "reference", "challenger", "reference_loss", "challenger_loss",
+        "gap", "uncertainty", "relative_gap", "better", "slowdown",
     ),
     "tuned": ("task", "batch_size", "optimizer", "setting", "edges", "loss", "uncertainty", "seeds"),
     "lr_width": ("task", "batch_size", "optimizer", "percent", "low", "high", "width", "open"),
-}
+}  # fmt: skip
 """Tables that are written in LaTeX as well, with the columns that fit a page."""
 
 _ESCAPES = str.maketrans(
