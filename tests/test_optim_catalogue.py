@@ -26,7 +26,7 @@ from suite.optim import (
     rule_groups,
 )
 from suite.optim.catalogue import CATALOGUE, LIBRARY
-from suite.optim.registry import resolve
+from suite.optim.parsing import resolve
 
 
 @pytest.fixture(params=names())

@@ -10,7 +10,7 @@ from optimizer_examples import small_network
 from torch import nn
 
 from suite.optim import ConfigError, build, describe, parameter_roles, parse, rule_groups
-from suite.optim.registry import resolve
+from suite.optim.parsing import resolve
 
 
 class Transformer(nn.Module):

@@ -15,7 +15,7 @@ import pytest
 from suite.execution.matrix import task_file
 from suite.execution.resolver import Resolver
 from suite.execution.runs import Runs
-from suite.optim.registry import resolve
+from suite.optim.parsing import resolve
 from suite.sweep import Plan, read_spec
 from suite.training.data import Data
 from suite.training.opening import run_identity

@@ -8,7 +8,7 @@ import pytest
 
 from suite.execution.matrix import task_file
 from suite.execution.runs import Runs
-from suite.optim.registry import resolve
+from suite.optim.parsing import resolve
 from suite.sweep import Plan, read_spec
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -97,7 +97,7 @@ def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[st
         spec = _as_named(read_yaml(name)) if name.endswith((".yaml", ".yml")) else {"name": name}
     if not spec:
         return []
-    from suite.optim.registry import resolve
+    from suite.optim.parsing import resolve
     from suite.optim.schedule import resolve_schedule
 
     spec = nested(settings, into=spec)

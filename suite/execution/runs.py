@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from suite.execution.matrix import describe_tasks, task_file
-from suite.optim.registry import resolve
+from suite.optim.parsing import resolve
 
 if TYPE_CHECKING:
     from suite.execution.jobs import Job

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from suite.optim.config import OptimizerConfig
     from suite.optim.external import External
     from suite.optim.factory import RuleGroup, build, evaluation_weights, rule_groups
-    from suite.optim.registry import config_class, describe, list_optimizers, parse, register
+    from suite.optim.parsing import describe, parse
+    from suite.optim.registry import config_class, list_optimizers, register
     from suite.optim.roles import ROLES, parameter_roles
     from suite.optim.rule_optimizer import RuleOptimizer
     from suite.optim.rules.adam import Adam, AdamW
@@ -70,11 +71,11 @@ _HOME = {
     "clip_global_norm": "clipping",
     "clip_runs": "clipping",
     "config_class": "registry",
-    "describe": "registry",
+    "describe": "parsing",
     "evaluation_weights": "factory",
     "list_optimizers": "registry",
     "parameter_roles": "roles",
-    "parse": "registry",
+    "parse": "parsing",
     "register": "registry",
     "rule_groups": "factory",
 }

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from suite.fields import ConfigError, read, require
+from suite.fields import check_ranges
 from suite.optim.broadcast import Number, rounded
 from suite.optim.norms import LONG, norm_of, row_norms
-
-_POLICIES: dict[str, dict[str, float | None]] = {
-    "off": {},
-    "global_norm": {"max_norm": 1.0},
-    "global_norm_and_coordinates": {"max_norm": 1.0, "max_coordinate": 1.0},
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,38 +25,11 @@ class Clipping:
         max_coordinate: largest magnitude of a coordinate; None: no limit.
     """
 
-    max_norm: float | None = None
-    max_coordinate: float | None = None
+    max_norm: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    max_coordinate: float | None = dataclasses.field(default=None, metadata={"above": 0})
 
     def __post_init__(self) -> None:
-        for name in ("max_norm", "max_coordinate"):
-            value = getattr(self, name)
-            require(
-                value is None or (math.isfinite(value) and value > 0),
-                name,
-                "above 0, or null for no limit",
-                value,
-            )
-
-    @classmethod
-    def parse(cls, spec: str | float | Mapping[str, Any] | Clipping | None) -> Clipping:
-        """Read a policy: ``off``, ``global_norm``, ``global_norm_and_coordinates``, a norm, both limits, or null.
-
-        Raises:
-            ConfigError: none of these.
-        """
-        if isinstance(spec, Clipping):
-            return spec
-        if isinstance(spec, Mapping):
-            return read(cls, spec, name="clipping")
-        if isinstance(spec, str) and spec in _POLICIES:
-            return cls(**_POLICIES[spec])
-        if spec is None:
-            return cls()
-        try:
-            return cls(max_norm=float(spec))
-        except ValueError:
-            raise ConfigError(f"clipping must be one of {', '.join(_POLICIES)}, or a norm, got {spec!r}.") from None
+        check_ranges(type(self), vars(self), name="")
 
     @torch.no_grad()
     def __call__(self, grads: Sequence[Tensor]) -> Tensor:

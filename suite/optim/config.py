@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from suite.fields import ConfigError, plain, read, require
+from suite.fields import ConfigError, check_ranges, plain, read, require
 from suite.optim.decay import Decay, decay_delta, decay_gradient
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    Number = float | Tensor
+    from suite.optim.broadcast import Number
 
 Role = Literal["norm", "embed", "head", "bias", "hidden"]
 Scope = Literal["element", "tensor", "matrix", "global"]
+
+NOT_NEGATIVE = {"at_least": 0}
+AVERAGE = {"at_least": 0, "below": 1}
+"""Range of a decay such as a momentum or a beta."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,8 @@ class OptimizerConfig:
         undecayed: roles whose parameters do not decay, such as ``[norm, bias, embed]``; by default all decay.
     """
 
-    lr: float
-    weight_decay: float = 0.0
+    lr: float = dataclasses.field(metadata=NOT_NEGATIVE)
+    weight_decay: float = dataclasses.field(default=0.0, metadata=NOT_NEGATIVE)
     decay: Decay = "none"
     undecayed: tuple[Role, ...] = ()
 
@@ -57,19 +60,12 @@ class OptimizerConfig:
             raise TypeError(f"{cls.__name__} must define rule; update adds the weight decay around it.")
 
     def __post_init__(self) -> None:
-        require(math.isfinite(self.lr) and self.lr >= 0, "lr", "a finite number, at least 0", self.lr)
-        require(
-            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
-            "weight_decay",
-            "a finite number, at least 0",
-            self.weight_decay,
-        )
+        check_ranges(type(self), vars(self), name="")
         if self.weight_decay > 0 and self.decay == "none":
             raise ConfigError(
                 f"weight_decay {self.weight_decay:g} needs a policy, got decay 'none'; set decay to coupled, "
                 "decoupled or independent."
             )
-
         if self.decay == "independent":
             require(self.weight_decay < 1, "weight_decay", "below 1 for independent decay", self.weight_decay)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Number = float | Tensor
+    from suite.optim.broadcast import Number
 
 Decay = Literal["none", "coupled", "decoupled", "independent"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from suite.fields import ConfigError
 from suite.optim.composite import CompositeOptimizer
 from suite.optim.config import OptimizerConfig
-from suite.optim.registry import parse
+from suite.optim.parsing import parse
 from suite.optim.roles import parameter_roles
 from suite.optim.rule_optimizer import RuleOptimizer
 from suite.optim.sharding import is_sharded

@@ -6,8 +6,8 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from suite.fields import ConfigError, nearest
 from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA, SCHEDULES
@@ -28,7 +28,11 @@ def register(name: str) -> Callable[[_Class], _Class]:
     """
 
     def add(cls: _Class) -> _Class:
-        taken = name in CATALOGUE or name in LIBRARY or (name in _registered and _path(_registered[name]) != _path(cls))
+        taken = (
+            name in CATALOGUE
+            or name in LIBRARY
+            or (name in _registered and class_path(_registered[name]) != class_path(cls))
+        )
         if taken:
             raise ValueError(f"The optimizer name {name!r} is taken; choose another.")
         _registered[name] = cls
@@ -73,75 +77,12 @@ def config_class(name: str) -> type:
     raise ConfigError(f"There is no optimizer {name!r}{nearest(name, list_optimizers())}.")
 
 
-def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
-    """Make an optimizer config from plain values.
-
-    Args:
-        spec: ``{"name": "sgd", "lr": 0.3, ...}`` or ``{"class_path": "suite.optim.SGD", "init_args": {...}}``, or a
-            config, which is returned as it is. Nested settings may be written with dots: ``{"adam.lr": 1e-3}``.
-
-    Raises:
-        ConfigError: unknown optimizer; a field is unknown, missing or of the wrong type.
-    """
-    if isinstance(spec, OptimizerConfig):
-        return spec
-    name, values = split_spec(spec, "optimizer")
-    values = _nested(values)
-    cls = config_class(name)
-    if issubclass(cls, OptimizerConfig):
-        return cls.from_values(values, name=name_of(cls))
-    from suite.optim.external import External
-
-    return External.from_values({"path": name, **values}, name=name)
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {key: value for key, value in values.items() if "." not in key}
-    for key, value in values.items():
-        if "." in key:
-            *parents, last = key.split(".")
-            place = nested
-            for parent in parents:
-                inner = place.get(parent)
-                place[parent] = dict(inner) if isinstance(inner, Mapping) else {}
-                place = place[parent]
-            place[last] = value
-    return nested
-
-
-def split_spec(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
-    """Name (or class path) and field values of either plain form."""
-    if "class_path" in spec:
-        return str(spec["class_path"]), dict(spec.get("init_args") or {})
-    if "name" in spec:
-        return str(spec["name"]), {key: value for key, value in spec.items() if key != "name"}
-    raise ConfigError(f"The {what} must be named, got {dict(spec)!r}; give its name or class_path.")
-
-
-def describe(config: OptimizerConfig) -> dict[str, Any]:
-    """Plain values of a config, every default filled in: ``{"name": ..., field: value, ...}``; inverse of `parse`."""
-    values = config.plain_values()
-    return {"name": values.pop("name", name_of(type(config))), **values}
-
-
-def resolve(spec: Mapping[str, Any] | OptimizerConfig) -> dict[str, Any]:
-    """The ``class_path`` form of a spec, checked, every default filled in."""
-    config = parse(spec)
-    cls = type(config)
-    path = f"suite.optim.{cls.__name__}" if cls.__module__.startswith("suite.optim.") else _path(cls)
-    return {"class_path": path, "init_args": config.init_values()}
-
-
 def name_of(cls: type) -> str:
     """Registered name of a config class, or its dotted path."""
-    path = _path(cls)
-    for name, (known, _) in CATALOGUE.items():
-        if known == path:
-            return name
-    for name, registered in _registered.items():
-        if _path(registered) == path:
-            return name
-    return path
+    path = class_path(cls)
+    names = {known: name for name, (known, _) in CATALOGUE.items()}
+    names |= {class_path(registered): name for name, registered in _registered.items()}
+    return names.get(path, path)
 
 
 def schedule_class(name: str) -> type:
@@ -165,12 +106,12 @@ def import_class(path: str) -> type:
     """
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The class path {path!r} cannot be imported: {error}.") from error
-    if not isinstance(found, type):
-        raise ConfigError(f"The class path {path!r} must name a class, got a {type(found).__name__}.")
-    return found
+    if not isinstance(cls, type):
+        raise ConfigError(f"The class path {path!r} must name a class, got a {type(cls).__name__}.")
+    return cls
 
 
 def _library_class(name: str) -> type:
@@ -184,7 +125,8 @@ def _library_class(name: str) -> type:
     return import_class(path)
 
 
-def _path(cls: type) -> str:
+def class_path(cls: type) -> str:
+    """Dotted path of a class."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeGuard
 
 import torch
@@ -17,44 +16,23 @@ _NORMS = (
     nn.modules.batchnorm._NormBase,
 )
 
-RolePolicy = Callable[[nn.Module], dict[str, str]]
 
-
-def by_module(network: nn.Module) -> dict[str, str]:
-    """Roles from the module that owns each parameter.
+def parameter_roles(network: nn.Module) -> dict[str, str]:
+    """Role of every trainable parameter, by the module that owns it.
 
     A parameter of a normalisation layer is ``norm``; of an `nn.Embedding`, or a parameter that a module holds bare
     (positions, class tokens), ``embed``; the weight of the last linear or convolution layer in definition order is
     ``head``; other parameters with one dimension are ``bias``; the rest, and the joint projections of
     `nn.MultiheadAttention`, which it holds bare, is ``hidden``. A tied parameter keeps the role of its first place.
+
+    Returns:
+        Parameter name (as in ``named_parameters``) -> one of ``ROLES``.
     """
     owners = _owners(network)
     # Also a layer whose weight is tied to an embedding is the head: then no other layer may pass for it.
     layers = [module for module in network.modules() if _is_layer(module) and module.weight.requires_grad]
     head_owner = layers[-1] if layers else None
     return {name: _role(name, owner, head_owner, network) for name, owner in owners.items()}
-
-
-POLICIES: dict[str, RolePolicy] = {"by_module": by_module}
-"""Named policies; the name is recorded with a run."""
-
-
-def parameter_roles(network: nn.Module, policy: str = "by_module") -> dict[str, str]:
-    """Role of every trainable parameter.
-
-    Args:
-        network: the network.
-        policy: name of the policy.
-
-    Returns:
-        Parameter name (as in ``named_parameters``) -> one of ``ROLES``.
-
-    Raises:
-        ValueError: unknown policy.
-    """
-    if policy not in POLICIES:
-        raise ValueError(f"A role policy must be one of {', '.join(POLICIES)}, got {policy!r}.")
-    return POLICIES[policy](network)
 
 
 def _owners(network: nn.Module) -> dict[str, nn.Module]:

@@ -7,8 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from suite.fields import ConfigError, read, require
-from suite.optim.registry import schedule_class, split_spec
+from suite.fields import ConfigError, check_ranges, read, require
+from suite.optim.parsing import split_spec
+from suite.optim.registry import schedule_class
+
+SHARE = {"at_least": 0, "at_most": 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,12 +22,10 @@ class Schedule:
         warmup_share: share of the steps over which the multiplier rises linearly; the first step is already above 0.
     """
 
-    warmup_share: float = 0.1
+    warmup_share: float = dataclasses.field(default=0.1, metadata=SHARE)
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            require(0 <= value <= 1, f.name, "between 0 and 1", value)
+        check_ranges(type(self), vars(self), name="")
 
     def __call__(self, step: int, total: int) -> float:
         """Multiplier at ``step``; at step ``total``, after the last, it is where the schedule ends."""
@@ -46,7 +47,7 @@ class Constant(Schedule):
         warmup_share: share of the steps in a linear warm-up; none by default.
     """
 
-    warmup_share: float = 0.0
+    warmup_share: float = dataclasses.field(default=0.0, metadata=SHARE)
 
     def after_warmup(self, progress: float) -> float:
         """Always 1."""
@@ -61,7 +62,7 @@ class WarmupCosine(Schedule):
         final_share: share of the peak at the end.
     """
 
-    final_share: float = 0.0
+    final_share: float = dataclasses.field(default=0.0, metadata=SHARE)
 
     def after_warmup(self, progress: float) -> float:
         """Half a cosine."""
@@ -76,7 +77,7 @@ class Linear(Schedule):
         final_share: share of the peak at the end.
     """
 
-    final_share: float = 0.0
+    final_share: float = dataclasses.field(default=0.0, metadata=SHARE)
 
     def after_warmup(self, progress: float) -> float:
         """A straight line."""
@@ -91,16 +92,12 @@ class WarmupStableDecay(Schedule):
         cooldown_share: share of all steps that the cool-down takes.
     """
 
-    cooldown_share: float = 0.2
+    cooldown_share: float = dataclasses.field(default=0.2, metadata=SHARE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.warmup_share + self.cooldown_share <= 1,
-            "warmup_share + cooldown_share",
-            "at most 1",
-            self.warmup_share + self.cooldown_share,
-        )
+        both = self.warmup_share + self.cooldown_share
+        require(both <= 1, "warmup_share + cooldown_share", "at most 1", both)
 
     def after_warmup(self, progress: float) -> float:
         """The peak, then a straight line to zero."""

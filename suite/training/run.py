@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from suite.optim.registry import describe
+from suite.optim.parsing import describe
 from suite.records import SETTLED, Store, final_losses
 from suite.records.provenance import code_version, host_name, package_versions
 from suite.training.checkpoint import Checkpoint

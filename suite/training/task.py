@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from suite.fields import check_ranges, configurable
 from suite.optim import Clipping, build, evaluation_weights
-from suite.optim.registry import parse
+from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
 from suite.training.observer import Observer, callback_of
 from suite.training.weights import StartingPoint

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from suite.fields import ConfigError, require
 from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
 from suite.optim.decay import Decay
 from suite.optim.independent_adamw import IndependentAdamW
 from suite.optim.uncorrected_adam import (
@@ -46,10 +46,10 @@ class Adam(OptimizerConfig):
         initialization: start the averages at zero, or at the first gradient and its square.
     """
 
-    beta: float | None = None
-    beta1: float | None = None
-    beta2: float | None = None
-    eps: float = 1e-8
+    beta: float | None = dataclasses.field(default=None, metadata=AVERAGE)
+    beta1: float | None = dataclasses.field(default=None, metadata=AVERAGE)
+    beta2: float | None = dataclasses.field(default=None, metadata=AVERAGE)
+    eps: float = dataclasses.field(default=1e-8, metadata=NOT_NEGATIVE)
     bias_correction: bool = True
     initialization: Initialization = "zero"
 
@@ -57,10 +57,6 @@ class Adam(OptimizerConfig):
         super().__post_init__()
         if self.beta is not None and (self.beta1 is not None or self.beta2 is not None):
             raise ConfigError("adam takes beta (tied) or beta1 and beta2, got both; remove one of the two.")
-        for name in ("beta", "beta1", "beta2"):
-            value = getattr(self, name)
-            require(value is None or 0 <= value < 1, name, "from 0 to below 1", value)
-        require(self.eps >= 0, "eps", "at least 0", self.eps)
         if self.initialization == "gradient" and self.bias_correction:
             raise ConfigError(
                 "initialization 'gradient' starts without a bias, got bias_correction true; set bias_correction false."
@@ -144,7 +140,7 @@ class AdamW(Adam):
         decay: always decoupled.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: float = dataclasses.field(default=0.01, metadata=NOT_NEGATIVE)
     decay: Decay = "decoupled"
 
     def __post_init__(self) -> None:

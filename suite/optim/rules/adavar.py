@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.fields import require
 from suite.optim.broadcast import Number, rounded
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
 from suite.optim.rules.adam import fused_adam
 from suite.optim.uncorrected_adam import LARGEST_BETA
 
@@ -38,17 +37,10 @@ class AdaVar(OptimizerConfig):
         eps: added to the root.
     """
 
-    beta: float = 0.95
-    gamma: float | None = None
-    tau: float | None = None
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.beta < 1, "beta", "from 0 to below 1", self.beta)
-        require(self.gamma is None or self.gamma >= 0, "gamma", "at least 0", self.gamma)
-        require(self.tau is None or 0 <= self.tau < 1, "tau", "from 0 to below 1", self.tau)
-        require(self.eps >= 0, "eps", "at least 0", self.eps)
+    beta: float = dataclasses.field(default=0.95, metadata=AVERAGE)
+    gamma: float | None = dataclasses.field(default=None, metadata=NOT_NEGATIVE)
+    tau: float | None = dataclasses.field(default=None, metadata=AVERAGE)
+    eps: float = dataclasses.field(default=1e-8, metadata=NOT_NEGATIVE)
 
     def hyperparameters(self) -> dict[str, float]:
         """The learning rate, beta, gamma, tau, eps, and weight decay if there is any."""

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from suite.fields import require
 from suite.optim.broadcast import Number, rounded
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
 from suite.optim.rules.sgd import accumulated
 from suite.optim.statistic import StatisticConfig
 
@@ -31,14 +30,9 @@ class SGDCoordinateClip(OptimizerConfig):
         max_coordinate: the largest magnitude c of a coordinate of the momentum, above 0.
     """
 
-    momentum: float = 0.0
+    momentum: float = dataclasses.field(default=0.0, metadata=AVERAGE)
     damped: bool = True
-    max_coordinate: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
-        require(self.max_coordinate > 0, "max_coordinate", "above 0", self.max_coordinate)
+    max_coordinate: float = dataclasses.field(default=1.0, metadata={"above": 0})
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
         """One momentum buffer."""
@@ -78,16 +72,10 @@ class SGDQuantileClip(StatisticConfig):
         exact_below: number of coordinates up to which the quantile is exact.
     """
 
-    momentum: float = 0.0
+    momentum: float = dataclasses.field(default=0.0, metadata=AVERAGE)
     damped: bool = False
-    share: float = 0.1
-    exact_below: int = 10_000_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
-        require(0 < self.share < 1, "share", "between 0 and 1", self.share)
-        require(self.exact_below >= 0, "exact_below", "at least 0", self.exact_below)
+    share: float = dataclasses.field(default=0.1, metadata={"above": 0, "below": 1})
+    exact_below: int = dataclasses.field(default=10_000_000, metadata=NOT_NEGATIVE)
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
         """One momentum buffer."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from suite.fields import ConfigError
 from suite.optim.broadcast import Number, rounded
 from suite.optim.config import OptimizerConfig, Scope
-from suite.optim.registry import describe, parse
+from suite.optim.parsing import describe, parse
 from suite.optim.rules.nsgd import sum_of_squares
 from suite.optim.statistic import StatisticConfig
 

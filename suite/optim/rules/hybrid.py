@@ -11,7 +11,8 @@ from torch import Tensor
 
 from suite.fields import ConfigError, nearest, plain, read_value
 from suite.optim.config import OptimizerConfig
-from suite.optim.registry import describe, list_optimizers, parse, split_spec
+from suite.optim.parsing import describe, parse, split_spec
+from suite.optim.registry import list_optimizers
 from suite.optim.roles import ROLES
 
 _WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from suite.fields import ConfigError, plain, require
+from suite.fields import ConfigError, plain
 from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import OptimizerConfig, Scope
-from suite.optim.registry import describe, parse
+from suite.optim.config import AVERAGE, OptimizerConfig, Scope
+from suite.optim.parsing import describe, parse
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -46,16 +46,14 @@ class Muon(OptimizerConfig):
             that one. Its ``lr`` may be left out with ``match_rms_adamw``, and is then the same.
     """
 
-    momentum: float = 0.95
+    momentum: float = dataclasses.field(default=0.95, metadata=AVERAGE)
     nesterov: bool = True
-    iterations: int = 5
+    iterations: int = dataclasses.field(default=5, metadata={"at_least": 1, "below": 100})
     scale: Literal["original", "match_rms_adamw"] = "original"
     adam: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
-        require(1 <= self.iterations < 100, "iterations", "from 1 to 99", self.iterations)
         if "lr" in self._rest_values():
             filled = describe(self.rest())
             object.__setattr__(self, "adam", plain(filled))

@@ -9,9 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from suite.fields import require
 from suite.optim.broadcast import Number, rounded
-from suite.optim.config import Scope
+from suite.optim.config import AVERAGE, Scope
 from suite.optim.rules.sgd import accumulated
 from suite.optim.statistic import StatisticConfig
 
@@ -34,12 +33,8 @@ class NSGD(StatisticConfig):
         per: what is normalised: the network as one vector, or each tensor.
     """
 
-    momentum: float = 0.0
+    momentum: float = dataclasses.field(default=0.0, metadata=AVERAGE)
     per: Literal["network", "tensor"] = "network"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
 
     @property
     def scope(self) -> Scope:

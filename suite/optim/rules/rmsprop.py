@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.fields import require
 from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
 from suite.optim.rules.adam import fused_adam
 
 
@@ -31,14 +30,9 @@ class RMSprop(OptimizerConfig):
         bias_correction: make up for an average that starts at zero.
     """
 
-    beta2: float = 0.99
-    eps: float = 1e-8
+    beta2: float = dataclasses.field(default=0.99, metadata=AVERAGE)
+    eps: float = dataclasses.field(default=1e-8, metadata=NOT_NEGATIVE)
     bias_correction: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.beta2 < 1, "beta2", "from 0 to below 1", self.beta2)
-        require(self.eps >= 0, "eps", "at least 0", self.eps)
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
         """The squared gradient's average, at zero."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from suite.fields import require
 from suite.optim.broadcast import Number, average, heavy_ball, rounded
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import AVERAGE, OptimizerConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,20 +32,14 @@ class SGD(OptimizerConfig):
         nesterov: look ahead; needs momentum and no damping.
     """
 
-    momentum: float = 0.0
+    momentum: float = dataclasses.field(default=0.0, metadata=AVERAGE)
     damped: bool = False
     nesterov: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
-        if self.nesterov:
-            require(
-                self.momentum > 0 and not self.damped,
-                "nesterov",
-                "used with momentum above 0 and no damping",
-                True,
-            )
+        fits = not self.nesterov or (self.momentum > 0 and not self.damped)
+        require(fits, "nesterov", "used with momentum above 0 and no damping", True)
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
         """One momentum buffer."""

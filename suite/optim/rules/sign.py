@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from suite.fields import require
 from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import AVERAGE, OptimizerConfig
 from suite.optim.rules.adam import Initialization
 
 
@@ -49,12 +48,8 @@ class Signum(OptimizerConfig):
         initialization: start the average at the first gradient (paper 3's default) or at zero.
     """
 
-    momentum: float = 0.9
+    momentum: float = dataclasses.field(default=0.9, metadata=AVERAGE)
     initialization: Initialization = "gradient"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
         """The gradient's average."""
@@ -81,12 +76,8 @@ class EMASign(OptimizerConfig):
         initialization: start the average at the first sign or at zero.
     """
 
-    momentum: float = 0.9
+    momentum: float = dataclasses.field(default=0.9, metadata=AVERAGE)
     initialization: Initialization = "gradient"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
         """The signs' average."""

@@ -1,0 +1,56 @@
+"""Optimizer configs from plain values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from suite.fields import ConfigError, nested
+from suite.optim.config import OptimizerConfig
+from suite.optim.registry import class_path, config_class, name_of
+
+
+def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
+    """Make an optimizer config from plain values.
+
+    Args:
+        spec: ``{"name": "sgd", "lr": 0.3, ...}`` or ``{"class_path": "suite.optim.SGD", "init_args": {...}}``, or a
+            config, which is returned as it is. Nested settings may be written with dots: ``{"adam.lr": 1e-3}``.
+
+    Raises:
+        ConfigError: unknown optimizer; a field is unknown, missing or of the wrong type.
+    """
+    if isinstance(spec, OptimizerConfig):
+        return spec
+    name, values = split_spec(spec, "optimizer")
+    # Dotted names change what a mapping beside them says.
+    values = nested(dict(sorted(values.items(), key=lambda item: "." in item[0])))
+    cls = config_class(name)
+    if issubclass(cls, OptimizerConfig):
+        return cls.from_values(values, name=name_of(cls))
+    from suite.optim.external import External
+
+    return External.from_values({"path": name, **values}, name=name)
+
+
+def split_spec(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
+    """Name (or class path) and field values of either plain form."""
+    if "class_path" in spec:
+        return str(spec["class_path"]), dict(spec.get("init_args") or {})
+    if "name" in spec:
+        return str(spec["name"]), {key: value for key, value in spec.items() if key != "name"}
+    raise ConfigError(f"The {what} must be named, got {dict(spec)!r}; give its name or class_path.")
+
+
+def describe(config: OptimizerConfig) -> dict[str, Any]:
+    """Plain values of a config, every default filled in: ``{"name": ..., field: value, ...}``; inverse of `parse`."""
+    values = config.plain_values()
+    return {"name": values.pop("name", name_of(type(config))), **values}
+
+
+def resolve(spec: Mapping[str, Any] | OptimizerConfig) -> dict[str, Any]:
+    """The ``class_path`` form of a spec, checked, every default filled in."""
+    config = parse(spec)
+    cls = type(config)
+    path = f"suite.optim.{cls.__name__}" if cls.__module__.startswith("suite.optim.") else class_path(cls)
+    return {"class_path": path, "init_args": config.init_values()}
