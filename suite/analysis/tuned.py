@@ -24,7 +24,7 @@ _SIDES = {"low": "smallest", "high": "largest"}
 
 NEAR = 0.05
 """Settings at most this share above the best loss count towards the spread between seeds: one setting's few seeds
-tell it badly, and settings far from the best have other spreads."""
+estimate it badly, and settings far from the best have other spreads."""
 
 
 @dataclass(frozen=True)
