@@ -123,8 +123,8 @@ def loss_table(tuned: pd.DataFrame) -> list[str]:
     optimizers = list(dict.fromkeys(tuned["optimizer"]))
     heads = ["task"] * several + ["batch size", *(optimizer_title(label) for label in optimizers)]
     lines = [row(heads), "|" + "---|" * len(heads)]
-    for (task, batch_size), points in tuned.groupby(["task", "batch_size"], sort=False):
-        losses = {point.optimizer: starred(point.loss, point.edges) for point in points.itertuples(index=False)}
+    for (task, batch_size), mine in tuned.groupby(["task", "batch_size"], sort=False):
+        losses = {one.optimizer: starred(one.loss, one.edges) for one in mine.itertuples(index=False)}
         lines.append(row([task] * several + [batch_size] + [losses.get(name, "") for name in optimizers]))
     return lines
 
@@ -138,7 +138,7 @@ def section(name: str, answer: dict[str, Any], folder: Path) -> str:
     pairs = gaps[["reference", "challenger"]].drop_duplicates()
     table = gap_table(gaps) if len(pairs) == 1 else loss_table(tuned)
     took = f"{facts['runs']} runs, {facts['minutes']} minutes of training summed over the runs of two workers."
-    verdict = f"**{answer['paper'][0].upper()}{answer['paper'][1:]}.** {answer['text'].strip()}"
+    said = f"**{answer['paper'][0].upper()}{answer['paper'][1:]}.** {answer['text'].strip()}"
     starry = any("\\*" in line for line in table)
     return "\n".join(
         [
@@ -153,7 +153,7 @@ def section(name: str, answer: dict[str, Any], folder: Path) -> str:
             *table,
             "",
             *(["\\* on the edge of the grid after all extensions.", ""] if starry else []),
-            *(wrapped(paragraph) for paragraph in verdict.split("\n\n")),
+            *(wrapped(paragraph) for paragraph in said.split("\n\n")),
             "",
         ]
     )

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from suite.cli.main import main as suite_main
 from suite.records import LeaseHeld, Store
 from suite.records.store import SCHEMA
-from suite.sweep import Plan, SweepSpec, read_spec
+from suite.sweep import Plan, RunSpec, SweepSpec, read_spec
 
 STEPS = 400
 BATCH_SIZES = [4**k for k in range(6)]
@@ -59,9 +59,9 @@ def write_sweep(folder: Path, runs: int) -> Path:
     return file
 
 
-def identify(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
+def identify(run: RunSpec) -> tuple[str, int]:
     """An id from the settings alone: no task is opened."""
-    text = json.dumps([optimizer, batch_size, seed], sort_keys=True)
+    text = json.dumps([run.settings, run.batch_size, run.seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16], STEPS
 
 
@@ -86,7 +86,7 @@ def write_store(file: Path, store: Store) -> int:
         diverged = run.axes["lr"] > 30 * best
         record = {
             "schema": SCHEMA, "run_id": run.run_id, "status": "diverged" if diverged else "finished",
-            "task": "fineweb/gpt", "optimizer": run.spec, "batch_size": run.batch_size, "seed": run.seed,
+            "task": "fineweb/gpt", "optimizer": run.settings, "batch_size": run.batch_size, "seed": run.seed,
             "steps": STEPS, "steps_done": STEPS, "diverged_at": 3 if diverged else None,
             "final": {} if diverged else {"ema": loss, "val": loss}, "metrics": {}, "config": config,
             "identity": config, "data": {"name": "fineweb", "fingerprint": "0" * 16, "samples": 1000},
@@ -153,10 +153,11 @@ def identities(spec: SweepSpec, folder: Path, count: int = 500) -> float:
 
     small = {"data.source": "sample", "data.tokenizer": "byte", "data.seq_len": 16, "data.budget_steps": 10}
     runs = Runs(spec.changed({**small, "data.data_dir": str(folder / "data")}))
-    runs.identify({"name": "sgd", "lr": 0.1}, 1, 0)
+    specs = [RunSpec(settings={"name": "sgd", "lr": 0.1}, batch_size=1, seed=seed) for seed in range(count)]
+    runs.identify(specs[0])
     begun = time.perf_counter()
-    for seed in range(count):
-        runs.identify({"name": "sgd", "lr": 0.1}, 1, seed)
+    for run in specs:
+        runs.identify(run)
     return 1000 * (time.perf_counter() - begun) / count
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from suite.execution.execute import execute
-from suite.execution.launchers.local import Progress
+from suite.execution.execute import Backlog, execute
+from suite.execution.messages import Event
 from suite.records import Store
-from suite.sweep import Plan, PlannedRun
+from suite.sweep import Plan, PlannedRun, RunSpec
 
 TRUNK: dict[str, Any] = {
     "optimizers": {"adam": {"lr": 0.01, "beta": 0.9}, "sgd": {"lr": 0.3}},
@@ -40,9 +40,9 @@ def write(path: Path, **changes: Any) -> Path:
     return path
 
 
-def identify(optimizer: dict[str, Any], batch_size: int, seed: int, **told: Any) -> tuple[str, int]:
-    run_id = f"{abs(hash((repr(sorted(optimizer.items())), batch_size, seed, repr(told)))):016x}"[:16]
-    return run_id, 40 - (told.get("initial") or ("", 0))[1]
+def identify(run: RunSpec) -> tuple[str, int]:
+    parts = repr(sorted(run.settings.items())), run.batch_size, run.seed, run.panel, run.initial
+    return f"{abs(hash(parts)):016x}"[:16], 40 - (run.initial or ("", 0))[1]
 
 
 class Pretend:
@@ -52,13 +52,12 @@ class Pretend:
         self.store, self.wild = store, wild
         self.trained: list[PlannedRun] = []
 
-    def run(self, jobs: Any, on_progress: Any) -> None:
+    def run(self, jobs: Any, request: Any, on_event: Any) -> None:
         queue = list(jobs)
         while queue:
             job = queue.pop(0)
-            on_progress(Progress("started", job))
-            statuses = tuple(self._train(run) for run in job)
-            queue += on_progress(Progress("done", job, statuses))
+            on_event(job, Event("started"))
+            queue += on_event(job, Event("done", [self._train(run) for run in job]))
 
     def _train(self, run: PlannedRun) -> str:
         assert run.initial is None or self.store.weights(*run.initial).exists()
@@ -66,10 +65,10 @@ class Pretend:
         diverged = bool(run.keeps) and run.optimizer in self.wild
         for step in () if diverged else run.keeps:
             self.store.write_weights(run.run_id, step, lambda path: path.write_text("weights"))
-        loss = 1 + abs(math.log(run.spec["lr"] / 0.1))
+        loss = 1 + abs(math.log(run.settings["lr"] / 0.1))
         record = {
             "run_id": run.run_id, "status": "diverged" if diverged else "finished", "task": "fineweb/gpt",
-            "optimizer": run.spec, "batch_size": run.batch_size, "seed": run.seed, "steps": run.steps,
+            "optimizer": run.settings, "batch_size": run.batch_size, "seed": run.seed, "steps": run.steps,
             "final": {} if diverged else {"ema": loss}, "metrics": {}, "config": {},
             "diverged_at": 3 if diverged else None, "weights": self.store.sums_of_weights(run.run_id, run.keeps),
         }  # fmt: skip
@@ -78,4 +77,4 @@ class Pretend:
 
 
 def done(plan: Plan, store: Store, launcher: Pretend) -> list[str]:
-    return execute(plan, store, launcher, on_progress=lambda event: None, on_growth=lambda runs: None)
+    return execute(Backlog(plan, store), launcher, lambda job: None)  # type: ignore[arg-type, return-value]

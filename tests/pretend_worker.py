@@ -6,7 +6,6 @@ Every start and every end of a run is a line in ``history`` in the store, so tha
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from suite.execution.jobs import Job
+from suite.execution.messages import Event, WorkRequest
 from suite.records import LeaseHeld, Store, holder
 from suite.sweep import PlannedRun
 
@@ -27,17 +27,23 @@ STEP_SECONDS = 0.02
 
 def planned(number: int, steps: int = 20) -> PlannedRun:
     """A run by number."""
-    return PlannedRun(f"{number:016x}", "sgd", {"name": "sgd", "lr": 0.1}, {"lr": 0.1 * number}, 4, 42, steps)
+    return PlannedRun(
+        run_id=f"{number:016x}", optimizer="sgd", settings={"name": "sgd", "lr": 0.1}, axes={"lr": 0.1 * number},
+        batch_size=4, seed=42, steps=steps,
+    )  # fmt: skip
 
 
-def request_of(store: Path) -> Any:
-    """The request for a job."""
-    return lambda job: _request(job, store)
+def request_of(store: Path, *, history: Path | None = None) -> Any:
+    """The request for a job; its configurations tell the worker how many steps it takes and where it notes them."""
+    noted = str(history or store / "history")
 
+    def request(job: Job) -> WorkRequest:
+        return WorkRequest(
+            do="run", configs=[{"steps": run.steps, "history": noted} for run in job],
+            run_ids=[run.run_id for run in job], store=str(store),
+        )  # fmt: skip
 
-def _request(job: Job, store: Path) -> dict[str, Any]:
-    ids = [run.run_id for run in job]
-    return {"do": "run", "store": str(store), "run_ids": ids, "steps": job[0].steps, "history": str(store / "history")}
+    return request
 
 
 def history(store: Path) -> list[tuple[str, str, int]]:
@@ -47,9 +53,9 @@ def history(store: Path) -> list[tuple[str, str, int]]:
     return [(event, run_id, int(step)) for event, run_id, step in map(str.split, lines)]
 
 
-def note(request: dict[str, Any], event: str, run_id: str, step: int) -> None:
+def note(request: WorkRequest, event: str, run_id: str, step: int) -> None:
     """Add a line to the history, in one write."""
-    descriptor = os.open(request["history"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    descriptor = os.open(request.configs[0]["history"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, f"{event} {run_id} {step}\n".encode())
     os.close(descriptor)
 
@@ -63,12 +69,12 @@ def record_of(run_id: str, steps: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def train(request: dict[str, Any], stop: threading.Event) -> list[str]:
+def train(request: WorkRequest, stop: threading.Event) -> list[str]:
     """Count the steps of every run, going on from its checkpoint."""
-    store = Store(request["store"])
+    store, steps = Store(request.store), request.configs[0]["steps"]
     statuses = []
     with contextlib.ExitStack() as leases:
-        todo = [run_id for run_id in request["run_ids"] if not store.settled(run_id)]
+        todo = [run_id for run_id in request.run_ids if not store.settled(run_id)]
         held = {run_id: leases.enter_context(store.lease(run_id)) for run_id in todo}
         for run_id in todo:
             if store.settled(run_id):
@@ -76,10 +82,10 @@ def train(request: dict[str, Any], stop: threading.Event) -> list[str]:
             checkpoint = store.run_folder(run_id) / "checkpoint.ckpt"
             step = int(checkpoint.read_text()) if checkpoint.exists() else 0
             note(request, "begins", run_id, step)
-            while step < request["steps"] and not stop.is_set():
+            while step < steps and not stop.is_set():
                 time.sleep(STEP_SECONDS)
                 step += 1
-            if step < request["steps"]:
+            if step < steps:
                 checkpoint.write_text(str(step))
                 note(request, "stops", run_id, step)
                 statuses.append("interrupted")
@@ -89,7 +95,7 @@ def train(request: dict[str, Any], stop: threading.Event) -> list[str]:
             checkpoint.unlink(missing_ok=True)
             note(request, "ends", run_id, step)
             statuses.append("finished")
-    return statuses or ["finished"] * len(request["run_ids"])
+    return statuses or ["finished"] * len(request.run_ids)
 
 
 def main() -> None:
@@ -99,15 +105,14 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGUSR2, lambda *_: stop.set())
     for line in sys.stdin:
-        request = json.loads(line)
-        begun = time.perf_counter()
+        request, begun = WorkRequest.from_json(line), time.perf_counter()
         try:
-            answer = {"event": "done", "statuses": train(request, stop), "seconds": time.perf_counter() - begun}
+            answer = Event("done", train(request, stop), seconds=time.perf_counter() - begun)
         except LeaseHeld as held:
-            answer = {"event": "held", "error": str(held)}
+            answer = Event("held", error=str(held))
         except Exception as error:
-            answer = {"event": "done", "statuses": ["failed"] * len(request["run_ids"]), "error": str(error)}
-        print(json.dumps(answer), flush=True)
+            answer = Event("done", ["failed"] * len(request.run_ids), error=str(error))
+        print(answer.to_json(), flush=True)
         if stop.is_set():
             return
 

@@ -108,12 +108,13 @@ def test_what_reads_the_store_imports_no_class(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(yaml.safe_dump(asked))
     store = Store(tmp_path / "runs")
-    plan = Plan(read_spec(file), lambda optimizer, size, seed: (f"{abs(hash((str(optimizer), size))):016x}"[:16], 3))
+    plan = Plan(read_spec(file), lambda run: (f"{abs(hash((str(run.settings), run.batch_size))):016x}"[:16], 3))
     store.write_plan(plan.as_record(command="", title="evil.Task"))
     for run in plan.runs:
         record = {
-            "run_id": run.run_id, "status": "finished", "task": "evil/task", "optimizer": run.spec, "seed": run.seed,
-            "batch_size": run.batch_size, "steps": 3, "final": {"ema": 1.0}, "metrics": {}, "config": task,
+            "run_id": run.run_id, "status": "finished", "task": "evil/task", "optimizer": run.settings,
+            "seed": run.seed, "batch_size": run.batch_size, "steps": 3, "final": {"ema": 1.0}, "metrics": {},
+            "config": task,
         }  # fmt: skip
         store.write_record(record, pa.table({"step": [0, 1, 2], "train_loss": [3.0, 2.0, 1.0]}))
     code = (

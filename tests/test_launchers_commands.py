@@ -75,12 +75,13 @@ def test_settings_come_from_a_file_and_the_command_line(tmp_path: Path) -> None:
         ("local", {"workers_per_gpu": 0}, "at least 1"),
         ("slurm", {"setup": "module load cuda"}, "must be a list"),
         ("slurm", {"partition": 1}, "must be a text"),
-        ("ray", {"memory_gb": "8"}, "must be a number"),
+        ("slurm", {"time_minutes": 0}, "at least 1"),
+        ("ray", {"memory_gb": "all"}, "must be a number"),
     ],
 )
 def test_every_wrong_setting_is_one_sentence(tmp_path: Path, name: str, given: dict, part: str) -> None:
     with pytest.raises(ValueError) as caught:
-        launcher_of(name, given, workers=1, request=lambda job: {}, store=Store(tmp_path), plan_id="p")
+        launcher_of(name, given, workers=1, store=Store(tmp_path), plan_id="p")
     assert part in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -101,13 +102,13 @@ def test_every_wrong_option_is_one_sentence(words: list[str], part: str) -> None
 def test_every_cluster_file_has_the_settings_of_its_launcher() -> None:
     from suite.execution.launchers.ray import RaySettings
     from suite.execution.launchers.slurm import SlurmSettings
-    from suite.execution.launching import _settings
+    from suite.fields import read
 
     files = sorted((ROOT / "configs" / "clusters").glob("*.yaml"))
     assert files
     for file in files:
         _, given = split_launcher_options(["--launcher.config", str(file)])
-        _settings(SlurmSettings if file.stem.startswith("slurm") else RaySettings, given)
+        read(SlurmSettings if file.stem.startswith("slurm") else RaySettings, given, name="--launcher")
 
 
 # Exported commands, signals, changed data.
@@ -156,10 +157,10 @@ def test_data_that_changed_is_refused_by_name(tmp_path: Path, capfd: pytest.Capt
     assert main(["sweep", *options]) == 2
     said = capfd.readouterr().err
     assert f"made with data {then}, now there is data" in said and said.count("\n") == 1
-    request = json.loads(next(iter((store.path / "sweeps").rglob("requests/*.json"))).read_text())
-    from suite.execution.resolver import Resolver
-    from suite.execution.worker import _answer
+    from suite.execution.messages import WorkRequest
+    from suite.execution.worker import Worker
 
-    answer = _answer(Resolver(), request)
-    assert answer["statuses"] == ["failed"] and f"planned with data {then}, this worker finds data" in answer["error"]
+    text = next(iter((store.path / "sweeps").rglob("requests/*.json"))).read_text()
+    event = Worker().answer(WorkRequest.from_json(text))
+    assert event.statuses == ["failed"] and f"planned with data {then}, this worker finds data" in event.error
     assert not list(store.records())

@@ -12,7 +12,7 @@ import pytest
 from pretend_worker import COMMAND, history, planned, request_of
 
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import Progress
+from suite.execution.messages import Event
 from suite.records import Store
 
 ray = pytest.importorskip("ray")
@@ -34,7 +34,7 @@ def launcher(cluster: Any, store: Path, **settings: Any) -> Any:
     from suite.execution.launchers.ray import RayLauncher, RaySettings
 
     chosen = RaySettings(address=cluster[0].address, **settings)
-    return RayLauncher(chosen, command=COMMAND, request=request_of(store), store=Store(store))
+    return RayLauncher(chosen, command=COMMAND, store=Store(store))
 
 
 @pytest.fixture(autouse=True)
@@ -43,41 +43,41 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def collect(events: list[Progress]) -> Any:
-    def tell(event: Progress) -> list[Job]:
+def collect(events: list[Event]) -> Any:
+    def keep(job: Job, event: Event) -> list[Job]:
         events.append(event)
         return []
 
-    return tell
+    return keep
 
 
 def test_records_come_back_where_no_disk_is_shared(cluster: Any, tmp_path: Path) -> None:
-    events: list[Progress] = []
+    events: list[Event] = []
     store = Store(tmp_path / "runs")
     jobs = [(planned(1),), (planned(2), planned(3))]
-    one = launcher(cluster, tmp_path / "runs", shared_store=False)
-    asked = one.request
-    one.request = lambda job: {**asked(job), "history": str(tmp_path / "history")}
-    one.run(jobs, collect(events))
-    assert sum((event.statuses for event in events if event.kind == "done"), ()) == ("finished",) * 3
+    request = request_of(store.path, history=tmp_path / "history")
+    launcher(cluster, store.path, shared_store=False).run(jobs, request, collect(events))
+    assert [s for event in events if event.kind == "done" for s in event.statuses] == ["finished"] * 3
     assert {record["run_id"] for record in store.records()} == {planned(n).run_id for n in (1, 2, 3)}
     assert store.curves(planned(3).run_id).num_rows == 20
     assert not list(store.path.glob("runs/*/*/lease.json"))
 
 
 def test_what_another_process_trains_is_not_sent(cluster: Any, tmp_path: Path) -> None:
-    events: list[Progress] = []
+    events: list[Event] = []
     with Store(tmp_path).lease(planned(4).run_id):
-        launcher(cluster, tmp_path, shared_store=False).run([(planned(4),)], collect(events))
-        launcher(cluster, tmp_path, shared_store=True).run([(planned(4),)], collect(events))
+        launcher(cluster, tmp_path, shared_store=False).run([(planned(4),)], request_of(tmp_path), collect(events))
+        launcher(cluster, tmp_path, shared_store=True).run([(planned(4),)], request_of(tmp_path), collect(events))
     assert [event.kind for event in events] == ["held", "started", "held"] and not history(tmp_path)
 
 
 def test_a_lost_node_loses_no_run(cluster: Any, tmp_path: Path) -> None:
     made, second = cluster
-    events: list[Progress] = []
+    events: list[Event] = []
     jobs = [(planned(n, steps=150),) for n in range(10, 16)]
-    thread = threading.Thread(target=launcher(cluster, tmp_path).run, args=(jobs, collect(events)))
+    thread = threading.Thread(
+        target=launcher(cluster, tmp_path).run, args=(jobs, request_of(tmp_path), collect(events))
+    )
     thread.start()
     while len({run_id for _, run_id, _ in history(tmp_path)}) < 2 and thread.is_alive():
         time.sleep(0.05)
@@ -88,4 +88,4 @@ def test_a_lost_node_loses_no_run(cluster: Any, tmp_path: Path) -> None:
     assert sorted(ends) == [planned(n).run_id for n in range(10, 16)]
     begins = [run_id for event, run_id, _ in history(tmp_path) if event == "begins"]
     assert len(begins) == 7  # one of the two that were running was lost with its node, and began again
-    assert {event.statuses for event in events if event.kind == "done"} == {("finished",)}
+    assert all(event.statuses == ["finished"] for event in events if event.kind == "done")

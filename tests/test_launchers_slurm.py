@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import pytest
 from pretend_worker import COMMAND, history, planned, request_of
 
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import Progress
+from suite.execution.messages import Event
 from suite.records import Store
 
 pytest.importorskip("submitit")
@@ -39,24 +40,24 @@ def launcher(store: Path, **settings: Any) -> Any:
     from suite.execution.launchers.slurm import SlurmLauncher, SlurmSettings
 
     chosen = {"time_minutes": 5, "signal_seconds": 20, "poll_seconds": 0.2, "cpus_per_task": 1, **settings}
-    return SlurmLauncher(SlurmSettings(**chosen), command=COMMAND, request=request_of(store), folder=store / "slurm")
+    return SlurmLauncher(SlurmSettings(**chosen), command=COMMAND, folder=store / "slurm")
 
 
-def collect(events: list[Progress]) -> Any:
-    def tell(event: Progress) -> list[Job]:
-        events.append(event)
+def collect(events: list[tuple[Job, Event]]) -> Any:
+    def keep(job: Job, event: Event) -> list[Job]:
+        events.append((job, event))
         return []
 
-    return tell
+    return keep
 
 
 def test_an_array_trains_every_run_once(cluster: None, tmp_path: Path) -> None:
-    events: list[Progress] = []
+    events: list[tuple[Job, Event]] = []
     jobs = [(planned(1),), (planned(2),), (planned(3), planned(4))]
-    launcher(tmp_path).run(jobs, collect(events))
-    done = [event for event in events if event.kind == "done"]
-    assert sorted(event.job[0].run_id for event in done) == [job[0].run_id for job in jobs]
-    assert {status for event in done for status in event.statuses} == {"finished"}
+    launcher(tmp_path).run(jobs, request_of(tmp_path), collect(events))
+    done = [(job, event) for job, event in events if event.kind == "done"]
+    assert sorted(job[0].run_id for job, _ in done) == [job[0].run_id for job in jobs]
+    assert {status for _, event in done for status in event.statuses} == {"finished"}
     assert sorted(run_id for event, run_id, _ in history(tmp_path) if event == "ends") == [
         planned(n).run_id for n in range(1, 5)
     ]
@@ -65,9 +66,9 @@ def test_an_array_trains_every_run_once(cluster: None, tmp_path: Path) -> None:
 def test_the_signal_saves_and_queues_again(cluster: None, tmp_path: Path) -> None:
     from suite.execution.launchers.slurm import states_of_runs, submitted
 
-    events: list[Progress] = []
+    events: list[tuple[Job, Event]] = []
     run = planned(7, steps=250)
-    thread = threading.Thread(target=launcher(tmp_path).run, args=([(run,)], collect(events)))
+    thread = threading.Thread(target=launcher(tmp_path).run, args=([(run,)], request_of(tmp_path), collect(events)))
     thread.start()
     while not history(tmp_path):
         time.sleep(0.1)
@@ -80,14 +81,14 @@ def test_the_signal_saves_and_queues_again(cluster: None, tmp_path: Path) -> Non
     story = [(event, step) for event, _, step in history(tmp_path)]
     assert [event for event, _ in story] == ["begins", "stops", "begins", "ends"]
     assert 0 < story[1][1] == story[2][1] < story[3][1] == 250
-    assert events[-1].statuses == ("finished",) and Store(tmp_path).settled(run.run_id)
+    assert events[-1][1].statuses == ["finished"] and Store(tmp_path).settled(run.run_id)
 
 
 @pytest.mark.slow
 def test_the_time_limit_forces_a_requeue(cluster: None, tmp_path: Path) -> None:
-    events: list[Progress] = []
+    events: list[tuple[Job, Event]] = []
     run = planned(8, steps=6000)  # two minutes of work, one minute of time
-    launcher(tmp_path, time_minutes=1, signal_seconds=15).run([(run,)], collect(events))
+    launcher(tmp_path, time_minutes=1, signal_seconds=15).run([(run,)], request_of(tmp_path), collect(events))
     story = [(event, step) for event, _, step in history(tmp_path)]
     assert [event for event, _ in story].count("stops") >= 1 and story[-1] == ("ends", 6000)
     assert all(before[1] == after[1] for before, after in zip(story[1::2], story[2::2], strict=False))
@@ -97,9 +98,9 @@ def test_a_job_that_vanishes_is_started_again(cluster: None, tmp_path: Path, mon
     from suite.execution.launchers import slurm
 
     monkeypatch.setattr(slurm, "_GONE_SECONDS", 1.0)
-    events: list[Progress] = []
+    events: list[tuple[Job, Event]] = []
     run = planned(9, steps=150)
-    thread = threading.Thread(target=launcher(tmp_path).run, args=([(run,)], collect(events)))
+    thread = threading.Thread(target=launcher(tmp_path).run, args=([(run,)], request_of(tmp_path), collect(events)))
     thread.start()
     while not history(tmp_path):
         time.sleep(0.1)
@@ -114,17 +115,24 @@ def test_a_restarted_sweep_waits_for_what_it_submitted(cluster: None, tmp_path: 
         "import sys; sys.path.insert(0, 'tests')\n"
         "from pathlib import Path\n"
         "from test_launchers_slurm import launcher\n"
-        "from pretend_worker import planned\n"
-        f"launcher(Path({str(tmp_path)!r})).run([(planned(5, steps=200),)], lambda event: [])\n"
+        "from pretend_worker import planned, request_of\n"
+        f"store = Path({str(tmp_path)!r})\n"
+        "launcher(store).run([(planned(5, steps=200),)], request_of(store), lambda job, event: [])\n"
     )
     first = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     while not history(tmp_path):
         time.sleep(0.1)
     first.kill()
     first.wait()
-    events: list[Progress] = []
-    launcher(tmp_path).run([(planned(5, steps=200),)], collect(events))
-    assert [event for event, _, _ in history(tmp_path)] == ["begins", "ends"] and events[-1].statuses == ("finished",)
+    events: list[tuple[Job, Event]] = []
+    launcher(tmp_path).run([(planned(5, steps=200),)], request_of(tmp_path), collect(events))
+    assert [event for event, _, _ in history(tmp_path)] == ["begins", "ends"] and events[-1][1].statuses == ["finished"]
+
+
+def test_memory_is_asked_for_in_its_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    text = launcher(tmp_path, mem_gb=1.5)._executor._make_submission_file_text("command", "id")
+    assert "#SBATCH --mem=1536M\n" in text
 
 
 def test_no_cluster_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,12 +15,13 @@ import yaml
 
 from suite.execution import worker
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import Progress, Request
+from suite.execution.launchers.launcher import OnEvent, RequestOf
 from suite.execution.launchers.local import LocalLauncher
 from suite.execution.matrix import task_file
-from suite.execution.measure import Cost, Key, measure
+from suite.execution.measure import Cost, Measuring
+from suite.execution.messages import Event, StepCost, WorkRequest
 from suite.execution.resolver import Resolver
-from suite.sweep import Plan, read_spec
+from suite.sweep import GroupKey, Plan, RunSpec, read_spec
 from suite.training import timing
 from suite.training.timing import StepTimer
 
@@ -33,49 +34,54 @@ class Pretend:
 
     Args:
         cost: number of runs and whether compiled -> seconds per step of all; infinite: the step fails.
+        slots: jobs at a time.
         sharing: jobs that share the memory.
         each: memory of a run, bytes.
     """
 
-    def __init__(self, cost: Callable[[int, bool], float], *, sharing: int = 1, each: float = 0.0) -> None:
-        self.cost, self.sharing, self.each = cost, sharing, each
-        self.request: Request = lambda job: {}
+    def __init__(
+        self, cost: Callable[[int, bool], float], *, slots: int = 1, sharing: int = 1, each: float = 0.0
+    ) -> None:
+        self.cost, self.slots, self.sharing, self.each = cost, slots, sharing, each
         self.asked: list[tuple[int, bool]] = []
         self.batch_sizes: list[int] = []
 
-    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+    def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
         waiting = list(jobs)
         while waiting:
             job = waiting.pop(0)
-            request = self.request(job)
-            assert request["do"] == "measure" and len(request["configs"]) == len(job)
-            compiled = request["compiled"]
+            asked = request(job)
+            assert asked.do == "measure" and len(asked.configs) == len(job)
+            compiled = asked.steps == "compiled"
             self.asked.append((len(job), compiled))
             if len(job) > 1:
                 self.batch_sizes.append(job[0].batch_size)
             seconds = self.cost(len(job), compiled)
-            figures = {"seconds_per_step": seconds, "setup_seconds": 60.0 if compiled else 0.0,
-                       "memory": self.each * len(job), "available": 100 * MEGABYTE}  # fmt: skip
-            good = math.isfinite(seconds)
-            told = Progress("done", job, ("measured",), figures=figures) if good else Progress("done", job, ("failed",))
-            waiting.extend(on_progress(told))
+            step = StepCost(
+                seconds_per_step=seconds, setup_seconds=60.0 if compiled else 0.0,
+                memory=self.each * len(job), available=100 * MEGABYTE,
+            )  # fmt: skip
+            failed = Event("done", ["failed"] * len(job))
+            waiting.extend(on_event(job, Event("done", cost=step) if math.isfinite(seconds) else failed))
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
 
-class Asks:
+class Configs:
     """Stands for `suite.execution.runs.Runs`."""
 
-    def request(self, job: Job, store: str, do: str) -> dict[str, Any]:
-        return {"do": do, "configs": [{} for _ in job]}
+    def config(self, run: RunSpec) -> dict[str, Any]:
+        return {}
 
 
 def costs_of(
     folder: Path,
     launcher: Pretend,
-    pack: str = "auto",
-    compiled: str = "auto",
-    workers: int = 1,
+    pack: int | None = None,
+    compiled: Literal["off", "on", "auto"] = "auto",
     batch_sizes: tuple[int, ...] = (4,),
-) -> dict[Key, Cost]:
+) -> dict[GroupKey, Cost]:
     """The costs of groups of 24 runs, of `STEPS` steps each."""
     spec = folder / "s.yaml"
     lrs = {"decades": [-3, 2.5], "per_decade": 2}
@@ -83,16 +89,15 @@ def costs_of(
     spec.write_text(
         yaml.safe_dump({"question": "?", "task": "fineweb/gpt", "batch_size": [*batch_sizes], "optimizers": optimizers})
     )
-    plan = Plan(read_spec(spec), lambda optimizer, batch_size, seed: (f"{hash(repr(optimizer)):016x}"[-16:], STEPS))
+    plan = Plan(read_spec(spec), lambda run: (f"{hash(repr(run.settings)):016x}"[-16:], STEPS))
     assert len(plan.runs) == 24 * len(batch_sizes)
-    return measure(
-        plan, Asks(), launcher, list(plan.runs), pack, compiled, workers=workers  # type: ignore[arg-type]
-    )  # fmt: skip
+    runs: Any = Configs()
+    return Measuring(plan=plan, runs=runs, launcher=launcher, pack=pack, compiled=compiled).costs(plan.runs)
 
 
-def cost_of(folder: Path, launcher: Pretend, compiled: str = "auto", workers: int = 1) -> Cost:
+def cost_of(folder: Path, launcher: Pretend, compiled: Literal["off", "on", "auto"] = "auto") -> Cost:
     """The cost of the only group."""
-    (cost,) = costs_of(folder, launcher, compiled=compiled, workers=workers).values()
+    (cost,) = costs_of(folder, launcher, compiled=compiled).values()
     return cost
 
 
@@ -104,10 +109,10 @@ def test_packs_are_taken_where_they_pay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pack", "tried", "packed"), [("auto", [1, 4, 16], [1, 4]), ("12", [1, 4, 16, 64], [1, 4, 16, 64])]
+    ("pack", "tried", "packed"), [(None, [1, 4, 16], [1, 4]), (12, [1, 4, 16, 64], [1, 4, 16, 64])]
 )
 def test_larger_batches_are_not_tried_where_packs_no_longer_pay(
-    tmp_path: Path, pack: str, tried: list[int], packed: list[int]
+    tmp_path: Path, pack: int | None, tried: list[int], packed: list[int]
 ) -> None:
     launcher = Pretend(lambda runs, compiled: 1e-3)
     more = {1: 0.1, 4: 0.4, 16: 1.1, 64: 0.0}  # what a run adds to a pack at a batch size, in single steps
@@ -118,7 +123,7 @@ def test_larger_batches_are_not_tried_where_packs_no_longer_pay(
     launcher.cost = seconds
     costs = costs_of(tmp_path, launcher, pack, "off", batch_sizes=(1, 4, 16, 64))
     assert launcher.batch_sizes == tried
-    assert [size for (_, size), cost in costs.items() if cost.size > 1] == packed
+    assert [key.batch_size for key, cost in costs.items() if cost.size > 1] == packed
 
 
 def test_what_cannot_be_packed_or_compiled_is_trained_singly(tmp_path: Path) -> None:
@@ -131,8 +136,8 @@ def test_what_cannot_be_packed_or_compiled_is_trained_singly(tmp_path: Path) -> 
 @pytest.mark.parametrize(("sharing", "size"), [(1, 8), (2, 4), (4, 2)])
 def test_packs_fit_into_a_share_of_the_memory(tmp_path: Path, sharing: int, size: int) -> None:
     # Of 100 MB packs may have 70, and a run takes 8.
-    launcher = Pretend(lambda runs, compiled: 1e-3, sharing=sharing, each=8 * MEGABYTE)
-    cost = cost_of(tmp_path, launcher, compiled="off", workers=sharing)
+    launcher = Pretend(lambda runs, compiled: 1e-3, slots=sharing, sharing=sharing, each=8 * MEGABYTE)
+    cost = cost_of(tmp_path, launcher, compiled="off")
     assert cost.size == size
 
 
@@ -142,8 +147,8 @@ def test_compilation_must_be_won_back(tmp_path: Path) -> None:
 
     long = cost_of(tmp_path, Pretend(seconds))  # 24 x 50,000 steps of 1 ms: 20 minutes, 10 of them won for one
     assert long.compiled and long.setup == 60.0 and long.gain == 2.0
-    short = Pretend(seconds)
-    assert not cost_of(tmp_path, short, workers=8).compiled  # 150 s per worker: not worth trying
+    short = Pretend(seconds, slots=8)
+    assert not cost_of(tmp_path, short).compiled  # 150 s per worker: not worth trying
     assert all(not compiled for _, compiled in short.asked)
 
 
@@ -154,7 +159,7 @@ def test_a_run_that_fails_at_once_stops_the_sweep(tmp_path: Path) -> None:
 
 def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:
     def sharing(workers: int, gpus: int) -> int:
-        return LocalLauncher(workers, command=[], request=lambda job: {}, logs=tmp_path, gpus=gpus).sharing
+        return LocalLauncher(workers, command=[], logs=tmp_path, gpus=gpus).sharing
 
     assert [sharing(4, 0), sharing(8, 8), sharing(16, 8), sharing(3, 2)] == [4, 1, 2, 2]
 
@@ -221,23 +226,24 @@ def test_measuring_stops_a_training_early_and_leaves_nothing(
     configs = [resolver.resolve([*task, *sample, *small, *batch, optimizer]) for optimizer in optimizers[:runs]]
     trained: list[dict[str, Any]] = []
     stores: list[Path] = []
-    train = {1: worker._train_single, 3: worker._train_pack}[runs]
+    asked = worker.Worker()
+    train = {1: asked.train_one_by_one, 3: asked.train_at_once}[runs]
 
-    def watched(resolver: Resolver, config: Any, store: str, *arguments: Any, **options: Any) -> Any:
-        records = train(resolver, config, store, *arguments, **options)
-        trained.extend([records] if isinstance(records, dict) else records)
-        stores.append(Path(store))
+    def watched(request: WorkRequest, watch: Any) -> list[dict[str, Any]]:
+        records = train(request, watch)
+        trained.extend(records)
+        stores.append(Path(request.store))
         return records
 
-    monkeypatch.setattr(worker, train.__name__, watched)
+    monkeypatch.setattr(asked, train.__name__, watched)
     monkeypatch.setattr(worker, "MOST_STEPS", 100_000)  # minutes, if nothing stopped it
     begun = time.perf_counter()
-    figures = worker._measure(resolver, {"configs": configs, "seconds": 0.2, "share": 0.03, "run_steps": 100_000})
+    cost = asked.measure(WorkRequest(do="measure", configs=configs, seconds=0.2, share=0.03, run_steps=100_000))
     taken = time.perf_counter() - begun
     assert [record["status"] for record in trained] == ["interrupted"] * runs
     steps = trained[0]["steps_done"]
-    assert 3 <= steps < 100_000 and 0 < figures["seconds_per_step"] < 2 * taken / steps
-    assert figures["available"] > 0 and 0 <= figures["setup_seconds"] < taken
+    assert 3 <= steps < 100_000 and 0 < cost.seconds_per_step < 2 * taken / steps
+    assert cost.available > 0 and 0 <= cost.setup_seconds < taken
     assert len(stores) == 1 and not stores[0].exists()
 
 

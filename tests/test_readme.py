@@ -57,7 +57,7 @@ def test_the_sweep_in_the_readme_is_one(tmp_path: Path) -> None:
 
     (tmp_path / "sweep.yaml").write_text(block("yaml", "question:"))
     spec = read_spec(tmp_path / "sweep.yaml")
-    plan = Plan(spec, lambda optimizer, size, seed: (f"{parse(optimizer)}{size}{seed}", 1))
+    plan = Plan(spec, lambda run: (f"{parse(run.settings)}{run.batch_size}{run.seed}", 1))
     assert len(plan.runs) == 5 * 2 * (7 * 3 + 7 * 3)
 
 

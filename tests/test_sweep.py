@@ -19,10 +19,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.execution.execute import execute
-from suite.execution.launchers.local import Progress
+from suite.execution.execute import Backlog, execute
+from suite.execution.jobs import Job
+from suite.execution.messages import Event
 from suite.records import Store
-from suite.sweep import Plan, PlannedRun, read_spec
+from suite.sweep import Plan, PlannedRun, RunSpec, read_spec
 from suite.sweep.grid import Axis, log_value, read_axis
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,8 +169,12 @@ def test_plan_id_follows_what_is_asked(tmp_path: Path) -> None:
 # Plans and their execution, on a pretended launcher.
 
 
-def identify(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
-    return f"{abs(hash((repr(sorted(optimizer.items())), batch_size, seed))):016x}"[:16], 10
+def identify(run: RunSpec) -> tuple[str, int]:
+    return f"{abs(hash((repr(sorted(run.settings.items())), run.batch_size, run.seed))):016x}"[:16], 10
+
+
+def ask(job: Job) -> Any:
+    """No worker is asked."""
 
 
 class Pretend:
@@ -177,23 +182,22 @@ class Pretend:
 
     def __init__(self, store: Store, best: float) -> None:
         self.store, self.best, self.trained = store, best, []  # type: ignore[var-annotated]
-        self.events: list[Progress] = []
 
-    def run(self, jobs: Any, on_progress: Any) -> None:
+    def run(self, jobs: Any, request: Any, on_event: Any) -> None:
         queue = list(jobs)
         while queue:
             (run,) = job = queue.pop(0)
-            on_progress(Progress("started", job))
+            on_event(job, Event("started"))
             self.trained.append(run.run_id)
             diverged = run.axes["lr"] > 30 * self.best
             loss = 1 + abs(math.log(run.axes["lr"] / self.best))
             record = {
                 "run_id": run.run_id, "status": "diverged" if diverged else "finished", "task": "fineweb/gpt",
-                "optimizer": run.spec, "batch_size": run.batch_size, "seed": run.seed, "steps": 10,
+                "optimizer": run.settings, "batch_size": run.batch_size, "seed": run.seed, "steps": 10,
                 "final": {} if diverged else {"ema": loss}, "metrics": {}, "config": {},
             }  # fmt: skip
             self.store.write_record(record, pa.table({"step": [0]}))
-            queue += on_progress(Progress("done", job, (record["status"],)))
+            queue += on_event(job, Event("done", [record["status"]]))
 
 
 @pytest.mark.parametrize(
@@ -206,13 +210,13 @@ def test_grids_grow_until_the_best_is_inside(tmp_path: Path, best: float, grown:
     plan = Plan(spec, identify)
     launcher = Pretend(store, best)
     added: list[PlannedRun] = []
-    failed = execute(plan, store, launcher, on_progress=launcher.events.append, on_growth=added.extend)
+    failed = execute(Backlog(plan, store, on_growth=added.extend), launcher, ask)
     assert not failed and len(set(launcher.trained)) == len(launcher.trained) == 3 + len(added)
     assert [run.axes["lr"] for run in added] == pytest.approx(grown, rel=0.1)
     assert [run.round for run in added] == list(range(1, len(grown) + 1))
     again = Plan(spec, identify)
     second = Pretend(store, best)
-    execute(again, store, second, on_progress=lambda event: None, on_growth=lambda runs: None)
+    execute(Backlog(again, store), second, ask)
     assert second.trained == [] and {r.run_id for r in again.runs} == {r.run_id for r in plan.runs}
 
 
@@ -221,7 +225,7 @@ def test_everything_diverged_grows_downwards(tmp_path: Path) -> None:
     spec = read_spec(write(tmp_path / "s.yaml", optimizers=optimizers, batch_size=[1], extend_edges=1))
     plan = Plan(spec, identify)
     store = Store(tmp_path / "runs")
-    execute(plan, store, Pretend(store, 1e-3), on_progress=lambda event: None, on_growth=lambda runs: None)
+    execute(Backlog(plan, store), Pretend(store, 1e-3), ask)
     assert plan.groups[0].axes["lr"].values == (1.0, 10.0, 100.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pretend_branches import TRUNK, Pretend, done, identify, write
 
-from suite.execution.execute import due_jobs
+from suite.execution.execute import Backlog
 from suite.execution.jobs import jobs_of
 from suite.execution.trunks import lost_sentences
 from suite.records import Store
@@ -92,7 +92,8 @@ def test_shares_that_fall_on_one_step_are_refused(tmp_path: Path) -> None:
 def test_branches_follow_their_trunk_and_grids_grow_per_branch_point(tmp_path: Path) -> None:
     spec = read_spec(write(tmp_path / "s.yaml", extend_edges=1, seeds=[1], report_seeds=[7]))
     store, plan = Store(tmp_path / "runs"), Plan(spec, identify)
-    first = due_jobs(plan, store, on_growth=lambda runs: None, pack=lambda group: 8)
+    backlog = Backlog(plan, store, pack=lambda key: 8)
+    first = backlog.jobs(backlog.due())
     assert [len(job) for job in first] == [1] * 4 and all(job[0].keeps for job in first)
     launcher = Pretend(store)
     assert done(plan, store, launcher) == []
@@ -135,7 +136,7 @@ def test_a_trunk_is_trained_again_only_while_a_branch_needs_its_weights(tmp_path
 
 def test_branches_of_a_point_share_packs_and_points_do_not(tmp_path: Path) -> None:
     plan = Plan(read_spec(write(tmp_path / "s.yaml")), identify)
-    jobs = jobs_of(plan, plan.runs, lambda group: 8)
+    jobs = jobs_of(plan, plan.runs, lambda key: 8)
     assert all(len({run.panel for run in job}) == len({run.initial for run in job}) == 1 for job in jobs)
     assert sorted(len(job) for job in jobs) == [1] * 2 + [2] * 4 + [3] * 4
 

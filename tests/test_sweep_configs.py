@@ -9,7 +9,7 @@ import pytest
 from suite.execution.matrix import task_file
 from suite.execution.runs import Runs
 from suite.optim.parsing import resolve
-from suite.sweep import Plan, read_spec
+from suite.sweep import Plan, RunSpec, read_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "configs" / "sweeps").rglob("*.yaml"))
@@ -33,14 +33,12 @@ def test_every_sweep_has_runs_a_question_and_a_source(path: Path) -> None:
     for panel in panels.values():
         task_file(panel.task)
 
-    def identify(
-        optimizer: dict, batch_size: int, seed: int, panel: str = "", initial: tuple[str, int] | None = None
-    ) -> tuple[str, int]:
+    def identify(run: RunSpec) -> tuple[str, int]:
         # The same settings come at every batch size and in every panel; resolving them is most of this test's time.
-        text = repr(optimizer)
+        text, panel = repr(run.settings), panels[run.panel]
         if text not in resolved:
-            resolved[text] = repr(resolve(optimizer))
-        return f"{panels[panel].task}{panels[panel].overrides}{resolved[text]}{batch_size}{seed}{initial}", 100
+            resolved[text] = repr(resolve(run.settings))
+        return f"{panel.task}{panel.overrides}{resolved[text]}{run.batch_size}{run.seed}{run.initial}", 100
 
     runs = Plan(spec, identify).runs
     assert len({run.run_id for run in runs}) == len(runs) > 0
@@ -56,5 +54,7 @@ def test_every_panel_of_a_laptop_sweep_can_be_trained(
     runs = Runs(spec)
     for panel in spec.parts:
         for batch_size in {min(panel.batch_size), max(panel.batch_size)}:
-            _, steps = runs.identify({"name": "sgd", "lr": 0.1}, batch_size, 0, panel.label)
+            settings = {"name": "sgd", "lr": 0.1}
+            run = RunSpec(settings=settings, batch_size=batch_size, seed=0, panel=panel.label)
+            _, steps = runs.identify(run)
             assert steps > 0

@@ -16,7 +16,7 @@ from suite.analysis.comparison import compare_plan
 from suite.cli.plans import read_sources
 from suite.execution.jobs import jobs_of
 from suite.records import Store
-from suite.sweep import Plan, PlannedRun, read_spec
+from suite.sweep import Plan, PlannedRun, RunSpec, read_spec
 
 SPEC: dict[str, Any] = {
     "question": "Does it work?",
@@ -33,16 +33,13 @@ def write(path: Path, **changes: Any) -> Path:
     return path
 
 
-def identify(optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
-    return f"{panel} {optimizer} {batch_size} {seed}".encode().hex()[-16:].rjust(16, "0"), 10
+def identify(run: RunSpec) -> tuple[str, int]:
+    parts = run.panel, run.settings, run.batch_size, run.seed, run.diagnosed
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16], 10
 
 
-def named(optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
-    return f"{panel}/{optimizer['name']}/{optimizer['lr']}/{batch_size}/{seed}", 10
-
-
-def told_apart(optimizer: dict[str, Any], batch_size: int, seed: int, panel: str = "") -> tuple[str, int]:
-    return hashlib.sha256(f"{panel} {optimizer} {batch_size} {seed}".encode()).hexdigest()[:16], 10
+def extended(plan: Plan, store: Store) -> list[PlannedRun]:
+    return [run for group in plan.groups for run in plan.extend_group(group, store)]
 
 
 def record(store: Store, run_id: str, loss: float, **others: float) -> None:
@@ -82,9 +79,9 @@ def test_every_dataset_finds_its_source(tmp_path: Path) -> None:
 
 def test_a_plan_of_panels_names_every_run_and_survives_the_command_line(tmp_path: Path) -> None:
     spec = read_spec(write(tmp_path / "s.yaml", panels={"a": {}, "b": {"overrides": {"data.source": "x"}}}))
-    plan = Plan(spec, named)
+    plan = Plan(spec, identify)
     assert len({run.run_id for run in plan.runs}) == 2 * 2 * 5
-    assert plan.groups[0].label == "a: sgd" and plan.groups[-1].runs[0].label == "b: adam"
+    assert plan.groups[0].key.label == "a: sgd" and plan.groups[-1].runs[0].key.label == "b: adam"
     written = plan.as_record(command="", title="")
     assert [run["panel"] for run in written["runs"]] == ["a"] * 10 + ["b"] * 10
     assert written["panels"]["b"]["overrides"] == {"data.source": "x"}
@@ -145,7 +142,7 @@ def test_a_finalist_that_wins_on_an_edge_is_followed_past_it(tmp_path: Path) -> 
     spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5]}, "report_seeds": [7], "batch_size": 1}
     grid = {"sgd": {"lr": [0.1, 0.3, 0.9], "momentum": [0.8, 0.9]}}
     growth = {"extend_edges": 1, "extend_axes": ["lr", "momentum"]}
-    plan = Plan(read_spec(write(tmp_path / "s.yaml", **spec, **growth, optimizers=grid)), told_apart)
+    plan = Plan(read_spec(write(tmp_path / "s.yaml", **spec, **growth, optimizers=grid)), identify)
     store, group = Store(tmp_path / "store"), plan.groups[0]
     losses = {(0.1, 0.8, 42): 1.2, (0.3, 0.9, 42): 1.1, (0.1, 0.8, 5): 1.0, (0.3, 0.9, 5): 1.9}
 
@@ -172,7 +169,7 @@ def test_values_that_are_lists_are_ranked_grown_around_and_reported(tmp_path: Pa
     pairs = [[0.9, 0.99], [0.95, 0.98]]
     spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5]}, "report_seeds": [7], "batch_size": 1}
     file = write(tmp_path / "s.yaml", **spec, extend_edges=1, optimizers={"lion": {"lr": [0.1, 0.3], "betas": pairs}})
-    plan, store = Plan(read_spec(file), told_apart), Store(tmp_path / "store")
+    plan, store = Plan(read_spec(file), identify), Store(tmp_path / "store")
     group = plan.groups[0]
     while new := [run for run in group.runs if not store.settled(run.run_id)] or plan.extend_group(group, store):
         for run in new:
@@ -188,16 +185,16 @@ def test_a_panel_may_be_tuned_and_compared_by_a_final_loss_of_its_own(tmp_path: 
     panels = {"text": {}, "photos": {"final_loss": "val"}}
     spec = {"panels": panels, "batch_size": 1, "extend_edges": 1, "report_seeds": [7]}
     optimizers = {"sgd": {"lr": [0.1, 0.3, 0.9]}, "adam": {"lr": [0.1, 0.3, 0.9]}}
-    plan = Plan(read_spec(write(tmp_path / "s.yaml", **spec, optimizers=optimizers)), told_apart)
+    plan = Plan(read_spec(write(tmp_path / "s.yaml", **spec, optimizers=optimizers)), identify)
     store = Store(tmp_path / "store")
     for run in plan.runs:  # the averaged loss is lowest at 0.3, the validation loss on the edge
         ema = 1 + abs(math.log(run.axes["lr"] / 0.3)) + (run.optimizer == "adam")
         record(store, run.run_id, ema, val=5 - run.axes["lr"] - (run.optimizer == "adam"))
-    grown = plan.extend(store)
+    grown = extended(plan, store)
     assert {run.panel for run in grown if run.axes["lr"] > 0.9} == {"photos"}
     for run in grown:
         record(store, run.run_id, 1.5 + (run.optimizer == "adam"), val=9.0 - (run.optimizer == "adam"))
-    for run in plan.extend(store):
+    for run in extended(plan, store):
         record(store, run.run_id, 1.5, val=4.0 - (run.optimizer == "adam"))
     store.write_plan(plan.as_record(command="", title=""))
     both = compare_plan(store, store.plan(plan.spec.plan_id))
@@ -211,15 +208,15 @@ def test_a_panel_may_be_tuned_and_compared_by_a_final_loss_of_its_own(tmp_path: 
 
 
 def test_a_grid_ends_where_an_optimizer_takes_no_more(tmp_path: Path) -> None:
-    def told(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
-        if optimizer["momentum"] == 0:
+    def identify_above_0(run: RunSpec) -> tuple[str, int]:
+        if run.settings["momentum"] == 0:
             raise ValueError("momentum must be above 0.")
-        return told_apart(optimizer, batch_size, seed)
+        return identify(run)
 
     optimizers = {"scion": {"lr": [0.1, 0.3, 0.9], "momentum": [0.05, 0.1]}}
     grown = {"extend_edges": 2, "extend_axes": ["lr", "momentum"]}
     spec = {"seeds": [42], "report_seeds": [7], "batch_size": 1, "optimizers": optimizers, **grown}
-    plan, store = Plan(read_spec(write(tmp_path / "s.yaml", **spec)), told), Store(tmp_path / "store")
+    plan, store = Plan(read_spec(write(tmp_path / "s.yaml", **spec)), identify_above_0), Store(tmp_path / "store")
     group = plan.groups[0]
     for run in group.runs:
         record(store, run.run_id, 1 + abs(math.log(run.axes["lr"] / 0.3)) + run.axes["momentum"])
@@ -229,13 +226,10 @@ def test_a_grid_ends_where_an_optimizer_takes_no_more(tmp_path: Path) -> None:
 
 
 def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> None:
-    def told(optimizer: dict[str, Any], batch_size: int, seed: int, *, diagnosed: bool = False) -> tuple[str, int]:
-        return identify(optimizer, batch_size, seed + 1000 * diagnosed)
-
     plain = read_spec(write(tmp_path / "s.yaml", seeds=[42], report_seeds=[7], batch_size=1))
     spec = read_spec(write(tmp_path / "s.yaml", seeds=[42], report_seeds=[7], batch_size=1, diagnose={"noise": {}}))
     assert spec.plan_id == plain.plan_id  # the answer rests on the same runs
-    plan, store = Plan(spec, told), Store(tmp_path / "store")
+    plan, store = Plan(spec, identify), Store(tmp_path / "store")
     group = plan.groups[0]
     for run in group.runs:
         record(store, run.run_id, 1 + abs(math.log(run.axes["lr"] / 0.1)))
@@ -246,7 +240,7 @@ def test_tuned_settings_are_trained_again_with_diagnostics(tmp_path: Path) -> No
     assert not measured.reporting and measured.seed == 7
     record(store, measured.run_id, 0.0)  # counts for nothing
     assert plan.extend_group(group, store) == []
-    jobs = jobs_of(plan, group.runs, lambda group: 8)
+    jobs = jobs_of(plan, group.runs, lambda key: 8)
     assert [len(job) for job in jobs] == [3, 1, 1]
 
 

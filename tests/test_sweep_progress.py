@@ -6,15 +6,23 @@ import time
 
 import pytest
 
-from suite.execution.launchers.launcher import Progress
+from suite.execution.messages import Event
 from suite.execution.sweep_progress import SweepProgress
-from suite.sweep import PlannedRun
+from suite.sweep import GroupKey, PlannedRun
 
 
 def runs_of(batch_size: int, steps: int) -> tuple[PlannedRun, ...]:
     """Nine runs."""
     return tuple(
-        PlannedRun(f"{batch_size}-{number}", "sgd", {}, {}, batch_size=batch_size, seed=0, steps=steps)
+        PlannedRun(
+            run_id=f"{batch_size}-{number}",
+            optimizer="sgd",
+            settings={},
+            axes={},
+            batch_size=batch_size,
+            seed=0,
+            steps=steps,
+        )
         for number in range(9)
     )
 
@@ -23,18 +31,18 @@ def test_time_to_go_from_measured_costs_then_from_what_runs_took(monkeypatch: py
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     small, large = runs_of(1, 1000), runs_of(64, 15)
-    expected = {("sgd", 1): 0.01, ("sgd", 64): 0.2}
+    expected = {GroupKey("", "sgd", 1): 0.01, GroupKey("", "sgd", 64): 0.2}
     progress = SweepProgress(total=18, left=[*small, *large], workers=2, expected=expected)
     assert progress.line().endswith("about 58 s to go")  # (90 + 27) / 2
-    progress.update(Progress("started", small))
+    progress.update(small, Event("started"))
     clock[0] += 9  # of the 90 that the pack will take
     assert progress.line() == "sweep: 0 finished, 9 running, 0 diverged, 9 left of 18; about 54 s to go"
-    progress.update(Progress("done", small, ("finished",) * 9, seconds=180.0))
+    progress.update(small, Event("done", ["finished"] * 9, seconds=180.0))
     assert progress.line().endswith("about 14 s to go")
-    progress.update(Progress("started", large))
+    progress.update(large, Event("started"))
     clock[0] += 1000  # longer than expected
     assert progress.line().endswith("about 0 s to go")
-    progress.update(Progress("done", large, ("finished",) * 9, seconds=1000.0))
+    progress.update(large, Event("done", ["finished"] * 9, seconds=1000.0))
     assert progress.line() == "sweep: 18 finished, 0 running, 0 diverged, 0 left of 18; done"
 
 
@@ -42,7 +50,7 @@ def test_batch_sizes_nobody_has_trained_cost_per_step_what_the_nearest_does() ->
     small, middle, large = runs_of(1, 1000), runs_of(16, 60), runs_of(64, 15)
     progress = SweepProgress(total=27, left=[*small, *middle, *large], workers=1)
     assert progress.line().endswith("time to go unknown yet")
-    progress.update(Progress("done", small, ("finished",) * 9, seconds=90.0))
+    progress.update(small, Event("done", ["finished"] * 9, seconds=90.0))
     assert progress.line().endswith("about 7 s to go")  # 0.01 s x 9 x 75
-    progress.update(Progress("done", middle, ("finished",) * 9, seconds=54.0))
+    progress.update(middle, Event("done", ["finished"] * 9, seconds=54.0))
     assert progress.line().endswith("about 14 s to go")  # 0.1 s x 9 x 15

@@ -12,7 +12,7 @@ import pyarrow as pa
 from suite.records import Store, StoreError
 
 DiagnosticReader = Callable[[str], pd.DataFrame | None]
-"""Run id to what its diagnostics measured, see `suite.records.Diagnosed`; None for a run without diagnostics."""
+"""Run id to what its diagnostics found, see `suite.records.Diagnosed`; None where it was asked for nothing."""
 
 KEY = ["diagnostic", "quantity", "group", "step"]
 
@@ -22,7 +22,7 @@ def store_diagnostics(store: Store, plans: Iterable[Mapping[str, Any]] = ()) -> 
 
     Args:
         store: where the runs are.
-        plans: of sweeps; for a run that was trained again with diagnostics, the measurements of that training are read.
+        plans: of sweeps; a run that was trained again with diagnostics has what that training found.
     """
     again = {run["diagnoses"]: run["run_id"] for plan in plans for run in plan["runs"] if run.get("diagnoses")}
 

@@ -7,16 +7,15 @@ percent (paper 1, Figure 1). Other sweeps: every other optimizer challenges Adam
 the sweep when there is no Adam.
 
 **Tuned point.** The lowest final loss over all settings of the grid. A setting that diverged counts as
-+infinity; where all diverged, the smallest values stand for the grid. A point is *on the grid's edge* when the
-best value of an axis is the smallest or largest of at least two values that have a result: a better value may
-lie outside, so such a point is not tuned. The sweep extends its grids by the same rule
-(`suite.records.tuning`). An axis with a single value is *untuned*, which is said apart. A point whose grid
-has runs without a result is *provisional*.
++infinity. A point is *on the grid's edge* when the best value of an axis is the smallest or largest of at
+least two values that have a result: a better value may lie outside, so such a point is not tuned. An axis
+with a single value is *untuned*, which is said apart. A point whose grid has runs without a result is
+*provisional*.
 
 **Seed rule.** The tuned point is chosen on the mean over seeds; a setting with one diverged seed is not
 chosen while another is finite; settings with fewer results than others do not compete. A sweep may name
 reporting seeds: the chosen setting is trained again with them, and they alone give its loss, because a loss that
-was chosen for being low is low partly by luck. Without them the report says so.
+was chosen for being low is low partly by luck. Without them a reader is told so.
 
 **Uncertainty.** Of one tuned point, two parts added in quadrature. From the runs: the standard error over
 seeds, or with one seed the minibatch noise left in the final loss (`suite.analysis.curves.final_noise`),

@@ -24,7 +24,7 @@ class RankCorrelation:
         rho: Spearman's, from -1 to 1; NaN where one side does not vary or there are fewer than three pairs.
         pairs: how many there are.
         p: share of orders of one side that correlate as strongly or more, in magnitude.
-        smallest_p: the smallest ``p`` that so many pairs allow: above 0.05 no correlation differs from chance.
+        smallest_p: the smallest ``p`` that so many pairs allow: above 0.05 no correlation can be told from chance.
     """
 
     rho: float

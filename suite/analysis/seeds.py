@@ -1,4 +1,4 @@
-"""How many seeds a claim needs: the fewest that show the sign of a gap at the measured spread."""
+"""How many seeds a claim needs: the fewest with which the sign of a gap could be told at the measured spread."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _SIDES = {"low": "smallest", "high": "largest"}
 
 NEAR = 0.05
 """Settings at most this share above the best loss count towards the spread between seeds: one setting's few seeds
-estimate it badly, and settings far from the best have other spreads."""
+tell it badly, and settings far from the best have other spreads."""
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,25 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
         The settings that have at least one result.
     """
     columns = (group[name].tolist() for name in ("status", "setting", "run_id", "loss", "noise"))
-    runs: dict[Setting, list[tuple[str, float, float]]] = {}
-    for status, setting, run_id, loss, noise in zip(*columns, strict=True):
+    by_setting: dict[Setting, list[tuple[str, float, float]]] = {}
+    for status, setting, *run in zip(*columns, strict=True):
         if status in SETTLED:
-            runs.setdefault(setting, []).append((run_id, loss, noise))
-    results = []
-    for setting, seeds in runs.items():
-        ids, losses, noises = zip(*seeds, strict=True)
-        mean = sum(losses) / len(losses)
-        spread = float(np.std(losses, ddof=1)) if len(losses) > 1 and math.isfinite(mean) else math.nan
-        results.append(SettingResult(setting, mean, spread, ids, sum(noises) / len(noises)))
-    return results
+            by_setting.setdefault(setting, []).append(tuple(run))
+    by_count: dict[int, list[Setting]] = {}
+    for setting, seeds in by_setting.items():
+        by_count.setdefault(len(seeds), []).append(setting)
+    results = {}
+    for count, settings in by_count.items():
+        numbers = np.array([[run[1:] for run in by_setting[setting]] for setting in settings], dtype=float)
+        values, noises = np.ascontiguousarray(numbers[..., 0]), np.ascontiguousarray(numbers[..., 1])
+        with np.errstate(invalid="ignore"):  # a diverged seed is infinite
+            spreads = np.std(values, axis=1, ddof=1) if count > 1 else np.full(len(values), math.nan)
+        for setting, mean, spread, noise in zip(
+            settings, values.mean(axis=1).tolist(), spreads.tolist(), noises.mean(axis=1).tolist(), strict=True
+        ):
+            ids = tuple(run[0] for run in by_setting[setting])
+            results[setting] = SettingResult(setting, mean, spread if math.isfinite(mean) else math.nan, ids, noise)
+    return [results[setting] for setting in by_setting]
 
 
 def choosing(runs: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 The definitions stand here before any run is looked at. Every measure of a row is taken from the tuned runs of both
 optimizers: over the steps as `MEASURES` says, then the mean over the two, geometric for what spans decades. A
 correlation of a measure with the crossover has one pair of values per task, so a handful of tasks can say little: what
-chance alone would give always stands beside it.
+chance alone would give is always told beside it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import shlex
 import sys
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import Request
+from suite.execution.launchers.launcher import RequestOf
 from suite.records.files import write_text_atomically
 
 
-def export_commands(file: Path, jobs: Iterable[Job], request: Request, folder: Path) -> None:
+def export_commands(file: Path, jobs: Iterable[Job], request: RequestOf, folder: Path) -> None:
     """Write a request file for every job, and a file of commands that do them.
 
     A command trains what is still missing of its job, goes on from its checkpoint, and may run anywhere that sees this
@@ -23,7 +23,7 @@ def export_commands(file: Path, jobs: Iterable[Job], request: Request, folder: P
     Args:
         file: one line per job.
         jobs: what is to be done.
-        request: a job as plain values.
+        request: what a worker is asked for a job.
         folder: where the requests go.
 
     Raises:
@@ -34,8 +34,8 @@ def export_commands(file: Path, jobs: Iterable[Job], request: Request, folder: P
         for job in jobs:
             path = (folder / f"{job[0].run_id}-{len(job)}.json").resolve()
             asked = request(job)
-            asked["store"] = str(Path(asked["store"]).resolve())
-            write_text_atomically(path, json.dumps(asked))
+            asked = dataclasses.replace(asked, store=str(Path(asked.store).resolve()))
+            write_text_atomically(path, asked.to_json())
             words = [sys.executable, "-m", "suite", "worker", "--request", str(path)]
             lines.append(f"cd {shlex.quote(os.getcwd())} && {shlex.join(words)}\n")
         write_text_atomically(file, "".join(lines))

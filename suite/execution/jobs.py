@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from suite.sweep.plan import Group, Plan
-from suite.sweep.planned_run import PlannedRun
+from suite.sweep import GroupKey, Plan, PlannedRun
 
 Job = tuple[PlannedRun, ...]
 """What a worker is given: one run, or several to be trained at once."""
+
+PackSize = Callable[[GroupKey], int]
+"""A group -> most of its runs to train at once."""
 
 MAX_PACK = 16
 """Runs per pack where the size is not given."""
@@ -17,13 +19,12 @@ LEAST_GAIN = 1.05
 """A pack must train its runs so many times as fast as singly to be worth it."""
 
 
-def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], int]) -> list[Job]:
+def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: PackSize) -> list[Job]:
     """Cut missing runs into jobs.
 
     Runs share a pack when they share optimizer, batch size, batches (so the seed, unless ``data.order_seed`` is given)
-    and every choice that is not a number. The cut is a
-    function of the plan, not of what is missing, so that a restarted sweep finds the checkpoints of the same packs.
-    Trunks are trained singly.
+    and every choice that is not a number. The cut is a function of the plan, not of what is missing, so that a
+    restarted sweep finds the checkpoints of the same packs. Trunks are trained singly.
 
     Args:
         plan: the plan.
@@ -31,15 +32,15 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: Callable[[Group], i
         size: most runs per pack of a group; 1: single runs.
     """
     wanted = {run.run_id for run in missing}
-    ordered = {panel.label for panel in plan.spec.parts if panel.overrides.get("data.order_seed") is not None}
     jobs: list[Job] = []
     for group in plan.groups:
+        if not any(run.run_id in wanted for run in group.runs):
+            continue
+        ordered = group.panel.overrides.get("data.order_seed") is not None
         alike: dict[object, list[PlannedRun]] = {}
         for run in group.runs:
-            alike.setdefault(_shared(run, seeds=run.panel in ordered), []).append(run)
-        most = 1
-        if not group.checkpoints and any(run.run_id in wanted for run in group.runs):
-            most = size(group)
+            alike.setdefault(_shared(run, seeds=ordered), []).append(run)
+        most = 1 if group.panel.checkpoints else size(group.key)
         for runs in alike.values():
             count = -(-len(runs) // most)  # packs, filled evenly
             for number in range(count):
@@ -57,7 +58,7 @@ def pays(single_seconds: float, pack_seconds: float, runs: int) -> bool:
 
 def _shared(run: PlannedRun, *, seeds: bool) -> object:
     """What runs of a pack have in common; ``seeds``: those of several seeds see the same batches."""
-    if run.diagnoses:
+    if run.diagnosed:
         return run.run_id
     choices = tuple((k, v) for k, v in run.axes.items() if not isinstance(v, int | float) or isinstance(v, bool))
     return None if seeds else run.seed, run.steps, run.round, repr(choices)

@@ -1,4 +1,4 @@
-"""The runs of a sweep as resolved configurations: what identifies them, and what a worker is asked."""
+"""The runs of a sweep as resolved configurations, and what identifies them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from suite.execution.matrix import describe_tasks, task_file
 from suite.optim.parsing import resolve
 
 if TYPE_CHECKING:
-    from suite.execution.jobs import Job
-    from suite.sweep import SweepSpec
+    from suite.sweep import RunSpec, SweepSpec
     from suite.sweep.panel import Panel
     from suite.training import Data, Task
 
@@ -51,44 +50,27 @@ class Runs:
     @property
     def title(self) -> str:
         """What the task is, in a line."""
-        known = describe_tasks()
-        lines = [known.get(panel.task, panel.task).partition(",")[0].partition(" (")[0] for panel in self.spec.parts]
-        return "; ".join(dict.fromkeys(lines))
+        lines = describe_tasks()
+        titles = [lines.get(panel.task, panel.task).partition(",")[0].partition(" (")[0] for panel in self.spec.parts]
+        return "; ".join(dict.fromkeys(titles))
 
-    def config(
-        self,
-        optimizer: dict[str, Any],
-        batch_size: int,
-        seed: int,
-        panel: str = "",
-        initial: tuple[str, int] | None = None,
-        keeps: tuple[int, ...] = (),
-        diagnosed: bool = False,
-    ) -> dict[str, Any]:
-        """The resolved configuration of one run; of a branch, what it starts from, and of a trunk, what it keeps."""
-        config = copy.deepcopy(self.bases[panel])
-        config["seed_everything"] = seed
+    def config(self, run: RunSpec) -> dict[str, Any]:
+        """The resolved configuration of one run."""
+        config = copy.deepcopy(self.bases[run.panel])
+        config["seed_everything"] = run.seed
         model, data = config["model"]["init_args"], config["data"]["init_args"]
-        model["optimizer"] = resolve(optimizer)
-        data["batch_size"] = batch_size
-        if initial is not None:
-            model["initial"] = {"run": initial[0], "step": initial[1]}
-            data["start_step"] = initial[1]
-        if keeps:
-            model["keep_weights_at"] = list(keeps)
-        if diagnosed:
+        model["optimizer"] = resolve(run.settings)
+        data["batch_size"] = run.batch_size
+        if run.initial is not None:
+            model["initial"] = {"run": run.initial[0], "step": run.initial[1]}
+            data["start_step"] = run.initial[1]
+        if run.keeps:
+            model["keep_weights_at"] = list(run.keeps)
+        if run.diagnosed:
             model["diagnostics"] = self.spec.diagnose
         return config
 
-    def identify(
-        self,
-        optimizer: dict[str, Any],
-        batch_size: int,
-        seed: int,
-        panel: str = "",
-        initial: tuple[str, int] | None = None,
-        diagnosed: bool = False,
-    ) -> tuple[str, int]:
+    def identify(self, run: RunSpec) -> tuple[str, int]:
         """Run id and number of steps; prepares the data on first use.
 
         Raises:
@@ -96,31 +78,18 @@ class Runs:
         """
         from suite.training.opening import run_identity
 
-        config = self.config(optimizer, batch_size, seed, panel, initial, diagnosed=diagnosed)
-        data = self._open(config, batch_size, panel)
-        run_id, _ = run_identity(config, self._tasks[panel], data)
+        config = self.config(run)
+        opened = run.panel, run.batch_size
+        if opened not in self._data:
+            task, data = self.resolver.build_data(config)
+            data.ensure_open()
+            self._data[opened] = data
+            self._tasks[run.panel] = task
+        data = self._data[opened]
+        run_id, _ = run_identity(config, self._tasks[run.panel], data)
         return run_id, data.steps
 
     @property
     def fingerprints(self) -> dict[str, str]:
         """Checksum of the prepared data by panel, of the panels whose runs have been identified."""
         return {panel: data.fingerprint for (panel, _), data in self._data.items()}
-
-    def request(self, job: Job, store: str, do: str = "run") -> dict[str, Any]:
-        """What a worker is asked to do with the runs of a job."""
-        configs = [
-            self.config(
-                run.spec, run.batch_size, run.seed, run.panel, run.initial, run.keeps, diagnosed=bool(run.diagnoses)
-            )
-            for run in job
-        ]
-        initials = dict.fromkeys(run.initial for run in job if run.initial is not None)
-        return {"do": do, "configs": configs, "store": store, "initials": [list(initial) for initial in initials]}
-
-    def _open(self, config: dict[str, Any], batch_size: int, panel: str) -> Data:
-        if (panel, batch_size) not in self._data:
-            task, data = self.resolver.build_data(config)
-            data.ensure_open()
-            self._data[panel, batch_size] = data
-            self._tasks[panel] = task
-        return self._data[panel, batch_size]

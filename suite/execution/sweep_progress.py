@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from suite.execution.launchers.local import Progress
-from suite.sweep import PlannedRun
+from suite.execution.jobs import Job
+from suite.execution.messages import Event
+from suite.sweep import GroupKey, PlannedRun
 
 LOG_EVERY_SECONDS = 30.0
 
@@ -22,7 +23,7 @@ class SweepProgress:
         total: runs of the sweep, those already in the store included.
         left: runs to train.
         workers: jobs at a time.
-        expected: seconds per step and run, as measured before, by label and batch size.
+        expected: seconds per step and run, as measured before, by group.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class SweepProgress:
         total: int,
         left: list[PlannedRun],
         workers: int,
-        expected: Mapping[tuple[str, int], float] = MappingProxyType({}),
+        expected: Mapping[GroupKey, float] = MappingProxyType({}),
     ) -> None:
         self.total = total
         self.left = {run.run_id: run for run in left}
@@ -39,7 +40,7 @@ class SweepProgress:
         self.counts: Counter[str] = Counter(finished=total - len(left))
         self.running: dict[str, tuple[float, int]] = {}
         self._expected = dict(expected)
-        self._spent: dict[tuple[str, int], tuple[float, int]] = {}
+        self._spent: dict[GroupKey, tuple[float, int]] = {}
         self._drawn = 0.0
         self._terminal = sys.stderr.isatty()
 
@@ -54,29 +55,23 @@ class SweepProgress:
         for run in runs:
             self.left.pop(run.run_id, None)
 
-    def update(self, event: Progress) -> None:
-        """Count one event and draw."""
-        for number, run in enumerate(event.job):
+    def update(self, job: Job, event: Event) -> None:
+        """Count what happened to a job, and draw."""
+        for number, run in enumerate(job):
             if event.kind == "started":
-                self.running[run.run_id] = time.monotonic(), len(event.job)
+                self.running[run.run_id] = time.monotonic(), len(job)
                 continue
             self.running.pop(run.run_id, None)
             if event.kind == "done":
                 self.left.pop(run.run_id, None)
                 self.counts[event.statuses[number]] += 1
                 if event.statuses[number] == "finished":
-                    key = run.label, run.batch_size
-                    seconds, steps = self._spent.get(key, (0.0, 0))
-                    self._spent[key] = seconds + event.seconds / len(event.job), steps + run.steps
+                    seconds, steps = self._spent.get(run.key, (0.0, 0))
+                    self._spent[run.key] = seconds + event.seconds / len(job), steps + run.steps
         now = time.monotonic()
         if self._terminal or now - self._drawn > LOG_EVERY_SECONDS:
             self._drawn = now
-            print(
-                ("\r\x1b[K" if self._terminal else "") + self.line(),
-                end="" if self._terminal else "\n",
-                file=sys.stderr,
-            )
-            sys.stderr.flush()
+            self._draw("" if self._terminal else "\n")
 
     def line(self) -> str:
         """The state in words."""
@@ -92,7 +87,10 @@ class SweepProgress:
 
     def close(self) -> None:
         """Draw the last state."""
-        print(("\r\x1b[K" if self._terminal else "") + self.line(), file=sys.stderr)
+        self._draw("\n")
+
+    def _draw(self, end: str) -> None:
+        print(("\r\x1b[K" if self._terminal else "") + self.line(), end=end, file=sys.stderr, flush=True)
 
     def _to_go(self) -> str:
         if not self.left:
@@ -103,11 +101,11 @@ class SweepProgress:
         seconds = sum(self._left_of(run, rates) for run in self.left.values())
         return f"about {duration(seconds / self.workers)} to go"
 
-    def _left_of(self, run: PlannedRun, rates: Mapping[tuple[str, int], float]) -> float:
+    def _left_of(self, run: PlannedRun, rates: Mapping[GroupKey, float]) -> float:
         """Seconds that a run, or its share of a pack, will still take."""
 
-        def distance(key: tuple[str, int]) -> tuple[float, bool]:
-            return abs(math.log(key[1] / run.batch_size)), key[0] != run.label
+        def distance(key: GroupKey) -> tuple[float, bool]:
+            return abs(math.log(key.batch_size / run.batch_size)), key.label != run.key.label
 
         begun, together = self.running.get(run.run_id, (None, 1))
         spent = 0.0 if begun is None else (time.monotonic() - begun) / together

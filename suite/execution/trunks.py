@@ -21,7 +21,7 @@ def can_start(initial: tuple[str, int], store: Store) -> bool:
 def lost_trunks(runs: Iterable[Mapping[str, Any]], store: Store) -> dict[str, str]:
     """Status of every trunk that diverged or failed, by run id, of runs as a plan keeps them."""
     records = {run["run_id"]: store.record(run["run_id"]) for run in runs if run.get("keeps")}
-    return {run_id: str(found["status"]) for run_id, found in records.items() if found and found["status"] in LOST}
+    return {run_id: str(record["status"]) for run_id, record in records.items() if record and record["status"] in LOST}
 
 
 def lost_sentences(runs: Iterable[Mapping[str, Any]], store: Store) -> list[str]:
@@ -31,13 +31,13 @@ def lost_sentences(runs: Iterable[Mapping[str, Any]], store: Store) -> list[str]
         runs: of a plan, as it keeps them.
         store: where the records are.
     """
-    known = list(runs)
+    runs = list(runs)
     sentences = []
-    for run_id, status in lost_trunks(known, store).items():
-        trunk = next(run for run in known if run["run_id"] == run_id)
+    for run_id, status in lost_trunks(runs, store).items():
+        trunk = next(run for run in runs if run["run_id"] == run_id)
         record = store.record(run_id) or {}
         at = f" at step {record['diverged_at']}" if status == "diverged" and "diverged_at" in record else ""
-        count = len({run["run_id"] for run in known if (run.get("initial") or ("",))[0] == run_id})
+        count = len({run["run_id"] for run in runs if (run.get("initial") or ("",))[0] == run_id})
         then = "lower its lr" if status == "diverged" else "the same command trains it again"
         sentences.append(
             f"{count} branches of {trunk['panel']} at batch size {trunk['batch_size']}, seed {trunk['seed']}, cannot "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
-import json
 import os
 import queue
 import signal
@@ -16,14 +16,14 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from suite.execution.messages import Event, StepCost, WorkRequest
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-    from suite.execution.resolver import Resolver
-    from suite.packs.packed_task import StepKind
-    from suite.training import Data
+    from suite.training import Data, Task
 
     Watch = Callable[[Data, Trainer], None]
 
@@ -37,7 +37,7 @@ _STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Answer requests ``{"do": "run" | "measure", "configs": [...], ...}`` with one line each."""
+    """Answer every request, a line, with an event, a line; see `suite.execution.messages`."""
     parser = argparse.ArgumentParser(prog="python -m suite worker", description="Do what a launcher asks.")
     parser.add_argument("--request", type=Path, help="a file with one request, instead of standard input")
     options = parser.parse_args(arguments)
@@ -51,23 +51,22 @@ def main(command: str, arguments: list[str]) -> int:
         requests.put(options.request.read_text(encoding="utf-8"))
     else:
         threading.Thread(target=_read, args=(sys.stdin, requests), daemon=True).start()
-    from suite.execution.resolver import Resolver
     from suite.training.checkpoint import STOP
 
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: STOP.set())
     quiet()
-    resolver = Resolver()
+    worker = Worker()
     while not (stopping.is_set() or STOP.is_set()):
         try:
-            request = json.loads(requests.get(timeout=0.2))
+            request = WorkRequest.from_json(requests.get(timeout=0.2))
         except queue.Empty:
             continue
-        answer = _answer(resolver, request)
-        answers.write(json.dumps(answer) + "\n")
+        event = worker.answer(request)
+        answers.write(event.to_json() + "\n")
         answers.flush()
         if options.request is not None:
-            return STOPPED if "interrupted" in answer.get("statuses", ()) else int("error" in answer)
+            return STOPPED if "interrupted" in event.statuses else int(event.error != "")
         gc.collect()  # trainers and their modules refer to each other
     return STOPPED
 
@@ -89,137 +88,127 @@ def _read(lines: TextIO, requests: queue.Queue[str]) -> None:
     os._exit(0)
 
 
-def _answer(resolver: Resolver, request: dict[str, Any]) -> dict[str, Any]:
-    from suite.records import LeaseHeld
+class Worker:
+    """Trains and measures what it is asked for; what one request has imported and parsed serves the next."""
 
-    begun = time.perf_counter()
-    try:
-        if request["do"] == "measure":
-            figures = _measure(resolver, request)
-            return {"event": "done", "statuses": ["measured"] * len(request["configs"]), "figures": figures}
-        statuses = _train(resolver, request)
-        return {"event": "done", "statuses": statuses, "seconds": time.perf_counter() - begun}
-    except LeaseHeld as held:
-        return {"event": "held", "error": str(held)}
-    except SystemExit:  # Lightning's way of ending at SIGTERM; the checkpoint is saved
-        return {"event": "done", "statuses": ["interrupted"] * len(request["configs"])}
-    except Exception as error:
-        traceback.print_exc()
-        failed = ["failed"] * len(request["configs"])
-        return {"event": "done", "statuses": failed, "error": f"{type(error).__name__}: {error}"}
+    def __init__(self) -> None:
+        from suite.execution.resolver import Resolver
 
+        self.resolver = Resolver()
 
-def _train(resolver: Resolver, request: dict[str, Any]) -> list[str]:
-    """Train one run, or several at once where that is possible; returns their statuses."""
-    from suite.packs.pack import PackRefused
+    def answer(self, request: WorkRequest) -> Event:
+        """Do what is asked; whatever goes wrong is an event."""
+        from suite.records import LeaseHeld
 
-    configs, store, fingerprint = request["configs"], request["store"], request.get("fingerprint")
-    compiled = bool(request.get("compiled"))
-    if len(configs) > 1 or compiled:
+        begun = time.perf_counter()
         try:
-            steps: StepKind | Literal["auto"] = "compiled" if compiled else "auto"
-            return [record["status"] for record in _train_pack(resolver, configs, store, fingerprint, steps)]
-        except PackRefused as reason:
-            print(f"trained one by one: {reason}", file=sys.stderr)
-    return [_train_single(resolver, config, store, fingerprint)["status"] for config in configs]
+            if request.do == "measure":
+                return Event("done", cost=self.measure(request))
+            return Event("done", self.train(request), seconds=time.perf_counter() - begun)
+        except LeaseHeld as held:
+            return Event("held", error=str(held))
+        except SystemExit:  # Lightning's way of ending at SIGTERM; the checkpoint is saved
+            return Event("done", ["interrupted"] * len(request.configs))
+        except Exception as error:
+            traceback.print_exc()
+            return Event("done", ["failed"] * len(request.configs), error=f"{type(error).__name__}: {error}")
 
+    def train(self, request: WorkRequest) -> list[str]:
+        """Train one run, or several at once where that is possible; returns their statuses."""
+        from suite.packs.pack import PackRefused
 
-def _train_pack(
-    resolver: Resolver,
-    configs: list[dict[str, Any]],
-    store: str,
-    fingerprint: str | None = None,
-    steps: StepKind | Literal["auto"] = "auto",
-    watch: Watch = lambda data, trainer: None,
-) -> list[dict[str, Any]]:
-    from suite.diagnostics.pack_recorder import pack_recorder_of
-    from suite.packs.pack import run_pack
-    from suite.records import Store
-    from suite.training import open_run
+        if request.at_once:
+            try:
+                return [record["status"] for record in self.train_at_once(request)]
+            except PackRefused as reason:
+                print(f"trained one by one: {reason}", file=sys.stderr)
+        return [record["status"] for record in self.train_one_by_one(request)]
 
-    _, data, trainer = resolver.build(configs[0])
-    _refuse_other_data(data, fingerprint)
-    watch(data, trainer)
-    runs = [open_run(resolver.build_data(config)[0], data, config) for config in configs]
-    outcomes = run_pack(runs, trainer, Store(store), observe=pack_recorder_of, steps=steps)
-    return [outcome.record for outcome in outcomes]
+    def train_at_once(self, request: WorkRequest, watch: Watch | None = None) -> list[dict[str, Any]]:
+        """Train runs as a pack and return their records.
 
+        Raises:
+            PackRefused: they cannot be trained at once.
+        """
+        from suite.diagnostics.pack_recorder import pack_recorder_of
+        from suite.packs.pack import run_pack
+        from suite.records import Store
+        from suite.training import open_run
 
-def _train_single(
-    resolver: Resolver,
-    config: dict[str, Any],
-    store: str,
-    fingerprint: str | None = None,
-    watch: Watch = lambda data, trainer: None,
-) -> dict[str, Any]:
-    from suite.diagnostics.recorder import recorder_of
-    from suite.records import Store
-    from suite.training import open_run, run
+        _, data, trainer = self._built(request.configs[0], request, watch)
+        runs = [open_run(self.resolver.build_data(config)[0], data, config) for config in request.configs]
+        outcomes = run_pack(runs, trainer, Store(request.store), observe=pack_recorder_of, steps=request.steps)
+        return [outcome.record for outcome in outcomes]
 
-    task, data, trainer = resolver.build(config)
-    _refuse_other_data(data, fingerprint)
-    watch(data, trainer)
-    opened = open_run(task, data, config, world_size=trainer.world_size)
-    return run(opened, trainer, Store(store), observe=recorder_of).record
+    def train_one_by_one(self, request: WorkRequest, watch: Watch | None = None) -> list[dict[str, Any]]:
+        """Train runs one after the other and return their records."""
+        from suite.diagnostics.recorder import recorder_of
+        from suite.records import Store
+        from suite.training import open_run, run
 
+        records = []
+        for config in request.configs:
+            task, data, trainer = self._built(config, request, watch)
+            opened = open_run(task, data, config, world_size=trainer.world_size)
+            records.append(run(opened, trainer, Store(request.store), observe=recorder_of).record)
+        return records
 
-def _refuse_other_data(data: Data, planned: str | None) -> None:
-    found = data.ensure_open()
-    if planned is not None and found != planned:
-        raise ValueError(
-            f"The data changed while the sweep ran: it was planned with data {planned}, this worker finds data {found} "
-            f"in {data.data_dir}; bring the earlier data back, or start the sweep with another --store."
+    def measure(self, request: WorkRequest) -> StepCost:
+        """What a step costs one run, or all at once, from a training that is stopped when enough steps are timed.
+
+        Raises:
+            ValueError: the step cannot be compiled.
+        """
+        from suite.packs.pack import worth_recording
+        from suite.training.memory import available, measured_peak
+        from suite.training.timing import StepTimer
+
+        _, data, trainer = self._built(request.configs[0], request, None)
+        device, free = trainer.strategy.root_device, available(trainer.strategy.root_device)
+        runs, steps = len(request.configs), request.steps
+        if steps == "auto":
+            steps = "recorded" if runs > 1 and worth_recording(data) else "plain"
+        first = 2 if steps == "plain" else 4  # a graph is made when a shape comes again
+        timers: list[StepTimer] = []
+
+        def seconds(each: float) -> float:
+            return min(request.seconds, request.share * request.run_steps * each / runs)
+
+        def watch(data: Data, trainer: Trainer) -> None:
+            timers.append(StepTimer(data.steps_per_block, first, seconds))
+            trainer.callbacks.append(timers[-1])  # type: ignore[attr-defined]
+
+        configs = [_shortened(config) for config in request.configs]
+        train = self.train_at_once if request.at_once else self.train_one_by_one
+        with tempfile.TemporaryDirectory() as folder, measured_peak(device) as peak:
+            records = train(dataclasses.replace(request, configs=configs, store=folder, steps=steps), watch)
+        if steps == "compiled" and not records[0]["pack"]["compiled"]:
+            raise ValueError("the step cannot be compiled")
+        (timer,) = timers
+        return StepCost(
+            seconds_per_step=timer.seconds_per_step,
+            setup_seconds=timer.overhead,
+            memory=peak.bytes,
+            available=free,
         )
 
-
-def _measure(resolver: Resolver, request: dict[str, Any]) -> dict[str, float]:
-    """What training costs one run, or all at once.
-
-    It takes about ``seconds``, or ``share`` of what ``run_steps`` steps of single runs will take.
-
-    Returns:
-        ``seconds_per_step``: see `StepTimer`; ``setup_seconds``: of making a graph; ``memory``: bytes above what the
-        process had; ``available``: bytes that are free.
-    """
-    from suite.packs.pack import worth_recording
-    from suite.training.memory import available, measured_peak
-    from suite.training.timing import StepTimer
-
-    configs, compiled = request["configs"], bool(request.get("compiled"))
-    _, data, trainer = resolver.build(configs[0])
-    device = trainer.strategy.root_device
-    data.ensure_open()
-    recorded = len(configs) > 1 and worth_recording(data)
-    first = 4 if compiled or recorded else 2  # a graph is made when a shape comes again
-    timers: list[StepTimer] = []
-
-    def seconds(each: float) -> float:
-        return min(request["seconds"], request["share"] * request["run_steps"] * each / len(configs))
-
-    def watch(data: Data, trainer: Trainer) -> None:
-        timers.append(StepTimer(data.steps_per_block, first, seconds))
-        trainer.callbacks.append(timers[-1])  # type: ignore[attr-defined]
-
-    short = [_shortened(config) for config in configs]
-    free = available(device)
-    with tempfile.TemporaryDirectory() as folder, measured_peak(device) as peak:
-        if len(short) > 1 or compiled:
-            steps: StepKind = "compiled" if compiled else "recorded" if recorded else "plain"
-            records = _train_pack(resolver, short, folder, steps=steps, watch=watch)
-        else:
-            records = [_train_single(resolver, short[0], folder, watch=watch)]
-    if compiled and not records[0]["pack"]["compiled"]:
-        raise ValueError("the step cannot be compiled")
-    (timer,) = timers
-    return {
-        "seconds_per_step": timer.seconds_per_step,
-        "setup_seconds": timer.overhead,
-        "memory": peak.bytes,
-        "available": free,
-    }
+    def _built(self, config: dict[str, Any], request: WorkRequest, watch: Watch | None) -> tuple[Task, Data, Trainer]:
+        """Task, data and trainer of a run, the data that the sweep was planned with."""
+        task, data, trainer = self.resolver.build(config)
+        fingerprint = data.ensure_open()
+        if request.fingerprint is not None and fingerprint != request.fingerprint:
+            raise ValueError(
+                f"The data changed while the sweep ran: it was planned with data {request.fingerprint}, this worker "
+                f"finds data {fingerprint} in {data.data_dir}; bring the earlier data back, or start the sweep with "
+                "another --store."
+            )
+        if watch is not None:
+            watch(data, trainer)
+        return task, data, trainer
 
 
 def _shortened(config: dict[str, Any]) -> dict[str, Any]:
+    """A run for measuring: of any length, evaluated once, from the seed, without diagnostics."""
     init_args, model = config["data"]["init_args"], config["model"]
     budgets = {key: None for key in init_args if key.startswith("budget_")}
     changed = {**init_args, **budgets, "budget_steps": MOST_STEPS, "eval_samples": 1, "eval_every_steps": None}

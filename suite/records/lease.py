@@ -3,7 +3,7 @@
 A lease is a file that names its holder. It is made by linking a complete file into place, which either succeeds or
 finds another's, on network file systems too; `flock`, which may not hold there, is not used. The holder touches the
 file every ``HEARTBEAT_SECONDS``. A lease untouched for ``STALE_SECONDS``, or whose holder is a process of this machine
-that no longer lives, is dead and may be taken over. Ages are read off the file system's clock: hosts' clocks differ.
+that no longer lives, is dead and may be taken over. Ages are told by the file system's own clock: hosts' clocks differ.
 
 Taking over is a right that one process gets, by linking its claim to a name made of the dead lease's token. Should that
 process die before it has taken over, the right passes on in the same way, by the token of its claim. So no file of a

@@ -44,7 +44,7 @@ _REQUIRED = {
 
 
 class Diagnosed(NamedTuple):
-    """What the diagnostics of a run measured.
+    """What the diagnostics of a run found.
 
     Attributes:
         table: columns ``step``, ``diagnostic``, ``quantity``, ``group`` (a layer, role, decile, ... or empty) and
@@ -176,7 +176,7 @@ class Store:
             record: plain values.
             curves: one row per step.
             lease: the run's; nothing is written unless it is still held.
-            diagnosed: what its diagnostics measured; None for a run without diagnostics.
+            diagnosed: what its diagnostics found; None where it was asked for none.
 
         Raises:
             LeaseHeld: another process has taken the run over while this one stood still.

@@ -4,55 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from suite.fields import nested, plain
 from suite.records import Store
 from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, Side, fixed_value, read_axis
-from suite.sweep.panel import Branch, Panel
-from suite.sweep.planned_run import PlannedRun
+from suite.sweep.panel import Panel
+from suite.sweep.planned_run import GroupKey, PlannedRun, RunSpec
 from suite.sweep.ranking import ranked_settings
 from suite.sweep.spec import SweepSpec
 
-Identify = Callable[..., tuple[str, int]]
-"""Optimizer spec, batch size, seed, and by name the panel's label where the sweep has panels, what a branch starts
-from, and whether the run has the sweep's diagnostics -> run id, optimizer steps."""
+Identify = Callable[[RunSpec], tuple[str, int]]
+"""A run -> its id and number of optimizer steps; raises ValueError for a run that cannot be."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Group:
     """The runs of one optimizer at one batch size: what is tuned together.
 
     Attributes:
-        optimizer: label in the sweep.
-        batch_size: samples per optimizer step.
+        key: its name.
+        panel: the part of the sweep that it belongs to.
         fixed: settings that do not vary, ``name`` among them.
         axes: grids, as extended so far.
-        final_loss: definition of the final loss that it is tuned by.
         runs: every run so far.
         extensions: times that each side of each axis has grown.
-        panel: label of the sweep's panel; empty in a sweep without.
-        checkpoints: shares of its runs' steps after which they keep their weights: they are trunks.
-        branch: where its runs start; None: from the seed.
     """
 
-    optimizer: str
-    batch_size: int
+    key: GroupKey
+    panel: Panel
     fixed: dict[str, Any]
     axes: dict[str, Axis]
-    final_loss: str
     runs: list[PlannedRun] = dataclasses.field(default_factory=list)
     extensions: dict[tuple[str, Side], int] = dataclasses.field(default_factory=dict)
-    panel: str = ""
-    checkpoints: tuple[float, ...] = ()
-    branch: Branch | None = None
-
-    @property
-    def label(self) -> str:
-        """Optimizer label, after the panel's where there are several."""
-        return f"{self.panel}: {self.optimizer}" if self.panel else self.optimizer
 
 
 class Plan:
@@ -60,7 +46,7 @@ class Plan:
 
     Args:
         spec: the sweep.
-        identify: tells a run's id and number of steps; raises ValueError for a run that cannot be.
+        identify: tells a run's id and number of steps.
     """
 
     def __init__(self, spec: SweepSpec, identify: Identify) -> None:
@@ -90,10 +76,6 @@ class Plan:
         left |= {run_id for run_id, steps in needed.items() if not store.settled(run_id, sorted(steps))}
         return [run for run in runs if run.run_id in left]
 
-    def extend(self, store: Store) -> list[PlannedRun]:
-        """Grow the grids of all groups that are complete and whose best value lies on an edge; returns the new runs."""
-        return [run for group in self.groups for run in self.extend_group(group, store)]
-
     def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
         """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs.
 
@@ -101,7 +83,8 @@ class Plan:
         Where the winner lies on an edge that may still grow, they are those of its neighbour beyond, with all seeds
         that choose. Then those of the best setting with the reporting seeds, and one with the sweep's diagnostics.
         """
-        ranked = [] if group.checkpoints else ranked_settings(group.runs, store, group.final_loss)
+        panel = group.panel
+        ranked = [] if panel.checkpoints else ranked_settings(group.runs, store, panel.final_loss)
         if not ranked:
             return []
         best = ranked[0]
@@ -110,14 +93,14 @@ class Plan:
         new = self._grow(group, best, alone=chosen_among)
         if self.spec.finalists and len(ranked) > 1 and not new and not chosen_among:
             for finalist in ranked[: self.spec.finalists.settings]:
-                new += self._cross(group, _alone(finalist), 0, seeds)
+                new += [self._run(group, finalist, seed) for seed in seeds]
         if not new and not any(run.reporting for run in group.runs):
-            reporting = self._cross(group, _alone(best), 0, self.spec.report_seeds)
+            reporting = [self._run(group, best, seed) for seed in self.spec.report_seeds]
             new += [dataclasses.replace(run, reporting=True) for run in reporting]
-        if self.spec.diagnose and not new and not any(run.diagnoses for run in group.runs):
-            seed = (self.spec.report_seeds or self.spec.seeds)[0]
-            run = self._run(group, nested({**group.fixed, **best}), seed, diagnosed=True)
-            new.append(dataclasses.replace(run, axes=best))
+        if self.spec.diagnose and not new and not any(run.diagnosed for run in group.runs):
+            tuned = self._run(group, best, (self.spec.report_seeds or self.spec.seeds)[0])
+            diagnosed = dataclasses.replace(tuned, diagnosed=True, diagnoses=tuned.run_id)
+            new.append(dataclasses.replace(diagnosed, run_id=self._identify(diagnosed)[0]))
         group.runs += new
         return new
 
@@ -138,20 +121,20 @@ class Plan:
             if wider is None:
                 continue
             added = wider.values[0] if side == "low" else wider.values[-1]
-            grown = {**(_alone(best) if alone else group.axes), name: Axis(name, (added,))}
+            grid = {n: Axis(n, (value,)) for n, value in best.items()} if alone else group.axes
             try:
-                beyond = list(self._cross(group, grown, sum(group.extensions.values()) + 1, seeds))
+                beyond = self._cross(group, {**grid, name: Axis(name, (added,))}, seeds)
             except ValueError:
                 continue
             group.extensions[name, side] = group.extensions.get((name, side), 0) + 1
             group.axes[name] = wider
-            new += beyond
+            new += [dataclasses.replace(run, round=sum(group.extensions.values())) for run in beyond]
         return new
 
     def as_record(self, *, command: str, title: str) -> dict[str, Any]:
         """The plan as the store keeps it."""
         spec = self.spec
-        places = {panel.label: place for place, panel in enumerate(spec.parts)}
+        panels = [panel.label for panel in spec.parts]
         return {
             "plan_id": spec.plan_id,
             "name": spec.name,
@@ -162,7 +145,7 @@ class Plan:
             "task": ", ".join(dict.fromkeys(panel.task for panel in spec.parts)),
             "task_title": title,
             "overrides": spec.overrides,
-            "panels": {panel.label: _said_of(panel, spec) for panel in spec.parts if panel.label},
+            "panels": {panel.label: _panel_record(panel, spec) for panel in spec.parts if panel.label},
             "published": plain(spec.published),
             "final_loss": spec.final_loss,
             "seeds": spec.seeds,
@@ -173,8 +156,8 @@ class Plan:
             "extend_axes": spec.extend_axes,
             "diagnose": spec.diagnose,
             "runs": [
-                {k: v for k, v in dataclasses.asdict(run).items() if k != "spec"}
-                for run in sorted(self.runs, key=lambda run: (places[run.panel], run.optimizer, run.batch_size))
+                run.as_record()
+                for run in sorted(self.runs, key=lambda run: (panels.index(run.panel), run.optimizer, run.batch_size))
             ],
         }
 
@@ -186,64 +169,41 @@ class Plan:
                 fixed[name] = fixed_value(given)
             else:
                 axes[name] = axis
-        group = Group(
-            label,
-            batch_size,
-            fixed,
-            axes,
-            panel.final_loss,
-            panel=panel.label,
-            checkpoints=panel.checkpoints,
-            branch=panel.branch,
-        )
+        group = Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
         # Branches of later seeds go on from trunks of theirs.
         later = [*self.spec.finalist_seeds, *self.spec.report_seeds] if panel.checkpoints else []
-        group.runs += self._cross(group, axes, 0, [*self.spec.seeds, *later])
+        group.runs += self._cross(group, axes, [*self.spec.seeds, *later])
         return group
 
-    def _cross(
-        self, group: Group, axes: Mapping[str, Axis], round_number: int, seeds: Sequence[int]
-    ) -> Iterator[PlannedRun]:
+    def _cross(self, group: Group, axes: Mapping[str, Axis], seeds: Sequence[int]) -> list[PlannedRun]:
         """The runs of a grid."""
-        for values in itertools.product(*(axis.values for axis in axes.values())):
-            chosen = dict(zip(axes, values, strict=True))
-            spec = nested({**group.fixed, **chosen})
-            for seed in seeds:
-                run = self._run(group, spec, seed)
-                yield dataclasses.replace(run, axes=chosen, round=round_number)
+        crossed = itertools.product(*(axis.values for axis in axes.values()))
+        return [self._run(group, dict(zip(axes, values, strict=True)), seed) for values in crossed for seed in seeds]
 
-    def _run(self, group: Group, spec: dict[str, Any], seed: int, *, diagnosed: bool = False) -> PlannedRun:
+    def _run(self, group: Group, axes: dict[str, Any], seed: int) -> PlannedRun:
         """One run of a group, identified; a trunk is remembered for its branches."""
-        size = group.batch_size
-        initial: tuple[str, int] | None = None
-        told: dict[str, Any] = {"panel": group.panel} if group.panel else {}
-        if group.branch is not None:
-            trunk = self._trunks[group.branch.trunk, size, seed]
-            initial = trunk.run_id, kept_steps((group.branch.share,), trunk.steps)[0]
-            told["initial"] = initial
-        run_id, steps = self._identify(spec, size, seed, **told)
-        run = PlannedRun(run_id, group.optimizer, spec, {}, size, seed, steps, panel=group.panel, initial=initial)
-        if diagnosed:
-            measured, _ = self._identify(spec, size, seed, **told, diagnosed=True)
-            return dataclasses.replace(run, run_id=measured, diagnoses=run_id)
-        if group.checkpoints:
-            run = dataclasses.replace(run, keeps=kept_steps(group.checkpoints, steps))
-            self._trunks[group.panel, size, seed] = run
+        panel, size = group.panel, group.key.batch_size
+        initial = None
+        if panel.branch is not None:
+            trunk = self._trunks[panel.branch.trunk, size, seed]
+            initial = trunk.run_id, kept_steps((panel.branch.share,), trunk.steps)[0]
+        settings = nested({**group.fixed, **axes})
+        spec = RunSpec(settings=settings, batch_size=size, seed=seed, panel=panel.label, initial=initial)
+        run_id, steps = self._identify(spec)
+        run = PlannedRun(**vars(spec), run_id=run_id, optimizer=group.key.optimizer, axes=axes, steps=steps)
+        if panel.checkpoints:
+            run = dataclasses.replace(run, keeps=kept_steps(panel.checkpoints, steps))
+            self._trunks[panel.label, size, seed] = run
         return run
 
 
-def _said_of(panel: Panel, spec: SweepSpec) -> dict[str, Any]:
+def _panel_record(panel: Panel, spec: SweepSpec) -> dict[str, Any]:
     """A panel as the store keeps it."""
-    said: dict[str, Any] = {"task": panel.task, "overrides": panel.overrides}
+    record: dict[str, Any] = {"task": panel.task, "overrides": panel.overrides}
     if panel.final_loss != spec.final_loss:
-        said["final_loss"] = panel.final_loss
+        record["final_loss"] = panel.final_loss
     if panel.checkpoints:
-        said["checkpoints"] = panel.checkpoints
+        record["checkpoints"] = panel.checkpoints
     if panel.branch is not None:
-        said["branch"] = dataclasses.asdict(panel.branch)
-    return said
-
-
-def _alone(values: Mapping[str, Any]) -> dict[str, Axis]:
-    """A grid of one setting."""
-    return {name: Axis(name, (value,)) for name, value in values.items()}
+        record["branch"] = dataclasses.asdict(panel.branch)
+    return record

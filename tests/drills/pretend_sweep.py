@@ -5,27 +5,27 @@ python tests/drills/pretend_sweep.py STORE [RUNS]
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from pretend_worker import COMMAND, request_of  # noqa: E402
 
-from suite.execution.execute import execute  # noqa: E402
+from suite.execution.execute import Backlog, execute  # noqa: E402
 from suite.execution.launchers import local  # noqa: E402
 from suite.records import Store  # noqa: E402
-from suite.sweep import Plan, SweepSpec  # noqa: E402
+from suite.sweep import Plan, RunSpec, SweepSpec  # noqa: E402
 
 STEPS = 15
 
 
-def identify(optimizer: dict[str, Any], batch_size: int, seed: int) -> tuple[str, int]:
+def identify(run: RunSpec) -> tuple[str, int]:
     """An id that is the same in every process."""
-    return hashlib.sha256(repr((optimizer, batch_size, seed)).encode()).hexdigest()[:16], STEPS
+    return hashlib.sha256(repr((run.settings, run.batch_size, run.seed)).encode()).hexdigest()[:16], STEPS
 
 
 def plan_of(runs: int) -> Plan:
@@ -40,12 +40,8 @@ def plan_of(runs: int) -> Plan:
 def main(folder: str, runs: int = 24) -> int:
     """Train what is missing."""
     path = Path(folder)
-    launcher = local.LocalLauncher(2, command=COMMAND, request=request_of(path), logs=path / "logs")
-    ignore = {"on_progress": lambda event: None, "on_growth": lambda added: None}
-    try:
-        return len(execute(plan_of(runs), Store(path), launcher, **ignore))
-    finally:
-        launcher.close()
+    with contextlib.closing(local.LocalLauncher(2, command=COMMAND, logs=path / "logs")) as launcher:
+        return len(execute(Backlog(plan_of(runs), Store(path)), launcher, request_of(path)))
 
 
 if __name__ == "__main__":

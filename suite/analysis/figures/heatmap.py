@@ -139,9 +139,11 @@ def _map(group: pd.DataFrame, pair: tuple[str, str], values: Sequence[list[float
 
 def _worst(maps: Sequence[np.ndarray]) -> float:
     """Where the colours end: a high quantile, so that one bad corner does not flatten the rest."""
-    finite = [losses[np.isfinite(losses)] for losses in maps]
-    excess = np.concatenate([losses - losses.min() for losses in finite if len(losses)] or [[]])
-    return max(float(np.quantile(excess, WORST_QUANTILE)), 1e-6) if len(excess) else 1.0
+    excess: list[float] = []
+    for losses in maps:
+        finite = losses[np.isfinite(losses)]
+        excess.extend(finite - finite.min() if len(finite) else [])
+    return max(float(np.quantile(excess, WORST_QUANTILE)), 1e-6) if excess else 1.0
 
 
 def _draw(axes: Axes, drawn: _Map, norm: PowerNorm, *, labelled: bool) -> None:

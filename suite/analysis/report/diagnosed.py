@@ -8,9 +8,8 @@ import pandas as pd
 
 from suite.analysis.comparison import Comparison
 from suite.analysis.figures.diagnosed import diagnosed_figure
-from suite.analysis.figures.style import style
-from suite.analysis.report.drawings import Caption, placed
-from suite.analysis.report.page import Markup, element
+from suite.analysis.figures.style import save, style
+from suite.analysis.report.page import Markup, element, picture
 
 CAPTIONS = {
     "clipping": (
@@ -76,9 +75,8 @@ def draw_diagnosed(comparison: Comparison, points: pd.DataFrame, folder: Path, s
             figure = diagnosed_figure(points, name, labels, pair)
             if figure is None:
                 continue
-            words = Caption("", f"{heading} of the tuned runs.", caption)
-            drawn = placed(figure, folder, f"diagnostic-{name.replace('.', '-')}{suffix}", words)
-        parts += [element("h3", heading), drawn]
+            _, svg = save(figure, folder, f"diagnostic-{name.replace('.', '-')}{suffix}")
+        parts += [element("h3", heading), picture(svg, f"{heading} of the tuned runs.", caption)]
     if not parts:
         return Markup("")
     return element("section", element("h2", "What happened inside the tuned runs"), *parts)

@@ -6,14 +6,13 @@ import dataclasses
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import MAX_ATTEMPTS, Progress, Request, progress_of
-from suite.execution.launchers.worker_process import WorkerDied, WorkerProcess
-
-__all__ = ["LocalLauncher", "LocalSettings", "Progress"]
+from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
+from suite.execution.launchers.worker_process import WorkerProcess
+from suite.execution.messages import Event, WorkRequest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,60 +23,50 @@ class LocalSettings:
         workers_per_gpu: workers that share one GPU; small networks leave most of it idle.
     """
 
-    workers_per_gpu: int = 1
+    workers_per_gpu: int = dataclasses.field(default=1, metadata={"at_least": 1})
 
 
 class LocalLauncher:
-    """Keeps ``workers`` processes busy; a worker that dies is replaced and its job started again.
+    """Keeps worker processes busy; a worker that dies is replaced and its job started again.
 
     Workers outlive a call of `run`: what they have imported and compiled serves the next. `close` ends them.
 
     Args:
-        workers: processes.
-        command: starts one worker; it reads a request per line and answers with a line per event.
-        request: the request for a job, as plain values.
+        slots: processes.
+        command: starts one worker; it reads a request per line and answers with a line.
         logs: folder for the workers' own output.
         gpus: devices to spread the workers over; 0: none.
     """
 
-    def __init__(self, workers: int, *, command: list[str], request: Request, logs: Path, gpus: int = 0) -> None:
-        self.workers = workers
+    def __init__(self, slots: int, *, command: list[str], logs: Path, gpus: int = 0) -> None:
+        self.slots = slots
         self.command = command
-        self.request = request
         self.logs = logs
         self.gpus = gpus
-        self._workers = [_Worker(number, self) for number in range(workers)]
+        self._workers = [_Worker(number, self) for number in range(slots)]
 
     @property
     def sharing(self) -> int:
         """Workers that share a GPU's memory, or this machine's."""
-        return -(-self.workers // (self.gpus or 1))
+        return -(-self.slots // (self.gpus or 1))
 
-    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+    def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
         """Execute jobs until none is left; see `suite.execution.launchers.launcher.Launcher`."""
-        waiting = list(jobs)
-        events: queue.Queue[Progress] = queue.Queue()
-        workers = self._workers
-        idle = list(range(self.workers))
-        attempts: dict[str, int] = {}
-        running = 0
+        waiting, idle, attempts = list(jobs), list(self._workers), Attempts()
+        answers: queue.Queue[tuple[_Worker, Job, Event]] = queue.Queue()
         try:
-            while waiting or running:
+            while waiting or len(idle) < self.slots:
                 while waiting and idle:
                     job = waiting.pop(0)
-                    attempts[job[0].run_id] = attempts.get(job[0].run_id, 0) + 1
-                    workers[idle.pop(0)].start(job, events)
-                    running += 1
-                    on_progress(Progress("started", job))
-                event = events.get()
-                number = next(w.number for w in workers if w.job is event.job)
-                workers[number].job = None
-                idle.append(number)
-                running -= 1
-                if event.kind == "crashed" and attempts[event.job[0].run_id] < MAX_ATTEMPTS:
-                    waiting.insert(0, event.job)
-                    continue
-                waiting.extend(on_progress(event))
+                    attempts.start(job)
+                    idle.pop(0).start(job, request(job), answers)
+                    on_event(job, Event("started"))
+                worker, job, event = answers.get()
+                idle.append(worker)
+                if attempts.again(job, event):
+                    waiting.insert(0, job)
+                else:
+                    waiting.extend(on_event(job, event))
         except BaseException:
             self.close()  # they are in the middle of something
             raise
@@ -92,35 +81,25 @@ class _Worker:
     """One process and the thread that waits for its answer."""
 
     def __init__(self, number: int, launcher: LocalLauncher) -> None:
-        self.number = number
-        self.job: Job | None = None
+        self._number = number
         self._launcher = launcher
         self._process: WorkerProcess | None = None
 
-    def start(self, job: Job, events: queue.Queue[Progress]) -> None:
-        self.job = job
+    def start(self, job: Job, request: WorkRequest, answers: queue.Queue[tuple[_Worker, Job, Event]]) -> None:
         if self._process is None or not self._process.lives:
             self._process = self._spawned()
-        request = self._launcher.request(job)
-        threading.Thread(target=self._listen, args=(self._process, request, job, events), daemon=True).start()
+        process = self._process
+        threading.Thread(target=lambda: answers.put((self, job, process.ask(request))), daemon=True).start()
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-        self.job = self._process = None
+        self._process = None
 
     def _spawned(self) -> WorkerProcess:
         launcher = self._launcher
-        threads = max(1, (os.cpu_count() or 1) // launcher.workers)
+        threads = max(1, (os.cpu_count() or 1) // launcher.slots)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         if launcher.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = str(self.number % launcher.gpus)
-        return WorkerProcess(launcher.command, environment, log=launcher.logs / f"worker-{self.number}.log")
-
-    @staticmethod
-    def _listen(process: WorkerProcess, request: dict, job: Job, events: queue.Queue[Progress]) -> None:
-        try:
-            event = progress_of(process.ask(request), job)
-        except WorkerDied as death:
-            event = Progress("crashed", job, error=str(death))
-        events.put(event)
+            environment["CUDA_VISIBLE_DEVICES"] = str(self._number % launcher.gpus)
+        return WorkerProcess(launcher.command, environment, log=launcher.logs / f"worker-{self._number}.log")

@@ -8,12 +8,13 @@ import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import MAX_ATTEMPTS, Progress, Request, progress_of
-from suite.execution.launchers.worker_process import WorkerDied, WorkerProcess
+from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
+from suite.execution.launchers.worker_process import WorkerProcess
+from suite.execution.messages import Event, WorkRequest
 from suite.records import Lease, LeaseHeld, Store
 
 _WAIT_SECONDS = 1.0
@@ -36,10 +37,10 @@ class RaySettings:
     """
 
     address: str | None = None
-    cpus: float = 1
-    gpus: float = 0
-    memory_gb: float | None = None
-    retries: int = 3
+    cpus: float = dataclasses.field(default=1, metadata={"at_least": 0})
+    gpus: float = dataclasses.field(default=0, metadata={"at_least": 0})
+    memory_gb: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    retries: int = dataclasses.field(default=3, metadata={"at_least": 0})
     shared_store: bool = True
     working_dir: str | None = None
 
@@ -50,7 +51,6 @@ class RayLauncher:
     Args:
         settings: of the launcher.
         command: starts one worker on a node; it reads a request per line and answers with a line.
-        request: the request for a job, as plain values.
         store: where results are.
         jobs: most jobs at a time; None: what the cluster has room for.
 
@@ -58,16 +58,14 @@ class RayLauncher:
         ValueError: Ray is not installed, or there is no such cluster.
     """
 
-    def __init__(
-        self, settings: RaySettings, *, command: list[str], request: Request, store: Store, jobs: int | None = None
-    ) -> None:
+    def __init__(self, settings: RaySettings, *, command: list[str], store: Store, jobs: int | None = None) -> None:
         self.settings = settings
         self.command = command
-        self.request = request
         self.store = store
         self.jobs = jobs
         self._ray = _connected(settings)
 
+    @property
     def slots(self) -> int:
         """Jobs that the cluster has room for as it is now, at least one."""
         have = self._ray.cluster_resources()
@@ -83,36 +81,35 @@ class RayLauncher:
         if self.settings.gpus:
             return max(1, int(1 / self.settings.gpus))
         cores = (node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"])
-        return max(1, min(self.slots(), int(max(cores, default=1) / (self.settings.cpus or 1))))
+        return max(1, min(self.slots, int(max(cores, default=1) / (self.settings.cpus or 1))))
 
-    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+    def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
         """Execute jobs until none is left; see `suite.execution.launchers.launcher.Launcher`."""
-        waiting = deque(jobs)
+        waiting, attempts = deque(jobs), Attempts()
         running: dict[Any, tuple[Job, _Leases]] = {}
-        attempts: dict[str, int] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < self.slots():
+                while waiting and len(running) < self.slots:
                     job = waiting.popleft()
                     leases = _Leases(self.store)
                     try:
-                        task = self._submitted(job, leases)
+                        task = self._submitted(request(job), leases)
                     except LeaseHeld as held:
                         leases.close()
-                        waiting.extend(on_progress(Progress("held", job, error=str(held))))
+                        waiting.extend(on_event(job, Event("held", error=str(held))))
                         continue
                     running[task] = job, leases
-                    attempts[job[0].run_id] = attempts.get(job[0].run_id, 0) + 1
-                    on_progress(Progress("started", job))
+                    attempts.start(job)
+                    on_event(job, Event("started"))
                 ready, _ = self._ray.wait(list(running), timeout=_WAIT_SECONDS) if running else ([], [])
                 for task in ready:
                     job, leases = running.pop(task)
                     with leases:
-                        event = self._event(task, job, leases)
-                    if event.kind == "crashed" and attempts[job[0].run_id] < MAX_ATTEMPTS:
+                        event = self._event(task, leases)
+                    if attempts.again(job, event):
                         waiting.appendleft(job)
                     else:
-                        waiting.extend(on_progress(event))
+                        waiting.extend(on_event(job, event))
         finally:
             for task, (_, leases) in running.items():
                 self._ray.cancel(task, force=True)
@@ -121,32 +118,31 @@ class RayLauncher:
     def close(self) -> None:
         """Nothing is kept between calls; the cluster keeps its own processes."""
 
-    def _submitted(self, job: Job, leases: _Leases) -> Any:
-        request, settings = self.request(job), self.settings
+    def _submitted(self, request: WorkRequest, leases: _Leases) -> Any:
+        settings = self.settings
         carried: dict[str, dict[str, bytes]] = {}
-        if not settings.shared_store and request["do"] == "run":
+        if not settings.shared_store:
             # Nobody else sees the folder that the node trains in, so the right to train is held from here.
-            for run in job:
-                leases.take(run.run_id)
-            initials = [tuple(initial) for initial in request.get("initials", ())]
-            carried = {run_id: self.store.export_record(run_id, [step]) for run_id, step in initials}
+            for run_id in request.run_ids:
+                leases.take(run_id)
+            carried = {run_id: self.store.export_record(run_id, [step]) for run_id, step in request.initials.items()}
         task = self._ray.remote(_work).options(
             num_cpus=settings.cpus,
             num_gpus=settings.gpus or None,
             memory=None if settings.memory_gb is None else int(settings.memory_gb * 1e9),
             max_retries=settings.retries,
         )
-        folder = settings.working_dir is None and os.getcwd()
+        folder = os.getcwd() if settings.working_dir is None else None
         return task.remote(self.command, request, settings.shared_store, folder, carried)
 
-    def _event(self, task: Any, job: Job, leases: _Leases) -> Progress:
+    def _event(self, task: Any, leases: _Leases) -> Event:
         try:
-            answer = self._ray.get(task)
+            event, records = self._ray.get(task)
         except (self._ray.exceptions.RayError, OSError) as error:
-            return Progress("crashed", job, error=f"its node or worker was lost: {str(error).splitlines()[0]}")
-        for run_id, files in answer.pop("records", {}).items():
+            return Event("crashed", error=f"its node or worker was lost: {str(error).splitlines()[0]}")
+        for run_id, files in records.items():
             self.store.import_record(run_id, files, leases.of[run_id])
-        return progress_of(answer, job)
+        return event  # type: ignore[no-any-return]
 
 
 class _Leases(contextlib.ExitStack):
@@ -167,33 +163,36 @@ _WORKERS: dict[tuple[str, ...], WorkerProcess] = {}
 
 def _work(
     command: list[str],
-    request: dict[str, Any],
+    request: WorkRequest,
     shared_store: bool,
-    folder: str | bool,
+    folder: str | None,
     carried: Mapping[str, Mapping[str, bytes]],
-) -> dict[str, Any]:
-    """On a node: have a job done, and return the answer, with the records where the store is not shared.
+) -> tuple[Event, dict[str, dict[str, bytes]]]:
+    """On a node: have a job done.
 
-    ``carried``: records, with weights, that the job starts from, where the store is not shared.
+    Args:
+        command: starts a worker.
+        request: what it is asked.
+        shared_store: whether the node sees the store.
+        folder: the worker's working directory; None: that of Ray.
+        carried: records, with weights, that the job starts from, where the store is not shared.
+
+    Returns:
+        What happened, and the records by run where the store is not shared.
     """
     # Ray tells by this variable which part of which GPU is this task's.
     key = (*command, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     if key not in _WORKERS or not _WORKERS[key].lives:
-        _WORKERS[key] = WorkerProcess(command, os.environ, folder=folder or None)  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory() as own:
-        if not shared_store:
-            request = {**request, "store": own}
-            for run_id, files in carried.items():
-                Store(own).import_record(run_id, files)
-        try:
-            answer = _WORKERS[key].ask(request)
-        except WorkerDied as death:
-            return {"event": "crashed", "error": str(death)}
-        if not shared_store and request["do"] == "run":
-            store = Store(own)
-            exported = {run_id: store.export_record(run_id) for run_id in request["run_ids"]}
-            answer["records"] = {run_id: files for run_id, files in exported.items() if files}
-        return answer
+        _WORKERS[key] = WorkerProcess(command, os.environ, folder=folder)
+    if shared_store:
+        return _WORKERS[key].ask(request), {}
+    with tempfile.TemporaryDirectory() as path:
+        store = Store(path)
+        for run_id, files in carried.items():
+            store.import_record(run_id, files)
+        event = _WORKERS[key].ask(dataclasses.replace(request, store=path))
+        exported = {run_id: store.export_record(run_id) for run_id in request.run_ids}
+        return event, {run_id: files for run_id, files in exported.items() if files}
 
 
 def _connected(settings: RaySettings) -> Any:

@@ -8,13 +8,14 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import MAX_ATTEMPTS, Progress, Request, progress_of
-from suite.execution.launchers.worker_process import WorkerDied, WorkerProcess
+from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
+from suite.execution.launchers.worker_process import WorkerProcess
+from suite.execution.messages import Event, WorkRequest
 from suite.records.files import write_text_atomically
 
 _GONE_SECONDS = 30.0
@@ -46,16 +47,16 @@ class SlurmSettings:
     qos: str | None = None
     account: str | None = None
     gres: str | None = None
-    time_minutes: int = 240
-    signal_seconds: int = 120
-    cpus_per_task: int | None = None
-    mem_gb: float | None = None
-    array_parallelism: int = 256
-    max_array: int = 1000
-    max_requeues: int = 1000
+    time_minutes: int = dataclasses.field(default=240, metadata={"at_least": 1})
+    signal_seconds: int = dataclasses.field(default=120, metadata={"at_least": 1})
+    cpus_per_task: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    mem_gb: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    array_parallelism: int = dataclasses.field(default=256, metadata={"at_least": 1})
+    max_array: int = dataclasses.field(default=1000, metadata={"at_least": 1})
+    max_requeues: int = dataclasses.field(default=1000, metadata={"at_least": 0})
     setup: list[str] = dataclasses.field(default_factory=list)
     additional: dict[str, Any] = dataclasses.field(default_factory=dict)
-    poll_seconds: float = 10.0
+    poll_seconds: float = dataclasses.field(default=10.0, metadata={"at_least": 0})
 
 
 class WorkOnNode:
@@ -70,17 +71,14 @@ class WorkOnNode:
         self.command = command
         self.wait_seconds = wait_seconds
 
-    def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, request: WorkRequest) -> Event:
         """Have the job done."""
         # Lightning takes a SLURM job for one of its own making; the worker is to know nothing of it.
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SUBMITIT_"))}
         self._worker = WorkerProcess(self.command, environment)
-        try:
-            return self._worker.ask(request)
-        except WorkerDied as death:
-            return {"event": "crashed", "error": str(death)}
+        return self._worker.ask(request)
 
-    def checkpoint(self, request: dict[str, Any]) -> Any:
+    def checkpoint(self, request: WorkRequest) -> Any:
         """Have the worker save its checkpoint and end; returns what to do when the job's turn comes again."""
         from submitit.helpers import DelayedSubmission
 
@@ -95,112 +93,110 @@ class SlurmLauncher:
     Args:
         settings: of the launcher.
         command: starts one worker; it reads a request per line and answers with a line.
-        request: the request for a job, as plain values.
         folder: for submitit's files, the jobs' output, and which runs were submitted; every node must see it.
 
     Raises:
         ValueError: submitit is not installed, or this machine does not reach a SLURM cluster.
     """
 
-    def __init__(self, settings: SlurmSettings, *, command: list[str], request: Request, folder: Path) -> None:
+    def __init__(self, settings: SlurmSettings, *, command: list[str], folder: Path) -> None:
         self.settings = settings
         self.command = command
-        self.request = request
         self.folder = folder
         self._executor = _executor(settings, folder)
         self._ended: set[str] = set()
+
+    @property
+    def slots(self) -> int:
+        """Jobs of an array that run at a time."""
+        return self.settings.array_parallelism
 
     @property
     def sharing(self) -> int:
         """One: each job has an allocation of its own."""
         return 1
 
-    def run(self, jobs: Iterable[Job], on_progress: Callable[[Progress], Iterable[Job]]) -> None:
+    def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
         """Execute jobs until none is left; see `suite.execution.launchers.launcher.Launcher`."""
-        waiting = list(jobs)
+        waiting, attempts = list(jobs), Attempts()
         watched: dict[str, _Watched] = {}
-        attempts: dict[str, int] = {}
         while waiting or watched:
-            for slurm_job, job in self._submitted(waiting):
-                watched[slurm_job.job_id] = _Watched(slurm_job, job)
-                attempts[job[0].run_id] = attempts.get(job[0].run_id, 0) + 1
+            for one in self._submitted(waiting, request):
+                watched[one.handle.job_id] = one
+                attempts.start(one.job)
             waiting = []
             states = queue()
             for job_id, one in list(watched.items()):
                 if states.get(job_id) == "RUNNING" and not one.started:
                     one.started = True
-                    on_progress(Progress("started", one.job))
+                    on_event(one.job, Event("started"))
                 event = one.event(job_id in states)
                 if event is None:
                     continue
                 del watched[job_id]
                 self._ended.add(job_id)
-                if event.kind == "crashed" and attempts[one.job[0].run_id] < MAX_ATTEMPTS:
+                if attempts.again(one.job, event):
                     waiting.append(one.job)
                 else:
-                    waiting.extend(on_progress(event))
+                    waiting.extend(on_event(one.job, event))
             if watched and not waiting:
                 time.sleep(self.settings.poll_seconds)
 
     def close(self) -> None:
         """Nothing is kept between calls."""
 
-    def _submitted(self, jobs: list[Job]) -> list[tuple[Any, Job]]:
-        """Submit jobs that are not in the queue already; returns submitit's handle of each."""
-        requests = [self.request(job) for job in jobs]
-        known = self._known(requests)
-        found = []
-        fresh = []
-        for job, request in zip(jobs, requests, strict=True):
-            handle = known.get(_key(request))
-            if handle is None:
-                fresh.append((job, request))
-            else:
-                found.append((handle, job))
+    def _submitted(self, jobs: list[Job], request: RequestOf) -> list[_Watched]:
+        """Submit jobs that are not in the queue already."""
+        asked = [(job, request(job)) for job in jobs]
+        queued = self._queued({_runs_of(request) for _, request in asked} - {""})
+        watched = [_Watched(queued[_runs_of(request)], job) for job, request in asked if _runs_of(request) in queued]
+        fresh = [(job, request) for job, request in asked if _runs_of(request) not in queued]
         for first in range(0, len(fresh), self.settings.max_array):
             array = fresh[first : first + self.settings.max_array]
             work = WorkOnNode(self.command, max(1.0, self.settings.signal_seconds - 10))
             handles = self._executor.map_array(work, [request for _, request in array])
-            content = {handle.job_id: _key(request) for handle, (_, request) in zip(handles, array, strict=True)}
+            runs = {handle.job_id: _runs_of(request) for handle, (_, request) in zip(handles, array, strict=True)}
             name = handles[0].job_id.partition("_")[0]
-            write_text_atomically(self.folder / "submitted" / f"{name}.json", json.dumps(content))
-            found += [(handle, job) for handle, (job, _) in zip(handles, array, strict=True)]
-        return found
+            write_text_atomically(self.folder / "submitted" / f"{name}.json", json.dumps(runs))
+            watched += [_Watched(handle, job) for handle, (job, _) in zip(handles, array, strict=True)]
+        return watched
 
-    def _known(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    def _queued(self, wanted: set[str]) -> dict[str, Any]:
+        """Handles of jobs that an earlier call submitted and that are still in the queue, by their runs."""
         from submitit import SlurmJob
 
-        asked = {_key(request) for request in requests} - {""}
         states = queue()
         # A job that has answered may be listed for some seconds more.
-        going = {job_id: key for job_id, key in submitted(self.folder).items() if job_id not in self._ended}
-        live = {key: job_id for job_id, key in going.items() if job_id in states and key in asked}
-        return {key: SlurmJob(folder=self.folder / "jobs", job_id=job_id) for key, job_id in live.items()}
+        return {
+            runs: SlurmJob(folder=self.folder / "jobs", job_id=job_id)
+            for job_id, runs in submitted(self.folder).items()
+            if runs in wanted and job_id in states and job_id not in self._ended
+        }
 
 
 @dataclasses.dataclass
 class _Watched:
-    """A job in the queue."""
+    """A job in the queue, and submitit's handle of it."""
 
-    slurm_job: Any
+    handle: Any
     job: Job
     started: bool = False
     gone_since: float | None = None
 
-    def event(self, listed: bool) -> Progress | None:
+    def event(self, listed: bool) -> Event | None:
         """What became of the job, None while it is under way; ``listed``: whether SLURM still lists it."""
-        if self.slurm_job.paths.result_pickle.exists():
-            error = self.slurm_job.exception()
+        if self.handle.paths.result_pickle.exists():
+            error = self.handle.exception()
             if error is not None:
-                return Progress("crashed", self.job, error=str(error).strip().splitlines()[-1])
-            return progress_of(self.slurm_job.result(), self.job)
+                return Event("crashed", error=str(error).strip().splitlines()[-1])
+            return self.handle.result()  # type: ignore[no-any-return]
         if listed:
             self.gone_since = None
             return None
         self.gone_since = self.gone_since or time.monotonic()
         if time.monotonic() - self.gone_since < _GONE_SECONDS:
             return None
-        return Progress("crashed", self.job, error=f"SLURM job {self.slurm_job.job_id} ended without an answer")
+        return Event("crashed", error=f"SLURM job {self.handle.job_id} ended without an answer")
 
 
 def submitted(folder: Path) -> dict[str, str]:
@@ -230,12 +226,12 @@ def states_of_runs(folder: Path) -> dict[str, str]:
     if not jobs:
         return {}
     states = queue()
-    return {run_id: states[job_id] for job_id, key in jobs.items() if job_id in states for run_id in key.split()}
+    return {run_id: states[job_id] for job_id, runs in jobs.items() if job_id in states for run_id in runs.split()}
 
 
-def _key(request: Mapping[str, Any]) -> str:
-    """The runs that a request is to train, joined by blanks; empty for a measurement, which nobody waits for later."""
-    return " ".join(request["run_ids"]) if request["do"] == "run" else ""
+def _runs_of(request: WorkRequest) -> str:
+    """The runs of a request, joined by blanks; empty for a measurement, which nobody waits for later."""
+    return " ".join(request.run_ids)
 
 
 def _executor(settings: SlurmSettings, folder: Path) -> Any:
@@ -249,7 +245,7 @@ def _executor(settings: SlurmSettings, folder: Path) -> Any:
         raise ValueError(
             "--launcher slurm needs sbatch, srun and squeue on this machine; start the sweep on a login node."
         ) from error
-    given = {
+    parameters = {
         "job_name": "suite",
         "partition": settings.partition,
         "qos": settings.qos,
@@ -258,10 +254,10 @@ def _executor(settings: SlurmSettings, folder: Path) -> Any:
         "time": settings.time_minutes,
         "signal_delay_s": settings.signal_seconds,
         "cpus_per_task": settings.cpus_per_task,
-        "mem": settings.mem_gb,
+        "mem": None if settings.mem_gb is None else f"{int(1024 * settings.mem_gb)}M",  # plain numbers are megabytes
         "array_parallelism": settings.array_parallelism,
         "setup": settings.setup or None,
         "additional_parameters": settings.additional or None,
     }
-    executor.update_parameters(**{name: value for name, value in given.items() if value is not None})
+    executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
     return executor

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from suite.execution.messages import Event, WorkRequest
 
 STOP_SIGNAL = signal.SIGUSR2
 """Asks a worker to save a checkpoint at the end of its block, to answer, and to end."""
-
-
-class WorkerDied(RuntimeError):
-    """The process ended without an answer."""
 
 
 class WorkerProcess:
@@ -46,27 +43,20 @@ class WorkerProcess:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
-    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request and wait for its answer.
-
-        Raises:
-            WorkerDied: the process ended before it answered.
-        """
+    def ask(self, request: WorkRequest) -> Event:
+        """Send a request and wait for its answer; the process's end is one too."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(request.to_json() + "\n")
             self._process.stdin.flush()
-        except (BrokenPipeError, ValueError) as error:
-            raise WorkerDied(self._death()) from error
+        except (BrokenPipeError, ValueError):
+            return self._death()
         for line in self._process.stdout:
             try:
-                answer = json.loads(line)
-                if "event" in answer:
-                    return dict(answer)
-            except (ValueError, TypeError):
-                pass
-            print(line, end="", file=sys.stderr)  # a library's own words on standard output
-        raise WorkerDied(self._death())
+                return Event.from_json(line)
+            except (ValueError, TypeError, AttributeError):
+                print(line, end="", file=sys.stderr)  # a library's own words on standard output
+        return self._death()
 
     def ask_to_stop(self, wait_seconds: float) -> bool:
         """Ask for a checkpoint and the end; returns whether the process ended within the time."""
@@ -83,8 +73,8 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
 
-    def _death(self) -> str:
-        return f"its worker ended with exit code {self._process.wait()}"
+    def _death(self) -> Event:
+        return Event("crashed", error=f"its worker ended with exit code {self._process.wait()}")
 
 
 def _opened(log: Path | None) -> IO[str] | None:

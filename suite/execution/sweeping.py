@@ -1,0 +1,173 @@
+"""A sweep carried out: planned, measured, trained, or exported as commands."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from suite.execution.execute import Backlog, execute
+from suite.execution.export import export_commands
+from suite.execution.jobs import Job
+from suite.execution.launchers.launcher import Launcher
+from suite.execution.measure import Cost, Measuring, WhenFaster, print_costs
+from suite.execution.messages import Event, WorkRequest
+from suite.execution.runs import Runs
+from suite.execution.sweep_progress import SweepProgress
+from suite.execution.trunks import lost_sentences, lost_trunks
+from suite.records import Store
+from suite.sweep import GroupKey, Plan, PlannedRun, SweepSpec
+
+
+class Sweep:
+    """The runs of a sweep that a store lacks, and how they are trained.
+
+    Args:
+        spec: the sweep.
+        store: where its records and its plan are kept.
+        command: the command line, kept with the plan.
+        diagnose: diagnostics of the tuned settings; None: those that the YAML or an earlier call asks for.
+        pack: most runs to train at once; None: where a measurement says that it pays.
+        compiled: whether steps are compiled.
+
+    Attributes:
+        missing: runs without a result, less those that can never start.
+        settled: number of runs that have a result.
+
+    Raises:
+        ValueError: a setting is wrong, or the data is not that of the plan in the store.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        store: Store,
+        *,
+        command: str,
+        diagnose: dict[str, Any] | None = None,
+        pack: int | None = None,
+        compiled: WhenFaster = "auto",
+    ) -> None:
+        earlier = store.plan(spec.plan_id) or {}
+        if diagnose is None:
+            diagnose = spec.diagnose or earlier.get("diagnose") or {}
+        spec = dataclasses.replace(spec, diagnose=diagnose)
+        self.store = store
+        self.command = command
+        self.pack = pack
+        self.compiled = compiled
+        self.runs = Runs(spec)
+        self.plan = Plan(spec, self.runs.identify)
+        self._refuse_other_data(earlier)
+        missing = self.plan.missing(store)
+        self.settled = len(self.plan.runs) - len(missing)
+        self.missing = self._without_lost(missing)
+        # By name of the group, as the plan keeps them.
+        self._packs: dict[str, int] = dict(earlier.get("packs") or {}) if pack is None else {}
+        self._compiled: set[str] = set(earlier.get("compiled") or ()) if compiled == "auto" else set()
+        self._expected: dict[GroupKey, float] = {}
+
+    def __str__(self) -> str:
+        name, count = self.plan.spec.name, len(self.plan.runs)
+        return f"{name}: {count} runs, {self.settled} in the store, {len(self.missing)} to train."
+
+    def request(self, job: Job) -> WorkRequest:
+        """What a worker is asked for a job; the data's checksum lets it refuse data that changed since."""
+        name = str(job[0].key)
+        # The graph is one for packs of the measured size; a smaller one would have to be compiled for itself.
+        measured = name in self._compiled and len(job) == self._packs.get(name, 1)
+        return WorkRequest(
+            do="run",
+            configs=[self.runs.config(run) for run in job],
+            run_ids=[run.run_id for run in job],
+            store=str(self.store.path),
+            steps="compiled" if measured or self.compiled == "on" else "auto",
+            fingerprint=self.runs.fingerprints[job[0].panel],
+        )
+
+    def estimate(self, launcher: Launcher) -> None:
+        """Print the cost of what is missing."""
+        print_costs(self._costs(self.missing, launcher), self.missing, launcher.slots)
+
+    def start(self, launcher: Launcher) -> None:
+        """Write the plan, and find out which packs pay."""
+        self._write_plan()
+        if self.pack is None:
+            unknown = [run for run in self.missing if str(run.key) not in self._packs and not run.keeps]
+            for key, cost in self._costs(unknown, launcher).items():
+                self._expected[key] = cost.seconds_per_step
+                self._packs[str(key)] = cost.size
+                if cost.compiled:
+                    self._compiled.add(str(key))
+                if cost.size > 1 or cost.compiled:
+                    how = f"packs of {cost.size}{', compiled' if cost.compiled else ''}"
+                    print(
+                        f"{key.label} at batch size {key.batch_size}: {how}, {cost.gain:.1f} x as fast as single runs."
+                    )
+        elif self.pack > 1:
+            self._packs = {str(group.key): self.pack for group in self.plan.groups}
+        self._write_plan()
+
+    def train(self, launcher: Launcher) -> list[str]:
+        """Train what is missing; returns a sentence for every run that failed."""
+        progress = SweepProgress(
+            total=len(self.plan.runs), left=self.missing, workers=launcher.slots, expected=self._expected
+        )
+
+        def on_growth(added: list[PlannedRun]) -> None:
+            progress.add(added, [run for run in added if not self.store.settled(run.run_id)])
+            self._write_plan()
+
+        def on_event(job: Job, event: Event) -> None:
+            progress.update(job, event)
+            if event.kind == "done" and any(run.keeps for run in job):
+                trainable = {run.run_id for run in self._without_lost(self.missing)}
+                progress.drop([run for run in self.missing if run.run_id not in trainable])
+
+        backlog = Backlog(self.plan, self.store, on_growth=on_growth, pack=self._pack_size)
+        failed = execute(backlog, launcher, self.request, on_event)
+        progress.close()
+        for sentence in lost_sentences(self._branching_runs(), self.store):
+            print(sentence)
+        return failed
+
+    def export(self, file: Path) -> None:
+        """Write a shell line for every job that is due."""
+        backlog = Backlog(self.plan, self.store, on_growth=lambda added: self._write_plan(), pack=self._pack_size)
+        jobs = backlog.jobs(backlog.due())
+        export_commands(file, jobs, self.request, self.store.path / "sweeps" / self.plan.spec.plan_id / "requests")
+        then = "whether a grid is to grow"
+        if any(run.keeps for job in jobs for run in job):
+            then = "their branches, and " + then
+        print(f"{len(jobs)} commands in {file}; when they are done, the same command tells {then}.")
+
+    def _write_plan(self) -> None:
+        record = self.plan.as_record(command=self.command, title=self.runs.title)
+        measured = {"packs": self._packs, "compiled": sorted(self._compiled)}
+        self.store.write_plan({**record, **measured, "fingerprints": self.runs.fingerprints})
+
+    def _pack_size(self, key: GroupKey) -> int:
+        return self._packs.get(str(key), 1)
+
+    def _costs(self, runs: list[PlannedRun], launcher: Launcher) -> dict[GroupKey, Cost]:
+        measuring = Measuring(plan=self.plan, runs=self.runs, launcher=launcher, pack=self.pack, compiled=self.compiled)
+        return measuring.costs(runs)
+
+    def _branching_runs(self) -> list[dict[str, Any]]:
+        return [run.as_record() for run in self.plan.runs if run.keeps or run.initial]
+
+    def _without_lost(self, runs: list[PlannedRun]) -> list[PlannedRun]:
+        """Runs less the branches of trunks that have diverged; a failed trunk is tried again."""
+        statuses = lost_trunks(self._branching_runs(), self.store)
+        lost = {run_id for run_id, status in statuses.items() if status == "diverged"}
+        return [run for run in runs if run.initial is None or run.initial[0] not in lost]
+
+    def _refuse_other_data(self, earlier: dict[str, Any]) -> None:
+        now = self.runs.fingerprints
+        for panel, then in (earlier.get("fingerprints") or {}).items():
+            if panel in now and now[panel] != then:
+                raise ValueError(
+                    f"The data of {earlier.get('task')} changed since this sweep was started in {self.store.path}: its "
+                    f"plan was made with data {then}, now there is data {now[panel]}; bring the earlier data back, or "
+                    "give another --store for the new data."
+                )
