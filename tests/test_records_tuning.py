@@ -20,7 +20,7 @@ from suite.sweep.ranking import ranked_settings
 def chosen_by_both(store: Store, plan: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """The first setting of the sweep's ranking, and the tuned point of the analysis, of a plan with one grid."""
     (point,) = tuned_points(load_runs(store, plan)).itertuples(index=False)
-    best = ranked_settings([PlannedRun(**run, spec={}) for run in plan["runs"]], store, plan["final_loss"])[0]
+    best = ranked_settings([PlannedRun(**run, settings={}) for run in plan["runs"]], store, plan["final_loss"])[0]
     return best, point
 
 
