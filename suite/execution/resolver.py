@@ -9,12 +9,13 @@ import sys
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_loader, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from suite.execution.sentences import of_a_parser, of_the_trainer, told
 from suite.execution.settings import check_seed, refuse_infinite, settle
+from suite.fields import ConfigError, yaml_value
 from suite.training import Data, Task
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -29,6 +30,20 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def load_value(text: str) -> Any:
+    """Read a ``--config`` file or a value as everything else of the suite; a word that ends with a colon is itself.
+
+    Raises:
+        ConfigError: it is not YAML, or gives a key twice.
+    """
+    value = yaml_value(text, "The text")
+    is_word = isinstance(value, dict) and len(value) == 1 and text.strip() == f"{next(iter(value))}:"
+    return text if is_word else value
+
+
+set_loader("yaml", load_value, exceptions=(ConfigError,))
 
 
 class SuiteParser(LightningArgumentParser):

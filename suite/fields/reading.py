@@ -74,10 +74,10 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
         for number in value if isinstance(value, list | tuple) else [value]:
             if not bounds or not isinstance(number, int | float) or isinstance(number, bool):
                 continue  # null, or a choice beside numbers such as auto
-            finite = math.isfinite(number)
-            if not finite or not all(_BOUNDS[key][0](number, f.metadata[key]) for key in bounds):
+            if not math.isfinite(number):
+                raise ConfigError(f"{_joined(name, f.name)} must be a finite number, got {value}.")
+            if not all(_BOUNDS[key][0](number, f.metadata[key]) for key in bounds):
                 expected = " and ".join(_BOUNDS[key][1].format(f.metadata[key]) for key in bounds)
-                expected = ("" if finite else "a finite number, ") + expected
                 expected += ", or null" if type(None) in get_args(field_types(cls)[f.name]) else ""
                 raise ConfigError(f"{_joined(name, f.name)} must be {expected}, got {value}.")
 
