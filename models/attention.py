@@ -1,4 +1,4 @@
-"""Softmax attention by the backend of one's choice, also where many networks run at once under `torch.func.vmap`.
+"""Softmax attention by one of several backends, also where many networks run at once under `torch.func.vmap`.
 
 Shape letters: R runs, B batch, H heads, T positions, D head dim.
 """
@@ -54,7 +54,7 @@ def attend(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, back
 
 
 def check_backend(backend: str) -> None:
-    """Refuse a backend that there is not.
+    """Refuse an unknown backend.
 
     Raises:
         ValueError: the name is not among `Backend`'s.

@@ -195,7 +195,7 @@ def test_kmers_share_nothing_with_characters(tmp_path):
 def test_unknown_source_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"data\.source must be paper, sample, or an existing file or folder"):
         HG38(batch_size=1, source="papr").ensure_open()
-    with pytest.raises(ValueError, match=r"data\.source must contain files that end in \.fa"):
+    with pytest.raises(ValueError, match=r"data\.source must name or contain files that end in \.fa"):
         HG38(batch_size=1, source=str(tmp_path)).ensure_open()
 
 

@@ -19,8 +19,8 @@ from image_shards import open_images, write_shards
 
 from tasks.imagenet1k_lt.data import ImageNet1kLTData
 from tasks.imagenet21k.data import ImageNet21kData
-from tasks.kinds.images.places import Remote
 from tasks.kinds.images.sources import PaperShards
+from tasks.kinds.images.storage import Remote
 
 LENGTHS = (6, 6, 6, 6, 6, 6)
 
@@ -31,7 +31,7 @@ def url(tmp_path: Path) -> str:
 
 
 def cached_shards(data) -> set[str]:
-    return {path.name for path in data.of_split("train").place.cache.glob("*.tar")}
+    return {path.name for path in data.of_split("train").storage.cache.glob("*.tar")}
 
 
 def all_batches(data) -> list:

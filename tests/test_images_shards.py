@@ -15,9 +15,9 @@ pytest.importorskip("simplejpeg")
 from image_shards import open_images, photo, samples, write_shards
 
 from tasks.kinds.images.encoded import Encoded
-from tasks.kinds.images.places import Folder
 from tasks.kinds.images.shard_writer import write_shard
 from tasks.kinds.images.shards import read_info
+from tasks.kinds.images.storage import Folder
 from tasks.kinds.images.tar_index import index_tar, load_index, save_index
 
 
@@ -218,4 +218,4 @@ def test_the_real_class_folders_are_read(shared_data: Path, tmp_path: Path) -> N
     data = open_images(shared_data / "images" / "caltech_original_tree", tmp_path)
     assert data.train_samples + data.val_samples == 45 and data.facts()["classes"] == 15
     batch = data.gather("train", np.arange(data.train_samples))
-    assert batch.images.shape == (data.train_samples, 3, 16, 16) and not data.reader.corrupt.found
+    assert batch.images.shape == (data.train_samples, 3, 16, 16) and not data.reader.corrupt.reasons

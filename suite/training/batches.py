@@ -82,12 +82,12 @@ class BatchPlan:
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         first = position * self.batch_size
-        mine = self.batch_size // self.world_size
+        share = self.batch_size // self.world_size
         if self.shuffle:
             order = self._order(epoch)
-            chosen = order[first + self.rank * mine : first + (self.rank + 1) * mine].astype(np.int64)
+            chosen = order[first + self.rank * share : first + (self.rank + 1) * share].astype(np.int64)
         else:
-            chosen = np.arange(first + self.rank * mine, first + (self.rank + 1) * mine, dtype=np.int64)
+            chosen = np.arange(first + self.rank * share, first + (self.rank + 1) * share, dtype=np.int64)
         return chosen.reshape(self.accumulation, -1)
 
     def _order(self, epoch: int) -> np.ndarray:

@@ -208,11 +208,11 @@ class Data(LightningDataModule):
     @property
     def steps(self) -> int:
         """Optimizer steps of the run: the budget's, less those that another run has taken."""
-        given = {name: value for name, value in self.budgets().items() if value is not None}
-        if len(given) > 1:
+        budgets = {name: value for name, value in self.budgets().items() if value is not None}
+        if len(budgets) > 1:
             raise ValueError(
-                f"A run has one budget, got {' and '.join(f'data.{name}={value:g}' for name, value in given.items())}; "
-                "set all but one of them to null."
+                f"A run has one budget, got {' and '.join(f'data.{k}={value:g}' for k, value in budgets.items())}; set "
+                "all but one of them to null."
             )
         per_epoch = self.train_samples // self.batch_size
         samples = self.budget_as_samples()
@@ -224,8 +224,8 @@ class Data(LightningDataModule):
             steps = int(per_epoch * (self.budget_epochs or 1))
         if per_epoch and steps < 1:
             raise ValueError(
-                f"The budget must allow at least one step, got {given or 'one epoch'} at batch_size {self.batch_size}; "
-                "raise the budget or lower data.batch_size."
+                f"The budget must allow at least one step, got {budgets or 'one epoch'} at batch_size "
+                f"{self.batch_size}; raise the budget or lower data.batch_size."
             )
         if per_epoch and self.start_step >= steps:
             raise ValueError(

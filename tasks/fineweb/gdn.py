@@ -1,4 +1,4 @@
-"""Gated DeltaNet on FineWeb: paper 1 trains it on the genome only; here to tell the data from the network."""
+"""Gated DeltaNet on FineWeb: paper 1 trains it on the genome alone; here it separates data from network."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tasks.hg38.fasta import Stretch, parse_fasta, read_chunks
+from tasks.kinds.local_files import LocalFiles
 from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
-SUFFIXES = tuple(f".{kind}{packed}" for kind in ("fa", "fasta", "fna") for packed in ("", ".gz", ".bgz"))
 _COPY_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 
@@ -43,45 +43,17 @@ class Genome(Protocol):
 
 
 @dataclass(frozen=True)
-class LocalGenome:
-    """A FASTA file, or all FASTA files in a folder and its subfolders, in sorted order.
+class LocalGenome(LocalFiles):
+    """FASTA files, see `tasks.kinds.local_files`; a single file may have any name."""
 
-    Args:
-        path: an existing file of any name, or a folder.
+    suffixes: ClassVar[tuple[str, ...]] = tuple(
+        f".{kind}{packed}" for kind in ("fa", "fasta", "fna") for packed in ("", ".gz", ".bgz")
+    )
+    kind: ClassVar[str] = "FASTA files"
 
-    Raises:
-        ValueError: there is no such path, or no FASTA file in the folder.
-    """
-
-    path: Path
-
-    label = "files"
-
-    def __post_init__(self) -> None:
-        if not self.path.exists():
-            raise ValueError(
-                f"data.source must be paper, sample, or an existing file or folder, got {str(self.path)!r}."
-            )
-        if not self.files():
-            raise ValueError(
-                f"data.source must contain files that end in {', '.join(SUFFIXES)}, and {self.path} does not; point "
-                "data.source at FASTA files."
-            )
-
-    def files(self) -> list[Path]:
-        """The files that are read, in the order in which they are read."""
-        if self.path.is_file():
-            return [self.path]
-        inside = (path for path in self.path.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
-        visible = (path for path in inside if not any(p.startswith(".") for p in path.relative_to(self.path).parts))
-        return sorted(visible, key=lambda path: path.relative_to(self.path).as_posix())
-
-    def identity(self) -> dict[str, Any]:
-        """The path and each file's name, size and time of last change: cheap to look at."""
-        root = self.path if self.path.is_dir() else self.path.parent
-        files = [(path, path.stat()) for path in self.files()]
-        listed = [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in files]
-        return {"kind": "files", "path": str(self.path.resolve()), "files": listed}
+    def reads(self, file: Path) -> bool:
+        """Whatever its name is."""
+        return True
 
     def expected_nucleotides(self) -> int:
         """Size of plain files, and a typical multiple of the size of compressed ones."""
@@ -95,7 +67,7 @@ class LocalGenome:
 
 @dataclass(frozen=True)
 class FetchedGenome:
-    """A FASTA file on the network, kept in ``<data_dir>/downloads``; a broken download goes on where it was.
+    """A FASTA file on the network, kept in ``<data_dir>/downloads``; a download that broke off is resumed.
 
     Args:
         url: of the file.

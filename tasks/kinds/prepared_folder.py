@@ -1,4 +1,4 @@
-"""A folder of prepared data: made by one process at a time, whoever else asks for it, on a disk that can hold it."""
+"""Folders of prepared data: one process at a time makes one, and only if the disk has room for it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def require_space(folder: Path, needed_bytes: int, *, what: str, less: str) -> N
 
 @contextmanager
 def full_disk_explained(folder: Path, *, kept: bool) -> Iterator[None]:
-    """Turn the operating system's word for a full disk into one sentence.
+    """Turn the operating system's error for a full disk into one sentence.
 
     Args:
         folder: what is written to.
@@ -114,7 +114,7 @@ def full_disk_explained(folder: Path, *, kept: bool) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # numpy tells of a short write without saying why it was short.
+        # numpy reports a short write without its reason.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "requested and" not in str(error):
             raise
         raise ValueError(

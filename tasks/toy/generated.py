@@ -1,4 +1,4 @@
-"""Samples that are computed when they are asked for: what the toy problems' data modules share."""
+"""Samples that are computed on demand: the base of the toy problems' data."""
 
 from __future__ import annotations
 

@@ -109,12 +109,12 @@ class ZipfLanguage:
         drawn = uniforms(seed, stream, indices, 2 * length).reshape(-1, length, 2)
         classes = np.empty(drawn.shape[:2], dtype=np.int64)
         first = np.cumsum(self.class_shares)[:-1]
-        for place in range(length):
-            if place < self.context:
-                classes[:, place] = np.searchsorted(first, drawn[:, place, 0], side="right")
+        for position in range(length):
+            if position < self.context:
+                classes[:, position] = np.searchsorted(first, drawn[:, position, 0], side="right")
             else:
-                before = self._cumulative[classes[:, place - self.context]]
-                classes[:, place] = (before <= drawn[:, place, :1]).sum(axis=1)
+                before = self._cumulative[classes[:, position - self.context]]
+                classes[:, position] = (before <= drawn[:, position, :1]).sum(axis=1)
         return self._words(classes, drawn[:, :, 1])
 
     @cached_property
@@ -129,8 +129,8 @@ class ZipfLanguage:
 
     def _words(self, classes: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         words, cumulative, before = self._sorted_words
-        place = np.searchsorted(cumulative, before[classes] + drawn * self.class_shares[classes], side="right")
+        index = np.searchsorted(cumulative, before[classes] + drawn * self.class_shares[classes], side="right")
         # Rounding may put a point just outside its class.
         ends = np.cumsum(np.bincount(self.class_of, minlength=self.classes))
         starts = ends - np.bincount(self.class_of, minlength=self.classes)
-        return words[np.clip(place, starts[classes], ends[classes] - 1)]
+        return words[np.clip(index, starts[classes], ends[classes] - 1)]

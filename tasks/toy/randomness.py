@@ -38,6 +38,6 @@ def uniforms(seed: int, stream: str, indices: np.ndarray, count: int) -> np.ndar
 def normals(seed: int, stream: str, indices: np.ndarray, count: int) -> np.ndarray:
     """Standard normal numbers, float64 ``[n, count]``; as `uniforms`, by the Box-Muller transform."""
     pairs = -(-count // 2)
-    found = uniforms(seed, stream, indices, 2 * pairs)
-    radius, angle = np.sqrt(-2 * np.log(found[:, :pairs])), 2 * np.pi * found[:, pairs:]
+    drawn = uniforms(seed, stream, indices, 2 * pairs)
+    radius, angle = np.sqrt(-2 * np.log(drawn[:, :pairs])), 2 * np.pi * drawn[:, pairs:]
     return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)), axis=1)[:, :count]

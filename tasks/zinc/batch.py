@@ -64,7 +64,7 @@ class Room(NamedTuple):
 
 
 def rooms(sizes: np.ndarray, count: int) -> list[Room]:
-    """Sizes of filled batches, the usual one first; the second holds whatever comes.
+    """Sizes of filled batches: the usual one, then one that holds every batch.
 
     Args:
         sizes: atoms, edges and pairs of every molecule, int64 ``[3, samples]``.
@@ -79,7 +79,7 @@ def rooms(sizes: np.ndarray, count: int) -> list[Room]:
 
 
 def filled(batch: MoleculeBatch, choices: list[Room]) -> MoleculeBatch:
-    """The batch with filler behind it, so that it has the first sizes that hold it.
+    """Fill a batch up to the first of some sizes that holds it.
 
     Filler atoms are of graph number G, which no target has; filler edges and pairs lead from the last atom to itself.
 

@@ -127,15 +127,15 @@ class Zinc(Data):
         nodes, edges = arrays.nodes.tolist(), arrays.edges.tolist()
         pairs: list[Any] = [None] * len(indices)
         if arrays.pair_arrays is not None:
-            found = arrays.pair_arrays
+            pair_arrays = arrays.pair_arrays
             sizes = arrays.pairs.tolist()
-            rrwp = torch.from_numpy(np.take(self._rrwp[split], found.pair_rows, axis=0))
+            rrwp = torch.from_numpy(np.take(self._rrwp[split], pair_arrays.pair_rows, axis=0))
             pairs = [
                 Pairs(*tensors)
                 for tensors in zip(
-                    torch.from_numpy(found.pair_index).split(sizes, dim=1),
-                    torch.from_numpy(found.edge_pair).split(edges),
-                    torch.from_numpy(found.self_pair).split(nodes),
+                    torch.from_numpy(pair_arrays.pair_index).split(sizes, dim=1),
+                    torch.from_numpy(pair_arrays.edge_pair).split(edges),
+                    torch.from_numpy(pair_arrays.self_pair).split(nodes),
                     rrwp.split(sizes),
                     strict=True,
                 )

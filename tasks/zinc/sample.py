@@ -109,7 +109,7 @@ class SampleMolecules:
 
 _ONE_WAY = [(int(a), int(b)) for group in BRICS.reactionDefs for a, b, bond in group if bond == "-"]
 _JOINS = frozenset(_ONE_WAY) | {(b, a) for a, b in _ONE_WAY}
-"""Labels of two open places that a single bond may join."""
+"""Labels of two open joints that a single bond may join."""
 
 
 def drug_fragments() -> list[Chem.Mol]:
@@ -132,21 +132,21 @@ def join_fragments(count: int, *, seed: int) -> list[str]:
     """
     rng = random.Random(seed)
     fragments = [_Fragment.of(mol) for mol in drug_fragments()]
-    partners: dict[int, list[tuple[_Fragment, _Place]]] = {}
+    partners: dict[int, list[tuple[_Fragment, _Joint]]] = {}
     for fragment in fragments:
-        for place in fragment.places:
-            for label in sorted(b for a, b in _JOINS if a == place.label):
-                partners.setdefault(label, []).append((fragment, place))
-    found: dict[str, None] = {}
+        for joint in fragment.joints:
+            for label in sorted(b for a, b in _JOINS if a == joint.label):
+                partners.setdefault(label, []).append((fragment, joint))
+    made: dict[str, None] = {}
     with rdBase.BlockLogs():
-        while len(found) < count:
+        while len(made) < count:
             smiles = _grow(rng.choice(fragments), partners, rng.randint(MIN_ATOMS + 5, MAX_ATOMS), rng)
             if smiles is not None:
-                found[smiles] = None
-    return list(found)
+                made[smiles] = None
+    return list(made)
 
 
-class _Place(NamedTuple):
+class _Joint(NamedTuple):
     """Where a fragment may be joined: the dummy atom, its label, the atom that it stands beside."""
 
     dummy: int
@@ -156,31 +156,31 @@ class _Place(NamedTuple):
 
 class _Fragment(NamedTuple):
     mol: Chem.Mol
-    places: tuple[_Place, ...]
+    joints: tuple[_Joint, ...]
 
     @classmethod
     def of(cls, mol: Chem.Mol) -> _Fragment:
         dummies = [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
-        return cls(mol, tuple(_Place(a.GetIdx(), a.GetIsotope(), a.GetNeighbors()[0].GetIdx()) for a in dummies))
+        return cls(mol, tuple(_Joint(a.GetIdx(), a.GetIsotope(), a.GetNeighbors()[0].GetIdx()) for a in dummies))
 
 
 def _grow(
-    first: _Fragment, partners: dict[int, list[tuple[_Fragment, _Place]]], atoms: int, rng: random.Random
+    first: _Fragment, partners: dict[int, list[tuple[_Fragment, _Joint]]], atoms: int, rng: random.Random
 ) -> str | None:
     """Join fragments to ``first`` until there are about so many atoms; None: no molecule of the wanted kind."""
     mol = Chem.RWMol(first.mol)
-    places = [place for place in first.places if place.label in partners]
-    dummies = [place.dummy for place in first.places]
-    while places and mol.GetNumAtoms() - len(dummies) < atoms:
-        place = places.pop(rng.randrange(len(places)))
-        fragment, end = rng.choice(partners[place.label])
+    joints = [joint for joint in first.joints if joint.label in partners]
+    dummies = [joint.dummy for joint in first.joints]
+    while joints and mol.GetNumAtoms() - len(dummies) < atoms:
+        joint = joints.pop(rng.randrange(len(joints)))
+        fragment, end = rng.choice(partners[joint.label])
         shift = mol.GetNumAtoms()
         mol.InsertMol(fragment.mol)
-        mol.AddBond(place.neighbour, end.neighbour + shift, Chem.BondType.SINGLE)
-        dummies += [other.dummy + shift for other in fragment.places]
-        places += [
-            _Place(other.dummy + shift, other.label, other.neighbour + shift)
-            for other in fragment.places
+        mol.AddBond(joint.neighbour, end.neighbour + shift, Chem.BondType.SINGLE)
+        dummies += [other.dummy + shift for other in fragment.joints]
+        joints += [
+            _Joint(other.dummy + shift, other.label, other.neighbour + shift)
+            for other in fragment.joints
             if other is not end and other.label in partners
         ]
     mol.BeginBatchEdit()
@@ -194,7 +194,7 @@ def _grow(
     if "[SH]" in smiles:  # a sulfonyl that stayed open, an atom type that ZINC does not have
         return None
     try:
-        # An open place at an aromatic nitrogen, for one, makes no molecule.
+        # An open joint at an aromatic nitrogen, for one, makes no molecule.
         parse_smiles(smiles)
     except UnusableMolecule:
         return None

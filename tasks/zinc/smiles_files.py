@@ -14,7 +14,7 @@ SUFFIXES = (".csv", ".csv.gz")
 
 
 class Row(NamedTuple):
-    """One molecule to be.
+    """One row of a file, not parsed yet.
 
     Attributes:
         smiles: without white space around it.
@@ -44,16 +44,16 @@ class SmilesFiles:
             ValueError: there are none.
         """
         if self.path.is_dir():
-            found = sorted(p for p in self.path.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
+            files = sorted(p for p in self.path.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
         else:
-            found = [self.path] if self.path.is_file() and self.path.name.lower().endswith(SUFFIXES) else []
-        if not found:
+            files = [self.path] if self.path.is_file() and self.path.name.lower().endswith(SUFFIXES) else []
+        if not files:
             raise ValueError(
                 f"data.source must be paper, sample, or the path of a {' or '.join(SUFFIXES)} file with a column "
                 f"smiles (or of a folder with such files), but {self.path} "
                 f"{'is not' if self.path.exists() else 'does not exist'}; point data.source at such a file."
             )
-        return found
+        return files
 
     def identity(self) -> dict[str, Any]:
         """Each file's name, size and time of last change: cheap to look at."""

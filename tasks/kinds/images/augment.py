@@ -79,9 +79,9 @@ def draw_augmentation(
     if not crop and not flip:
         return Augmentation(None, None)
     uniform = np.random.default_rng([seed, step, _SAMPLES]).random((batch_size, CROP_ATTEMPTS * _PER_ATTEMPT + 1))
-    mine = uniform[positions]
-    crops = [Crop(row[1:].reshape(CROP_ATTEMPTS, _PER_ATTEMPT)) for row in mine] if crop else None
-    return Augmentation(crops, mine[:, 0] < 0.5 if flip else None)
+    of_batch = uniform[positions]
+    crops = [Crop(row[1:].reshape(CROP_ATTEMPTS, _PER_ATTEMPT)) for row in of_batch] if crop else None
+    return Augmentation(crops, of_batch[:, 0] < 0.5 if flip else None)
 
 
 def draw_mixup(seed: int, step: int, positions: slice, concentration: float) -> tuple[Tensor, Tensor]:

@@ -172,9 +172,9 @@ class ImageData(Data):
         self.train_samples, self.val_samples = len(train), len(self.images.val)
         if self.shuffle_shards is not None and len(train.lengths) > 1:
             self.shards, self.shard_window = train.lengths, self.shuffle_shards
-        if isinstance(train, Shards) and train.place.remote and self.cache_gb is not None:
+        if isinstance(train, Shards) and train.storage.remote and self.cache_gb is not None:
             window = min(self.shuffle_shards or len(train.names), len(train.names))
-            needed = 2 * window * train.place.size(train.names[0]) / 1e9
+            needed = 2 * window * train.storage.size(train.names[0]) / 1e9
             if needed > self.cache_gb:
                 raise ValueError(
                     f"data.cache_gb must hold the shards in use and the next ones, about {needed:.3g} GB at "
@@ -214,9 +214,9 @@ class ImageData(Data):
         self._fetch_ahead(plan, first, end, rows)
         positions = [self._positions(plan, micro) for micro in range(plan.accumulation)]
         drawn = [
-            draw_augmentation(plan.seed, step, place, plan.batch_size, crop=self.random_crop, flip=self.flip)
+            draw_augmentation(plan.seed, step, position, plan.batch_size, crop=self.random_crop, flip=self.flip)
             for step in range(first, end)
-            for place in positions
+            for position in positions
         ]
         decoders: list[Decoder] | None = None
         if self.random_crop:
@@ -250,7 +250,7 @@ class ImageData(Data):
     def _fetch_ahead(self, plan: BatchPlan, first: int, end: int, rows: list[np.ndarray]) -> None:
         """Have the shards of the next window fetched while this one is trained on."""
         train = self.of_split("train")
-        if self._decoded or not (isinstance(train, Shards) and train.place.remote):
+        if self._decoded or not (isinstance(train, Shards) and train.storage.remote):
             return
         window = self.shard_window * self.train_samples // len(train.lengths)
         ahead = -(-window // plan.batch_size)

@@ -31,7 +31,7 @@ _DIRECT = frozenset(["Gray", "YCbCr", "RGB"])
 
 
 class Undecodable(Exception):
-    """These bytes are no image that can be read to its end."""
+    """The bytes of an image that cannot be decoded to its end."""
 
 
 def centre_pixels(data: bytes, *, resize: int, size: int, draft: bool = True) -> Tensor:

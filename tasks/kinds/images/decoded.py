@@ -69,7 +69,7 @@ def prepare_decoded(
         arrays: dict[str, Any] = {}
         for split, images in splits.items():
             arrays |= _decode(images, working, split, size, decoder, reader)
-        write_manifest(working, {"schema": SCHEMA, "arrays": arrays, "corrupt": reader.corrupt.found})
+        write_manifest(working, {"schema": SCHEMA, "arrays": arrays, "corrupt": reader.corrupt.reasons})
         (working / JOURNAL).unlink(missing_ok=True)
 
     prepare_folder(folder, work, goes_on=True)
@@ -118,12 +118,12 @@ def _decode(
         arrays["labels"][first : numbers.stop] = labels.numpy()
         for array in arrays.values():
             array.flush()
-        journal.write(split, numbers.stop, reader.corrupt.found)
+        journal.write(split, numbers.stop, reader.corrupt.reasons)
     return describe_arrays(paths.values())
 
 
 class _Journal:
-    """How far each split is, and which images were corrupt so far."""
+    """How much of each split is decoded, and which images were corrupt so far."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

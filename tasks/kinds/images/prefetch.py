@@ -1,4 +1,4 @@
-"""Makes what comes next while the present is used."""
+"""The next items of an iterator are made while the current one is used."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class CorruptImages:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.found: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def add(self, key: str, reason: str) -> None:
@@ -47,29 +47,29 @@ class CorruptImages:
             ValueError: there are more than the limit.
         """
         with self._lock:
-            if key in self.found:
+            if key in self.reasons:
                 return
-            self.found[key] = reason
-            _log.warning("Passed over %s, which cannot be decoded (%s); %d so far.", key, reason, len(self.found))
-            if len(self.found) > self.limit:
-                named = ", ".join(list(self.found)[:NAMED])
+            self.reasons[key] = reason
+            _log.warning("Passed over %s, which cannot be decoded (%s); %d so far.", key, reason, len(self.reasons))
+            if len(self.reasons) > self.limit:
+                named = ", ".join(list(self.reasons)[:NAMED])
                 raise ValueError(
-                    f"At most {self.limit} images may be impossible to decode, got {len(self.found)} ({named}"
-                    f"{', ...' if len(self.found) > NAMED else ''}); mend data.source or raise data.max_corrupt."
+                    f"At most {self.limit} images may be impossible to decode, got {len(self.reasons)} ({named}"
+                    f"{', ...' if len(self.reasons) > NAMED else ''}); mend data.source or raise data.max_corrupt."
                 )
 
-    def restore(self, found: Mapping[str, str]) -> None:
+    def restore(self, reasons: Mapping[str, str]) -> None:
         """Take over what an earlier pass over the same images found.
 
         Raises:
             ValueError: there are more than the limit.
         """
-        for key, reason in found.items():
+        for key, reason in reasons.items():
             self.add(key, reason)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the lock, which belongs to one process."""
-        return {"limit": self.limit, "found": self.found}
+        return {"limit": self.limit, "reasons": self.reasons}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """With a lock of its own."""
@@ -111,8 +111,10 @@ class Reader:
         Raises:
             ValueError: too many images are corrupt.
         """
-        found = list(self._threads().map(lambda args: self._one(images, *args), zip(numbers, decoders, strict=False)))
-        return torch.stack([pixels for pixels, _ in found]), torch.tensor([label for _, label in found])
+        images_read = list(
+            self._threads().map(lambda args: self._one(images, *args), zip(numbers, decoders, strict=False))
+        )
+        return torch.stack([pixels for pixels, _ in images_read]), torch.tensor([label for _, label in images_read])
 
     def _one(self, images: Images, number: int, decoder: Decoder) -> tuple[Tensor, int]:
         for candidate in range(number, number + len(images)):

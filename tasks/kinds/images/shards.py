@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tasks.kinds.images.encoded import Encoded, Images, digest
-from tasks.kinds.images.places import Folder, Remote
+from tasks.kinds.images.storage import Folder, Remote
 from tasks.kinds.images.tar_index import ShardIndex, index_tar, load_index, save_index
 from tasks.kinds.prepared_folder import only_process
 
@@ -43,7 +43,7 @@ class ShardSplit:
 
     Attributes:
         names: files.
-        lengths: samples in each; None: not told.
+        lengths: samples in each; None: not written.
     """
 
     names: tuple[str, ...]
@@ -52,57 +52,57 @@ class ShardSplit:
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What a folder of shards tells of itself.
+    """What ``_info.json`` says about a folder of shards.
 
     Attributes:
         splits: ``train``, and ``val`` where there is one.
-        classes: number of classes; None: not told.
+        classes: number of classes; None: not written.
     """
 
     splits: dict[str, ShardSplit]
     classes: int | None
 
 
-def read_info(place: Folder | Remote) -> ShardInfo:
+def read_info(storage: Folder | Remote) -> ShardInfo:
     """Read ``_info.json``, or the names of the tar files.
 
     Raises:
         ValueError: there is neither, or the file is of another form.
     """
-    written, class_names = _read_if_there(place, INFO), _read_if_there(place, CLASS_NAMES)
+    written, class_names = _read_if_there(storage, INFO), _read_if_there(storage, CLASS_NAMES)
     classes = None if class_names is None else len(class_names.decode().splitlines())
     if written is None:
-        return ShardInfo(_splits_by_name([n for n in place.names() if n.endswith(".tar")], place), classes)
+        return ShardInfo(_splits_by_name([n for n in storage.names() if n.endswith(".tar")], storage), classes)
     try:
         info = json.loads(written)
-        found = {
+        splits = {
             name: ShardSplit(tuple(split["filenames"]), tuple(int(n) for n in split["shard_lengths"]))
             for name, split in info["splits"].items()
         }
-        if "train" not in found or any(len(s.names) != len(s.lengths or ()) for s in found.values()):
-            raise KeyError("train" if "train" not in found else "one of shard_lengths for each of filenames")
+        if "train" not in splits or any(len(s.names) != len(s.lengths or ()) for s in splits.values()):
+            raise KeyError("train" if "train" not in splits else "one of shard_lengths for each of filenames")
         counts = info["splits"]["train"].get("class_counts")
         classes = classes or info.get("num_classes") or (None if counts is None else len(counts))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{INFO} in {place} must give splits with filenames and shard_lengths, a split train among them, but it "
+            f"{INFO} in {storage} must give splits with filenames and shard_lengths, a split train among them, but it "
             f"does not ({type(error).__name__}: {error}); mend it or take it away, then all *.tar files are read."
         ) from error
-    return ShardInfo(_named_splits(found), classes)
+    return ShardInfo(_named_splits(splits), classes)
 
 
-def _read_if_there(place: Folder | Remote, name: str) -> bytes | None:
+def _read_if_there(storage: Folder | Remote, name: str) -> bytes | None:
     try:
-        return place.read(name)
+        return storage.read(name)
     except FileNotFoundError:
         return None
 
 
-def _splits_by_name(tars: Sequence[str], place: Folder | Remote) -> dict[str, ShardSplit]:
+def _splits_by_name(tars: Sequence[str], storage: Folder | Remote) -> dict[str, ShardSplit]:
     if not tars:
         raise ValueError(
-            f"data.source must hold images (webdataset shards *.tar, or one folder per class), but {place} holds none; "
-            "set it to another folder."
+            f"data.source must hold images (webdataset shards *.tar, or one folder per class), but {storage} holds "
+            "none; set it to another folder."
         )
     held_out = [name for name in tars if set(_WORD.findall(name.lower())) & set(VALIDATION)]
     train = [name for name in tars if name not in held_out]
@@ -110,9 +110,9 @@ def _splits_by_name(tars: Sequence[str], place: Folder | Remote) -> dict[str, Sh
     return splits | ({"val": ShardSplit(tuple(held_out), None)} if held_out and train else {})
 
 
-def _named_splits(found: dict[str, ShardSplit]) -> dict[str, ShardSplit]:
-    validation = next((found[name] for name in VALIDATION if name in found), None)
-    return {"train": found["train"]} | ({} if validation is None else {"val": validation})
+def _named_splits(splits: dict[str, ShardSplit]) -> dict[str, ShardSplit]:
+    validation = next((splits[name] for name in VALIDATION if name in splits), None)
+    return {"train": splits["train"]} | ({} if validation is None else {"val": validation})
 
 
 def hold_out_shards(split: ShardSplit, count: int) -> dict[str, ShardSplit]:
@@ -137,27 +137,33 @@ class Shards(Images):
     """One split's samples in shards.
 
     Args:
-        place: where they lie.
+        storage: where they lie.
         split: their names, and lengths where known.
         indices: folder that keeps indices of members.
         classes: labels must be below; None: unknown.
         threads: shards indexed at a time.
 
     Raises:
-        ValueError: a shard is missing, damaged or not as long as told, or a label is out of range.
+        ValueError: a shard is missing, damaged or not as long as is written, or a label is out of range.
     """
 
     def __init__(
-        self, place: Folder | Remote, split: ShardSplit, *, indices: Path, classes: int | None = None, threads: int = 1
+        self,
+        storage: Folder | Remote,
+        split: ShardSplit,
+        *,
+        indices: Path,
+        classes: int | None = None,
+        threads: int = 1,
     ) -> None:
-        self.place = place
+        self.storage = storage
         self.names = split.names
         self.classes = classes
         self.indices = indices
-        self.told = split.lengths
+        self.lengths_written = split.lengths
         self.threads = threads
         self._index = lru_cache(maxsize=OPEN_SHARDS)(self._make_index)
-        if split.lengths is not None and place.remote:
+        if split.lengths is not None and storage.remote:
             self.lengths = split.lengths
         else:
             self.lengths = tuple(len(index) for index in self._all())
@@ -176,14 +182,14 @@ class Shards(Images):
         """One image."""
         shard, row = self._find(number)
         index = self._index(shard)
-        data = self.place.read_part(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
+        data = self.storage.read_part(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
         return Encoded(data, int(index.labels[row]), self._key(shard, row))
 
     def read_alone(self, number: int) -> Encoded:
         """One image of a shard that has been indexed; if it is gone from the cache, the image alone is fetched."""
         shard, row = self._find(number)
         index = self._index(shard)
-        data = self.place.read_range(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
+        data = self.storage.read_range(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
         return Encoded(data, int(index.labels[row]), self._key(shard, row))
 
     def key(self, number: int) -> str:
@@ -199,16 +205,16 @@ class Shards(Images):
         lines = []
         for shard, (name, length) in enumerate(zip(self.names, self.lengths, strict=True)):
             content = str(length)
-            if not self.place.remote:
-                content = f"{self.place.size(name)} {digest(*self._index(shard))}"
+            if not self.storage.remote:
+                content = f"{self.storage.size(name)} {digest(*self._index(shard))}"
             lines.append(f"{name} {content}")
         return lines
 
     def fetch_soon(self, numbers: np.ndarray) -> None:
         """Fetch the shards of these samples in the background, if they are remote."""
-        if self.place.remote:
+        if self.storage.remote:
             for shard in np.unique(np.searchsorted(self._ends, numbers, side="right")):
-                self.place.fetch_soon(self.names[shard])
+                self.storage.fetch_soon(self.names[shard])
 
     def _find(self, number: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self._ends, number, side="right"))
@@ -231,27 +237,27 @@ class Shards(Images):
                 if index is None:
                     index = self._read_tar(name)
                     save_index(index, kept)
-        if self.told is not None and len(index) != self.told[shard]:
+        if self.lengths_written is not None and len(index) != self.lengths_written[shard]:
             raise ValueError(
-                f"The shard {name} must hold {self.told[shard]} images as {INFO} says, got {len(index)}; fetch it "
-                f"again from where {self.place} came from, or mend {INFO}."
+                f"The shard {name} must hold {self.lengths_written[shard]} images as {INFO} says, got {len(index)}; "
+                f"fetch it again from where {self.storage} came from, or mend {INFO}."
             )
-        _check_labels(index, self.classes, f"{self.place}/{name}")
+        _check_labels(index, self.classes, f"{self.storage}/{name}")
         return index
 
     def _read_tar(self, name: str) -> ShardIndex:
-        _log.info("Indexing %s in %s.", name, self.place)
+        _log.info("Indexing %s in %s.", name, self.storage)
         while True:
-            path = self.place.local(name)
+            path = self.storage.local(name)
             try:
                 return index_tar(path)
             except FileNotFoundError:  # deleted from the cache in between, to make room
                 continue
 
     def _kept(self, name: str) -> Path:
-        what = f"{self.place}/{name}"
-        if not self.place.remote:
-            state = self.place.local(name).stat()
+        what = f"{self.storage}/{name}"
+        if not self.storage.remote:
+            state = self.storage.local(name).stat()
             what += f" {state.st_size} {state.st_mtime_ns}"
         return self.indices / f"{hashlib.sha256(what.encode()).hexdigest()[:20]}.npz"
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from tasks.kinds.images.digits import digit_shards
 from tasks.kinds.images.encoded import Chosen, Images, digest
-from tasks.kinds.images.places import Folder, Remote
 from tasks.kinds.images.shards import INFO, Shards, hold_out_shards, read_info
+from tasks.kinds.images.storage import Folder, Remote
 from tasks.kinds.images.tree import tree_splits
 
 SPLIT_SEED = 0
@@ -80,19 +80,25 @@ def open_source(
             raise ValueError("data.source paper is not known for this dataset; set it to sample or to a path.")
         url, held_out, classes = paper.url, paper.held_out, classes or paper.classes
     if "://" in url:
-        place = Remote(url, data_dir / f"shards-{digest([url])[:10]}", cache_gb)
-        return open_shards(place, indices, held_out=held_out, val_share=val_share, classes=classes, threads=threads)
+        storage = Remote(url, data_dir / f"shards-{digest([url])[:10]}", cache_gb)
+        return open_shards(storage, indices, held_out=held_out, val_share=val_share, classes=classes, threads=threads)
     path = digit_shards(data_dir) if source == "sample" else Path(source)
     return open_path(path, indices, val_share=val_share, classes=classes, threads=threads)
 
 
 def open_shards(
-    place: Folder | Remote, indices: Path, *, held_out: int | None, val_share: float, classes: int | None, threads: int
+    storage: Folder | Remote,
+    indices: Path,
+    *,
+    held_out: int | None,
+    val_share: float,
+    classes: int | None,
+    threads: int,
 ) -> ImageSource:
     """Open a folder of webdataset shards.
 
     Args:
-        place: where they lie.
+        storage: where they lie.
         indices: folder that keeps indices of members.
         held_out: shards, the last ones, that are held out where there is no validation split; None: as ``val_share``
             says.
@@ -103,27 +109,28 @@ def open_shards(
     Raises:
         ValueError: the shards cannot be used; the message says why.
     """
-    info = read_info(place)
+    info = read_info(storage)
     splits = info.splits
     if "val" not in splits:
         count = held_out or max(1, round(val_share * len(splits["train"].names)))
         splits = hold_out_shards(splits["train"], count)
-    known = classes or info.classes
+    num_classes = classes or info.classes
     opened = {
-        name: Shards(place, split, indices=indices, classes=known, threads=threads) for name, split in splits.items()
+        name: Shards(storage, split, indices=indices, classes=num_classes, threads=threads)
+        for name, split in splits.items()
     }
     return ImageSource(
-        opened["train"], opened["val"], known or _classes_of(place, opened["train"].labels(), opened["val"])
+        opened["train"], opened["val"], num_classes or _classes_of(storage, opened["train"].labels(), opened["val"])
     )
 
 
-def _classes_of(place: Folder | Remote, labels: np.ndarray, val: Shards) -> int:
+def _classes_of(storage: Folder | Remote, labels: np.ndarray, val: Shards) -> int:
     classes = int(labels.max()) + 1
     unknown = val.labels()
     if len(unknown) and unknown.max() >= classes:
         raise ValueError(
             f"The validation classes must be among the training classes 0 to {classes - 1}, got {unknown.max()} in "
-            f"{place}; say how many classes there are with data.classes."
+            f"{storage}; say how many classes there are with data.classes."
         )
     return classes
 

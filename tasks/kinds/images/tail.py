@@ -11,10 +11,10 @@ import numpy as np
 
 from tasks.kinds.images.encoded import Chosen, Encoded, digest
 from tasks.kinds.images.heavy_tail import heavy_tailed
-from tasks.kinds.images.places import Folder
 from tasks.kinds.images.shard_writer import write_info, write_shard
 from tasks.kinds.images.shards import Shards, read_info
 from tasks.kinds.images.sources import ImageSource
+from tasks.kinds.images.storage import Folder
 from tasks.kinds.prepared_folder import prepare_folder
 
 SHARD = "selected.tar"
@@ -35,7 +35,7 @@ def tail_of(source: ImageSource, head_images: int | None, data_dir: Path, *, thr
     """
     whole = source.train
     numbers = heavy_tailed(whole.labels(), head_images=head_images)
-    if not (isinstance(whole, Shards) and whole.place.remote):
+    if not (isinstance(whole, Shards) and whole.storage.remote):
         return ImageSource(Chosen(whole, numbers), source.val, source.classes)
     folder = data_dir / f"heavy-tail-{digest(whole.identity(), numbers)[:10]}"
     _fetch(whole, numbers, folder, classes=source.classes, threads=threads)

@@ -69,9 +69,9 @@ def index_tar(path: Path) -> ShardIndex:
         ) from error
     unlabelled = [key for key in images if key not in labels]
     if unlabelled or not images:
-        found = f"{unlabelled[0]} has none" if unlabelled else "it holds no image"
+        problem = f"{unlabelled[0]} has none" if unlabelled else "it holds no image"
         raise ValueError(
-            f"Every image of the shard {path} must have its class beside it (key.jpg and key.cls), but {found}; mend "
+            f"Every image of the shard {path} must have its class beside it (key.jpg and key.cls), but {problem}; mend "
             "the shard or take it out of data.source."
         )
     members = images.values()

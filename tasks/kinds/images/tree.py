@@ -25,16 +25,16 @@ class Tree(Images):
 
     def __init__(self, root: Path, classes: list[str] | None = None) -> None:
         self.root = root
-        found = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-        self.classes = found if classes is None else classes
+        folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        self.classes = folders if classes is None else classes
         labels = {name: label for label, name in enumerate(self.classes)}
-        unknown = [name for name in found if name not in labels]
+        unknown = [name for name in folders if name not in labels]
         if unknown:
             raise ValueError(
                 f"The class folders in {root} must be among those of the training images, got {unknown[0]}; rename "
                 "or remove it."
             )
-        files = [(path, labels[name]) for name in found for path in _image_files(root / name)]
+        files = [(path, labels[name]) for name in folders for path in _image_files(root / name)]
         if not files:
             raise ValueError(
                 f"data.source must hold images (webdataset shards *.tar, or one folder per class), but {root} holds "

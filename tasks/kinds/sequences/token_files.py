@@ -79,11 +79,11 @@ class TokenFiles:
     def _check_size(self, split: str) -> None:
         path = self._path(split)
         expected = self.manifest["splits"][split]["tokens"] * self.bytes_per_token
-        found = path.stat().st_size if path.exists() else None
-        if found != expected:
+        size = path.stat().st_size if path.exists() else None
+        if size != expected:
             raise ValueError(
                 f"{path} must have {expected} bytes, but "
-                f"{'it is missing' if found is None else f'has {found}'}; delete the folder {self.folder} "
+                f"{'it is missing' if size is None else f'has {size}'}; delete the folder {self.folder} "
                 "and prepare again."
             )
 

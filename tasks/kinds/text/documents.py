@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
-SUFFIXES = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
+from tasks.kinds.local_files import LocalFiles
+
 _BLOCK_BYTES = 1 << 18
 _BREAKS = " \n\t"
 
@@ -67,45 +68,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class LocalText:
-    """A file, or all files of the known kinds in a folder and its subfolders, in sorted order.
+class LocalText(LocalFiles):
+    """Text files, see `tasks.kinds.local_files`."""
 
-    Args:
-        path: an existing file or folder.
-
-    Raises:
-        ValueError: there is no such path, or no file of a known kind in it.
-    """
-
-    path: Path
-
-    def __post_init__(self) -> None:
-        if not self.path.exists():
-            raise ValueError(
-                f"data.source must be paper, sample, or an existing file or folder, got {str(self.path)!r}."
-            )
-        if not self.files():
-            raise ValueError(
-                f"data.source must name or contain files that end in {', '.join(SUFFIXES)}, and {self.path} "
-                "does not; point data.source at such files."
-            )
-
-    label = "files"
-
-    def files(self) -> list[Path]:
-        """The files that are read, in the order in which they are read."""
-        if self.path.is_file():
-            return [self.path] if self.path.name.lower().endswith(SUFFIXES) else []
-        inside = (path for path in self.path.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
-        visible = (path for path in inside if not any(p.startswith(".") for p in path.relative_to(self.path).parts))
-        return sorted(visible, key=lambda path: path.relative_to(self.path).as_posix())
-
-    def identity(self) -> dict[str, Any]:
-        """The path and each file's name, size and time of last change: cheap to look at."""
-        root = self.path if self.path.is_dir() else self.path.parent
-        files = [(path, path.stat()) for path in self.files()]
-        listed = [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in files]
-        return {"kind": "files", "path": str(self.path.resolve()), "files": listed}
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
+    kind: ClassVar[str] = "such files"
 
     def facts(self) -> dict[str, Any]:
         """The identity; nothing is resolved later."""
@@ -131,7 +98,7 @@ def read_file(path: Path) -> Iterator[Piece]:
     ``.parquet`` file has one document per row, in its ``text`` column.
 
     Args:
-        path: a file that ends in one of `SUFFIXES`.
+        path: a file that ends as `LocalText` says.
 
     Raises:
         DamagedSource: the file is no such file inside, is cut short, or a row has no text; the message names

@@ -1,4 +1,4 @@
-"""How far a preparation is: the journal that lets it go on after a kill, and the token file it speaks of.
+"""The journal of a preparation, which lets it go on after a kill, and the token file that it describes.
 
 The journal is replaced in one step, and only after the tokens that it counts are on disk. After a kill the
 token file is cut back to the journal's length; its checksum shows whether what is left is what was written.
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Journal:
-    """How far a preparation is.
+    """What a preparation has done so far.
 
     Attributes:
         pieces: pieces of text consumed.

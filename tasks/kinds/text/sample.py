@@ -1,4 +1,4 @@
-"""The embedded sample corpus: the English prose that every Python installation carries, without any network.
+"""The embedded sample corpus: the English prose in every Python installation; no network is needed.
 
 It is the language reference that ``help()`` shows, and the docstrings and longer comments of the standard
 library, read from the source files without importing them and stripped of what is not prose (signatures,

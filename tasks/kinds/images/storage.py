@@ -1,6 +1,6 @@
 """Where shards lie: in a folder, or behind a URL with a bounded local cache.
 
-A remote shard is fetched whole when it is first read, or earlier where `fetch_soon` was told. The least recently used
+A remote shard is fetched whole when it is first read, or earlier when `fetch_soon` asks for it. The least recently used
 ones are deleted when the cache outgrows its bound. Several processes may share a cache.
 """
 

@@ -1,0 +1,56 @@
+"""Local files as a source of data: one file, or all files of some kinds in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """A file, or all files of some kinds in a folder and its subfolders, in sorted order; hidden ones are left out.
+
+    Args:
+        path: an existing file or folder.
+
+    Raises:
+        ValueError: there is no such path, or no file of a known kind in it.
+    """
+
+    path: Path
+
+    label: ClassVar[str] = "files"
+    suffixes: ClassVar[tuple[str, ...]]
+    kind: ClassVar[str]
+    """What the files are, for messages."""
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            raise ValueError(
+                f"data.source must be paper, sample, or an existing file or folder, got {str(self.path)!r}."
+            )
+        if not self.files():
+            raise ValueError(
+                f"data.source must name or contain files that end in {', '.join(self.suffixes)}, and {self.path} does "
+                f"not; point data.source at {self.kind}."
+            )
+
+    def files(self) -> list[Path]:
+        """The files that are read, in the order in which they are read."""
+        if self.path.is_file():
+            return [self.path] if self.reads(self.path) else []
+        inside = (path for path in self.path.rglob("*") if path.name.lower().endswith(self.suffixes) and path.is_file())
+        visible = (path for path in inside if not any(p.startswith(".") for p in path.relative_to(self.path).parts))
+        return sorted(visible, key=lambda path: path.relative_to(self.path).as_posix())
+
+    def reads(self, file: Path) -> bool:
+        """Whether a single file may be read by its name."""
+        return file.name.lower().endswith(self.suffixes)
+
+    def identity(self) -> dict[str, Any]:
+        """The path and each file's name, size and time of last change: cheap to look at."""
+        root = self.path if self.path.is_dir() else self.path.parent
+        files = [(path, path.stat()) for path in self.files()]
+        listed = [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in files]
+        return {"kind": "files", "path": str(self.path.resolve()), "files": listed}
