@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from suite.cli.arguments import Request
 from suite.diagnostics.recorder import recorder_of
 from suite.execution.resolver import TRAINER_DEFAULTS, SuiteParser, plain
-from suite.execution.sentences import of_the_trainer, told
+from suite.execution.sentences import of_a_class, of_the_trainer
 from suite.execution.settings import check_seed, settle
 from suite.records import Store
 from suite.training import Data, Outcome, Task, open_run, run
@@ -64,7 +64,7 @@ class SuiteCLI(LightningCLI):
         Raises:
             ValueError: one of them refuses its settings.
         """
-        with told():
+        with of_a_class():
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -94,9 +94,9 @@ class SuiteCLI(LightningCLI):
         )
 
     def _with_checkpoint(self, subcommand: str) -> None:
-        given = self.config[subcommand]
-        path = Path(given.get("ckpt_path") or "")
-        if given.get("weights_only") and path.is_file() and isinstance(problem := read_weights(path), str):
+        config = self.config[subcommand]
+        path = Path(config.get("ckpt_path") or "")
+        if config.get("weights_only") and path.is_file() and isinstance(problem := read_weights(path), str):
             raise ValueError(f"--ckpt_path {path} {problem}; give a checkpoint that fit --keep_checkpoint has written.")
         try:
             super()._run_subcommand(subcommand)

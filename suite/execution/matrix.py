@@ -15,11 +15,11 @@ def config_roots() -> list[Path]:
 
 def task_files() -> dict[str, Path]:
     """Task name -> its YAML; the working directory's come before the checkout's."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for root in config_roots():
         for path in sorted((root / "configs" / "tasks").glob("*/*.yaml")):
-            found.setdefault(f"{path.parent.name}/{path.stem}", path)
-    return dict(sorted(found.items()))
+            files.setdefault(f"{path.parent.name}/{path.stem}", path)
+    return dict(sorted(files.items()))
 
 
 def task_file(name: str) -> Path:

@@ -13,7 +13,7 @@ from jsonargparse import Namespace, set_loader, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
-from suite.execution.sentences import of_a_parser, of_the_trainer, told
+from suite.execution.sentences import of_a_class, of_a_parser, of_the_trainer
 from suite.execution.settings import check_seed, refuse_infinite, settle
 from suite.fields import ConfigError, yaml_value
 from suite.training import Data, Task
@@ -107,7 +107,7 @@ class Resolver:
         others = {key: value for key, value in model.get("init_args", {}).items() if key != "optimizer"}
         rest = {**config, "model": {**model, "init_args": others}, "seed_everything": None}
         key = json.dumps(rest, sort_keys=True, default=repr)
-        with told():
+        with of_a_class():
             if self._parsed_last is None or self._parsed_last[0] != key:
                 self._parsed_last = key, self.parser.parse_object(config)
             parsed = copy.deepcopy(self._parsed_last[1])

@@ -26,7 +26,7 @@ def of_a_parser(message: str) -> str:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def of_a_class() -> Iterator[None]:
     """Let what a class says of its settings come through as it was said.
 
     Raises:

@@ -163,10 +163,10 @@ class Plan:
 
     def _group(self, panel: Panel, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
         axes, fixed = {}, {"name": label}
-        for name, given in settings.items():
-            axis = read_axis(name, given, batch_size)
+        for name, value in settings.items():
+            axis = read_axis(name, value, batch_size)
             if axis is None:
-                fixed[name] = fixed_value(given)
+                fixed[name] = fixed_value(value)
             else:
                 axes[name] = axis
         group = Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)

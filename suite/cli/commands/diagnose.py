@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from suite.cli.arguments import read_diagnostics, read_request
 from suite.cli.places import DEFAULT_STORE
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from suite.training import Data, Task
-
-RESOLVED = ("seed_everything", "trainer", "model", "data")
-"""Parts of a run's configuration that the task and its data are built from."""
 
 EPILOG = """\
 The task and its settings are given as in fit: --task fineweb/gpt --data.batch_size 16 --optimizer sgd --optimizer.lr
@@ -45,76 +40,42 @@ def main(command: str, arguments: list[str]) -> int:
         for name, line in lines.items():
             print(f"{name:{max(map(len, lines))}}  {line}")
         return 0
-    config, checkpoint = _of_run(options, rest) if options.run else _of_task(rest)
-    table = _measured(config, options.checkpoint or checkpoint, options.diagnostics, options.device)
-    if options.csv is not None:
-        from pyarrow import csv
-
-        csv.write_csv(table, options.csv)
-        print(f"Table: {options.csv}")
-    else:
-        _print(table)
+    _print_table(_table(options, rest), options.csv)
     return 0
 
 
-def _of_run(options: argparse.Namespace, rest: list[str]) -> tuple[dict[str, Any], Path | None]:
-    from suite.records import Store
-
-    if rest:
-        raise ValueError(f"{rest[0]} changes a task, got --run as well; give one of the two.")
-    store = Store(options.store)
-    record = store.record(options.run)
-    if record is None:
-        raise ValueError(f"The store {options.store} has no run {options.run}; give --store or another --run.")
-    if options.start or options.checkpoint is not None:
-        return record["config"], None
-    kept = store.run_folder(options.run) / "final.ckpt"
-    if not kept.is_file():
-        raise ValueError(
-            f"Run {options.run} left no weights; train it with --keep_checkpoint, or give --checkpoint or --start."
-        )
-    return record["config"], kept
-
-
-def _of_task(rest: list[str]) -> tuple[dict[str, Any], Path | None]:
-    if not any(word.startswith(("--task", "--config", "-c")) for word in rest):
-        raise ValueError("diagnose needs --task NAME or --run RUN_ID; --list tells what it can measure.")
-    from suite.execution.resolver import Resolver
-
-    return Resolver().resolve(read_request(rest, default_store=DEFAULT_STORE).arguments), None
-
-
-def _measured(config: dict[str, Any], checkpoint: Path | None, wanted: str, device: str) -> pa.Table:
-    from suite.diagnostics.at_checkpoint import Checkpointed
-    from suite.diagnostics.catalogue import CATALOGUE, parse
-    from suite.execution.resolver import Resolver
-
-    task, data = _built(Resolver(), config)
-    chosen = parse(read_diagnostics(wanted) or task.diagnostics)
-    at = Checkpointed(task, data, checkpoint, device)
-    if chosen:
-        return at.measure(chosen).table()
+def _table(options: argparse.Namespace, rest: list[str]) -> pa.Table:
     import pyarrow as pa
 
-    tables = []
-    for name in CATALOGUE:
-        try:
-            tables.append(at.measure(parse({name: {}})).table())
-        except ValueError as error:
-            print(f"left out: {error}")
-    return pa.concat_tables(tables)
+    from suite.execution.diagnose import config_of, diagnose, final_weights
+    from suite.records import Store
+
+    checkpoint, store = options.checkpoint, Store(options.store)
+    if options.run:
+        if rest:
+            raise ValueError(f"{rest[0]} changes a task, got --run as well; give one of the two.")
+        config = config_of(options.run, store)
+        if checkpoint is None and not options.start:
+            checkpoint = final_weights(options.run, store)
+    else:
+        if not any(word.startswith(("--task", "--config", "-c")) for word in rest):
+            raise ValueError("diagnose needs --task NAME or --run RUN_ID; --list tells what it can measure.")
+        from suite.execution.resolver import Resolver
+
+        config = Resolver().resolve(read_request(rest, default_store=DEFAULT_STORE).arguments)
+    measured, left_out = diagnose(config, checkpoint, read_diagnostics(options.diagnostics), options.device)
+    for sentence in left_out:
+        print(f"left out: {sentence}")
+    return pa.concat_tables([rows.table() for rows in measured])
 
 
-def _built(resolver: Any, config: dict[str, Any]) -> tuple[Task, Data]:
-    from suite.training.opening import give_seed
+def _print_table(table: pa.Table, file: Path | None) -> None:
+    if file is not None:
+        from pyarrow import csv
 
-    # What `fit` alone knows (how a checkpoint is read) is not for building.
-    task, data = resolver.build_data({key: value for key, value in config.items() if key in RESOLVED})
-    give_seed(task, data, config)
-    return task, data
-
-
-def _print(table: pa.Table) -> None:
+        csv.write_csv(table, file)
+        print(f"Table: {file}")
+        return
     head = table.column_names
     rows = [
         [*map(str, row[:-1]), f"{row[-1]:.6g}"] for row in zip(*(table[name].to_pylist() for name in head), strict=True)

@@ -29,11 +29,11 @@ def main(command: str, arguments: list[str]) -> int:
 
     cli = SuiteCLI(command, request)
     if cli.outcome is not None and cli.trainer.is_global_zero:
-        _tell(cli.outcome.record, cli.outcome.trained, request.store)
+        _print_outcome(cli.outcome.record, cli.outcome.trained, request.store)
     return 0
 
 
-def _tell(record: dict, trained: bool, store: str) -> None:
+def _print_outcome(record: dict, trained: bool, store: str) -> None:
     if record["status"] == "diverged":
         result = f"diverged at step {record['diverged_at']}"
     elif record["final"]:
