@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.kinds.local_files import DamagedSource
 from tasks.kinds.text import documents
-from tasks.kinds.text.documents import DamagedSource, LocalText, read_file, split_before_space
+from tasks.kinds.text.documents import LocalText, read_file, split_before_space
 from tasks.kinds.text.sample import SampleText
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -37,7 +37,7 @@ def die_at(place, function):
     return counted
 preparation.append = die_at("append", preparation.append)
 journal.write_journal = preparation.write_journal = die_at("journal", journal.write_journal)
-preparation.write_durably = die_at("manifest", preparation.write_durably)
+preparation.write_manifest = die_at("manifest", preparation.write_manifest)
 os.replace = die_at("replace", os.replace)
 os.truncate = die_at("truncate", os.truncate)
 os.rename = die_at("rename", os.rename)

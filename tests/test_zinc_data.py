@@ -26,7 +26,7 @@ from tasks.zinc.gat import ZincGAT
 from tasks.zinc.grit import ZincGRIT
 from tasks.zinc.molecules import molecule_graph, parse_smiles
 from tasks.zinc.sample import join_fragments
-from tasks.zinc.target import ZINC250K, properties
+from tasks.zinc.target import target
 
 SMILES = [*join_fragments(60, seed=1), "C", "C[NH3+]"]
 
@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Zinc:
 
 
 def test_every_molecule_is_in_one_split_with_its_target(data: Zinc) -> None:
-    expected = sorted(np.float32(ZINC250K.target(properties(parse_smiles(s)))) for s in SMILES)
+    expected = sorted(np.float32(target(parse_smiles(s))) for s in SMILES)
     assert sorted([*data.targets("train"), *data.targets("val")]) == expected
     assert data.val_samples == round(0.2 * len(SMILES))
 
@@ -125,7 +125,7 @@ def test_prepared_once_and_the_same_with_workers(tmp_path: Path, monkeypatch: py
         batch_size=4, source=str(tmp_path / "molecules.csv"), val_share=0.2, data_dir=str(tmp_path / "b"), num_workers=2
     )
     assert again.ensure_open() == data.fingerprint
-    monkeypatch.setattr(preparation, "_work", None)
+    monkeypatch.setattr(preparation, "_write", None)
     assert open_zinc(tmp_path).fingerprint == data.fingerprint
     data.verify()
 
@@ -195,9 +195,9 @@ def write_published(folder: Path) -> dict[str, list[str]]:
             bonds[graph.edges[0].astype(int), graph.edges[1].astype(int)] = torch.from_numpy(
                 graph.bonds.astype(np.int8)
             )
-            target = torch.tensor([ZINC250K.target(properties(mol))])
+            score = torch.tensor([target(mol)])
             atoms = torch.from_numpy(graph.atoms.astype(np.int8))
-            mols.append({"atom_type": atoms, "bond_type": bonds, "logP_SA_cycle_normalized": target})
+            mols.append({"atom_type": atoms, "bond_type": bonds, "logP_SA_cycle_normalized": score})
         with open(folder / f"{split}.pickle", "wb") as file:
             pickle.dump(mols, file)
         (folder / f"{split}.index").write_text("0\n")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tasks.kinds.text.documents import DamagedSource
+from tasks.kinds.local_files import DamagedSource
 
 CHUNK_BYTES = 1 << 20
 """At most so much decompressed text is held at once."""

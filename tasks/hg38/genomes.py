@@ -9,37 +9,17 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from tasks.hg38.fasta import Stretch, parse_fasta, read_chunks
-from tasks.kinds.local_files import LocalFiles
+from tasks.hg38.sample import SampleGenome
+from tasks.kinds.local_files import LocalFiles, one_line
 from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
 _COPY_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 
 _log = logging.getLogger(__name__)
-
-
-class Genome(Protocol):
-    """A deterministic stream of nucleotides."""
-
-    @property
-    def label(self) -> str:
-        """A short name for the prepared folder."""
-        ...
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the nucleotides, known without reading them."""
-        ...
-
-    def expected_nucleotides(self) -> int:
-        """Rough number, for the disk check."""
-        ...
-
-    def stretches(self) -> Iterator[Stretch]:
-        """All nucleotides in order."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -111,7 +91,11 @@ class FetchedGenome:
                     with full_disk_explained(path.parent, kept=True):
                         self._download(part)
                 except (OSError, urllib.error.URLError) as error:
-                    raise self._unreachable(str(error)) from error
+                    raise ValueError(
+                        f"data.source paper reads {self.url}, but that failed ({one_line(error)}); start again when "
+                        "it can be reached (what came so far is kept), or fetch it elsewhere and set data.source to "
+                        "its path."
+                    ) from error
                 os.replace(part, path)
         return path
 
@@ -144,9 +128,6 @@ class FetchedGenome:
         if total is not None and size != total:
             raise OSError(f"the connection ended after {size} of {total} bytes")
 
-    def _unreachable(self, reason: str) -> ValueError:
-        return ValueError(
-            f"data.source paper reads {self.url}, but that failed ({reason.splitlines()[0][:120] if reason else ''}); "
-            "start again when it can be reached (what came so far is kept), or fetch it elsewhere and set data.source "
-            "to its path."
-        )
+
+Genome = FetchedGenome | LocalGenome | SampleGenome
+"""A deterministic stream of nucleotides: ``label``, ``identity``, ``expected_nucleotides`` and ``stretches``."""

@@ -6,8 +6,6 @@ on where it was (`tasks.hg38.genomes.FetchedGenome`).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 from dataclasses import dataclass
@@ -18,52 +16,38 @@ import numpy as np
 
 from tasks.hg38.genomes import Genome
 from tasks.hg38.kmers import KmerTokens
+from tasks.kinds.array_files import write_manifest
+from tasks.kinds.local_files import DamagedSource
 from tasks.kinds.prepared_folder import prepare_folder, require_space
 from tasks.kinds.sequences.token_files import (
-    MANIFEST,
-    SCHEMA,
     TokenFiles,
+    TokenizedSource,
     describe_splits,
     read_token_files,
     split_tokens,
 )
-from tasks.kinds.text.documents import DamagedSource
-from tasks.kinds.text.journal import write_durably
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizedGenome:
-    """Which nucleotides become which token files; equal values share one prepared folder.
+class TokenizedGenome(TokenizedSource):
+    """Which nucleotides become which token files.
 
     Attributes:
-        dataset: name of the dataset, for the folder.
         source: the nucleotides.
         k: nucleotides per token.
-        val_share: share of the tokens, at the end, that is the validation split.
-        max_tokens: use only the first so many tokens; None: all.
     """
 
-    dataset: str
     source: Genome
     k: int
-    val_share: float
-    max_tokens: int | None
 
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the prepared content."""
-        return {
-            "schema": SCHEMA,
-            "source": self.source.identity(),
-            "tokenizer": {"kind": "kmer", "k": self.k},
-            "val_share": self.val_share,
-            "max_tokens": self.max_tokens,
-        }
+    def tokenizer_identity(self) -> dict[str, Any]:
+        """The length of a k-mer."""
+        return {"kind": "kmer", "k": self.k}
 
-    def folder(self, data_dir: Path) -> Path:
-        """The final folder; its name ends with a hash of the identity."""
-        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:10]
-        unit = "char" if self.k == 1 else f"{self.k}mer"
-        return data_dir / f"{self.dataset}-{self.source.label}-{unit}-{digest}"
+    @property
+    def unit(self) -> str:
+        """A character, or a k-mer."""
+        return "char" if self.k == 1 else f"{self.k}mer"
 
 
 def prepare_genome(genome: TokenizedGenome, data_dir: Path) -> TokenFiles:
@@ -84,9 +68,7 @@ def prepare_genome(genome: TokenizedGenome, data_dir: Path) -> TokenFiles:
     """
     folder = genome.folder(data_dir)
     prepare_folder(folder, lambda working: _work(genome, working), goes_on=False)
-    finished = read_token_files(folder)
-    assert finished is not None
-    return finished
+    return read_token_files(folder)
 
 
 def _work(genome: TokenizedGenome, working: Path) -> None:
@@ -104,12 +86,12 @@ def _work(genome: TokenizedGenome, working: Path) -> None:
     manifest = {
         **genome.identity(),
         "dataset": genome.dataset,
-        "tokenizer": {"kind": "kmer", "k": genome.k, "vocab_size": kmers.vocab_size},
+        "tokenizer": genome.tokenizer_identity() | {"vocab_size": kmers.vocab_size},
         "bytes_per_token": size,
         "splits": describe_splits(working, size),
         "tools": {"python": platform.python_version(), "numpy": np.__version__},
     }
-    write_durably(working / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_manifest(working, manifest)
 
 
 def _write_tokens(genome: TokenizedGenome, kmers: KmerTokens, path: Path) -> int:
@@ -133,6 +115,6 @@ def _write_tokens(genome: TokenizedGenome, kmers: KmerTokens, path: Path) -> int
     if not written:
         raise DamagedSource(
             f"data.source must have a record of at least data.kmer = {genome.k} nucleotides, but there is none in "
-            f"{genome.source.identity().get('path', genome.source.label)}; give longer sequences or lower data.kmer."
+            f"{genome.named_source()}; give longer sequences or lower data.kmer."
         )
     return written

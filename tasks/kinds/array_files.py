@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.kinds.prepared_folder import write_durably
+
 MANIFEST = "manifest.json"
 
 
@@ -21,10 +23,7 @@ def describe_arrays(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest of a folder that is not finished yet."""
-    with open(folder / MANIFEST, "w", encoding="utf-8") as file:
-        file.write(json.dumps(manifest, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_durably(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def read_manifest(folder: Path, *, schema: int, what: str) -> dict[str, Any]:
@@ -52,13 +51,17 @@ def read_manifest(folder: Path, *, schema: int, what: str) -> dict[str, Any]:
     return manifest
 
 
-def verify_arrays(folder: Path, manifest: dict[str, Any]) -> None:
+def verify_arrays(folder: Path, arrays: dict[str, dict[str, Any]]) -> None:
     """Read all arrays and compare their checksums with the manifest.
+
+    Args:
+        folder: a finished one.
+        arrays: by file name, with ``sha256``.
 
     Raises:
         ValueError: a file is not what was prepared; the message names it.
     """
-    for name, entry in manifest["arrays"].items():
+    for name, entry in arrays.items():
         if file_sha256(folder / name) != entry["sha256"]:
             raise ValueError(
                 f"{folder / name} must have the checksum in {MANIFEST}, but its content was changed; delete the "

@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
+
+
+class DamagedSource(ValueError):
+    """The source's content cannot be used as it is; preparing it again would fail in the same way."""
+
+
+def one_line(error: BaseException) -> str:
+    """The beginning of an error's text, which may have several lines."""
+    return next(iter(str(error).splitlines()), "")[:120]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The content of a file, decompressed where its name ends in ``.gz``.
+
+    Raises:
+        DamagedSource: what is read of a gzip file is cut short or damaged; the message names the file.
+    """
+    with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb") as file:
+        try:
+            yield file  # type: ignore[misc]
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DamagedSource(
+                f"{path} must be a complete gzip file, but reading it failed ({error}); fetch it again or take it out "
+                "of data.source."
+            ) from error
 
 
 @dataclass(frozen=True)

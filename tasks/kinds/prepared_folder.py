@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _RESERVE_BYTES = 64_000_000
 
 _log = logging.getLogger(__name__)
+
+
+def named_by_content(data_dir: Path, label: str, identity: dict[str, Any]) -> Path:
+    """The final folder of prepared data; its name ends with a hash of what decides the content.
+
+    Args:
+        data_dir: folder for prepared data.
+        label: begins the name, for people.
+        identity: everything that decides the content, plain values.
+    """
+    text = json.dumps(identity, sort_keys=True)
+    return data_dir / f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def prepare_folder(folder: Path, work: Callable[[Path], object], *, goes_on: bool) -> None:
@@ -78,6 +93,16 @@ def only_process(folder: Path) -> Iterator[None]:
                 f"locked ({error.strerror}); set data.data_dir to another disk."
             ) from error
         yield
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace a text file in one step, its content on disk first."""
+    part = path.with_name(f"{path.name}.part")
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 def require_space(folder: Path, needed_bytes: int, *, what: str, less: str) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from tasks.zinc.graph_files import Graphs, ranges
+from tasks.zinc.rrwp import Walks
 
 
 class Pairs(NamedTuple):
@@ -47,6 +51,81 @@ class MoleculeBatch(NamedTuple):
     num_graphs: int
     pairs: Pairs | None = None
     filled: bool = False
+
+
+def gather_batches(graphs: Graphs, indices: np.ndarray, walks: Walks | None = None) -> list[MoleculeBatch]:
+    """Several batches, gathered at once; their tensors are views of common ones.
+
+    A gather of ranges, computed for all graphs together; node numbers begin anew with each batch.
+
+    Args:
+        graphs: of the split.
+        indices: graph numbers, int64 ``[batches, n]``.
+        walks: of the split, for batches with pairs.
+    """
+    batches, size = indices.shape
+    chosen = indices.reshape(-1)
+    first_node, first_edge = graphs.node_offsets[chosen], graphs.edge_offsets[chosen]
+    nodes = graphs.node_offsets[chosen + 1] - first_node
+    edges = graphs.edge_offsets[chosen + 1] - first_edge
+    nodes_of_batch, edges_of_batch = _of_batches(nodes, batches), _of_batches(edges, batches)
+    node_start = _starts(nodes, batches)
+    edge_rows = ranges(first_edge, edges)
+    within_graph = graphs.edges[:, edge_rows].astype(np.int64)
+    pairs: list[Pairs] | list[None] = [None] * batches
+    if walks is not None:
+        index, of_edge, of_node = _pairs(nodes, edges, within_graph, node_start, batches)
+        pairs_of_batch = _of_batches(nodes * nodes, batches)
+        rrwp = np.take(walks.rrwp, ranges(walks.first[chosen], nodes * nodes), axis=0)
+        pairs = [
+            Pairs(*tensors)
+            for tensors in zip(
+                torch.from_numpy(index).split(pairs_of_batch, dim=1),
+                torch.from_numpy(of_edge).split(edges_of_batch),
+                torch.from_numpy(of_node).split(nodes_of_batch),
+                torch.from_numpy(rrwp).split(pairs_of_batch),
+                strict=True,
+            )
+        ]
+    return [
+        MoleculeBatch(*tensors, num_graphs=size, pairs=of_batch)  # type: ignore[misc]
+        for *tensors, of_batch in zip(
+            torch.from_numpy(graphs.atoms[ranges(first_node, nodes)].astype(np.int64)).split(nodes_of_batch),
+            torch.from_numpy(within_graph + np.repeat(node_start, edges)).split(edges_of_batch, dim=1),
+            torch.from_numpy(graphs.bonds[edge_rows].astype(np.int64)).split(edges_of_batch),
+            torch.from_numpy(np.repeat(np.tile(np.arange(size), batches), nodes)).split(nodes_of_batch),
+            torch.from_numpy(graphs.targets[chosen]).split(size),
+            pairs,
+            strict=True,
+        )
+    ]
+
+
+def _pairs(
+    nodes: np.ndarray, edges: np.ndarray, within_graph: np.ndarray, node_start: np.ndarray, batches: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``index``, ``of_edge`` and ``of_node`` of all batches' pairs, see `Pairs`."""
+    pair_start = _starts(nodes * nodes, batches)
+    nodes_of_graph = np.repeat(nodes, nodes)
+    node_in_graph = ranges(np.zeros_like(nodes), nodes)
+    start = np.repeat(node_start, nodes)
+    # Every node is the target of as many pairs as its graph has nodes.
+    index = np.empty((2, int(nodes_of_graph.sum())), dtype=np.int64)
+    index[0] = ranges(start, nodes_of_graph)
+    index[1] = np.repeat(start + node_in_graph, nodes_of_graph)
+    of_edge = np.repeat(pair_start, edges) + within_graph[1] * np.repeat(nodes, edges) + within_graph[0]
+    return index, of_edge, np.repeat(pair_start, nodes) + node_in_graph * (nodes_of_graph + 1)
+
+
+def _of_batches(counts: np.ndarray, batches: int) -> list[int]:
+    """Sum of each batch's counts."""
+    return counts.reshape(batches, -1).sum(axis=1).tolist()
+
+
+def _starts(counts: np.ndarray, batches: int) -> np.ndarray:
+    """Where each graph starts within its batch, int64 ``[batches * n]``."""
+    starts = (np.cumsum(counts) - counts).reshape(batches, -1)
+    return (starts - starts[:, :1]).reshape(-1)
 
 
 class Room(NamedTuple):

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from suite.training import Data, configurable
 from suite.training.batches import BatchPlan
-from tasks.zinc import preparation
-from tasks.zinc.batch import MoleculeBatch, Pairs, filled, rooms
-from tasks.zinc.graph_files import SPLITS, Graphs, gather_batches, map_graphs
+from tasks.kinds.array_files import verify_arrays
+from tasks.zinc.batch import MoleculeBatch, filled, gather_batches, rooms
+from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs
 from tasks.zinc.molecules import ATOM_TYPES, BOND_TYPES
+from tasks.zinc.preparation import fingerprint, prepare_molecules
 from tasks.zinc.published import PublishedGraphs
-from tasks.zinc.rrwp import map_rrwp, pair_offsets, prepare_rrwp
+from tasks.zinc.rrwp import Walks, map_rrwp, prepare_rrwp
 from tasks.zinc.sample import SampleMolecules
 from tasks.zinc.smiles_files import SmilesFiles
 
@@ -47,28 +47,26 @@ class Zinc(Data):
         self.folder: Path | None = None
         self.manifest: dict[str, Any] = {}
         self._graphs: dict[str, Graphs] = {}
-        self._pair_offsets: dict[str, np.ndarray] = {}
-        self._rrwp: dict[str, np.ndarray] = {}
+        self._walks: dict[str, Walks] = {}
 
-    def molecules(self) -> preparation.MoleculeSet:
-        """What is prepared: the source that ``source`` names, and the settings that decide the graphs."""
-        source: Any
+    def molecules(self) -> SmilesFiles | SampleMolecules | PublishedGraphs:
+        """The molecules that ``source`` names."""
         if self.source == "paper":
-            source = PublishedGraphs(self.prepared_root / "zinc-pyg")
-        elif self.source == "sample":
-            source = SampleMolecules()
-        else:
-            source = SmilesFiles(Path(self.source))
-        return preparation.MoleculeSet(source=source, val_share=self.val_share, max_molecules=self.max_molecules)
+            return PublishedGraphs(self.prepared_root / "zinc-pyg")
+        return SampleMolecules() if self.source == "sample" else SmilesFiles(Path(self.source))
 
     def prepare(self) -> str:
         """Make graphs, targets and random walk probabilities once; see `tasks.zinc.preparation`."""
-        self.folder, self.manifest = preparation.prepare_molecules(
-            self.molecules(), self.prepared_root, workers=self.workers
+        self.folder, self.manifest = prepare_molecules(
+            self.molecules(),
+            self.prepared_root,
+            val_share=self.val_share,
+            max_molecules=self.max_molecules,
+            workers=self.workers,
         )
         if self.rrwp_steps:
             prepare_rrwp(self.folder, self.rrwp_steps, workers=self.workers)
-        return preparation.fingerprint(self.manifest)
+        return fingerprint(self.manifest)
 
     def verify(self) -> None:
         """Compare the prepared files with their checksums.
@@ -78,7 +76,7 @@ class Zinc(Data):
         """
         self.ensure_open()
         assert self.folder is not None
-        preparation.verify(self.folder)
+        verify_arrays(self.folder, self.manifest["arrays"])
 
     def open(self) -> None:
         """Map the arrays into memory."""
@@ -86,8 +84,7 @@ class Zinc(Data):
         for split in SPLITS:
             self._graphs[split] = map_graphs(self.folder, split)
             if self.rrwp_steps:
-                self._pair_offsets[split] = pair_offsets(self._graphs[split])
-                self._rrwp[split] = map_rrwp(self.folder, self.rrwp_steps, split)
+                self._walks[split] = map_rrwp(self.folder, self.rrwp_steps, split, self._graphs[split])
         self.train_samples = len(self._graphs["train"])
         self.val_samples = len(self._graphs["val"])
 
@@ -123,32 +120,4 @@ class Zinc(Data):
             split: ``train`` or ``val``.
             indices: sample numbers, int64 ``[batches, n]``.
         """
-        arrays = gather_batches(self._graphs[split], indices, self._pair_offsets.get(split))
-        nodes, edges = arrays.nodes.tolist(), arrays.edges.tolist()
-        pairs: list[Any] = [None] * len(indices)
-        if arrays.pair_arrays is not None:
-            pair_arrays = arrays.pair_arrays
-            sizes = arrays.pairs.tolist()
-            rrwp = torch.from_numpy(np.take(self._rrwp[split], pair_arrays.pair_rows, axis=0))
-            pairs = [
-                Pairs(*tensors)
-                for tensors in zip(
-                    torch.from_numpy(pair_arrays.pair_index).split(sizes, dim=1),
-                    torch.from_numpy(pair_arrays.edge_pair).split(edges),
-                    torch.from_numpy(pair_arrays.self_pair).split(nodes),
-                    rrwp.split(sizes),
-                    strict=True,
-                )
-            ]
-        return [
-            MoleculeBatch(*tensors, num_graphs=indices.shape[1], pairs=of_batch)
-            for *tensors, of_batch in zip(
-                torch.from_numpy(arrays.atoms).split(nodes),
-                torch.from_numpy(arrays.edge_index).split(edges, dim=1),
-                torch.from_numpy(arrays.bonds).split(edges),
-                torch.from_numpy(arrays.graph).split(nodes),
-                torch.from_numpy(arrays.target).split(indices.shape[1]),
-                pairs,
-                strict=True,
-            )
-        ]
+        return gather_batches(self._graphs[split], indices, self._walks.get(split))

@@ -1,17 +1,15 @@
 """Many graphs as a few flat arrays: on disk one ``.npy`` file per array and split, in memory the same, mapped.
 
 Graph ``g`` has the nodes ``node_offsets[g] : node_offsets[g + 1]`` and the directed edges
-``edge_offsets[g] : edge_offsets[g + 1]``; edges name atoms by their number within the graph. A batch is a gather of
-ranges, computed for all of its graphs at once.
+``edge_offsets[g] : edge_offsets[g + 1]``; edges name atoms by their number within the graph.
 
-Shape letters: G graphs, N nodes, E directed edges, P ordered pairs of nodes of the same graph, K walk lengths.
+Shape letters: G graphs, N nodes, E directed edges.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +37,7 @@ class Graphs:
     edge_offsets: np.ndarray
 
     def __len__(self) -> int:
+        """Graphs."""
         return len(self.targets)
 
     @property
@@ -83,15 +82,23 @@ def map_graphs(folder: Path, split: str) -> Graphs:
     return Graphs(**arrays)
 
 
-def join_graphs(parts: list[Graphs]) -> Graphs:
-    """All graphs of all parts, in order."""
+def one_graph(atoms: np.ndarray, edges: np.ndarray, bonds: np.ndarray, target: float) -> Graphs:
+    """A set of a single graph; the arguments are as in `Graphs`."""
     return Graphs(
-        atoms=np.concatenate([p.atoms for p in parts]),
-        edges=np.concatenate([p.edges for p in parts], axis=1),
-        bonds=np.concatenate([p.bonds for p in parts]),
-        targets=np.concatenate([p.targets for p in parts]),
-        node_offsets=offsets(np.concatenate([p.nodes_per_graph for p in parts])),
-        edge_offsets=offsets(np.concatenate([np.diff(p.edge_offsets) for p in parts])),
+        atoms, edges, bonds, np.array([target]), offsets(np.array([len(atoms)])), offsets(np.array([len(bonds)]))
+    )
+
+
+def join_graphs(parts: list[Graphs]) -> Graphs:
+    """All graphs of all parts, in order; there may be no part."""
+    no_bytes, no_sizes = np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int64)
+    return Graphs(
+        atoms=np.concatenate([no_bytes, *(p.atoms for p in parts)]),
+        edges=np.concatenate([np.zeros((2, 0), dtype=np.uint16), *(p.edges for p in parts)], axis=1),
+        bonds=np.concatenate([no_bytes, *(p.bonds for p in parts)]),
+        targets=np.concatenate([np.zeros(0), *(p.targets for p in parts)], dtype=np.float32, casting="same_kind"),
+        node_offsets=offsets(np.concatenate([no_sizes, *(p.nodes_per_graph for p in parts)])),
+        edge_offsets=offsets(np.concatenate([no_sizes, *(np.diff(p.edge_offsets) for p in parts)])),
     )
 
 
@@ -114,96 +121,3 @@ def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     numbers = np.repeat(starts - ends + counts, counts)
     numbers += np.arange(len(numbers))
     return numbers
-
-
-class PairArrays(NamedTuple):
-    """All ordered pairs of nodes of the same graph, for attention over whole graphs.
-
-    Attributes:
-        pair_index: source and target node, int64 ``[2, P]``, sorted by target.
-        pair_rows: row of each pair in the split's array over pairs, int64 ``[P]``.
-        edge_pair: pair that each edge is, int64 ``[E]``.
-        self_pair: pair of each node with itself, int64 ``[N]``.
-    """
-
-    pair_index: np.ndarray
-    pair_rows: np.ndarray
-    edge_pair: np.ndarray
-    self_pair: np.ndarray
-
-
-class BatchArrays(NamedTuple):
-    """Several batches of equally many graphs, one after the other; node numbers begin anew with each batch.
-
-    Attributes:
-        atoms: int64 ``[N]``.
-        edge_index: int64 ``[2, E]``.
-        bonds: int64 ``[E]``.
-        graph: graph of each node within its batch, int64 ``[N]``.
-        target: float32 ``[G]``.
-        nodes: nodes of each batch, int64 ``[batches]``.
-        edges: edges of each batch, int64 ``[batches]``.
-        pairs: pairs of each batch, int64 ``[batches]``.
-        pair_arrays: None unless asked for.
-    """
-
-    atoms: np.ndarray
-    edge_index: np.ndarray
-    bonds: np.ndarray
-    graph: np.ndarray
-    target: np.ndarray
-    nodes: np.ndarray
-    edges: np.ndarray
-    pairs: np.ndarray
-    pair_arrays: PairArrays | None
-
-
-def gather_batches(graphs: Graphs, indices: np.ndarray, pair_offsets: np.ndarray | None = None) -> BatchArrays:
-    """Gather several batches at once.
-
-    Args:
-        graphs: the split.
-        indices: graph numbers, int64 ``[batches, n]``.
-        pair_offsets: first row of each graph in the split's array over pairs, int64 ``[G + 1]``; None: no pairs.
-    """
-    batches, size = indices.shape
-    chosen = indices.reshape(-1)
-    first_node, first_edge = graphs.node_offsets[chosen], graphs.edge_offsets[chosen]
-    nodes = graphs.node_offsets[chosen + 1] - first_node
-    edges = graphs.edge_offsets[chosen + 1] - first_edge
-    pairs = nodes * nodes
-    node_start, pair_start = _starts(nodes, batches), _starts(pairs, batches)
-    edge_rows = ranges(first_edge, edges)
-    local = graphs.edges[:, edge_rows].astype(np.int64)
-    pair_arrays = None
-    if pair_offsets is not None:
-        nodes_of_graph = np.repeat(nodes, nodes)
-        node_in_graph = ranges(np.zeros_like(nodes), nodes)
-        start = np.repeat(node_start, nodes)
-        # Every node is the target of as many pairs as its graph has nodes.
-        pair_index = np.empty((2, int(pairs.sum())), dtype=np.int64)
-        pair_index[0] = ranges(start, nodes_of_graph)
-        pair_index[1] = np.repeat(start + node_in_graph, nodes_of_graph)
-        pair_arrays = PairArrays(
-            pair_index=pair_index,
-            pair_rows=ranges(pair_offsets[chosen], pairs),
-            edge_pair=np.repeat(pair_start, edges) + local[1] * np.repeat(nodes, edges) + local[0],
-            self_pair=np.repeat(pair_start, nodes) + node_in_graph * (nodes_of_graph + 1),
-        )
-    return BatchArrays(
-        atoms=graphs.atoms[ranges(first_node, nodes)].astype(np.int64),
-        edge_index=local + np.repeat(node_start, edges),
-        bonds=graphs.bonds[edge_rows].astype(np.int64),
-        graph=np.repeat(np.tile(np.arange(size), batches), nodes),
-        target=graphs.targets[chosen],
-        nodes=nodes.reshape(batches, size).sum(axis=1),
-        edges=edges.reshape(batches, size).sum(axis=1),
-        pairs=pairs.reshape(batches, size).sum(axis=1),
-        pair_arrays=pair_arrays,
-    )
-
-
-def _starts(counts: np.ndarray, batches: int) -> np.ndarray:
-    """Where each graph starts within its batch, int64 ``[batches * n]``."""
-    starts = (np.cumsum(counts) - counts).reshape(batches, -1)
-    return (starts - starts[:, :1]).reshape(-1)

@@ -8,28 +8,25 @@ used is counted and named, in the manifest and in one warning.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.kinds.array_files import describe_arrays, read_manifest, verify_arrays, write_manifest
-from tasks.kinds.prepared_folder import prepare_folder
-from tasks.zinc.graph_files import SPLITS, Graphs, join_graphs, offsets
+from tasks.kinds.array_files import describe_arrays, read_manifest, write_manifest
+from tasks.kinds.prepared_folder import named_by_content, prepare_folder
+from tasks.kinds.worker_processes import in_processes
+from tasks.zinc.graph_files import SPLITS, Graphs, join_graphs, one_graph
 from tasks.zinc.molecules import UnusableMolecule, molecule_graph, parse_smiles
 from tasks.zinc.published import PublishedGraphs
+from tasks.zinc.sample import SampleMolecules
 from tasks.zinc.smiles_files import Row, SmilesFiles
-from tasks.zinc.target import ZINC250K, properties
+from tasks.zinc.target import target
 
 SCHEMA = 1
 """Raised whenever prepared content would change."""
@@ -42,60 +39,27 @@ EXAMPLES = 20
 """At most so many unusable molecules are named."""
 
 SPLIT_SEED = 0
+CHUNKS = "chunks"
 
 _log = logging.getLogger(__name__)
 
 
-class RowSource:
-    """What `prepare_molecules` asks of a source of SMILES (`SmilesFiles`, `SampleMolecules`)."""
-
-    label: str
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the rows."""
-        raise NotImplementedError
-
-    def rows(self) -> list[Row]:
-        """All molecules, in order."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class MoleculeSet:
-    """Which molecules become which prepared folder; equal values share one.
-
-    Attributes:
-        source: SMILES or published graphs.
-        val_share: share of the molecules, drawn at random by a fixed seed, that is the validation split; published
-            graphs have splits of their own.
-        max_molecules: use only the first so many molecules of the source (of each split, if published); None: all.
-    """
-
-    source: RowSource | SmilesFiles | PublishedGraphs
-    val_share: float
-    max_molecules: int | None
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the prepared content."""
-        published = isinstance(self.source, PublishedGraphs)
-        return {
-            "schema": SCHEMA,
-            "source": self.source.identity(),
-            "max_molecules": self.max_molecules,
-        } | ({} if published else {"val_share": self.val_share, "split_seed": SPLIT_SEED})
-
-    def folder(self, data_dir: Path) -> Path:
-        """The final folder; its name ends with a hash of the identity."""
-        identity = json.dumps(self.identity(), sort_keys=True).encode()
-        return data_dir / f"zinc-{self.source.label}-{hashlib.sha256(identity).hexdigest()[:10]}"
-
-
-def prepare_molecules(molecules: MoleculeSet, data_dir: Path, *, workers: int) -> tuple[Path, dict[str, Any]]:
+def prepare_molecules(
+    source: SmilesFiles | SampleMolecules | PublishedGraphs,
+    data_dir: Path,
+    *,
+    val_share: float,
+    max_molecules: int | None,
+    workers: int,
+) -> tuple[Path, dict[str, Any]]:
     """Make the prepared folder if it is not there yet; safe from several processes at once and after a kill.
 
     Args:
-        molecules: what to prepare.
+        source: SMILES or published graphs.
         data_dir: folder for prepared data.
+        val_share: share of the molecules, drawn at random by a fixed seed, that is the validation split; published
+            graphs have splits of their own.
+        max_molecules: use only the first so many molecules of the source (of each split, if published); None: all.
         workers: processes that read SMILES.
 
     Returns:
@@ -104,14 +68,36 @@ def prepare_molecules(molecules: MoleculeSet, data_dir: Path, *, workers: int) -
     Raises:
         ValueError: the source cannot be used, or an earlier result is damaged; the message says what to change.
     """
-    folder = molecules.folder(data_dir)
-    prepare_folder(folder, lambda working: _work(molecules, working, workers), goes_on=True)
-    shutil.rmtree(folder / "chunks", ignore_errors=True)
-    return folder, _manifest(folder)
+    identity = {"schema": SCHEMA, "source": source.identity(), "max_molecules": max_molecules}
+    if not isinstance(source, PublishedGraphs):
+        identity |= {"val_share": val_share, "split_seed": SPLIT_SEED}
+
+    def work(working: Path) -> None:
+        unusable: dict[str, Any] = {"count": 0, "examples": []}
+        if isinstance(source, PublishedGraphs):
+            splits = {split: source.graphs(split) for split in SPLITS}
+            if max_molecules is not None:
+                splits = {s: g.select(np.arange(min(len(g), max_molecules))) for s, g in splits.items()}
+        else:
+            rows = source.rows()[:max_molecules]
+            graphs, problems = _read_rows(rows, working / CHUNKS, workers)
+            named = [f"{rows[i].where} ({rows[i].smiles!r}): {reason}" for i, reason in problems]
+            unusable = {"count": len(named), "examples": named[:EXAMPLES]}
+            _report(unusable, len(rows), source.label)
+            splits = _split(graphs, val_share)
+        _write(working, splits, identity, unusable)
+
+    folder = named_by_content(data_dir, f"zinc-{source.label}", identity)
+    prepare_folder(folder, work, goes_on=True)
+    shutil.rmtree(folder / CHUNKS, ignore_errors=True)
+    return folder, read_manifest(folder, schema=SCHEMA, what="prepared molecules")
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    return read_manifest(folder, schema=SCHEMA, what="prepared molecules")
+def _write(working: Path, splits: dict[str, Graphs], identity: dict[str, Any], unusable: dict[str, Any]) -> None:
+    arrays = describe_arrays(path for split, graphs in splits.items() for path in graphs.save(working, split))
+    sizes = {s: {"graphs": len(g), "nodes": len(g.atoms), "edges": len(g.bonds)} for s, g in splits.items()}
+    tools = {name: metadata.version(name) for name in ("numpy", "rdkit", "networkx")}
+    write_manifest(working, identity | {"splits": sizes, "unusable": unusable, "arrays": arrays, "tools": tools})
 
 
 def fingerprint(manifest: dict[str, Any]) -> str:
@@ -120,47 +106,11 @@ def fingerprint(manifest: dict[str, Any]) -> str:
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
-def verify(folder: Path) -> None:
-    """Read all arrays and compare their checksums with the manifest.
-
-    Raises:
-        ValueError: a file is not what was prepared; the message names it.
-    """
-    verify_arrays(folder, _manifest(folder))
-
-
-def _work(molecules: MoleculeSet, working: Path, workers: int) -> None:
-    unusable: dict[str, Any] = {"count": 0, "examples": []}
-    if isinstance(molecules.source, PublishedGraphs):
-        splits = {split: molecules.source.graphs(split) for split in SPLITS}
-        if molecules.max_molecules is not None:
-            splits = {s: g.select(np.arange(min(len(g), molecules.max_molecules))) for s, g in splits.items()}
-    else:
-        rows = molecules.source.rows()[: molecules.max_molecules]
-        graphs, problems = _read_rows(rows, working / "chunks", workers)
-        named = [f"{rows[i].where} ({rows[i].smiles!r}): {reason}" for i, reason in problems]
-        unusable = {"count": len(named), "examples": named[:EXAMPLES]}
-        _report(unusable, len(rows), molecules)
-        splits = _split(graphs, molecules.val_share)
-    arrays = describe_arrays(path for split, graphs in splits.items() for path in graphs.save(working, split))
-    manifest = {
-        "schema": SCHEMA,
-        **molecules.identity(),
-        "splits": {
-            split: {"graphs": len(g), "nodes": len(g.atoms), "edges": len(g.bonds)} for split, g in splits.items()
-        },
-        "unusable": unusable,
-        "arrays": arrays,
-        "tools": {name: metadata.version(name) for name in ("numpy", "rdkit", "networkx")},
-    }
-    write_manifest(working, manifest)
-
-
-def _report(unusable: dict[str, Any], rows: int, molecules: MoleculeSet) -> None:
+def _report(unusable: dict[str, Any], rows: int, label: str) -> None:
     if not unusable["count"]:
         return
     first = "; ".join(unusable["examples"][:3])
-    message = f"{unusable['count']} of {rows} molecules of {molecules.source.label} cannot be used: {first}"
+    message = f"{unusable['count']} of {rows} molecules of {label} cannot be used: {first}"
     if unusable["count"] == rows:
         raise ValueError(f"data.source must hold some usable SMILES, but all {message}; correct the file.")
     _log.warning("%s%s.", message, " and others" if unusable["count"] > 3 else "")
@@ -184,24 +134,19 @@ class _Chunk(NamedTuple):
 
 def _read_rows(rows: list[Row], folder: Path, workers: int) -> tuple[Graphs, list[tuple[int, str]]]:
     """Graphs of all usable rows, and (row, reason) of the others."""
+    from tqdm import tqdm
+
     if not rows:
         raise ValueError("data.source must hold some molecules, but it has none; point it at other files.")
     folder.mkdir(exist_ok=True)
     graphs, problems = [], []
-    with_progress = _progress(len(rows))
-    for number, path in enumerate(_chunk_files(rows, folder, workers)):
-        chunk = _load_chunk(path)
-        graphs.append(chunk.graphs)
-        problems += [(number * CHUNK_ROWS + i, reason) for i, reason in chunk.problems]
-        with_progress.update(min(CHUNK_ROWS, len(rows) - number * CHUNK_ROWS))
-    with_progress.close()
+    with tqdm(total=len(rows), unit=" molecules", unit_scale=True, desc="Preparing zinc", disable=None) as bar:
+        for number, path in enumerate(_chunk_files(rows, folder, workers)):
+            chunk = _load_chunk(path)
+            graphs.append(chunk.graphs)
+            problems += [(number * CHUNK_ROWS + i, reason) for i, reason in chunk.problems]
+            bar.update(min(CHUNK_ROWS, len(rows) - number * CHUNK_ROWS))
     return join_graphs(graphs), problems
-
-
-def _progress(rows: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=rows, unit=" molecules", unit_scale=True, desc="Preparing zinc", disable=None)
 
 
 def _chunk_files(rows: list[Row], folder: Path, workers: int) -> Iterator[Path]:
@@ -213,25 +158,16 @@ def _chunk_files(rows: list[Row], folder: Path, workers: int) -> Iterator[Path]:
     ]
     missing = sum(not path.exists() for path, _ in jobs)
     if workers == 1 or missing <= SERIAL_CHUNKS:
-        for path, chunk in jobs:
-            yield _make_chunk(path, chunk)
-        return
-    # Started fresh, not forked: the parent may hold threads of torch, and nothing here imports torch.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, missing), mp_context=context)
-    try:
-        yield from pool.map(_make_chunk, *zip(*jobs, strict=True))
-    except BrokenProcessPool as error:
-        raise ValueError(
-            f"All {workers} worker processes must live until the molecules are read, but one died (often for lack "
-            "of memory); lower data.num_workers and start again, what is done so far is kept."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        yield from map(_make_chunk, jobs)
+    else:
+        # Nothing that is imported here imports torch.
+        for _, path in in_processes(_make_chunk, jobs, min(workers, missing), until="the molecules are read"):
+            yield path
 
 
-def _make_chunk(path: Path, smiles: list[str]) -> Path:
+def _make_chunk(job: tuple[Path, list[str]]) -> Path:
     """Read some SMILES into a file, unless it is there."""
+    path, smiles = job
     if path.exists():
         return path
     chunk = read_chunk(smiles)
@@ -239,7 +175,7 @@ def _make_chunk(path: Path, smiles: list[str]) -> Path:
     with open(part, "wb") as file:
         np.savez(
             file,
-            **{name: getattr(chunk.graphs, name) for name in Graphs.__dataclass_fields__},
+            **vars(chunk.graphs),
             problem_rows=np.array([i for i, _ in chunk.problems], dtype=np.int64),
             problem_reasons=np.array([reason for _, reason in chunk.problems], dtype=np.str_),
         )
@@ -260,24 +196,12 @@ def read_chunk(smiles: list[str]) -> _Chunk:
     """Graphs and targets of some SMILES, in this process."""
     from rdkit import rdBase
 
-    graphs, targets, problems = [], [], []
+    graphs, problems = [], []
     with rdBase.BlockLogs():
         for i, text in enumerate(smiles):
             try:
                 mol = parse_smiles(text)
-                graphs.append(molecule_graph(mol))
-                targets.append(ZINC250K.target(properties(mol)))
+                graphs.append(one_graph(*molecule_graph(mol), target(mol)))
             except UnusableMolecule as error:
                 problems.append((i, str(error)))
-    nothing = np.zeros(0, dtype=np.uint8)
-    return _Chunk(
-        Graphs(
-            atoms=np.concatenate([nothing, *(g.atoms for g in graphs)]),
-            edges=np.concatenate([np.zeros((2, 0), dtype=np.uint16), *(g.edges for g in graphs)], axis=1),
-            bonds=np.concatenate([nothing, *(g.bonds for g in graphs)]),
-            targets=np.array(targets, dtype=np.float32),
-            node_offsets=offsets(np.array([len(g.atoms) for g in graphs], dtype=np.int64)),
-            edge_offsets=offsets(np.array([len(g.bonds) for g in graphs], dtype=np.int64)),
-        ),
-        problems,
-    )
+    return _Chunk(join_graphs(graphs), problems)

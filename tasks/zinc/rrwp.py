@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,9 +50,22 @@ def prepare_rrwp(folder: Path, steps: int, *, workers: int) -> None:
     prepare_folder(folder / f"rrwp{steps}", work, goes_on=False)
 
 
-def map_rrwp(folder: Path, steps: int, split: str) -> np.ndarray:
-    """The RRWP of one split, float16 ``[P, K]``, mapped read-only."""
-    return np.asarray(np.load(folder / f"rrwp{steps}" / f"{split}.npy", mmap_mode="r"))
+class Walks(NamedTuple):
+    """The RRWP of one split.
+
+    Attributes:
+        first: first pair of each graph, int64 ``[G + 1]``.
+        rrwp: float16 ``[P, K]``, mapped read-only.
+    """
+
+    first: np.ndarray
+    rrwp: np.ndarray
+
+
+def map_rrwp(folder: Path, steps: int, split: str, graphs: Graphs) -> Walks:
+    """The RRWP of a split with these graphs."""
+    rrwp = np.load(folder / f"rrwp{steps}" / f"{split}.npy", mmap_mode="r")
+    return Walks(pair_offsets(graphs), np.asarray(rrwp))
 
 
 def write_rrwp(graphs: Graphs, steps: int, path: Path, *, workers: int) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
-SUFFIXES = (".csv", ".csv.gz")
+from tasks.kinds.local_files import LocalFiles, opened
 
 
 class Row(NamedTuple):
@@ -26,43 +24,11 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SmilesFiles:
-    """One CSV file, or all of a folder; every column but ``smiles`` is ignored.
+class SmilesFiles(LocalFiles):
+    """CSV files, see `tasks.kinds.local_files`; every column but ``smiles`` is ignored."""
 
-    Attributes:
-        path: the file or folder.
-    """
-
-    path: Path
-
-    label = "files"
-
-    def files(self) -> list[Path]:
-        """The files that are read, in order.
-
-        Raises:
-            ValueError: there are none.
-        """
-        if self.path.is_dir():
-            files = sorted(p for p in self.path.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
-        else:
-            files = [self.path] if self.path.is_file() and self.path.name.lower().endswith(SUFFIXES) else []
-        if not files:
-            raise ValueError(
-                f"data.source must be paper, sample, or the path of a {' or '.join(SUFFIXES)} file with a column "
-                f"smiles (or of a folder with such files), but {self.path} "
-                f"{'is not' if self.path.exists() else 'does not exist'}; point data.source at such a file."
-            )
-        return files
-
-    def identity(self) -> dict[str, Any]:
-        """Each file's name, size and time of last change: cheap to look at."""
-        files = [(path, path.stat()) for path in self.files()]
-        return {
-            "kind": "files",
-            "path": str(self.path.resolve()),
-            "files": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files],
-        }
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz")
+    kind: ClassVar[str] = "CSV files with a column smiles"
 
     def rows(self) -> list[Row]:
         """All rows of all files.
@@ -79,15 +45,13 @@ def read_smiles(path: Path) -> list[Row]:
     Raises:
         ValueError: as for `SmilesFiles.rows`.
     """
-    try:
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb") as file:
-            return _read(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))  # type: ignore[arg-type]
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} must be a complete gzip file, but reading it failed ({error}); fetch it again."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} must be a CSV file in UTF-8, but reading it failed ({error}); convert it.") from error
+    with opened(path) as file:
+        try:
+            return _read(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"{path} must be a CSV file in UTF-8, but reading it failed ({error}); convert it."
+            ) from error
 
 
 def _read(path: Path, text: io.TextIOWrapper) -> list[Row]:

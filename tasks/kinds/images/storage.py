@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tasks.kinds.local_files import one_line
 from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
 ATTEMPTS = 4
@@ -252,9 +253,8 @@ class Remote:
         raise AssertionError("unreachable")
 
     def _unreachable(self, name: str, error: Exception) -> ValueError:
-        reason = str(error).splitlines()[0][:120] if str(error) else ""
         return ValueError(
-            f"{name} must be readable at {self.url}, but that failed ({type(error).__name__}: {reason}); start again "
-            "when it can be reached (what is fetched so far is kept), log in with `hf auth login` where the dataset "
-            "asks for it, or set data.source to a local copy."
+            f"{name} must be readable at {self.url}, but that failed ({type(error).__name__}: {one_line(error)}); "
+            "start again when it can be reached (what is fetched so far is kept), log in with `hf auth login` where "
+            "the dataset asks for it, or set data.source to a local copy."
         )

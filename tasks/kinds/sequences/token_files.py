@@ -12,14 +12,60 @@ from typing import Any
 
 import numpy as np
 
-from tasks.kinds.array_files import file_sha256
+from tasks.kinds.array_files import MANIFEST, file_sha256, verify_arrays
+from tasks.kinds.prepared_folder import named_by_content
 
 SCHEMA = 1
 BYTES_PER_TOKEN = 2
 SPLITS = ("train", "val")
-MANIFEST = "manifest.json"
 
 _COPY_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedSource:
+    """What becomes which token files; equal values share one prepared folder.
+
+    A subclass gives `tokenizer_identity` and `unit`.
+
+    Attributes:
+        dataset: name of the dataset, for the folder.
+        source: of the tokens; has a ``label`` and an ``identity()``.
+        val_share: share of the tokens, at the end, that is the validation split.
+        max_tokens: use only the first so many tokens; None: all.
+    """
+
+    dataset: str
+    source: Any
+    val_share: float
+    max_tokens: int | None
+
+    def tokenizer_identity(self) -> dict[str, Any]:
+        """What decides the tokens of a text."""
+        raise NotImplementedError
+
+    @property
+    def unit(self) -> str:
+        """What a token is, in a word for the folder's name."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the prepared content."""
+        return {
+            "schema": SCHEMA,
+            "source": self.source.identity(),
+            "tokenizer": self.tokenizer_identity(),
+            "val_share": self.val_share,
+            "max_tokens": self.max_tokens,
+        }
+
+    def folder(self, data_dir: Path) -> Path:
+        """The final folder; its name ends with a hash of the identity."""
+        return named_by_content(data_dir, f"{self.dataset}-{self.source.label}-{self.unit}", self.identity())
+
+    def named_source(self) -> str:
+        """The source's path, or its label where it has none, for messages."""
+        return str(self.source.identity().get("path", self.source.label))
 
 
 @dataclass(frozen=True)
@@ -67,11 +113,7 @@ class TokenFiles:
         """
         for split in SPLITS:
             self._check_size(split)
-            if file_sha256(self._path(split)) != self.manifest["splits"][split]["sha256"]:
-                raise ValueError(
-                    f"{self._path(split)} must have the checksum in {MANIFEST}, but its content was changed; "
-                    f"delete the folder {self.folder} and prepare again."
-                )
+        verify_arrays(self.folder, {split["file"]: split for split in self.manifest["splits"].values()})
 
     def _path(self, split: str) -> Path:
         return self.folder / str(self.manifest["splits"][split]["file"])
@@ -88,20 +130,12 @@ class TokenFiles:
             )
 
 
-def read_token_files(folder: Path) -> TokenFiles | None:
+def read_token_files(folder: Path) -> TokenFiles:
     """Open a finished folder after a quick look at its files' sizes.
-
-    Args:
-        folder: made by `tasks.kinds.text.preparation.prepare_text`.
-
-    Returns:
-        None when there is no such folder.
 
     Raises:
         ValueError: the folder is damaged; the message says to delete it.
     """
-    if not folder.exists():
-        return None
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -61,5 +61,5 @@ class TextData(TokenWindows):
 
     def prepare(self) -> str:
         """Tokenize the source once; see `tasks.kinds.text.preparation.prepare_text`."""
-        self.token_files = prepare_text(self.corpus(), self.prepared_root, workers=self.num_workers)
+        self.token_files = prepare_text(self.corpus(), self.prepared_root, workers=self.workers)
         return self.token_files.fingerprint

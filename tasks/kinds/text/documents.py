@@ -7,16 +7,14 @@ after a kill. Files are never held in memory as a whole.
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
-from tasks.kinds.local_files import LocalFiles
+from tasks.kinds.local_files import DamagedSource, LocalFiles, opened
 
 _BLOCK_BYTES = 1 << 18
 _BREAKS = " \n\t"
@@ -34,53 +32,42 @@ class Piece(NamedTuple):
     documents: int
 
 
-class DamagedSource(ValueError):
-    """The source's content cannot be used as it is; preparing it again would fail in the same way."""
+class Source:
+    """A deterministic stream of text.
 
+    Attributes:
+        label: a short name for the prepared folder.
+    """
 
-class Source(Protocol):
-    """A deterministic stream of text."""
-
-    @property
-    def label(self) -> str:
-        """A short name for the prepared folder."""
-        ...
+    label: ClassVar[str]
 
     def identity(self) -> dict[str, Any]:
         """What decides the text, known without reading it."""
-        ...
+        raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
         """The identity and what is only known on the way (a resolved revision), for the manifest."""
-        ...
+        return self.identity()
 
     def pinned(self, facts: dict[str, Any]) -> Source:
         """The same text as when ``facts`` was written down, for going on with an earlier start."""
-        ...
+        return self
 
     def text_bytes(self) -> int:
         """Expected size of the text in bytes, for the disk check."""
-        ...
+        raise NotImplementedError
 
     def pieces(self, skip: int = 0) -> Iterator[Piece]:
         """The text in order, without the first ``skip`` pieces."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class LocalText(LocalFiles):
+class LocalText(LocalFiles, Source):
     """Text files, see `tasks.kinds.local_files`."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
     kind: ClassVar[str] = "such files"
-
-    def facts(self) -> dict[str, Any]:
-        """The identity; nothing is resolved later."""
-        return self.identity()
-
-    def pinned(self, facts: dict[str, Any]) -> LocalText:
-        """These files: changed ones have another identity."""
-        return self
 
     def text_bytes(self) -> int:
         """Size of plain files, and a typical multiple of the size of compressed ones."""
@@ -108,17 +95,8 @@ def read_file(path: Path) -> Iterator[Piece]:
     if name.endswith(".parquet"):
         yield from _read_parquet(path)
         return
-    with gzip.open(path, "rb") if name.endswith(".gz") else open(path, "rb") as file:
-        try:
-            if name.removesuffix(".gz").endswith(".jsonl"):
-                yield from _read_jsonl(path, file)  # type: ignore[arg-type]
-            else:
-                yield from _read_txt(path, file)  # type: ignore[arg-type]
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DamagedSource(
-                f"{path} must be a complete gzip file, but reading it failed ({error}); fetch it again or "
-                "take it out of data.source."
-            ) from error
+    with opened(path) as file:
+        yield from (_read_jsonl if name.removesuffix(".gz").endswith(".jsonl") else _read_txt)(path, file)
 
 
 def _read_jsonl(path: Path, file: BinaryIO) -> Iterator[Piece]:

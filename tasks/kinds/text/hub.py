@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from tasks.kinds.text.documents import DamagedSource, Piece
+from tasks.kinds.local_files import DamagedSource, one_line
+from tasks.kinds.text.documents import Piece, Source
 
 
 @dataclass(frozen=True)
-class HubText:
+class HubText(Source):
     """The ``text`` column of a dataset on the hub, in the order in which it is stored.
 
     Args:
@@ -98,9 +99,8 @@ class HubText:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> ValueError:
-        reason = str(error).splitlines()[0][:120] if str(error) else ""
         return ValueError(
             f"data.source paper reads {self.dataset} from the Hugging Face hub, but that failed "
-            f"({type(error).__name__}: {reason}); start again when the hub can be reached (what is done so "
+            f"({type(error).__name__}: {one_line(error)}); start again when the hub can be reached (what is done so "
             "far is kept), or download its parquet files elsewhere and set data.source to their folder."
         )

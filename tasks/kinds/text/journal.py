@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tasks.kinds.prepared_folder import write_durably
 from tasks.kinds.sequences.token_files import BYTES_PER_TOKEN, SPLITS
-from tasks.kinds.text.documents import Source
-from tasks.kinds.text.encoding import EncodedChunk
+from tasks.kinds.text.documents import Piece, Source
+from tasks.kinds.text.encoding import Ids
 
 JOURNAL = "journal.json"
 
@@ -48,19 +49,20 @@ class Journal:
     source: dict[str, Any]
 
 
-def append(file: BinaryIO, chunk: EncodedChunk, journal: Journal, max_tokens: int | None) -> Journal:
-    """Write a chunk.
+def append(file: BinaryIO, pieces: list[Piece], encoded: Ids, journal: Journal, max_tokens: int | None) -> Journal:
+    """Write the ids of some pieces.
 
     Args:
         file: the token file, at its end.
-        chunk: what to write.
+        pieces: of the text.
+        encoded: their ids.
         journal: counts what was written before.
         max_tokens: write only up to so many tokens in all; None: no limit.
 
     Returns:
-        The journal that counts the chunk; complete when the limit is reached.
+        The journal that counts the pieces; complete when the limit is reached.
     """
-    ids, tokens, text_bytes = chunk.encoded
+    ids, tokens, text_bytes = encoded
     room = sum(tokens) if max_tokens is None else min(max_tokens - journal.tokens, sum(tokens))
     ids = ids[: room * BYTES_PER_TOKEN]
     file.write(ids)
@@ -68,11 +70,11 @@ def append(file: BinaryIO, chunk: EncodedChunk, journal: Journal, max_tokens: in
     while used < len(tokens) and (counted < room or tokens[used] == 0):
         counted += tokens[used]
         used += 1
-    cut_inside_document = 0 < used < len(tokens) and not chunk.pieces[used - 1].documents
+    cut_inside_document = 0 < used < len(tokens) and not pieces[used - 1].documents
     return replace(
         journal,
         pieces=journal.pieces + used,
-        documents=journal.documents + sum(piece.documents for piece in chunk.pieces[:used]) + cut_inside_document,
+        documents=journal.documents + sum(piece.documents for piece in pieces[:used]) + cut_inside_document,
         text_bytes=journal.text_bytes + sum(text_bytes[:used]),
         tokens=journal.tokens + room,
         crc32=zlib.crc32(ids, journal.crc32),
@@ -129,13 +131,3 @@ def write_journal(file: BinaryIO, journal: Journal, working: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     write_durably(working / JOURNAL, json.dumps(asdict(journal)))
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Replace a text file in one step, its content on disk first."""
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -8,10 +8,6 @@ many pieces are skipped, and the result is the same to the byte. At the end the 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
 import platform
 import shutil
 import time
@@ -20,19 +16,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tasks.kinds.prepared_folder import full_disk_explained, only_process, require_space
+from tasks.kinds.array_files import write_manifest
+from tasks.kinds.local_files import DamagedSource
+from tasks.kinds.prepared_folder import prepare_folder, require_space, write_durably
 from tasks.kinds.sequences.token_files import (
     BYTES_PER_TOKEN,
-    MANIFEST,
     SCHEMA,
     TokenFiles,
+    TokenizedSource,
     describe_splits,
     read_token_files,
     split_tokens,
 )
-from tasks.kinds.text.documents import DamagedSource, Source
-from tasks.kinds.text.encoding import available_cores, encode_stream
-from tasks.kinds.text.journal import JOURNAL, Journal, append, resume, write_durably, write_journal
+from tasks.kinds.text.documents import Source
+from tasks.kinds.text.encoding import encode_stream
+from tasks.kinds.text.journal import JOURNAL, Journal, append, resume, write_journal
 from tasks.kinds.text.tokenizer import (
     Tokenizer,
     bpe_size,
@@ -50,44 +48,28 @@ JOURNAL_SECONDS = 2.0
 
 _TYPICAL_BYTES_PER_BPE_TOKEN = 4.0
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """Which text becomes which token files; equal values share one prepared folder.
+class Corpus(TokenizedSource):
+    """Which text becomes which token files.
 
     Attributes:
-        dataset: name of the dataset, for the folder.
         source: the text.
         tokenizer: a value of ``data.tokenizer``.
-        val_share: share of the tokens, at the end, that is the validation split.
-        max_tokens: use only the first so many tokens; None: all.
     """
 
-    dataset: str
     source: Source
     tokenizer: str
-    val_share: float
-    max_tokens: int | None
 
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the prepared content."""
-        return {
-            "schema": SCHEMA,
-            "source": self.source.identity(),
-            "tokenizer": tokenizer_identity(self.tokenizer),
-            "val_share": self.val_share,
-            "max_tokens": self.max_tokens,
-        }
+    def tokenizer_identity(self) -> dict[str, Any]:
+        """The tokenizer's name; of a local file its checksum."""
+        return tokenizer_identity(self.tokenizer)
 
-    def folder(self, data_dir: Path) -> Path:
-        """The final folder; its name ends with a hash of the identity."""
-        identity = json.dumps(self.identity(), sort_keys=True).encode()
+    @property
+    def unit(self) -> str:
+        """The tokenizer's kind, with its size if it is trained."""
         kind, _, argument = self.tokenizer.partition(":")
-        tokenizer = f"bpe{argument}" if kind == "bpe" else kind
-        name = f"{self.dataset}-{self.source.label}-{tokenizer}-{hashlib.sha256(identity).hexdigest()[:10]}"
-        return data_dir / name
+        return f"bpe{argument}" if kind == "bpe" else kind
 
     def expected_tokens(self) -> int:
         """Rough number of tokens, for the disk check."""
@@ -97,17 +79,16 @@ class Corpus:
 
 
 def prepare_text(
-    corpus: Corpus, data_dir: Path, *, workers: int | None = None, journal_seconds: float = JOURNAL_SECONDS
+    corpus: Corpus, data_dir: Path, *, workers: int = 1, journal_seconds: float = JOURNAL_SECONDS
 ) -> TokenFiles:
     """Make the token files of a corpus if they are not there yet.
 
-    Safe to call again, from several processes at once (one works, the others wait; the lock is the kernel's
-    and ends with its holder), and after a kill.
+    Safe to call again, from several processes at once, and after a kill.
 
     Args:
         corpus: what to prepare.
         data_dir: folder for prepared data.
-        workers: tokenizing processes; None: one per core.
+        workers: tokenizing processes.
         journal_seconds: seconds between two journal entries.
 
     Returns:
@@ -117,27 +98,21 @@ def prepare_text(
         ValueError: the source or the tokenizer cannot be used, the disk is too small, or an earlier result is
             damaged; the message says what to change.
     """
+
+    def work(working: Path) -> None:
+        try:
+            _work(corpus, working, workers, journal_seconds)
+        except ValueError as error:
+            # A damaged source would fail again, and corrected text has another folder.
+            if isinstance(error, DamagedSource) or not _has_tokens(working):
+                shutil.rmtree(working, ignore_errors=True)
+            raise
+
     folder = corpus.folder(data_dir)
-    finished = read_token_files(folder)
-    if finished is not None:
-        return finished
-    working = folder.with_name(f"{folder.name}.partial")
-    with only_process(folder):
-        finished = read_token_files(folder)
-        if finished is None:
-            try:
-                _work(corpus, working, max(1, workers or available_cores()), journal_seconds)
-            except ValueError as error:
-                # A damaged source would fail again, and corrected text has another folder.
-                if isinstance(error, DamagedSource) or not _has_tokens(working):
-                    shutil.rmtree(working, ignore_errors=True)
-                raise
-            os.rename(working, folder)
-            # Not before: without its journal an unfinished folder would be started again.
-            (folder / JOURNAL).unlink()
-            finished = read_token_files(folder)
-    assert finished is not None
-    return finished
+    prepare_folder(folder, work, goes_on=True)
+    # Not before: without its journal an unfinished folder would be started again.
+    (folder / JOURNAL).unlink(missing_ok=True)
+    return read_token_files(folder)
 
 
 def _has_tokens(working: Path) -> bool:
@@ -145,23 +120,17 @@ def _has_tokens(working: Path) -> bool:
 
 
 def _work(corpus: Corpus, working: Path, workers: int, journal_seconds: float) -> None:
-    _check_disk(corpus, working)
-    with full_disk_explained(working, kept=True):
-        working.mkdir(parents=True, exist_ok=True)
-        journal = resume(corpus.source, working)
-        source = corpus.source.pinned(journal.source)
-        tokenizer = _tokenizer(corpus, source, working)
-        if not journal.complete:
-            journal = _tokenize(corpus, source, tokenizer, journal, working, workers, journal_seconds)
-        split_tokens(working, journal.tokens - int(journal.tokens * corpus.val_share))
-        _write_manifest(corpus, tokenizer, journal, working)
-
-
-def _check_disk(corpus: Corpus, working: Path) -> None:
-    done = sum(path.stat().st_size for path in working.glob("*.bin")) if working.exists() else 0
+    done = sum(path.stat().st_size for path in working.glob("*.bin"))
     # The validation split exists twice for a moment.
     needed = int(corpus.expected_tokens() * BYTES_PER_TOKEN * (1 + corpus.val_share)) - done
     require_space(working, needed, what=corpus.dataset, less="data.max_tokens")
+    journal = resume(corpus.source, working)
+    source = corpus.source.pinned(journal.source)
+    tokenizer = _tokenizer(corpus, source, working)
+    if not journal.complete:
+        journal = _tokenize(corpus, source, tokenizer, journal, working, workers, journal_seconds)
+    split_tokens(working, journal.tokens - int(journal.tokens * corpus.val_share))
+    _write_manifest(corpus, tokenizer, journal, working)
 
 
 def _tokenizer(corpus: Corpus, source: Source, working: Path) -> Tokenizer:
@@ -218,9 +187,9 @@ def _tokenize(
     written = time.monotonic()
     with bar, open(working / "train.bin", "r+b") as file:
         file.seek(journal.tokens * BYTES_PER_TOKEN)
-        for chunk in chunks:
+        for pieces, encoded in chunks:
             before = journal.tokens
-            journal = append(file, chunk, journal, corpus.max_tokens)
+            journal = append(file, pieces, encoded, journal, corpus.max_tokens)
             bar.update(journal.tokens - before)
             if journal.complete:
                 break
@@ -229,15 +198,12 @@ def _tokenize(
                 written = time.monotonic()
         if journal.tokens == 0:
             raise DamagedSource(
-                f"data.source must hold some text, but {_where(source)} is empty; point data.source at other files."
+                f"data.source must hold some text, but {corpus.named_source()} is empty; point data.source at other "
+                "files."
             )
         journal = replace(journal, complete=True)
         write_journal(file, journal, working)
     return journal
-
-
-def _where(source: Source) -> str:
-    return str(source.identity().get("path", source.label))
 
 
 def _write_manifest(corpus: Corpus, tokenizer: Tokenizer, journal: Journal, working: Path) -> None:
@@ -245,14 +211,14 @@ def _write_manifest(corpus: Corpus, tokenizer: Tokenizer, journal: Journal, work
         "schema": SCHEMA,
         "dataset": corpus.dataset,
         "source": journal.source,
-        "tokenizer": tokenizer_identity(corpus.tokenizer) | {"vocab_size": tokenizer.vocab_size},
+        "tokenizer": corpus.tokenizer_identity() | {"vocab_size": tokenizer.vocab_size},
         "val_share": corpus.val_share,
         "max_tokens": corpus.max_tokens,
         "splits": describe_splits(working),
         "text": {"documents": journal.documents, "bytes": journal.text_bytes},
         "tools": {"python": platform.python_version()} | _versions("numpy", "tiktoken", "tokenizers", "datasets"),
     }
-    write_durably(working / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_manifest(working, manifest)
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -21,7 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tasks.kinds.text.documents import DamagedSource, Piece
+from tasks.kinds.local_files import DamagedSource
+from tasks.kinds.text.documents import Piece, Source
 
 RECIPE = 1
 """Raised whenever the rules below change, so that an older prepared sample is not taken for the new one."""
@@ -36,11 +37,14 @@ _ROLE = re.compile(r":[a-z:]+:`~?\.?([^`<]+?)(?:\s*<[^`]*>)?`")
 _MARKS = re.compile(r"``|(?<![\w*])\*{1,2}(?=\w)|(?<=\w)\*{1,2}(?![\w*])|`")
 _PROSE_START = re.compile(r"[A-Z\"'(]")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_COMMON_WORDS = frozenset(
+    ["the", "of", "to", "is", "are", "in", "and", "or", "if", "for", "this", "that", "with", "by", "be", "as"]
+)
 _MIN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
-class SampleText:
+class SampleText(Source):
     """The embedded sample corpus as a source of documents."""
 
     label = "sample"
@@ -48,14 +52,6 @@ class SampleText:
     def identity(self) -> dict[str, Any]:
         """What decides the text: the Python version and the recipe."""
         return {"kind": "sample", "python": platform.python_version(), "recipe": RECIPE}
-
-    def facts(self) -> dict[str, Any]:
-        """The identity; nothing is resolved later."""
-        return self.identity()
-
-    def pinned(self, facts: dict[str, Any]) -> SampleText:
-        """This installation's text: another version has another identity."""
-        return self
 
     def text_bytes(self) -> int:
         """Rough size of the text in bytes."""
@@ -124,27 +120,6 @@ def _reads_as_prose(paragraph: str) -> bool:
         return False
     words = _WORD.findall(paragraph)
     letters = sum(map(len, words))
+    common = sum(word.lower() in _COMMON_WORDS for word in words)
     # Code, tables and lists of names have few letters for their length or hardly a short common word.
-    return len(words) >= 5 and letters >= 0.68 * len(paragraph.replace(" ", "")) and _has_common_words(words)
-
-
-def _has_common_words(words: list[str]) -> bool:
-    common = {
-        "the",
-        "of",
-        "to",
-        "is",
-        "are",
-        "in",
-        "and",
-        "or",
-        "if",
-        "for",
-        "this",
-        "that",
-        "with",
-        "by",
-        "be",
-        "as",
-    }
-    return sum(word.lower() in common for word in words) >= 0.06 * len(words)
+    return len(words) >= 5 and letters >= 0.68 * len(paragraph.replace(" ", "")) and common >= 0.06 * len(words)

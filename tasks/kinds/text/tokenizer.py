@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tasks.kinds.local_files import one_line
+
 MAX_VOCAB_SIZE = 2**16
 """Token files hold unsigned 16-bit ids."""
 
@@ -97,10 +99,9 @@ def _tiktoken_encoding(name: str) -> Any:
 
         return tiktoken.get_encoding(name)
     except Exception as error:  # whatever the network stack or a damaged cache raises
-        reason = str(error).splitlines()[0][:120] if str(error) else ""
         raise ValueError(
             f"data.tokenizer {name} needs tiktoken and its vocabulary files, from the network or from the "
-            f"folder in TIKTOKEN_CACHE_DIR, but that failed ({type(error).__name__}: {reason}); set "
+            f"folder in TIKTOKEN_CACHE_DIR, but that failed ({type(error).__name__}: {one_line(error)}); set "
             "TIKTOKEN_CACHE_DIR, or set data.tokenizer: bpe:1024, which needs neither."
         ) from error
 
