@@ -17,7 +17,7 @@ from suite.analysis.comparison import compare_plan
 from suite.analysis.crossover import crossover
 from suite.analysis.diagnosed import diagnosed_points, group_gaps, store_diagnostics
 from suite.analysis.figures.diagnosed import DRAWINGS
-from suite.analysis.rank_correlation import rank_correlation, within_groups
+from suite.analysis.rank_correlation import rank_correlation
 from suite.analysis.report import write_report
 from suite.analysis.report.diagnosed import CAPTIONS
 from suite.analysis.why import CORRELATED, crossover_rank, why
@@ -199,5 +199,5 @@ def test_permutations_tell_what_chance_gives() -> None:
     assert 0.01 < np.mean(np.array(chance) <= 0.05) < 0.1
     # What differs between groups alone counts for nothing inside them.
     x = [1, 2, 3, 11, 12, 13]
-    inside = within_groups(x, [3, 2, 1, 13, 12, 11], ["a"] * 3 + ["b"] * 3)
+    inside = rank_correlation(x, [3, 2, 1, 13, 12, 11], ["a"] * 3 + ["b"] * 3)
     assert inside.rho == pytest.approx(-1) and rank_correlation(x, [3, 2, 1, 13, 12, 11]).rho > 0.4

@@ -19,7 +19,7 @@ from suite.analysis.comparison import Comparison
 from suite.analysis.crossover import Crossover
 from suite.analysis.diagnosed import DiagnosticReader, chosen, diagnosed_points, group_gaps, reduced
 from suite.analysis.gap import SERIES
-from suite.analysis.rank_correlation import RankCorrelation, rank_correlation, within_groups
+from suite.analysis.rank_correlation import RankCorrelation, rank_correlation
 from suite.theory.bounds import Problem
 from suite.theory.regimes import gap_model
 
@@ -32,27 +32,25 @@ class Measure:
         diagnostic: its diagnostic.
         quantity: of the whole, not of a group.
         at: ``first`` step (the network as it starts), ``last`` (as it ends) or the ``median`` over steps.
-        title: in words.
         log: whether the mean over the two optimizers is geometric.
     """
 
     diagnostic: str
     quantity: str
     at: str
-    title: str
     log: bool = True
 
 
 MEASURES: dict[str, Measure] = {
-    "r": Measure("smoothness", "r", "median", "r = L_inf / L_2"),
-    "threshold": Measure("smoothness", "threshold", "first", "d^(1/3)"),
-    "l2": Measure("smoothness", "l2", "median", "L_2"),
-    "linf": Measure("smoothness", "linf", "median", "L_inf"),
-    "noise_scale": Measure("noise", "noise_scale", "median", "simple noise scale"),
-    "noise_trace": Measure("noise", "trace", "median", "trace of the noise"),
-    "tail_index": Measure("noise", "tail_index", "median", "tail index", log=False),
-    "js_distance": Measure("spectra", "js_distance", "first", "JS distance of blocks, at the start", log=False),
-    "js_distance_end": Measure("spectra", "js_distance", "last", "JS distance of blocks, at the end", log=False),
+    "r": Measure("smoothness", "r", "median"),
+    "threshold": Measure("smoothness", "threshold", "first"),
+    "l2": Measure("smoothness", "l2", "median"),
+    "linf": Measure("smoothness", "linf", "median"),
+    "noise_scale": Measure("noise", "noise_scale", "median"),
+    "noise_trace": Measure("noise", "trace", "median"),
+    "tail_index": Measure("noise", "tail_index", "median", log=False),
+    "js_distance": Measure("spectra", "js_distance", "first", log=False),
+    "js_distance_end": Measure("spectra", "js_distance", "last", log=False),
 }
 
 CORRELATED = (
@@ -111,7 +109,7 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
     return Why(
         table.reset_index(drop=True),
         {name: rank_correlation(means[name].tolist(), crossover) for name in CORRELATED},
-        {name: within_groups(table[name].tolist(), gaps, groups) for name in CORRELATED if name not in AT_START},
+        {name: rank_correlation(table[name].tolist(), gaps, groups) for name in CORRELATED if name not in AT_START},
     )
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from suite.analysis.comparison import Comparison
-from suite.analysis.words import edge_text, format_setting, format_value, optimizer_title
+from suite.analysis.words import edge_text, format_setting, optimizer_title
 
 _LATEX = {
     "gap": (
@@ -21,22 +18,6 @@ _LATEX = {
     "lr_width": ("task", "batch_size", "optimizer", "percent", "low", "high", "width", "open"),
 }  # fmt: skip
 """Tables that are written in LaTeX as well, with the columns that fit a page."""
-
-_ESCAPES = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-)
-
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
     """Write every table of a comparison; what is there from an earlier time is replaced.
@@ -70,36 +51,15 @@ def latex_table(frame: pd.DataFrame) -> str:
     """A table in LaTeX with booktabs' rules; needs the package booktabs.
 
     Args:
-        frame: numbers are rounded to four significant digits, text is escaped; both go into columns of their own
-            alignment.
+        frame: numbers are rounded to four significant digits, optimizers get their titles.
     """
-    numbers = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame.columns]
-    lines = [
-        rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numbers)}}}",
-        r"\toprule",
-        _latex_row([column.replace("_", " ") for column in frame.columns]),
-        r"\midrule",
-        *(_latex_row(row) for row in frame.itertuples(index=False)),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
+    titled = frame.map(lambda value: optimizer_title(value) if isinstance(value, str) else value)
+    titled.columns = [name.replace("_", " ") for name in frame.columns]
+    return titled.to_latex(index=False, escape=True, na_rep="--", float_format=_latex_number)
 
 
-def _latex_row(cells: Sequence[Any]) -> str:
-    return " & ".join(map(_latex_cell, cells)) + r" \\"
-
-
-def _latex_cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "--"
-    if isinstance(value, float):
-        if math.isinf(value):
-            return r"$\infty$" if value > 0 else r"$-\infty$"
-        return f"${float(f'{value:.4g}'):g}$"
-    if isinstance(value, str):
-        return optimizer_title(value).translate(_ESCAPES)
-    return format_value(value)
+def _latex_number(value: float) -> str:
+    return f"${float(f'{value:.4g}'):g}$".replace("inf", r"\infty")
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
