@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pandas as pd
 
+from suite.analysis.columns import POINT, Column, cells
 from suite.analysis.terminal import lines, printable, text_table
 from suite.analysis.two_sides import TwoSides, same_runs
 from suite.analysis.words import format_setting, loss_text, optimizer_title, plain_number, winner_text
@@ -69,58 +71,52 @@ def _runs(sides: TwoSides) -> str:
         return counts
     size = differing["difference"].abs().fillna(math.inf)
     shown = differing.loc[size.sort_values(ascending=False).index[:MOST_RUNS]]
-    rows = [
-        [
-            optimizer_title(row.optimizer),
-            str(row.batch_size),
-            format_setting(row.setting),
-            str(row.seed),
-            _outcome(row.first_status, row.first_loss),
-            _outcome(row.second_status, row.second_loss),
-            plain_number(row.difference, "+.4f"),
-        ]
-        for row in shown.itertuples(index=False)
+    columns = [
+        *POINT[::-1],
+        Column("setting", lambda row: format_setting(row.setting), words=True),
+        Column("seed", lambda row: str(row.seed)),
+        Column("A", lambda row: _outcome(row.first_status, row.first_loss)),
+        Column("B", lambda row: _outcome(row.second_status, row.second_loss)),
+        _DIFFERENCE[0],
     ]
-    head = ["optimizer", "batch size", "setting", "seed", "A", "B", "B - A"]
-    return f"{counts}\n\nLargest differences:\n\n{text_table(head, rows, left=(0, 2))}"
+    return f"{counts}\n\nLargest differences:\n\n{text_table(*cells(columns, shown.itertuples(index=False)))}"
 
 
 def _tuned(sides: TwoSides) -> str:
-    rows = [
-        [
-            optimizer_title(row.optimizer),
-            str(row.batch_size),
-            loss_text(row.first_loss),
-            loss_text(row.second_loss),
-            plain_number(row.difference, "+.4f"),
-            plain_number(row.uncertainty),
-            format_setting(row.first_setting),
-            "the same" if row.first_setting == row.second_setting else format_setting(row.second_setting),
-        ]
-        for row in sides.tuned.itertuples(index=False)
+    columns = [
+        *POINT[::-1],
+        Column("A", lambda row: loss_text(row.first_loss)),
+        Column("B", lambda row: loss_text(row.second_loss)),
+        *_DIFFERENCE,
+        Column("A's setting", lambda row: format_setting(row.first_setting), words=True),
+        Column("B's setting", _second_setting, words=True),
     ]
-    head = ["optimizer", "batch size", "A", "B", "B - A", "+/-", "A's setting", "B's setting"]
-    return f"Tuned points\n\n{text_table(head, rows, left=(0, 6, 7))}"
+    return f"Tuned points\n\n{text_table(*cells(columns, sides.tuned.itertuples(index=False)))}"
 
 
 def _gaps(sides: TwoSides) -> str:
     if sides.gaps.empty:
         return ""
-    rows = [
-        [
-            f"{optimizer_title(row.reference)} - {optimizer_title(row.challenger)}",
-            str(row.batch_size),
-            plain_number(row.first_gap, "+.4f"),
-            plain_number(row.second_gap, "+.4f"),
-            plain_number(row.difference, "+.4f"),
-            plain_number(row.uncertainty),
-            winner_text(row.first_better),
-            winner_text(row.second_better),
-        ]
-        for row in sides.gaps.itertuples(index=False)
+    columns = [
+        Column("gap", lambda row: f"{optimizer_title(row.reference)} - {optimizer_title(row.challenger)}", words=True),
+        POINT[0],
+        Column("A", lambda row: plain_number(row.first_gap, "+.4f")),
+        Column("B", lambda row: plain_number(row.second_gap, "+.4f")),
+        *_DIFFERENCE,
+        Column("A: better", lambda row: winner_text(row.first_better), words=True),
+        Column("B: better", lambda row: winner_text(row.second_better), words=True),
     ]
-    head = ["gap", "batch size", "A", "B", "B - A", "+/-", "A: better", "B: better"]
-    return f"Gaps\n\n{text_table(head, rows, left=(0, 6, 7))}"
+    return f"Gaps\n\n{text_table(*cells(columns, sides.gaps.itertuples(index=False)))}"
+
+
+_DIFFERENCE = [
+    Column("B - A", lambda row: plain_number(row.difference, "+.4f")),
+    Column("+/-", lambda row: plain_number(row.uncertainty)),
+]
+
+
+def _second_setting(row: Any) -> str:
+    return "the same" if row.first_setting == row.second_setting else format_setting(row.second_setting)
 
 
 def _verdict(sides: TwoSides) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from suite.analysis.branches import branch_sentences
 from suite.analysis.caveats import caveats
+from suite.analysis.columns import COUNTS, POINT, Column, cells
 from suite.analysis.comparison import Comparison
 from suite.analysis.gap import SERIES, on_edge
 from suite.analysis.lr_width import lr_width_sentences
@@ -26,9 +27,6 @@ from suite.analysis.words import (
 )
 
 WIDTH = 100
-
-Column = tuple[str, Callable[[pd.Series], str]]
-"""Heading, and what it shows of a row."""
 
 
 def format_gap_table(comparison: Comparison) -> str:
@@ -72,33 +70,27 @@ def _tasks(comparison: Comparison) -> list[str]:
 
 def _branches(comparison: Comparison) -> list[str]:
     """The gap at every branch point of every trunk."""
-    where: list[Column] = [
-        ("trunk", lambda row: optimizer_title(row["trunk"])),
-        ("after", lambda row: share_text(row["share"])),
+    where = [
+        Column("trunk", lambda row: optimizer_title(row["trunk"]), words=True),
+        Column("after", lambda row: share_text(row["share"])),
     ]
     blocks = []
     for key, gaps in comparison.branch_gaps.groupby(["panel", "reference", "challenger"], sort=False):
         panel, *pair = map(str, key)
-        columns = [column for column in _gap_columns(*pair) if column[0] not in ("slowdown", "seeds needed")]
+        columns = [column for column in _gap_columns(*pair) if column.heading not in ("slowdown", "seeds needed")]
         head = f"{panel + ': ' if panel else ''}branches, gap"
-        blocks.append(_gap_block(head, pair, gaps, where + columns, branch_sentences(gaps), left=(0,)))
+        blocks.append(_gap_block(head, pair, gaps, where + columns, branch_sentences(gaps)))
     return blocks
 
 
 def _gap_block(
-    what: str,
-    pair: Sequence[str],
-    gaps: pd.DataFrame,
-    columns: Sequence[Column],
-    answers: Sequence[str],
-    left: Sequence[int] = (),
+    what: str, pair: Sequence[str], gaps: pd.DataFrame, columns: Sequence[Column], answers: Sequence[str]
 ) -> str:
     """One table of gaps under its heading, and the answers in sentences."""
     reference, challenger = map(optimizer_title, pair)
     signs = f"positive: {challenger} better, negative: {reference} better"
-    rows = [[show(row) for _, show in columns] for _, row in gaps.iterrows()]
     star = ["* on the edge of the grid: not tuned"] if on_edge(gaps).any() else []
-    table = text_table([name for name, _ in columns], rows, left=left)
+    table = text_table(*cells(columns, (row for _, row in gaps.iterrows())))
     return f"{lines(f'{what} = {reference} - {challenger}; {signs}')}\n\n{table}\n\n{lines(*star, *answers)}"
 
 
@@ -107,34 +99,27 @@ def _gap_columns(reference: str, challenger: str) -> list[Column]:
         return lambda row: loss_text(row[f"{role}_loss"]) + ("*" if row[f"{role}_edges"] else " ")
 
     return [
-        ("batch size", lambda row: str(row["batch_size"])),
-        (optimizer_title(reference), loss("reference")),
-        (optimizer_title(challenger), loss("challenger")),
-        ("gap", lambda row: plain_number(row["gap"], "+.4f")),
-        ("+/-", lambda row: plain_number(row["uncertainty"])),
-        ("gap %", lambda row: plain_number(row["relative_gap"], "+.2f")),
-        ("better", better_text),
-        ("slowdown", lambda row: plain_number(row["slowdown"], ".0%")),
-        ("seeds needed", lambda row: plain_number(row["seeds_needed"], ".0f")),
-        ("", lambda row: "provisional" if row["provisional"] else ""),
+        Column("batch size", lambda row: str(row["batch_size"])),
+        Column(optimizer_title(reference), loss("reference")),
+        Column(optimizer_title(challenger), loss("challenger")),
+        Column("gap", lambda row: plain_number(row["gap"], "+.4f")),
+        Column("+/-", lambda row: plain_number(row["uncertainty"])),
+        Column("gap %", lambda row: plain_number(row["relative_gap"], "+.2f")),
+        Column("better", better_text),
+        Column("slowdown", lambda row: plain_number(row["slowdown"], ".0%")),
+        Column("seeds needed", lambda row: plain_number(row["seeds_needed"], ".0f")),
+        Column("", lambda row: "provisional" if row["provisional"] else ""),
     ]
 
 
 def _settings(task: str, points: pd.DataFrame) -> str:
-    rows = [
-        [
-            str(point.batch_size),
-            optimizer_title(point.optimizer),
-            _setting(point),
-            edge_text(point.edges),
-            str(point.finished),
-            str(point.diverged),
-            str(point.failed + point.interrupted + point.missing),
-        ]
-        for point in points.itertuples(index=False)
+    columns = [
+        *POINT,
+        Column("winning setting", _setting, words=True),
+        Column("edge", lambda point: edge_text(point.edges), words=True),
+        *COUNTS,
     ]
-    head = ["batch size", "optimizer", "winning setting", "edge", "finished", "diverged", "no result"]
-    return f"{task}: winning settings\n\n{text_table(head, rows, left=(1, 2, 3))}"
+    return f"{task}: winning settings\n\n{text_table(*cells(columns, points.itertuples(index=False)))}"
 
 
 def _setting(point: Any) -> str:
@@ -155,7 +140,7 @@ def text_table(head: list[str], rows: list[list[str]], left: Iterable[int] = ())
     written = []
     for row in (head, ["-" * widths.get(i, 0) for i in range(len(head))], *rows):
         wrapped = [textwrap.wrap(row[i], widths[i]) or [""] for i in keep]
-        for cells in itertools.zip_longest(*wrapped, fillvalue=""):
-            padded = [c.ljust(widths[i]) if i in left else c.rjust(widths[i]) for i, c in zip(keep, cells, strict=True)]
+        for line in itertools.zip_longest(*wrapped, fillvalue=""):
+            padded = [c.ljust(widths[i]) if i in left else c.rjust(widths[i]) for i, c in zip(keep, line, strict=True)]
             written.append("  ".join(padded).rstrip())
     return "\n".join(written)

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from suite.analysis.figures.gap_series import gap_tip
 from suite.analysis.figures.style import (
     SERIES_MARKERS,
+    TILES_PER_ROW,
     WIDTH,
     legend_entries,
     optimizer_style,
+    panel_grid,
     plot_points,
-    tiles,
     tip,
     zero_line,
 )
@@ -42,16 +43,17 @@ def branches_figure(gaps: pd.DataFrame) -> Figure | None:
     if gaps.empty:
         return None
     panels = list(gaps["panel"].drop_duplicates())
-    figure, tile_axes = tiles(len(panels), 2.9, width=WIDTH if len(panels) > 1 else 0.7 * WIDTH)
+    width = WIDTH if len(panels) > 1 else 0.7 * WIDTH
+    figure, (panel_axes,) = panel_grid(len(panels), 2.9, per_row=TILES_PER_ROW, width=width, margin=0)
     names = _names(gaps)
-    for axes, panel in zip(tile_axes, panels, strict=True):
+    for axes, panel in zip(panel_axes, panels, strict=True):
         _draw(axes, gaps[gaps["panel"] == panel], names)
         axes.set_title(panel)
     challengers = list(gaps["challenger"].drop_duplicates())
     above = f"; above zero, {optimizer_title(challengers[0])} is better" if len(challengers) == 1 else ""
-    tile_axes[0].set_ylabel(f"relative gap (%){above}")
+    panel_axes[0].set_ylabel(f"relative gap (%){above}")
     if len(set(names.values())) > 1:
-        handles, labels = legend_entries(tile_axes)
+        handles, labels = legend_entries(panel_axes)
         figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
     return figure
 

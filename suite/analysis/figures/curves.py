@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from suite.analysis.curves import LossReader, mean_ema, slowdown
-from suite.analysis.figures.style import INK, legend_above, legend_entries, optimizer_style, panel_grid
+from suite.analysis.figures.style import INK, at_left, legend_above, legend_entries, optimizer_style, panel_grid
 from suite.analysis.words import optimizer_title
 
 MOST_POINTS = 600
@@ -44,9 +44,8 @@ def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]
     }
     if not curves:
         return None
-    grid = panel_grid(len(sizes), height=2.0)
-    for panel, size in enumerate(sizes):
-        axes = grid.panel(panel)
+    figure, (panels,) = panel_grid(len(sizes), 2.0, sharex=True, sharey=True)
+    for axes, size in zip(panels, sizes, strict=True):
         drawn = [label for label in labels if (label, size) in curves]
         for label in drawn:
             _draw(axes, curves[label, size], label, labels)
@@ -56,14 +55,14 @@ def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xticks([0, 0.5, 1])
         axes.set_xlabel("budget used")
-        if grid.is_first(panel):
+        if at_left(axes):
             axes.set_ylabel("train loss, smoothed")
     ends = [curve[-1] for curve in curves.values()]
     start = max(curve[int(START_SHOWN * (len(curve) - 1))] for curve in curves.values())
     low, high = min(ends), max(start, max(ends))
-    grid.panel(0).set_ylim(low - 0.06 * (high - low), high)
-    legend_above(grid.figure, *legend_entries(grid.row(0)))
-    return grid.figure
+    panels[0].set_ylim(low - 0.06 * (high - low), high)
+    legend_above(figure, *legend_entries(panels))
+    return figure
 
 
 def _draw(axes: Axes, curve: np.ndarray, label: str, labels: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from suite.analysis.diagnosed import chosen, group_gaps, reduced
 from suite.analysis.figures.style import (
     FAINT,
     INK,
-    PanelGrid,
+    at_left,
     legend_above,
     legend_entries,
     optimizer_style,
@@ -136,23 +136,22 @@ def diagnosed_figure(
     if not shown:
         return None
     sizes = sorted(points["batch_size"].unique())
-    grid = panel_grid(len(sizes), len(shown), height=1.55, sharey=False, sharex=False)
-    for row, (drawing, rows) in enumerate(shown):
-        for panel, size in enumerate(sizes):
-            axes = grid.panel(panel, row)
+    figure, panels = panel_grid(len(sizes), 1.55, rows=len(shown))
+    for row, (drawing, rows) in zip(panels, shown, strict=True):
+        for axes, size in zip(row, sizes, strict=True):
             at_size = points[points["batch_size"] == size]
             beside = pd.DataFrame()
             if drawing.beside:
                 beside = _rows(at_size, dataclasses.replace(drawing, quantity=drawing.beside), pair)
             _draw(axes, drawing, rows[rows["batch_size"] == size], beside, labels)
             _compare(axes, drawing, at_size)
-            if row == 0:
-                axes.set_title(f"batch size {size}", fontsize=8)
-            if grid.is_first(panel):
+            if at_left(axes):
                 axes.set_ylabel(drawing.label, fontsize=7.5)
-        _same_scale(grid, row)
-    legend_above(grid.figure, *legend_entries(grid.axes.flat))
-    return grid.figure
+        _same_scale(row)
+    for axes, size in zip(panels[0], sizes, strict=True):
+        axes.set_title(f"batch size {size}", fontsize=8)
+    legend_above(figure, *legend_entries(panels.flat))
+    return figure
 
 
 def _rows(points: pd.DataFrame, drawing: Drawing, pair: tuple[str, str] | None) -> pd.DataFrame:
@@ -231,9 +230,9 @@ def _compare(axes: Axes, drawing: Drawing, points: pd.DataFrame) -> None:
         axes.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1.5)
 
 
-def _same_scale(grid: PanelGrid, row: int) -> None:
-    low, high = same_limits(grid, row)
-    for axes in grid.row(row):
+def _same_scale(row: Sequence[Axes]) -> None:
+    low, high = same_limits(row)
+    for axes in row:
         if axes.get_yscale() == "log":
             decades = np.log10(high / low)
             axes.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 2, 5), numticks=6))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from suite.analysis.figures.sensitivity import line_axes, momentum_axes
-from suite.analysis.figures.style import FAINT, WIDTH, panel_grid, short
+from suite.analysis.figures.style import FAINT, WIDTH, at_left, panel_grid, short
 from suite.analysis.tuned import choosing, setting_results, tuned_setting
 from suite.analysis.words import format_value, optimizer_title
 from suite.records.tuning import axes_of
@@ -74,23 +74,22 @@ def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Fi
         for size in sizes:
             maps[label, size] = _map(group[group["batch_size"] == size], pair, [axes_values[name] for name in pair])
     norm = PowerNorm(0.5, 0, _worst([drawn.losses for drawn in maps.values()]))
-    grid = panel_grid(len(sizes), len(names), height=1.45, sharex=False, sharey=False)
-    for row, (label, (x_name, y_name)) in enumerate(names.items()):
-        for panel, size in enumerate(sizes):
-            axes = grid.panel(panel, row)
+    figure, panels = panel_grid(len(sizes), 1.45, rows=len(names))
+    for row, (label, (x_name, y_name)) in zip(panels, names.items(), strict=True):
+        for axes, size in zip(row, sizes, strict=True):
             drawn = maps[label, size]
-            cell = MAPS_WIDTH / grid.columns / drawn.losses.shape[1]
+            cell = MAPS_WIDTH / axes.get_gridspec().ncols / drawn.losses.shape[1]
             _draw(axes, drawn, norm, labelled=cell >= LABELLED_INCHES)
             axes.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
-            if grid.is_first(panel):
+            if at_left(axes):
                 axes.set_ylabel(y_name)
             else:
                 axes.set_yticklabels([])
             axes.set_xlabel("learning rate" if x_name == "lr" else x_name)
-    bar = grid.figure.colorbar(
+    bar = figure.colorbar(
         ScalarMappable(norm, COLORS),
-        ax=grid.axes,
-        shrink=min(0.75, 2.4 / grid.figure.get_figheight()),
+        ax=figure.axes,
+        shrink=min(0.75, 2.4 / figure.get_figheight()),
         pad=0.015,
         aspect=28,
         extend="max",
@@ -98,7 +97,7 @@ def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Fi
     bar.set_label("loss above the lowest", fontsize=7.5)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
-    return grid.figure
+    return figure
 
 
 @dataclass(frozen=True)

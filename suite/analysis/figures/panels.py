@@ -15,14 +15,15 @@ from suite.analysis.figures.style import (
     INK,
     SERIES_COLORS,
     SERIES_MARKERS,
+    TILES_PER_ROW,
     WIDTH,
     batch_size_axis,
     beside,
     legend_above,
     legend_entries,
     optimizer_style,
+    panel_grid,
     signed_axis,
-    tiles,
     tip,
     zero_line,
 )
@@ -87,7 +88,7 @@ def _panel_per_task(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         tasks.setdefault(rows["task"].iloc[0], []).append(rows)
     reference = _only({rows["reference"].iloc[0] for _, rows in series})
     challengers = list(dict.fromkeys(rows["challenger"].iloc[0] for _, rows in series))
-    figure, panels = tiles(len(tasks), 2.5, margin=0.5)
+    figure, (panels,) = panel_grid(len(tasks), 2.5, per_row=TILES_PER_ROW, width=WIDTH, margin=0.5)
     for axes, (task, lines) in zip(panels, tasks.items(), strict=True):
         batch_size_axis(axes, pd.concat([rows["batch_size"] for rows in lines]))
         for rows in lines:

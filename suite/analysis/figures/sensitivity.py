@@ -14,7 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from suite.analysis.figures.style import INK, SERIES_MARKERS, decade_axis, optimizer_style, panel_grid, shades
+from suite.analysis.figures.style import (
+    INK,
+    PANELS_PER_ROW,
+    SERIES_MARKERS,
+    at_left,
+    decade_axis,
+    optimizer_style,
+    panel_grid,
+    shades,
+)
 from suite.analysis.tuned import choosing, setting_results, tuned_setting
 from suite.analysis.words import format_value, optimizer_title
 from suite.records.tuning import Setting, axes_of, is_ordered
@@ -63,24 +72,23 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
     by_label = {label: runs[runs["optimizer"] == label] for label in labels}
     drawn = {label: lines for label in labels if (lines := _lines(by_label[label], label, labels)) is not None}
     sizes = sorted(runs["batch_size"].unique())
-    grid = panel_grid(len(sizes), max(len(drawn), 1), height=1.75, sharex=False)
+    figure, panels = panel_grid(len(sizes), 1.75, rows=max(len(drawn), 1), sharey=True)
     bottom, top = _limits(runs)
-    for row, (label, lines) in enumerate(drawn.items()):
-        for panel, size in enumerate(sizes):
-            axes = grid.panel(panel, row)
+    for row, (label, lines) in zip(panels, drawn.items(), strict=False):
+        for axes, size in zip(row, sizes, strict=True):
             group = by_label[label]
             _panel(axes, group[group["batch_size"] == size], lines, (bottom, top))
             axes.set_xscale("log")
             decade_axis(axes.xaxis, lines.x_values)
             axes.set_xlim(min(lines.x_values) / 1.6, max(lines.x_values) * 1.6)
-            _diverged_strip(axes, bottom, top, len(lines.line_values), first=grid.is_first(panel))
+            _diverged_strip(axes, bottom, top, len(lines.line_values), first=at_left(axes))
             axes.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
             axes.set_xlabel("learning rate" if lines.x_name == "lr" else lines.x_name)
-            if grid.is_first(panel):
+            if at_left(axes):
                 axes.set_ylabel("final loss")
         if lines.line_name is not None:
-            _legend(grid.axes[row, grid.columns - 1], lines)
-    return grid.figure
+            _legend(row[:PANELS_PER_ROW][-1], lines)
+    return figure
 
 
 def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,84 +114,56 @@ def shades(color: str, count: int) -> list[tuple[float, float, float]]:
     return [tuple(base + (1 - base) * mix if mix >= 0 else base * (1 + mix)) for mix in mixes]
 
 
-@dataclass(frozen=True)
-class PanelGrid:
-    """A figure of panels side by side, a block of rows each, wrapped where they do not fit beside each other.
-
-    Attributes:
-        figure: the figure.
-        axes: of all panels, shape ``[blocks * rows_each, columns]``; those that no panel needs are switched off.
-        count: how many panels there are.
-        rows_each: rows of a panel.
-    """
-
-    figure: Figure
-    axes: np.ndarray
-    count: int
-    rows_each: int
-
-    @property
-    def columns(self) -> int:
-        """How many panels stand side by side."""
-        return self.axes.shape[1]
-
-    def panel(self, number: int, row: int = 0) -> Axes:
-        """The axes of one row of a panel."""
-        return self.axes[number // self.columns * self.rows_each + row, number % self.columns]
-
-    def row(self, row: int) -> list[Axes]:
-        """The axes of one row of all panels."""
-        return [self.panel(number, row) for number in range(self.count)]
-
-    def is_first(self, number: int) -> bool:
-        """Whether a panel stands at the left, where the axis is labelled."""
-        return number % self.columns == 0
-
-
-def panel_grid(count: int, rows_each: int = 1, *, height: float, sharey: bool = True, sharex: bool = True) -> PanelGrid:
-    """An empty figure of ``count`` panels.
+def panel_grid(
+    count: int,
+    height: float,
+    *,
+    rows: int = 1,
+    per_row: int = PANELS_PER_ROW,
+    width: float | None = None,
+    margin: float = 0.35,
+    **shared: Any,
+) -> tuple[Figure, np.ndarray]:
+    """An empty figure of panels side by side, wrapped where they do not fit beside each other; sizes are in inches.
 
     Args:
         count: panels.
-        rows_each: rows of each.
-        height: of a row, in inches.
-        sharey: whether all have one y-axis.
-        sharex: whether all have one x-axis.
+        height: of a row.
+        rows: of each panel.
+        per_row: how many panels stand side by side at most.
+        width: of the figure; by default the text's, and less for one or two panels.
+        margin: added to the rows' heights.
+        shared: ``sharex`` and ``sharey``, see `Figure.subplots`.
+
+    Returns:
+        The figure, and its axes of shape ``[rows, count]``.
     """
-    columns = min(max(count, 1), PANELS_PER_ROW)
+    columns = min(max(count, 1), per_row)
     blocks = -(-max(count, 1) // columns)
-    width = WIDTH if columns > 2 else WIDTH * (0.5 + 0.2 * columns)
-    figure = Figure(figsize=(width, height * blocks * rows_each + 0.35))
-    axes = figure.subplots(blocks * rows_each, columns, sharex=sharex, sharey=sharey, squeeze=False)
-    grid = PanelGrid(figure, axes, count, rows_each)
-    for unused in range(count, blocks * columns):
-        for row in range(rows_each):
-            grid.panel(unused, row).set_axis_off()
-    return grid
+    width = width or (WIDTH if columns > 2 else WIDTH * (0.5 + 0.2 * columns))
+    figure = Figure(figsize=(width, height * blocks * rows + margin))
+    axes = figure.subplots(blocks * rows, columns, squeeze=False, **shared)
+    axes = axes.reshape(blocks, rows, columns).swapaxes(0, 1).reshape(rows, -1)
+    for unused in axes[:, count:].flat:
+        unused.set_axis_off()
+    return figure, axes[:, :count]
 
 
-def same_limits(grid: PanelGrid, row: int) -> tuple[float, float]:
-    """Give one row of all panels the same y-axis, labelled at the left; returns its ends."""
-    ends = [axes.get_ylim() for axes in grid.row(row)]
+def at_left(axes: Axes) -> bool:
+    """Whether a panel stands at the left of the figure, where the y-axis is labelled."""
+    place = axes.get_subplotspec()
+    return place is None or place.is_first_col()
+
+
+def same_limits(panels: Sequence[Axes]) -> tuple[float, float]:
+    """Give panels the same y-axis, labelled at the left; returns its ends."""
+    ends = [axes.get_ylim() for axes in panels]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-    for number, axes in enumerate(grid.row(row)):
+    for axes in panels:
         axes.set_ylim(low, high)
-        if not grid.is_first(number):
+        if not at_left(axes):
             axes.tick_params(axis="y", labelleft=False)
     return low, high
-
-
-def tiles(
-    count: int, row_height: float, *, margin: float = 0.0, width: float = WIDTH, sharey: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """An empty figure of ``count`` panels, at most `TILES_PER_ROW` side by side; sizes are in inches."""
-    columns = min(count, TILES_PER_ROW)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width, row_height * rows + margin))
-    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
-    for unused in axes[count:]:
-        unused.set_axis_off()
-    return figure, axes[:count]
 
 
 def legend_entries(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:

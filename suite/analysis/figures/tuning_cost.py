@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from suite.analysis.figures.style import INK, legend_above, optimizer_style, panel_grid, same_limits
+from suite.analysis.figures.style import INK, at_left, legend_above, optimizer_style, panel_grid, same_limits
 from suite.analysis.words import optimizer_title
 
 
@@ -27,23 +27,22 @@ def tuning_cost_figure(cost: pd.DataFrame, labels: list[str]) -> Figure | None:
     if cost.empty or cost["trials"].max() < 2:
         return None
     sizes = sorted(cost["batch_size"].unique())
-    grid = panel_grid(len(sizes), 2, height=1.6, sharey=False)
-    _trials_axis(grid.panel(0), int(cost["trials"].max()))  # of all panels: they share it
-    for panel, size in enumerate(sizes):
+    figure, panels = panel_grid(len(sizes), 1.6, rows=2, sharex=True)
+    _trials_axis(panels[0, 0], int(cost["trials"].max()))  # of all panels: they share it
+    for (above, below), size in zip(panels.T, sizes, strict=True):
         rows = cost[cost["batch_size"] == size]
-        above, below = grid.panel(panel, 0), grid.panel(panel, 1)
         _losses(above, rows, labels)
         below.axhline(0, color=INK, linewidth=0.8)
         below.plot(rows["trials"], rows["gap"], color=INK, linewidth=1.3)
         above.set_title(f"batch size {size}", fontsize=8)
         below.set_xlabel("random trials")
-        if grid.is_first(panel):
+        if at_left(above):
             above.set_ylabel("expected loss")
             below.set_ylabel("expected gap")
-    for row in (0, 1):  # expected losses have one scale, and gaps another
-        same_limits(grid, row)
-    legend_above(grid.figure, *grid.panel(0).get_legend_handles_labels())
-    return grid.figure
+    for row in panels:  # expected losses have one scale, and gaps another
+        same_limits(row)
+    legend_above(figure, *panels[0, 0].get_legend_handles_labels())
+    return figure
 
 
 def _losses(axes: Axes, rows: pd.DataFrame, labels: list[str]) -> None:

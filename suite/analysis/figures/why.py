@@ -17,9 +17,10 @@ from suite.analysis.figures.style import (
     SERIES_MARKERS,
     TILES_PER_ROW,
     WIDTH,
+    at_left,
     decade_axis,
     legend_entries,
-    tiles,
+    panel_grid,
     tip,
     zero_line,
 )
@@ -58,10 +59,10 @@ def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> 
     if not shown:
         return None
     width = WIDTH * min(max(len(shown), 2), TILES_PER_ROW) / TILES_PER_ROW
-    figure, tile_axes = tiles(len(shown), 2.2, margin=0.5, width=width, sharey=True)
+    figure, (panels,) = panel_grid(len(shown), 2.2, per_row=TILES_PER_ROW, width=width, margin=0.5, sharey=True)
     keys = list(table.groupby(SERIES, sort=False).groups)
     pairs = len({key[1:] for key in keys}) > 1
-    for number, (axes, name) in enumerate(zip(tile_axes, shown, strict=True)):
+    for axes, name in zip(panels, shown, strict=True):
         for key, rows in table[finite[name]].groupby(SERIES, sort=False):
             task, reference, challenger = key
             label = f"{task}: {challenger} against {reference}" if pairs else str(task)
@@ -70,10 +71,10 @@ def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> 
         if name in with_gap and not math.isnan(with_gap[name].rho):
             words = f"inside tasks: rho {with_gap[name].rho:+z.2f}, p {with_gap[name].p:.2g}"
             axes.set_title(words, color=FAINT, fontsize=7)
-        if number % TILES_PER_ROW == 0:
+        if at_left(axes):
             axes.set_ylabel("relative gap (%)")
-    _gap_axis(tile_axes[0], table["relative_gap"].to_numpy(dtype=float))
-    handles, labels = legend_entries(tile_axes)
+    _gap_axis(panels[0], table["relative_gap"].to_numpy(dtype=float))
+    handles, labels = legend_entries(panels)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
     return figure
 

@@ -38,7 +38,7 @@ def bullets(items: Iterable[object], **attributes: str) -> Markup:
     return element("ul", *written, **attributes) if written else Markup("")
 
 
-def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, left: Sequence[int] = ()) -> Markup:
+def table(head: Sequence[object], rows: Iterable[Sequence[object]], left: Sequence[int] = ()) -> Markup:
     """A table that scrolls sideways on a narrow screen.
 
     Args:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from suite.analysis.branches import branch_sentences
+from suite.analysis.columns import COUNTS, POINT, Column, cells
 from suite.analysis.comparison import Comparison
 from suite.analysis.lr_width import lr_width_sentences
 from suite.analysis.published import published_gaps
@@ -27,6 +28,7 @@ from suite.analysis.words import (
     pair_text,
     seeds_text,
     series_text,
+    share_text,
 )
 from suite.records import FINAL_LOSSES
 
@@ -86,30 +88,76 @@ def answers(comparison: Comparison) -> Markup:
 
 
 def gap_section(comparison: Comparison) -> Markup:
-    """The gap tables, a pair of optimizers each; winning settings are tooltips of the losses."""
-    parts = []
-    for (reference, challenger), gaps in comparison.gaps.groupby(["reference", "challenger"], sort=False):
-        names = optimizer_title(str(reference)), optimizer_title(str(challenger))
-        columns = ["batch size", *names, *GAP_HEADINGS, "slowdown", "seeds needed"]
-        rows = [
-            [
-                row["batch_size"],
-                *gap_cells(row),
-                number(100 * row["slowdown"], ".0f", " %"),
-                seeds_text(row["seeds_needed"]),
-            ]
-            for _, row in gaps.iterrows()
-        ]
-        parts += [
-            element("p", f"Gap = {names[0]} \N{MINUS SIGN} {names[1]}; positive: {names[1]} better."),
-            table(columns, rows, left=(6,)),
-        ]
+    """The gap tables, a pair of optimizers each."""
+    after = [
+        Column("slowdown", lambda row: number(100 * row["slowdown"], ".0f", " %")),
+        Column("seeds needed", lambda row: seeds_text(row["seeds_needed"])),
+    ]
+    parts = _gap_tables(comparison.gaps, "", [Column("batch size", lambda row: row["batch_size"])], after)
     if not parts:
         return section("The gap", element("p", "The sweep has one optimizer, so there is no gap."))
     fit = theory_fit(comparison.gaps) if comparison.runs["task"].nunique() == 1 else None
     if fit is not None:
         parts.append(element("p", f"Theory's form of the gap, c0 + c1 / sqrt(B) + c2 B: {fit.sentence()}"))
     return section("The gap", *parts)
+
+
+def branching_section(comparison: Comparison) -> Markup:
+    """All gaps by trunk and branch point, and what became of the trunks; nothing for a sweep without a trunk."""
+    if not comparison.points:
+        return Markup("")
+    gaps = comparison.branch_gaps
+    where = [
+        Column("panel", lambda row: row["panel"], words=True),
+        Column("trunk", lambda row: optimizer_title(row["trunk"]), words=True),
+        Column("after", lambda row: share_text(row["share"])),
+        Column("batch size", lambda row: row["batch_size"]),
+    ][gaps["panel"].nunique() < 2 : 4 if gaps["batch_size"].nunique() > 1 else 3]
+    trunks = [
+        Column("trunk", lambda run: run.task, words=True),
+        Column("batch size", lambda run: run.batch_size),
+        Column("seed", lambda run: run.seed),
+        Column("steps", lambda run: run.steps),
+        Column("status", lambda run: run.status, words=True),
+        Column("its own final loss", lambda run: number(run.loss, ".4f")),
+    ]
+    return section(
+        "From the trunks",
+        element("p", "Trunks: one optimizer at one setting, whose weights the branches start from."),
+        table(*cells(trunks, comparison.trunks.itertuples(index=False))),
+        *_gap_tables(gaps, " of the branches", where),
+    )
+
+
+def _gap_tables(gaps: pd.DataFrame, of: str, before: Sequence[Column], after: Sequence[Column] = ()) -> list[Markup]:
+    """A table per pair of optimizers under what its signs mean; winning settings are tooltips of the losses."""
+    parts = []
+    for (reference, challenger), rows in gaps.groupby(["reference", "challenger"], sort=False):
+        names = optimizer_title(str(reference)), optimizer_title(str(challenger))
+        columns = [
+            *before,
+            *(Column(name, _loss_cell(role)) for name, role in zip(names, ("reference", "challenger"), strict=True)),
+            Column("gap", lambda row: number(row["gap"], "+.4f")),
+            Column("uncertainty", lambda row: number(row["uncertainty"], ".4f")),
+            Column("relative gap", lambda row: number(row["relative_gap"], "+.2f", " %")),
+            Column("better", _better, words=True),
+            *after,
+        ]
+        words = f"Gap = {names[0]} \N{MINUS SIGN} {names[1]}{of}; positive: {names[1]} better."
+        parts += [element("p", words), table(*cells(columns, (row for _, row in rows.iterrows())))]
+    return parts
+
+
+def _loss_cell(role: str) -> Callable[[pd.Series], Tipped]:
+    return lambda row: Tipped(loss_text(row[f"{role}_loss"]), format_setting(row[f"{role}_setting"]))
+
+
+def _better(row: pd.Series) -> Markup:
+    """Who is better, in that optimizer's colour."""
+    label = row["better"]
+    color = "open" if label is None else label if label in ("adam", "sgd") else "winner"
+    pending = element("span", " (provisional)", class_="pending") if row["provisional"] else ""
+    return Markup(element("span", better_text(row), class_=color) + pending)
 
 
 def _at(row: Any) -> str:
@@ -122,29 +170,21 @@ def published_section(comparison: Comparison) -> Markup:
     printed = published_gaps(comparison.published, comparison.gaps)
     if printed.empty:
         return Markup("")
-    several = comparison.runs["task"].nunique() > 1
-    columns = ["panel", "batch size", "pair", "paper's gap", "paper's %", "our gap", "our %", "read from"]
-    rows = [
-        [
-            row.task or UNKNOWN,
-            UNKNOWN if pd.isna(row.batch_size) else format_value(row.batch_size),
-            pair_text(row.reference, row.challenger),
-            number(row.published_gap, "+.3f"),
-            number(row.published_relative_gap, "+.2f", " %"),
-            number(row.gap, "+.4f"),
-            number(row.relative_gap, "+.2f", _at(row)),
-            row.source,
-        ]
-        for row in printed.itertuples(index=False)
-    ]
+    columns = [
+        Column("panel", lambda row: row.task or UNKNOWN, words=True),
+        Column("batch size", lambda row: UNKNOWN if pd.isna(row.batch_size) else format_value(row.batch_size)),
+        Column("pair", lambda row: pair_text(row.reference, row.challenger), words=True),
+        Column("paper's gap", lambda row: number(row.published_gap, "+.3f")),
+        Column("paper's %", lambda row: number(row.published_relative_gap, "+.2f", " %")),
+        Column("our gap", lambda row: number(row.gap, "+.4f")),
+        Column("our %", lambda row: number(row.relative_gap, "+.2f", _at(row))),
+        Column("read from", lambda row: row.source, words=True),
+    ][comparison.runs["task"].nunique() < 2 :]
     words = (
         "The paper's values are at the paper's scale; they compare with ours only where task, budget and network are "
         "the same."
     )
-    if several:
-        body = table(columns, rows, left=(0, 2, 7))
-    else:
-        body = table(columns[1:], [row[1:] for row in rows], left=(1, 6))
+    body = table(*cells(columns, printed.itertuples(index=False)))
     return section("Beside the paper", element("p", words), body)
 
 
@@ -152,25 +192,18 @@ def settings_section(comparison: Comparison) -> Markup:
     """The winning settings with their flags and counts."""
     several = bool((comparison.tuned["seeds"] > 1).any())
     apart = bool(comparison.tuned["apart"].any())
-    columns = ["batch size", "optimizer", "winning setting", "flags", "final loss"]
-    columns += (["seeds", "spread"] if several else []) + (["loss when chosen"] if apart else [])
-    columns += ["finished", "diverged", "no result"]
-    rows = [
-        [
-            point.batch_size,
-            optimizer_title(point.optimizer),
-            format_setting(point.setting) if point.run_ids else "none",
-            _flags(point),
-            loss_text(point.loss),
-            *([point.seeds, number(point.spread, ".4f")] if several else []),
-            *([loss_text(point.selection_loss)] if apart else []),
-            point.finished,
-            point.diverged,
-            point.failed + point.interrupted + point.missing,
-        ]
-        for point in comparison.tuned.itertuples(index=False)
+    seeds = [Column("seeds", lambda point: point.seeds), Column("spread", lambda point: number(point.spread, ".4f"))]
+    chosen = [Column("loss when chosen", lambda point: loss_text(point.selection_loss))]
+    columns = [
+        *POINT,
+        Column("winning setting", lambda p: format_setting(p.setting) if p.run_ids else "none", words=True),
+        Column("flags", _flags, words=True),
+        Column("final loss", lambda point: loss_text(point.loss)),
+        *(seeds if several else []),
+        *(chosen if apart else []),
+        *COUNTS,
     ]
-    return section("Winning settings", table(columns, rows, left=(1, 2, 3)))
+    return section("Winning settings", table(*cells(columns, comparison.tuned.itertuples(index=False))))
 
 
 def cost_section(comparison: Comparison, figure: Markup) -> Markup:
@@ -183,20 +216,16 @@ def width_section(comparison: Comparison, figure: Markup) -> Markup:
     widths = comparison.lr_widths
     if widths.empty:
         return figure
-    columns = ["batch size", "optimizer", "from lr", "to lr", "width in decades"]
-    rows = [
-        [
-            row.batch_size,
-            optimizer_title(row.optimizer),
-            format_value(float(f"{row.low:.3g}")),
-            format_value(float(f"{row.high:.3g}")),
-            f"{'at least ' if row.open else ''}{row.width:.2f}",
-        ]
-        for row in widths.sort_values(["batch_size"], kind="stable").itertuples(index=False)
+    columns = [
+        *POINT,
+        Column("from lr", lambda row: format_value(float(f"{row.low:.3g}"))),
+        Column("to lr", lambda row: format_value(float(f"{row.high:.3g}"))),
+        Column("width in decades", lambda row: f"{'at least ' if row.open else ''}{row.width:.2f}"),
     ]
+    rows = widths.sort_values(["batch_size"], kind="stable").itertuples(index=False)
     what = f"Range of learning rates within {widths['percent'].iloc[0]:g}% of the best loss, other axes at their best:"
     sentences = bullets(lr_width_sentences(widths, comparison.pairs))
-    return Markup(figure + sentences + element("p", what) + table(columns, rows, left=(1,)))
+    return Markup(figure + sentences + element("p", what) + table(*cells(columns, rows)))
 
 
 def downloads(folder: Path) -> Markup:
@@ -206,28 +235,6 @@ def downloads(folder: Path) -> Markup:
     beside = [path for path in beside if path.exists()]
     links = [download(path, embedded=True) for path in embedded] + [download(path, embedded=False) for path in beside]
     return element("p", "Tables as files: ", Markup(" \N{MIDDLE DOT} ".join(links)), class_="subtitle downloads")
-
-
-GAP_HEADINGS = ("gap", "uncertainty", "relative gap", "better")
-"""Of `gap_cells`, after the two optimizers."""
-
-
-def gap_cells(row: pd.Series) -> list[object]:
-    """Both losses with their settings as tooltips, the gap, and who is better in that optimizer's colour."""
-    losses = (
-        Tipped(loss_text(row[f"{role}_loss"]), format_setting(row[f"{role}_setting"]))
-        for role in ("reference", "challenger")
-    )
-    label = row["better"]
-    color = "open" if label is None else label if label in ("adam", "sgd") else "winner"
-    pending = element("span", " (provisional)", class_="pending") if row["provisional"] else ""
-    return [
-        *losses,
-        number(row["gap"], "+.4f"),
-        number(row["uncertainty"], ".4f"),
-        number(row["relative_gap"], "+.2f", " %"),
-        Markup(element("span", better_text(row), class_=color) + pending),
-    ]
 
 
 def _flags(point: Any) -> Markup:

@@ -19,6 +19,7 @@ _LATEX = {
 }  # fmt: skip
 """Tables that are written in LaTeX as well, with the columns that fit a page."""
 
+
 def write_tables(comparison: Comparison, folder: Path) -> None:
     """Write every table of a comparison; what is there from an earlier time is replaced.
 

@@ -13,7 +13,6 @@ from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, store_diagnostics
-from suite.analysis.report.branching import branching_section
 from suite.analysis.report.diagnosed import draw_diagnosed
 from suite.analysis.report.drawings import draw_figures, draw_overview
 from suite.analysis.report.kept import NAME, is_kept, made_from
@@ -21,6 +20,7 @@ from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
 from suite.analysis.report.sections import (
     answers_section,
+    branching_section,
     cost_section,
     downloads,
     gap_section,
