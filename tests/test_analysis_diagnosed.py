@@ -16,10 +16,9 @@ from synthetic_records import Planted, gap_rows, write_store
 from suite.analysis.comparison import compare_plan
 from suite.analysis.crossover import crossover
 from suite.analysis.diagnosed import diagnosed_points, group_gaps, store_diagnostics
-from suite.analysis.figures.diagnosed import DRAWINGS
+from suite.analysis.figures.diagnosed import DIAGNOSTICS
 from suite.analysis.rank_correlation import rank_correlation
 from suite.analysis.report import write_report
-from suite.analysis.report.diagnosed import CAPTIONS
 from suite.analysis.why import CORRELATED, crossover_rank, why
 from suite.cli.main import main
 from suite.records import Diagnosed, Store, StoreError
@@ -134,11 +133,11 @@ def test_the_gap_of_every_frequency_group(planted: Any) -> None:
 
 def test_every_diagnostic_is_drawn_in_the_report(planted: Any, tmp_path: Path) -> None:
     store, plan = planted
-    assert set(DRAWINGS) == set(CAPTIONS) == set(EXAMPLES)
+    assert set(DIAGNOSTICS) == set(EXAMPLES)
     page = write_report(store, plan, tmp_path).page.read_text()
-    for name, (heading, _) in CAPTIONS.items():
+    for name, diagnostic in DIAGNOSTICS.items():
         assert (tmp_path / "figures" / f"diagnostic-{name}.png").stat().st_size > 10_000
-        assert heading in page
+        assert diagnostic.heading in page
     written = pd.read_csv(tmp_path / "tables" / "diagnostics.csv")
     assert set(written["diagnostic"]) == set(EXAMPLES) and set(written["batch_size"]) == {1, 16, 256}
 

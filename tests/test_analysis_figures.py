@@ -14,7 +14,7 @@ from synthetic_records import gap_rows
 
 from suite.analysis.crossover import crossover
 from suite.analysis.figures.gap import gap_figure
-from suite.analysis.figures.heatmap import heatmap_figure, momenta_figure
+from suite.analysis.figures.heatmap import heatmap_figure
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import legend_above, optimizer_style, save, style
@@ -195,7 +195,7 @@ def framed(figure: Figure) -> list[tuple[float, float]]:
 
 def test_maps_show_the_seeds_that_chose_and_frame_the_tuned_point() -> None:
     with style():
-        whole, momenta = heatmap_figure(maps(), ["adam"]), momenta_figure(maps(), ["adam"])
+        whole, momenta = heatmap_figure(maps(), ["adam"]), heatmap_figure(maps(), ["adam"], momenta=True)
         lines = sensitivity_figure(maps(), ["adam"])
     assert whole is not None and momenta is not None
     assert (whole.axes[0].get_xlabel(), whole.axes[0].get_ylabel()) == ("learning rate", "beta1")
@@ -213,4 +213,4 @@ def test_one_momentum_has_no_map_of_two() -> None:
     runs = maps()
     runs["setting"] = runs["setting"].map(lambda setting: setting[:2])
     with style():
-        assert momenta_figure(runs, ["adam"]) is None and heatmap_figure(runs, ["adam"]) is not None
+        assert heatmap_figure(runs, ["adam"], momenta=True) is None and heatmap_figure(runs, ["adam"]) is not None

@@ -61,7 +61,7 @@ def test_a_store_is_compared_with_a_csv_by_settings(stores, tmp_path):
                     rows.append(row("elsewhere", lr, size, momentum, optimizer, history))
     path = write(tmp_path / "theirs.csv", rows)
     sides = two_sides(open_side(path), open_side(stores / "before"))
-    assert not sides.by_id and len(sides.runs) == 48 and sides.only_first == sides.only_second == 0
+    assert not sides.by_id and len(sides.runs) == len(sides.first.runs) == len(sides.second.runs) == 48
     assert (sides.runs["first_status"] == sides.runs["second_status"]).all()
     assert sides.gaps["agree"].all()
 

@@ -40,7 +40,6 @@ class Comparison:
         runs: one row per run; see `suite.analysis.table`.
         tuned: see `suite.analysis.tuned.tuned_points`.
         gaps: see `suite.analysis.gap.gap_table`.
-        crossovers: one per task and pair of optimizers, in the order of ``gaps``.
         start_losses: loss of the untrained network by task and batch size, where a curve is known.
         tuned_by: definition of the final loss that edges were extended by and reporting runs chosen by.
         published: values that a paper prints for the same question; see `suite.analysis.published`.
@@ -55,12 +54,16 @@ class Comparison:
     runs: pd.DataFrame
     tuned: pd.DataFrame
     gaps: pd.DataFrame
-    crossovers: tuple[Crossover, ...]
     start_losses: Mapping[tuple[str, int], float] = dataclasses.field(default_factory=dict)
     tuned_by: str = ""
     published: tuple[Mapping[str, Any], ...] = ()
     points: Mapping[str, BranchPoint] = dataclasses.field(default_factory=dict)
     trunks: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+
+    @functools.cached_property
+    def crossovers(self) -> tuple[Crossover, ...]:
+        """The crossover of every task and pair of optimizers, in the order of the gaps."""
+        return tuple(crossover(rows) for _, rows in self.gaps.groupby(SERIES, sort=False))
 
     @functools.cached_property
     def branch_gaps(self) -> pd.DataFrame:
@@ -87,7 +90,6 @@ class Comparison:
             panel_losses={},
             **losses,
             **{name: frame[frame["task"] == task].reset_index(drop=True) for name, frame in frames.items()},
-            crossovers=tuple(crossover for crossover in self.crossovers if crossover.task == task),
             published=tuple(entry for entry in self.published if entry.get("panel") == task),
         )
 
@@ -150,7 +152,6 @@ def compare_plan(
         runs=runs,
         tuned=tuned,
         gaps=gaps,
-        crossovers=crossovers(gaps),
         start_losses=start_losses(tuned, read),
         tuned_by=" and ".join(dict.fromkeys([plan["final_loss"], *(chosen_by.values() if final_loss else ())])),
         published=tuple(plan.get("published") or ()),
@@ -178,7 +179,6 @@ def compare_csv(
         runs=runs,
         tuned=tuned,
         gaps=gaps,
-        crossovers=crossovers(gaps),
         start_losses=start_losses(tuned, kept.get),
     )
 
@@ -192,8 +192,3 @@ def start_losses(tuned: pd.DataFrame, losses: LossReader) -> dict[tuple[str, int
                 key = (point.task, point.batch_size)
                 starts[key] = max(starts.get(key, -math.inf), float(curve[0]))
     return starts
-
-
-def crossovers(gaps: pd.DataFrame) -> tuple[Crossover, ...]:
-    """The crossover of every task and pair of optimizers in a gap table."""
-    return tuple(crossover(rows) for _, rows in gaps.groupby(SERIES, sort=False))

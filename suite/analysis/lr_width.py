@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from suite.analysis.tuned import POINT, choosing, setting_results
+from suite.analysis.tuned import POINT, choosing, lowest_losses
 from suite.analysis.words import optimizer_title
 
 PERCENT = 2.0
@@ -36,13 +36,9 @@ def lr_width_table(runs: pd.DataFrame, percent: float = PERCENT) -> pd.DataFrame
     """
     rows: list[dict[str, Any]] = []
     for key, group in choosing(runs).groupby(POINT, sort=False):
-        best: dict[float, float] = {}
-        for result in setting_results(group):
-            lr = dict(result.setting).get("lr")
-            if isinstance(lr, (int, float)) and lr > 0:
-                best[lr] = min(result.loss, best.get(lr, math.inf))
-        lrs = np.array(sorted(best))
-        losses = np.array([best[lr] for lr in lrs])
+        losses_by_lr = {lr: loss for (lr,), loss in lowest_losses(group, ["lr"]).items() if isinstance(lr, int | float)}
+        lrs = np.array(sorted(lr for lr in losses_by_lr if lr > 0))
+        losses = np.array([losses_by_lr[lr] for lr in lrs])
         if len(lrs) < 2 or not np.isfinite(losses).any():
             continue
         low, high, ends = _range(np.log10(lrs), losses, percent)

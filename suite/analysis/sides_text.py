@@ -61,10 +61,11 @@ def _versions(first: set[str], second: set[str]) -> str:
 
 def _runs(sides: TwoSides) -> str:
     same = same_runs(sides)
+    only = [len(side.runs) - len(sides.runs) for side in (sides.first, sides.second)]
     how = "by id" if sides.by_id else "by optimizer, batch size, setting and seed"
     counts = lines(
-        f"{len(sides.runs)} runs are on both sides (matched {how}), {sides.only_first} on A's alone, "
-        f"{sides.only_second} on B's alone; {int(same.sum())} of them have the same status and final loss."
+        f"{len(sides.runs)} runs are on both sides (matched {how}), {only[0]} on A's alone, {only[1]} on "
+        f"B's alone; {int(same.sum())} of them have the same status and final loss."
     )
     differing = sides.runs[~same.to_numpy()]
     if differing.empty:

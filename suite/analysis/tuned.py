@@ -159,6 +159,22 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
     return [results[setting] for setting in by_setting]
 
 
+def lowest_losses(group: pd.DataFrame, axes: Sequence[str]) -> dict[tuple[Any, ...], float]:
+    """Lowest loss at the values of some axes, with the other axes at their best.
+
+    Args:
+        group: runs of one task, optimizer and batch size.
+        axes: their names; settings that lack one are left out.
+    """
+    losses: dict[tuple[Any, ...], float] = {}
+    for result in setting_results(group):
+        values = dict(result.setting)
+        if all(name in values for name in axes):
+            spot = tuple(values[name] for name in axes)
+            losses[spot] = min(result.loss, losses.get(spot, math.inf))
+    return losses
+
+
 def choosing(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs that have a say in what is chosen: those whose seeds do not report."""
     return runs[~runs["reporting"]]

@@ -7,12 +7,11 @@ batch size and pair. Task names are matched where both sides have several, and d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
@@ -33,8 +32,6 @@ class TwoSides:
         second: the other.
         runs: matched runs: ``first_status``, ``second_status``, ``first_loss``, ``second_loss`` and ``difference``
             (second less first), after what they were matched by.
-        only_first: how many runs the second side lacks.
-        only_second: how many runs the first side lacks.
         by_id: whether runs were matched by id.
         tuned: matched tuned points: losses, ``difference`` and its ``uncertainty``, and both settings.
         gaps: matched gaps, ``difference`` and its ``uncertainty``, and whether the winners ``agree``.
@@ -43,8 +40,6 @@ class TwoSides:
     first: Comparison
     second: Comparison
     runs: pd.DataFrame
-    only_first: int
-    only_second: int
     by_id: bool
     tuned: pd.DataFrame
     gaps: pd.DataFrame
@@ -101,22 +96,12 @@ def two_sides(first: Comparison, second: Comparison) -> TwoSides:
     if tuned.empty:
         raise ValueError("The sides have no optimizer and batch size in common; compare two sides of one question.")
     for frame, value in ((runs, "loss"), (tuned, "loss"), (gaps, "gap")):
-        pairs = zip(frame[f"first_{value}"], frame[f"second_{value}"], strict=True)
-        frame["difference"] = [_difference(a, b) for a, b in pairs]
+        one, other = frame[f"first_{value}"], frame[f"second_{value}"]
+        frame["difference"] = (other - one).mask(one == other, 0.0)  # both infinite: no difference
     for frame in (tuned, gaps):
-        pairs = zip(frame["first_uncertainty"], frame["second_uncertainty"], strict=True)
-        frame["uncertainty"] = [math.hypot(a, b) for a, b in pairs]
+        frame["uncertainty"] = np.hypot(frame["first_uncertainty"], frame["second_uncertainty"])
     gaps["agree"] = [a == b for a, b in zip(gaps["first_better"], gaps["second_better"], strict=True)]
-    return TwoSides(
-        first=first,
-        second=second,
-        runs=runs,
-        only_first=len(first.runs) - len(runs),
-        only_second=len(second.runs) - len(runs),
-        by_id=by_id,
-        tuned=tuned,
-        gaps=gaps,
-    )
+    return TwoSides(first=first, second=second, runs=runs, by_id=by_id, tuned=tuned, gaps=gaps)
 
 
 def _from_csv(*sides: Comparison) -> bool:
@@ -132,19 +117,8 @@ def _matched(
     return left.drop_duplicates(list(on)).merge(right.drop_duplicates(list(on)), on=list(on))
 
 
-def _difference(first: float, second: float) -> float:
-    """Second less first; nothing where both diverged."""
-    return 0.0 if first == second else second - first
-
-
 def same_runs(sides: TwoSides) -> pd.Series:
     """Which matched runs have the same status and, up to `AGREE`, the same final loss."""
-
-    def same(row: Any) -> bool:
-        if row.first_status != row.second_status:
-            return False
-        if math.isnan(row.first_loss) or math.isnan(row.second_loss):
-            return math.isnan(row.first_loss) and math.isnan(row.second_loss)
-        return row.difference == 0 or abs(row.difference) <= AGREE * abs(row.first_loss)
-
-    return pd.Series([same(row) for row in sides.runs.itertuples(index=False)], dtype=bool)
+    runs = sides.runs
+    same_loss = np.isclose(runs["second_loss"], runs["first_loss"], rtol=AGREE, atol=0, equal_nan=True)
+    return (runs["first_status"] == runs["second_status"]) & same_loss

@@ -53,10 +53,16 @@ MEASURES: dict[str, Measure] = {
     "js_distance_end": Measure("spectra", "js_distance", "last", log=False),
 }
 
-CORRELATED = (
-    "r", "noise_scale", "tail_index", "frequency_gap", "js_distance", "js_distance_end", "predicted_crossover",
-)  # fmt: skip
-"""Columns that are set against gap and crossover."""
+CORRELATED = {
+    "r": ("r = L_inf / L_2", True),
+    "noise_scale": ("simple noise scale (samples)", True),
+    "tail_index": ("tail index of the noise", False),
+    "frequency_gap": ("gap on rare less on frequent", False),
+    "js_distance": ("JS distance of blocks, at the start", False),
+    "js_distance_end": ("JS distance of blocks, at the end", False),
+    "predicted_crossover": ("crossover that theory predicts", True),
+}
+"""Columns that are set against gap and crossover: what the axis of each is called, and whether it is logarithmic."""
 
 AT_START = {name for name, measure in MEASURES.items() if measure.at == "first"}
 """Columns that are of the network as it starts, so that the batch size can make no difference."""

@@ -42,9 +42,14 @@ def pair_text(reference: str, challenger: str) -> str:
     return f"{optimizer_title(challenger)} against {optimizer_title(reference)}"
 
 
-def series_text(task: str, reference: str, challenger: str, *, tasks: bool, pairs: bool) -> str:
-    """What tells a series of gaps apart where there are several ``tasks`` or ``pairs``: its task, its pair, or both."""
-    return ": ".join(([task] if tasks else []) + ([pair_text(reference, challenger)] if pairs else []))
+def series_names(series: Sequence[tuple[str, str, str]]) -> list[str]:
+    """What tells series of gaps apart: their tasks, their pairs of optimizers, or both; empty for a single one.
+
+    Args:
+        series: task, reference and challenger of each.
+    """
+    tasks, pairs = len({key[0] for key in series}) > 1, len({key[1:] for key in series}) > 1
+    return [": ".join([key[0]] * tasks + [pair_text(*key[1:])] * pairs) for key in series]
 
 
 def format_value(value: Any) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from suite.analysis.curves import LossReader, mean_ema, slowdown
-from suite.analysis.figures.style import INK, at_left, legend_above, legend_entries, optimizer_style, panel_grid
+from suite.analysis.figures.style import INK, at_left, legend_above, legend_entries, note, optimizer_style, panel_grid
 from suite.analysis.words import optimizer_title
 
 MOST_POINTS = 600
@@ -80,12 +80,4 @@ def _mark_slowdown(axes: Axes, curves: Sequence[np.ndarray]) -> None:
     share = slowdown(better, other)
     axes.plot([share, 1], [other[-1]] * 2, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), label=_REACHES)
     axes.plot([share], [other[-1]], marker="|", markersize=8, color=INK, markeredgewidth=1.1)
-    axes.annotate(
-        f"{share:.0%}",
-        xy=(share, other[-1]),
-        xytext=(-3, -4),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=7.5,
-    )
+    note(axes, f"{share:.0%}", (share, other[-1]), (-3, -4), ha="right", va="top")

@@ -30,7 +30,7 @@ NAMED_GROUPS = 12
 """Up to so many groups have their names on the axis."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Drawing:
     """One row of panels.
 
@@ -57,81 +57,135 @@ class Drawing:
     ordered: bool = False
 
 
-DRAWINGS: dict[str, tuple[Drawing, ...]] = {
-    "clipping": (
-        Drawing(quantity="norm_before", label="gradient norm", log=True, beside="norm_after"),
-        Drawing(quantity="clipped_share", label="clipped steps (share)"),
-    ),
-    "clipped_coordinates": (
-        Drawing(quantity="momentum_share", label="clipped (share)", over="groups", groups="layer"),
-        Drawing(quantity="gradient_share", label="clipped (share)", over="groups", groups="layer"),
-    ),
-    "updates": (
-        Drawing(quantity="ratio", label="update / weight", over="groups", log=True, groups="role"),
-        Drawing(quantity="rms", label="update RMS", over="groups", log=True, groups="layer"),
-    ),
-    "agreement": (
-        Drawing(
-            quantity="sign_agreement", label="same sign (share)", over="groups", line=0.5, groups="pair of updates"
+@dataclasses.dataclass(frozen=True)
+class Diagnostic:
+    """The figure of one diagnostic.
+
+    Attributes:
+        heading: above it.
+        caption: how to read it.
+        drawings: its rows of panels.
+    """
+
+    heading: str
+    caption: str
+    drawings: tuple[Drawing, ...]
+
+
+DIAGNOSTICS: dict[str, Diagnostic] = {
+    "clipping": Diagnostic(
+        "Clipping",
+        "Gradient norm before clipping (dotted: after it), and the share of steps that were clipped, per block of "
+        "steps.",
+        (
+            Drawing("norm_before", "gradient norm", log=True, beside="norm_after"),
+            Drawing("clipped_share", "clipped steps (share)"),
         ),
-        Drawing(quantity="cosine", label="cosine", over="groups", line=0.0, groups="pair of updates"),
     ),
-    "noise": (
-        Drawing(quantity="noise_scale", label="noise scale (samples)", log=True),
-        Drawing(quantity="tail_index", label="tail index", line=2.0),
-        Drawing(
-            quantity="sign_actual",
-            label="sign progress",
-            over="groups",
-            beside="sign_predicted",
-            groups="samples",
-            ordered=True,
+    "clipped_coordinates": Diagnostic(
+        "Clipped coordinates",
+        "Share of each layer's coordinates that were clipped.",
+        (
+            Drawing("momentum_share", "clipped (share)", over="groups", groups="layer"),
+            Drawing("gradient_share", "clipped (share)", over="groups", groups="layer"),
         ),
-        Drawing(quantity="snr", label="signal / noise", over="groups", log=True, groups="layer"),
     ),
-    "frequency": (
-        Drawing(
-            quantity="loss", label="validation loss", over="groups", at="last", groups="frequency group", ordered=True
+    "updates": Diagnostic(
+        "Size of the steps",
+        "Norm of the update over norm of the weights by role, and root mean square of the update by layer; medians "
+        "over the steps.",
+        (
+            Drawing("ratio", "update / weight", over="groups", log=True, groups="role"),
+            Drawing("rms", "update RMS", over="groups", log=True, groups="layer"),
         ),
-        Drawing(quantity="loss", label="gap", over="gap", at="last", line=0.0, groups="frequency group", ordered=True),
     ),
-    "sharpness": (
-        Drawing(quantity="predicted_change", label="change of the loss", beside="actual_change", line=0.0),
-        Drawing(quantity="gradient_correlation", label="gradient correlation", line=0.0),
-        Drawing(quantity="directional_sharpness", label="sharpness", line=0.0),
-        Drawing(quantity="direction_sharpness", label="sharpness / length\N{SUPERSCRIPT TWO}", log=True),
+    "agreement": Diagnostic(
+        "Agreement of the optimizers",
+        "Updates that optimizers would make on the gradients of the run, pair by pair; run: the update it made. "
+        "Dashed: what independent directions give.",
+        (
+            Drawing("sign_agreement", "same sign (share)", over="groups", line=0.5, groups="pair of updates"),
+            Drawing("cosine", "cosine", over="groups", line=0.0, groups="pair of updates"),
+        ),
     ),
-    "smoothness": (
-        Drawing(quantity="r", label="r", log=True, line="threshold"),
-        Drawing(quantity="l2", label="L2", log=True, beside="l2_path"),
-        Drawing(quantity="linf", label="L\N{INFINITY}", log=True, beside="linf_path"),
+    "noise": Diagnostic(
+        "Gradient noise",
+        "Simple noise scale; tail index of the noise norms (dashed: below 2 the variance is infinite); progress of "
+        "a sign step as a share of a noiseless one (dotted: predicted by the diffusion limit); signal to noise by "
+        "layer.",
+        (
+            Drawing("noise_scale", "noise scale (samples)", log=True),
+            Drawing("tail_index", "tail index", line=2.0),
+            Drawing(
+                "sign_actual", "sign progress", over="groups", beside="sign_predicted", groups="samples", ordered=True
+            ),
+            Drawing("snr", "signal / noise", over="groups", log=True, groups="layer"),
+        ),
     ),
-    "spectra": (
-        Drawing(quantity="js_distance", label="JS distance"),
-        Drawing(quantity="js_distance", label="JS to others", over="groups", at="last", groups="block"),
-        Drawing(quantity="largest", label="largest eigenvalue", over="groups", at="last", groups="block"),
+    "frequency": Diagnostic(
+        "Rare and frequent classes",
+        "Validation loss at the end by frequency of the target in the training data, 1 for the most frequent; "
+        "below, the gap on each group: above zero the challenger is better.",
+        (
+            Drawing("loss", "validation loss", over="groups", at="last", groups="frequency group", ordered=True),
+            Drawing("loss", "gap", over="gap", at="last", line=0.0, groups="frequency group", ordered=True),
+        ),
+    ),
+    "sharpness": Diagnostic(
+        "Along the steps",
+        "Change of the loss that a step's first and second order predict (dotted: the actual one), its two parts, "
+        "and the sharpness of the direction.",
+        (
+            Drawing("predicted_change", "change of the loss", beside="actual_change", line=0.0),
+            Drawing("gradient_correlation", "gradient correlation", line=0.0),
+            Drawing("directional_sharpness", "sharpness", line=0.0),
+            Drawing("direction_sharpness", "sharpness / length\N{SUPERSCRIPT TWO}", log=True),
+        ),
+    ),
+    "smoothness": Diagnostic(
+        "Smoothness",
+        "Ratio r of the smoothness constants (dashed: d^(1/3), below which the theory predicts a crossover), and "
+        "the two constants (dotted: along the path).",
+        (
+            Drawing("r", "r", log=True, line="threshold"),
+            Drawing("l2", "L2", log=True, beside="l2_path"),
+            Drawing("linf", "L\N{INFINITY}", log=True, beside="linf_path"),
+        ),
+    ),
+    "spectra": Diagnostic(
+        "Hessian spectra of the blocks",
+        "Jensen-Shannon distance between the spectra of blocks: mean over pairs, mean of each block to the others, "
+        "and each block's largest eigenvalue.",
+        (
+            Drawing("js_distance", "JS distance"),
+            Drawing("js_distance", "JS to others", over="groups", at="last", groups="block"),
+            Drawing("largest", "largest eigenvalue", over="groups", at="last", groups="block"),
+        ),
     ),
 }
-"""Diagnostic -> the rows of its figure; of what has no entry every quantity is drawn over the steps."""
+"""By the name of the diagnostic."""
+
+
+def described(name: str, points: pd.DataFrame) -> Diagnostic:
+    """What is drawn of a diagnostic; of one without an entry every quantity over the steps."""
+    plain = (Drawing(quantity, quantity) for quantity in points["quantity"].unique())
+    return DIAGNOSTICS.get(name) or Diagnostic(name, f"What {name} measured.", tuple(plain))
 
 
 def diagnosed_figure(
-    points: pd.DataFrame, diagnostic: str, labels: Sequence[str], pair: tuple[str, str] | None = None
+    points: pd.DataFrame, drawings: Sequence[Drawing], labels: Sequence[str], pair: tuple[str, str] | None = None
 ) -> Figure | None:
     """Draw one diagnostic of one task.
 
     Args:
-        points: see `suite.analysis.diagnosed.diagnosed_points`, of one task.
-        diagnostic: its name.
+        points: see `suite.analysis.diagnosed.diagnosed_points`, of one task and diagnostic.
+        drawings: the rows of panels.
         labels: optimizers of the sweep, in its order.
         pair: reference and challenger of the gap by group.
 
     Returns:
         The figure; None when nothing was measured.
     """
-    points = points[points["diagnostic"] == diagnostic]
-    plain = [Drawing(quantity=name, label=name) for name in points["quantity"].unique()]
-    drawings = DRAWINGS.get(diagnostic, tuple(plain))
     shown = [(drawing, rows) for drawing in drawings if not (rows := _rows(points, drawing, pair)).empty]
     if not shown:
         return None
@@ -213,13 +267,10 @@ def _step_axis(axes: Axes, steps: np.ndarray) -> None:
 
 
 def _points(rows: pd.DataFrame, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    if not groups:
-        ordered = rows.sort_values("step")
-        return ordered["step"].to_numpy(dtype=float), ordered["value"].to_numpy(dtype=float)
-    drawn = rows[rows["group"].isin(groups)]
-    return np.array([groups.index(group) for group in drawn["group"]], dtype=float), drawn["value"].to_numpy(
-        dtype=float
-    )
+    """Where the values of some rows are drawn: over the place of their group, or over their step."""
+    places = {group: float(place) for place, group in enumerate(groups)}
+    drawn = rows.assign(x=rows["group"].map(places)).dropna(subset="x") if groups else rows.sort_values("step")
+    return drawn["x" if groups else "step"].to_numpy(dtype=float), drawn["value"].to_numpy(dtype=float)
 
 
 def _compare(axes: Axes, drawing: Drawing, points: pd.DataFrame) -> None:

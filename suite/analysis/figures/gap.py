@@ -19,6 +19,7 @@ from suite.analysis.figures.style import (
     batch_size_axis,
     beside,
     legend_above,
+    note,
     optimizer_style,
     signed_axis,
     tip,
@@ -132,16 +133,8 @@ def _frame(axes: Axes, gaps: pd.DataFrame, published: pd.Series, *, relative: bo
     for size, gap, loser in zip(gaps["batch_size"], values, losers, strict=True):
         if math.isinf(gap):
             end = high if gap > 0 else low
-            axes.annotate(
-                f"{optimizer_title(loser)} diverged",
-                xy=(size, end),
-                xytext=(4, -2 if gap > 0 else 2),
-                textcoords="offset points",
-                rotation=90,
-                ha="left",
-                va="top" if gap > 0 else "bottom",
-                fontsize=7,
-            )
+            looks = {"rotation": 90, "ha": "left", "va": "top" if gap > 0 else "bottom", "fontsize": 7}
+            note(axes, f"{optimizer_title(loser)} diverged", (size, end), (4, -2 if gap > 0 else 2), **looks)
             axes.annotate(
                 "",
                 xy=(size, end),
@@ -173,18 +166,9 @@ def _name_sides(
         left_room, right_room = _room_at(octaves, np.abs(values - height) - bars)
         right = right_room >= left_room
         outwards = height > anchor
-        axes.annotate(
-            text,
-            xy=(1 if right else 0, anchor),
-            xycoords=("axes fraction", "data"),
-            xytext=(-3 if right else 3, 3 if outwards else -3),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            va="bottom" if outwards else "top",
-            fontsize=7.5,
-            fontweight="bold",
-            color=color,
-        )
+        looks = {"ha": "right" if right else "left", "va": "bottom" if outwards else "top", "fontweight": "bold"}
+        offset = (-3 if right else 3, 3 if outwards else -3)
+        note(axes, text, (int(right), anchor), offset, xycoords=("axes fraction", "data"), color=color, **looks)
 
 
 def _room_at(octaves: np.ndarray, free: np.ndarray) -> tuple[float, float]:
@@ -203,26 +187,11 @@ def _mark_crossover(axes: Axes, crossover: Crossover) -> None:
     if crossover.interpolated is None or not crossover.resolved:
         return
     axes.axvline(crossover.interpolated, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), zorder=1.4)
-    axes.plot(
-        [crossover.interpolated],
-        [0],
-        marker="X",
-        markersize=7.5,
-        color=INK,
-        markeredgecolor="white",
-        zorder=4,
-        clip_on=False,
-    )
+    cross = axes.plot([crossover.interpolated], [0], marker="X", markersize=7.5, color=INK, zorder=4)[0]
+    cross.set(markeredgecolor="white", clip_on=False)
     # Beside the line, on the side where the panel goes on.
     late = math.log(crossover.interpolated / left) > 0.6 * math.log(right / left)
     size = batch_size_text(crossover.interpolated)
-    axes.annotate(
-        f"crossover \N{ALMOST EQUAL TO} {size}\n({crossover.low} to {crossover.high})",
-        xy=(crossover.interpolated, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(-3 if late else 3, -3),
-        textcoords="offset points",
-        ha="right" if late else "left",
-        va="top",
-        fontsize=7.5,
-    )
+    words = f"crossover \N{ALMOST EQUAL TO} {size}\n({crossover.low} to {crossover.high})"
+    looks = {"ha": "right" if late else "left", "va": "top", "xycoords": ("data", "axes fraction")}
+    note(axes, words, (crossover.interpolated, 1), (-3 if late else 3, -3), **looks)

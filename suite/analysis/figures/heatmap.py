@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from suite.analysis.figures.sensitivity import line_axes, momentum_axes
 from suite.analysis.figures.style import FAINT, WIDTH, at_left, panel_grid, short
-from suite.analysis.tuned import choosing, setting_results, tuned_setting
+from suite.analysis.tuned import choosing, lowest_losses, tuned_setting
 from suite.analysis.words import format_value, optimizer_title
 from suite.records.tuning import axes_of
 
@@ -29,32 +29,20 @@ LABELLED_INCHES = 0.185
 """Width of a cell from which on it has room for its number."""
 
 
-def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
+def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str], *, momenta: bool = False) -> Figure | None:
     """Maps over learning rate and momentum, for every optimizer (rows) and batch size (columns).
 
     Args:
         runs: runs of one task.
         labels: optimizers to draw, in order; those that vary fewer than two axes are left out.
+        momenta: whether to draw two momenta at the best learning rate (paper 3, figures 2, 4 and 13 to 15) instead.
 
     Returns:
         The figure; None when no optimizer varies two axes.
     """
-    pairs = {label: line_axes(runs[runs["optimizer"] == label]) for label in labels}
+    axes_of_runs = momentum_axes if momenta else line_axes
+    pairs = {label: axes_of_runs(runs[runs["optimizer"] == label]) for label in labels}
     return _maps_figure(runs, {label: (pair[0], pair[1]) for label, pair in pairs.items() if pair and pair[1]})
-
-
-def momenta_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
-    """Maps over two momenta at the best learning rate (paper 3, figures 2, 4 and 13 to 15).
-
-    Args:
-        runs: runs of one task.
-        labels: optimizers to draw, in order; those that do not vary two momenta are left out.
-
-    Returns:
-        The figure; None when no optimizer varies two momenta.
-    """
-    pairs = {label: momentum_axes(runs[runs["optimizer"] == label]) for label in labels}
-    return _maps_figure(runs, {label: pair for label, pair in pairs.items() if pair is not None})
 
 
 def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Figure | None:
@@ -67,24 +55,29 @@ def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Fi
         return None
     runs = choosing(runs)
     sizes = sorted(runs["batch_size"].unique())
-    maps: dict[tuple[str, int], _Map] = {}
+    values = {}
+    maps = {}
     for label, pair in names.items():
         group = runs[runs["optimizer"] == label]
         axes_values = dict(axes_of(group["setting"]))
+        values[label] = [axes_values[name] for name in pair]
         for size in sizes:
-            maps[label, size] = _map(group[group["batch_size"] == size], pair, [axes_values[name] for name in pair])
-    norm = PowerNorm(0.5, 0, _worst([drawn.losses for drawn in maps.values()]))
+            maps[label, size] = _losses(group[group["batch_size"] == size], pair, values[label])
+    norm = PowerNorm(0.5, 0, _worst([losses for losses, _ in maps.values()]))
     figure, panels = panel_grid(len(sizes), 1.45, rows=len(names))
     for row, (label, (x_name, y_name)) in zip(panels, names.items(), strict=True):
+        x_words, y_words = (
+            [short(value) if name == "lr" else format_value(value) for value in ticks]
+            for name, ticks in zip((x_name, y_name), values[label], strict=True)
+        )
         for axes, size in zip(row, sizes, strict=True):
-            drawn = maps[label, size]
-            cell = MAPS_WIDTH / axes.get_gridspec().ncols / drawn.losses.shape[1]
-            _draw(axes, drawn, norm, labelled=cell >= LABELLED_INCHES)
+            cell = MAPS_WIDTH / axes.get_gridspec().ncols / len(x_words)
+            _draw(axes, *maps[label, size], norm, labelled=cell >= LABELLED_INCHES)
+            axes.set_xticks(range(len(x_words)), x_words, rotation=90)
+            axes.set_yticks(range(len(y_words)), y_words if at_left(axes) else [""] * len(y_words))
             axes.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
             if at_left(axes):
                 axes.set_ylabel(y_name)
-            else:
-                axes.set_yticklabels([])
             axes.set_xlabel("learning rate" if x_name == "lr" else x_name)
     bar = figure.colorbar(
         ScalarMappable(norm, COLORS),
@@ -100,40 +93,28 @@ def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Fi
     return figure
 
 
-@dataclass(frozen=True)
-class _Map:
-    """One map.
+def _losses(
+    group: pd.DataFrame, names: tuple[str, str], values: Sequence[Sequence[Any]]
+) -> tuple[np.ndarray, tuple[int, int] | None]:
+    """The map of one optimizer at one batch size.
 
-    Attributes:
-        losses: shape ``[ys, xs]``, NaN without a result and +inf diverged.
-        tuned: cell of the tuned point, as ``(y, x)``; None where it has no finite loss.
-        x_words: tick labels.
-        y_words: tick labels.
+    Args:
+        group: its runs.
+        names: the axes along x and y.
+        values: of the two axes.
+
+    Returns:
+        Losses of shape ``[ys, xs]``, NaN without a result and +inf diverged; and the cell of the tuned point as
+        ``(y, x)``, None where it has no finite loss.
     """
-
-    losses: np.ndarray
-    tuned: tuple[int, int] | None
-    x_words: list[str]
-    y_words: list[str]
-
-
-def _map(group: pd.DataFrame, pair: tuple[str, str], values: Sequence[list[float]]) -> _Map:
-    """The map of one optimizer at one batch size, over the values of two axes."""
-    x_values, y_values = values
-    losses = np.full((len(y_values), len(x_values)), math.nan)
-    cells = {}
-    for result in setting_results(group):
-        chosen = dict(result.setting)
-        if all(name in chosen for name in pair):
-            cell = y_values.index(chosen[pair[1]]), x_values.index(chosen[pair[0]])
-            losses[cell] = np.fmin(losses[cell], result.loss)
-            cells[result.setting] = cell
-    tuned = cells.get(tuned_setting(group) or ())
-    x_words, y_words = (
-        [short(value) if name == "lr" else format_value(value) for value in ticks]
-        for name, ticks in zip(pair, values, strict=True)
-    )
-    return _Map(losses, tuned if tuned is not None and math.isfinite(losses[tuned]) else None, x_words, y_words)
+    losses = np.full((len(values[1]), len(values[0])), math.nan)
+    for (x, y), loss in lowest_losses(group, names).items():
+        losses[values[1].index(y), values[0].index(x)] = loss
+    tuned = dict(tuned_setting(group) or ())
+    if not set(names) <= set(tuned):
+        return losses, None
+    cell = values[1].index(tuned[names[1]]), values[0].index(tuned[names[0]])
+    return losses, cell if math.isfinite(losses[cell]) else None
 
 
 def _worst(maps: Sequence[np.ndarray]) -> float:
@@ -145,8 +126,7 @@ def _worst(maps: Sequence[np.ndarray]) -> float:
     return max(float(np.quantile(excess, WORST_QUANTILE)), 1e-6) if excess else 1.0
 
 
-def _draw(axes: Axes, drawn: _Map, norm: PowerNorm, *, labelled: bool) -> None:
-    losses = drawn.losses
+def _draw(axes: Axes, losses: np.ndarray, tuned: tuple[int, int] | None, norm: PowerNorm, *, labelled: bool) -> None:
     finite = losses[np.isfinite(losses)]
     best = finite.min() if len(finite) else math.nan
     shown = np.where(np.isfinite(losses), losses - best, np.nan)
@@ -155,8 +135,6 @@ def _draw(axes: Axes, drawn: _Map, norm: PowerNorm, *, labelled: bool) -> None:
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=6.5)
-    axes.set_xticks(range(len(drawn.x_words)), drawn.x_words, rotation=90)
-    axes.set_yticks(range(len(drawn.y_words)), drawn.y_words)
     for (y, x), loss in np.ndenumerate(losses):
         corner = (x - 0.5, y - 0.5)
         if math.isinf(loss):
@@ -166,7 +144,7 @@ def _draw(axes: Axes, drawn: _Map, norm: PowerNorm, *, labelled: bool) -> None:
             light = np.dot(colors(norm(loss - best))[:3], (0.2126, 0.7152, 0.0722)) > 0.5
             ink = "black" if light else "white"
             _note(axes, x, y, f"{loss:#.3g}", ink)
-        if (y, x) == drawn.tuned:
+        if (y, x) == tuned:
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.8, zorder=3))
 
 

@@ -28,7 +28,7 @@ from suite.analysis.figures.style import (
     zero_line,
 )
 from suite.analysis.gap import SERIES, on_edge
-from suite.analysis.words import optimizer_title, series_text
+from suite.analysis.words import optimizer_title, series_names
 
 
 def panels_figure(gaps: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure | None:
@@ -48,10 +48,10 @@ def panels_figure(gaps: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     groups = list(finite.groupby(SERIES, sort=False))
     if len(groups) < 2:
         return None
-    several = {"tasks": finite["task"].nunique() > 1, "pairs": len({key[1:] for key, _ in groups}) > 1}
-    series = [(series_text(*key, **several), rows) for key, rows in groups]
+    names = series_names([key for key, _ in groups])
+    series = [(name, rows) for name, (_, rows) in zip(names, groups, strict=True)]
     if finite["batch_size"].nunique() > 1 and max(len(rows) for _, rows in series) > 1:
-        crossed = several["tasks"] and finite["challenger"].nunique() > 1
+        crossed = finite["task"].nunique() > 1 and finite["challenger"].nunique() > 1
         return _panel_per_task(series) if crossed else _over_batch_size(series)
     return _row_per_gap(series)
 

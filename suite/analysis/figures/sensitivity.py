@@ -24,9 +24,9 @@ from suite.analysis.figures.style import (
     panel_grid,
     shades,
 )
-from suite.analysis.tuned import choosing, setting_results, tuned_setting
+from suite.analysis.tuned import choosing, lowest_losses, tuned_setting
 from suite.analysis.words import format_value, optimizer_title
-from suite.records.tuning import Setting, axes_of, is_ordered
+from suite.records.tuning import axes_of, is_ordered
 
 STRIP = "#f1f1f1"
 CUT_QUANTILE = 0.85
@@ -52,10 +52,10 @@ class _Lines:
     line_values: list[Any]
     colors: list[tuple[float, float, float]]
 
-    def spot(self, setting: Setting) -> tuple[Any, Any]:
-        """Where a setting lies along x and which line it is on; None for an axis that it does not have."""
-        chosen = dict(setting)
-        return chosen.get(self.x_name), chosen.get(self.line_name or "")
+    @property
+    def axes(self) -> list[str]:
+        """The axes that tell the points apart."""
+        return [self.x_name, self.line_name] if self.line_name else [self.x_name]
 
 
 def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
@@ -145,16 +145,13 @@ def _limits(runs: pd.DataFrame) -> tuple[float, float]:
 
 
 def _panel(axes: Axes, group: pd.DataFrame, lines: _Lines, limits: tuple[float, float]) -> None:
-    losses: dict[tuple[Any, Any], float] = {}  # at every spot, with any further axes at their best
-    for result in setting_results(group):
-        x, line = lines.spot(result.setting)
-        if x is not None and (lines.line_name is None or line is not None):
-            losses[x, line] = min(result.loss, losses.get((x, line), math.inf))
+    losses = lowest_losses(group, lines.axes)
     for number, (value, color) in enumerate(zip(lines.line_values, lines.colors, strict=True)):
-        points = sorted((x, loss) for (x, line), loss in losses.items() if line == value)
+        points = sorted((x, loss) for (x, *line), loss in losses.items() if line in ([], [value]))
         if points:
             _draw_line(axes, np.array(points, dtype=float), number, color, limits)
-    tuned = lines.spot(tuned_setting(group) or ())
+    chosen = dict(tuned_setting(group) or ())
+    tuned: tuple[Any, ...] = tuple(chosen.get(name) for name in lines.axes)
     if math.isfinite(losses.get(tuned, math.inf)):
         ring = axes.plot([tuned[0]], [losses[tuned]], linestyle="none", marker="o", markersize=9, zorder=4)[0]
         ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)

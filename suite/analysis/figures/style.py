@@ -175,6 +175,11 @@ def legend_entries(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
     return list(entries.values()), list(entries)
 
 
+def note(axes: Axes, words: str, at: tuple[float, float], offset: tuple[float, float], **looks: Any) -> None:
+    """Words beside a point, at an offset in printer's points; ``looks`` go to `Axes.annotate`."""
+    axes.annotate(words, at, offset, textcoords="offset points", **{"fontsize": 7.5, **looks})
+
+
 def zero_line(axes: Axes) -> None:
     """The line that decides: above it the challenger is better."""
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)

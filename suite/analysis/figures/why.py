@@ -26,17 +26,7 @@ from suite.analysis.figures.style import (
 )
 from suite.analysis.gap import SERIES
 from suite.analysis.rank_correlation import RankCorrelation
-
-TITLES = {
-    "r": ("r = L_inf / L_2", True),
-    "noise_scale": ("simple noise scale (samples)", True),
-    "tail_index": ("tail index of the noise", False),
-    "frequency_gap": ("gap on rare less on frequent", False),
-    "js_distance": ("JS distance of blocks, at the start", False),
-    "js_distance_end": ("JS distance of blocks, at the end", False),
-    "predicted_crossover": ("crossover that theory predicts", True),
-}
-"""Column of the table -> what its axis is called, and whether it is logarithmic."""
+from suite.analysis.why import CORRELATED
 
 LINEAR_BELOW = 1.0
 """Per cent of gap below which the axis is linear: gaps of tasks span two decades and both signs."""
@@ -54,8 +44,9 @@ def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> 
     Returns:
         The figure; None where nothing was measured.
     """
-    finite = {name: np.isfinite(table[name].to_numpy(dtype=float)) & table["relative_gap"].notna() for name in TITLES}
-    shown = [name for name in TITLES if bool(finite[name].any())]
+    gaps = table["relative_gap"].notna()
+    finite = {name: np.isfinite(table[name].to_numpy(dtype=float)) & gaps for name in CORRELATED}
+    shown = [name for name in CORRELATED if bool(finite[name].any())]
     if not shown:
         return None
     width = WIDTH * min(max(len(shown), 2), TILES_PER_ROW) / TILES_PER_ROW
@@ -97,11 +88,12 @@ def _series(axes: Axes, rows: pd.DataFrame, name: str, label: str, number: int) 
             clip_on=False,
             zorder=3,
         )
-        tip(axes, value, gap, f"{label}\nbatch size {row.batch_size}\n{TITLES[name][0]} {value:.3g}\ngap {gap:+.2f}%")
+        measure = f"{CORRELATED[name][0]} {value:.3g}"
+        tip(axes, value, gap, f"{label}\nbatch size {row.batch_size}\n{measure}\ngap {gap:+.2f}%")
 
 
 def _frame(axes: Axes, name: str, values: np.ndarray) -> None:
-    words, logarithmic = TITLES[name]
+    words, logarithmic = CORRELATED[name]
     low, high = float(values.min()), float(values.max())
     if logarithmic and low > 0:
         axes.set_xscale("log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from suite.analysis.comparison import Comparison
 from suite.analysis.curves import LossReader
 from suite.analysis.figures.branches import branches_figure
 from suite.analysis.figures.curves import curves_figure
+from suite.analysis.figures.diagnosed import described, diagnosed_figure
 from suite.analysis.figures.gap import gap_figure
-from suite.analysis.figures.heatmap import heatmap_figure, momenta_figure
+from suite.analysis.figures.heatmap import heatmap_figure
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import save, style
@@ -22,7 +24,7 @@ from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.figures.tuning_cost import tuning_cost_figure
 from suite.analysis.gap import SERIES
 from suite.analysis.published import published_gaps
-from suite.analysis.report.page import Markup, element, picture
+from suite.analysis.report.page import Markup, element, picture, section
 from suite.analysis.theory_fit import theory_fit
 
 
@@ -35,25 +37,22 @@ class Caption:
         alt: what it shows, for those who cannot see it.
         caption: how to read it.
         inline: whether its tooltips are wanted.
+        level: of the heading.
     """
 
     heading: str
     alt: str
     caption: str
     inline: bool = False
+    level: str = "h2"
 
 
 def draw_overview(comparison: Comparison, folder: Path) -> Markup:
     """All gaps of a comparison in one figure; nothing where there is one series alone."""
-    if comparison.gaps.empty:
-        return Markup("")
-    with style():
-        branching = bool(comparison.points)
-        published = published_gaps(comparison.published, comparison.gaps)
-        figure = branches_figure(comparison.branch_gaps) if branching else panels_figure(comparison.gaps, published)
-        if figure is None:
-            return Markup("")
-        return placed(figure, folder, "branches" if branching else "panels", _BRANCHES if branching else _OVERVIEW)
+    if comparison.points:
+        return placed(lambda: branches_figure(comparison.branch_gaps), folder, "branches", _BRANCHES)
+    published = published_gaps(comparison.published, comparison.gaps)
+    return placed(lambda: panels_figure(comparison.gaps, published), folder, "panels", _OVERVIEW)
 
 
 def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffix: str = "") -> dict[str, Markup]:
@@ -66,7 +65,7 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
         suffix: of the files' names, where there are several tasks.
 
     Returns:
-        Figures in HTML by name, in the order of the page; those without anything to show are left out.
+        Figures in HTML by name; nothing for those without anything to show.
     """
     labels = list(comparison.runs["optimizer"].drop_duplicates())
     runs, tuned, gaps = comparison.runs, comparison.tuned, comparison.gaps
@@ -81,18 +80,32 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
         "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
         "sensitivity": lambda: sensitivity_figure(runs, labels),
         "heatmap": lambda: heatmap_figure(runs, labels),
-        "momenta": lambda: momenta_figure(runs, labels),
+        "momenta": lambda: heatmap_figure(runs, labels, momenta=True),
         "curves": lambda: curves_figure(tuned, losses, labels),
     }
-    pictures: dict[str, Markup] = {}
     if not runs["loss"].notna().any():
-        return pictures
-    with style():
-        for name, draw in drawings.items():
-            figure = draw()
-            if figure is not None:
-                pictures[name] = placed(figure, folder, f"{name}{suffix}", _CAPTIONS[name])
-    return pictures
+        return dict.fromkeys(drawings, Markup(""))
+    return {name: placed(draw, folder, f"{name}{suffix}", _CAPTIONS[name]) for name, draw in drawings.items()}
+
+
+def draw_diagnosed(comparison: Comparison, points: pd.DataFrame, folder: Path, suffix: str = "") -> Markup:
+    """A section with a figure per diagnostic of one task; nothing where none was measured.
+
+    Args:
+        comparison: of one task.
+        points: see `suite.analysis.diagnosed.diagnosed_points`.
+        folder: where PNG and SVG go.
+        suffix: of the files' names.
+    """
+    labels = list(comparison.runs["optimizer"].drop_duplicates())
+    pair = next(iter(comparison.pairs), None)
+    parts = []
+    for name, measured in points.groupby("diagnostic", sort=False):
+        shown = described(str(name), measured)
+        caption = Caption(shown.heading, f"{shown.heading} of the tuned runs.", shown.caption, level="h3")
+        draw = functools.partial(diagnosed_figure, measured, shown.drawings, labels, pair)
+        parts.append(placed(draw, folder, f"diagnostic-{str(name).replace('.', '-')}{suffix}", caption))
+    return section("What happened inside the tuned runs", *parts) if any(parts) else Markup("")
 
 
 def _first_pair(comparison: Comparison) -> pd.DataFrame:
@@ -100,10 +113,14 @@ def _first_pair(comparison: Comparison) -> pd.DataFrame:
     return cost[(cost[SERIES[1:]] == cost[SERIES[1:]].iloc[0]).all(axis=1)] if len(cost) else cost
 
 
-def placed(figure: Figure, folder: Path, name: str, caption: Caption) -> Markup:
-    """Save a figure as PNG and SVG, and put it into the page."""
-    _, svg = save(figure, folder, name)
-    heading = element("h2", caption.heading) if caption.heading else ""
+def placed(draw: Callable[[], Figure | None], folder: Path, name: str, caption: Caption) -> Markup:
+    """Draw a figure, save it as PNG and SVG, and put it into the page; nothing where nothing is drawn."""
+    with style():
+        figure = draw()
+        if figure is None:
+            return Markup("")
+        _, svg = save(figure, folder, name)
+    heading = element(caption.level, caption.heading) if caption.heading else ""
     return Markup(heading + picture(svg, caption.alt, caption.caption, inline=caption.inline))
 
 

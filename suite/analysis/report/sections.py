@@ -27,7 +27,7 @@ from suite.analysis.words import (
     optimizer_title,
     pair_text,
     seeds_text,
-    series_text,
+    series_names,
     share_text,
 )
 from suite.records import FINAL_LOSSES
@@ -68,13 +68,8 @@ def answers(comparison: Comparison) -> Markup:
     if comparison.points:
         return Markup(bullets(branch_sentences(comparison.branch_gaps)))
     crossovers = comparison.crossovers
-    tasks = len({crossover.task for crossover in crossovers}) > 1
-    pairs = len({(crossover.reference, crossover.challenger) for crossover in crossovers}) > 1
-    names = [
-        f"{series_text(x.task, x.reference, x.challenger, tasks=tasks, pairs=pairs)}: " if tasks or pairs else ""
-        for x in crossovers
-    ]
-    named = list(zip(names, crossovers, strict=True))
+    names = series_names([(x.task, x.reference, x.challenger) for x in crossovers])
+    named = [(f"{name}: " if name else "", x) for name, x in zip(names, crossovers, strict=True)]
     if len(named) > 4:
         return Markup(bullets([name + crossover.sentence() for name, crossover in named]))
     return Markup(

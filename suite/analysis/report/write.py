@@ -13,8 +13,7 @@ from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, store_diagnostics
-from suite.analysis.report.diagnosed import draw_diagnosed
-from suite.analysis.report.drawings import draw_figures, draw_overview
+from suite.analysis.report.drawings import draw_diagnosed, draw_figures, draw_overview
 from suite.analysis.report.kept import NAME, is_kept, made_from
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
@@ -121,19 +120,16 @@ def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticR
     return bodies
 
 
-def _body(comparison: Comparison, figures: Mapping[str, Markup], published: Markup | None = None) -> Markup:
-    empty = Markup("")
+def _body(comparison: Comparison, figures: Mapping[str, Markup], published: Markup | str = "") -> Markup:
     parts = [
-        figures.get("gap", empty),
+        figures["gap"],
         gap_section(comparison),
-        published or empty,
+        published,
         settings_section(comparison),
-        figures.get("tuned", empty),
-        cost_section(comparison, figures.get("tuning_cost", empty)),
-        width_section(comparison, figures.get("sensitivity", empty)),
-        figures.get("heatmap", empty),
-        figures.get("momenta", empty),
-        figures.get("curves", empty),
+        figures["tuned"],
+        cost_section(comparison, figures["tuning_cost"]),
+        width_section(comparison, figures["sensitivity"]),
+        *(figures[name] for name in ("heatmap", "momenta", "curves")),
     ]
     return Markup("".join(parts))
 
