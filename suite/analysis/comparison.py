@@ -19,6 +19,7 @@ from suite.analysis.csv_import import csv_losses, load_csv
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
+from suite.analysis.published import published_gaps
 from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
 from suite.analysis.tuning_cost import tuning_cost_table
@@ -69,6 +70,11 @@ class Comparison:
     def branch_gaps(self) -> pd.DataFrame:
         """See `suite.analysis.branches.branch_gaps`."""
         return branch_gaps(self.gaps, self.points)
+
+    @functools.cached_property
+    def published_gaps(self) -> pd.DataFrame:
+        """See `suite.analysis.published.published_gaps`."""
+        return published_gaps(self.published, self.gaps)
 
     @functools.cached_property
     def tuning_cost(self) -> pd.DataFrame:

@@ -18,8 +18,8 @@ PERCENT = 2.0
 COLUMNS = [*POINT, "percent", "low", "high", "width", "open"]
 
 
-def lr_width_table(runs: pd.DataFrame, percent: float = PERCENT) -> pd.DataFrame:
-    """Width of the learning-rate range within ``percent`` of the best loss.
+def lr_width_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Width of the learning-rate range within `PERCENT` of the best loss.
 
     At every learning rate the other axes are at their best. Between neighbouring learning rates the loss is taken as a
     straight line in log10 of the learning rate; beside a diverged neighbour the range ends at the last finite one.
@@ -27,7 +27,6 @@ def lr_width_table(runs: pd.DataFrame, percent: float = PERCENT) -> pd.DataFrame
 
     Args:
         runs: see `suite.analysis.table`.
-        percent: see `PERCENT`.
 
     Returns:
         One row per task, optimizer and batch size with a numeric ``lr`` axis of two values or more: ``low`` and
@@ -41,10 +40,10 @@ def lr_width_table(runs: pd.DataFrame, percent: float = PERCENT) -> pd.DataFrame
         losses = np.array([losses_by_lr[lr] for lr in lrs])
         if len(lrs) < 2 or not np.isfinite(losses).any():
             continue
-        low, high, ends = _range(np.log10(lrs), losses, percent)
+        low, high, ends = _range(np.log10(lrs), losses)
         rows.append(
             dict(zip(POINT, key, strict=True))
-            | {"percent": percent, "low": 10**low, "high": 10**high, "width": high - low, "open": ends}
+            | {"percent": PERCENT, "low": 10**low, "high": 10**high, "width": high - low, "open": ends}
         )
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -75,10 +74,10 @@ def lr_width_sentences(widths: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -
     return sentences
 
 
-def _range(log_lrs: np.ndarray, losses: np.ndarray, percent: float) -> tuple[float, float, str]:
+def _range(log_lrs: np.ndarray, losses: np.ndarray) -> tuple[float, float, str]:
     """Ends of the range around the best, and at which of them the grid stopped before the loss rose."""
     best = int(np.argmin(losses))
-    limit = losses[best] + abs(losses[best]) * percent / 100
+    limit = losses[best] + abs(losses[best]) * PERCENT / 100
     ends, opened = [], []
     for name, step, last in (("low", -1, 0), ("high", 1, len(losses) - 1)):
         inside = best

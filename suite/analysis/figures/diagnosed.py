@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from suite.analysis.diagnosed import chosen, group_gaps, reduced
 from suite.analysis.figures.style import (
     FAINT,
     INK,
     at_left,
+    fixed_ticks,
     legend_above,
     legend_entries,
     optimizer_style,
@@ -259,9 +260,7 @@ def _step_axis(axes: Axes, steps: np.ndarray) -> None:
         axes.set_xscale("symlog", linthresh=1, linscale=0.4)
         axes.set_xlim(-0.5, 1.6 * steps.max())
         tens = [10.0**power for power in range(int(np.log10(steps.max())) + 1)]
-        axes.xaxis.set_major_locator(FixedLocator([0, *tens[:: -(-len(tens) // 3)]]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        fixed_ticks(axes.xaxis, [0, *tens[:: -(-len(tens) // 3)]], short)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
 

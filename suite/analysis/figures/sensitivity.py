@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -87,7 +88,9 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
             if at_left(axes):
                 axes.set_ylabel("final loss")
         if lines.line_name is not None:
-            _legend(row[:PANELS_PER_ROW][-1], lines)
+            beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03), "borderaxespad": 0.2}
+            looks = {"fontsize": 7, "title_fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3}
+            row[:PANELS_PER_ROW][-1].legend(title=lines.line_name, **looks, **beside)
     return figure
 
 
@@ -148,8 +151,8 @@ def _panel(axes: Axes, group: pd.DataFrame, lines: _Lines, limits: tuple[float, 
     losses = lowest_losses(group, lines.axes)
     for number, (value, color) in enumerate(zip(lines.line_values, lines.colors, strict=True)):
         points = sorted((x, loss) for (x, *line), loss in losses.items() if line in ([], [value]))
-        if points:
-            _draw_line(axes, np.array(points, dtype=float), number, color, limits)
+        drawn = _draw_line(axes, np.array(points, dtype=float).reshape(-1, 2), number, color, limits)
+        drawn.set_label(format_value(value))
     chosen = dict(tuned_setting(group) or ())
     tuned: tuple[Any, ...] = tuple(chosen.get(name) for name in lines.axes)
     if math.isfinite(losses.get(tuned, math.inf)):
@@ -159,7 +162,7 @@ def _panel(axes: Axes, group: pd.DataFrame, lines: _Lines, limits: tuple[float, 
 
 def _draw_line(
     axes: Axes, points: np.ndarray, number: int, color: tuple[float, float, float], limits: tuple[float, float]
-) -> None:
+) -> Line2D:
     """One momentum's line, cut at the top of the panel, and its diverged runs in a row of their own above."""
     bottom, top = limits
     x, y = points.T
@@ -173,6 +176,7 @@ def _draw_line(
         if chosen.any():
             heights = np.full(chosen.sum(), height)
             axes.plot(x[chosen], heights, linestyle="none", marker=sign, markersize=3.4, color=color)
+    return line
 
 
 def _diverged_strip(axes: Axes, bottom: float, top: float, lines: int, *, first: bool) -> None:
@@ -189,19 +193,3 @@ def _diverged_strip(axes: Axes, bottom: float, top: float, lines: int, *, first:
 def _strip(height: float) -> float:
     """Height of one line's row among the crosses above the panel."""
     return 0.045 * height
-
-
-def _legend(axes: Axes, lines: _Lines) -> None:
-    for number, (value, color) in enumerate(zip(lines.line_values, lines.colors, strict=True)):
-        marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
-        axes.plot([], [], color=color, marker=marker, markersize=3.6, linewidth=1.1, label=format_value(value))
-    axes.legend(
-        title=lines.line_name,
-        title_fontsize=7,
-        fontsize=7,
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.03),
-        borderaxespad=0.2,
-        handlelength=1.6,
-        labelspacing=0.3,
-    )

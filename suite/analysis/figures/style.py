@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -191,15 +191,20 @@ def plot_points(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, c
         axes.plot(x[chosen], y[chosen], linestyle="none", color=color, markerfacecolor=face, zorder=3, **looks)
 
 
+def fixed_ticks(axis: Axis, ticks: Sequence[float], write: Callable[[float], str]) -> None:
+    """Label an axis at some values alone, as ``write`` writes them."""
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
 def batch_size_axis(axes: Axes, sizes: Iterable[int], *, octaves: float = 1.0) -> None:
     """Log2 axis with the measured batch sizes as plain numbers, some octaves of room on each side."""
     ticks = sorted(set(sizes))
     axes.set_xscale("log", base=2)
     axes.set_xlim(ticks[0] / 2**octaves, ticks[-1] * 2**octaves)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    fixed_ticks(axes.xaxis, ticks, "{:.0f}".format)
     crowded = len(ticks) > 12 or sum(len(str(tick)) for tick in ticks) > 30
     axes.tick_params(axis="x", labelrotation=45 if crowded else 0)
     axes.set_xlabel("batch size")
@@ -211,10 +216,10 @@ def decade_axis(axis: Axis, values: Iterable[float]) -> None:
     first, last = math.ceil(math.log10(shown[0] / 1.7)), math.floor(math.log10(shown[-1] * 1.7))
     decades = [10.0**power for power in range(first, last + 1)]
     every = -(-len(decades) // 5)
-    axis.set_major_locator(FixedLocator(decades[::every] if len(decades) > 1 else shown))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value) if len(decades) > 1 else format_value(value)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
+    if len(decades) > 1:
+        fixed_ticks(axis, decades[::every], _power)
+    else:
+        fixed_ticks(axis, shown, format_value)
 
 
 def beside(number: int, count: int) -> float:
@@ -231,9 +236,8 @@ def signed_axis(axes: Axes, values: Iterable[float]) -> None:
     axes.set_yscale("symlog", linthresh=linear)
     decades = [linear * 10**power for power in range(math.floor(math.log10(sizes.max() / linear)) + 1)]
     shown = decades[:: -(-len(decades) // 3)]
-    axes.yaxis.set_major_locator(FixedLocator([*(-value for value in shown), 0, *shown]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
-    axes.yaxis.set_minor_locator(NullLocator())
+    ticks = [*(-value for value in shown), 0, *shown]
+    fixed_ticks(axes.yaxis, ticks, lambda value: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
 
 
 def short(value: Any) -> str:

@@ -6,9 +6,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from suite.analysis.figures.style import INK, at_left, legend_above, optimizer_style, panel_grid, same_limits
+from suite.analysis.figures.style import (
+    INK,
+    at_left,
+    fixed_ticks,
+    legend_above,
+    optimizer_style,
+    panel_grid,
+    same_limits,
+)
 from suite.analysis.words import optimizer_title
 
 
@@ -61,6 +68,4 @@ def _losses(axes: Axes, rows: pd.DataFrame, labels: list[str]) -> None:
 def _trials_axis(axes: Axes, most: int) -> None:
     axes.set_xscale("log", base=2)
     ticks = [tick for tick in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if tick <= most]
-    axes.xaxis.set_major_locator(FixedLocator(ticks if len(ticks) <= 6 else ticks[::2]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    fixed_ticks(axes.xaxis, ticks if len(ticks) <= 6 else ticks[::2], "{:.0f}".format)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from suite.analysis.figures.style import (
     FAINT,
@@ -19,6 +19,7 @@ from suite.analysis.figures.style import (
     WIDTH,
     at_left,
     decade_axis,
+    fixed_ticks,
     legend_entries,
     panel_grid,
     tip,
@@ -113,6 +114,5 @@ def _gap_axis(axes: Axes, gaps: np.ndarray) -> None:
     low, high = float(np.nanmin(gaps)), float(np.nanmax(gaps))
     axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
     axes.set_ylim(min(1.6 * low, -LINEAR_BELOW), max(1.6 * high, LINEAR_BELOW))
-    axes.yaxis.set_major_locator(FixedLocator([*(-ten for ten in reversed(tens)), 0.0, *tens]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.0f}" if value else "0"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    ticks = [*(-ten for ten in reversed(tens)), 0.0, *tens]
+    fixed_ticks(axes.yaxis, ticks, lambda value: f"{value:+.0f}" if value else "0")

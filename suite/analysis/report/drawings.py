@@ -23,7 +23,6 @@ from suite.analysis.figures.style import save, style
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.figures.tuning_cost import tuning_cost_figure
 from suite.analysis.gap import SERIES
-from suite.analysis.published import published_gaps
 from suite.analysis.report.page import Markup, element, picture, section
 from suite.analysis.theory_fit import theory_fit
 
@@ -51,8 +50,7 @@ def draw_overview(comparison: Comparison, folder: Path) -> Markup:
     """All gaps of a comparison in one figure; nothing where there is one series alone."""
     if comparison.points:
         return placed(lambda: branches_figure(comparison.branch_gaps), folder, "branches", _BRANCHES)
-    published = published_gaps(comparison.published, comparison.gaps)
-    return placed(lambda: panels_figure(comparison.gaps, published), folder, "panels", _OVERVIEW)
+    return placed(lambda: panels_figure(comparison.gaps, comparison.published_gaps), folder, "panels", _OVERVIEW)
 
 
 def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffix: str = "") -> dict[str, Markup]:
@@ -69,7 +67,7 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
     """
     labels = list(comparison.runs["optimizer"].drop_duplicates())
     runs, tuned, gaps = comparison.runs, comparison.tuned, comparison.gaps
-    published = published_gaps(comparison.published, gaps)
+    published = comparison.published_gaps
     fit = theory_fit(gaps)
     model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
     # Over one batch size alone, a branch point's gap is a point: the overview shows it among the others.

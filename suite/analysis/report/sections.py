@@ -12,7 +12,6 @@ from suite.analysis.branches import branch_sentences
 from suite.analysis.columns import COUNTS, POINT, Column, cells
 from suite.analysis.comparison import Comparison
 from suite.analysis.lr_width import lr_width_sentences
-from suite.analysis.published import published_gaps
 from suite.analysis.report.page import Markup, Tipped, bullets, download, element, section, table, text
 from suite.analysis.theory_fit import theory_fit
 from suite.analysis.tuning_cost import tuning_cost_sentences
@@ -162,7 +161,7 @@ def _at(row: Any) -> str:
 
 def published_section(comparison: Comparison) -> Markup:
     """The paper's printed values beside ours, each with its source; nothing where none is known."""
-    printed = published_gaps(comparison.published, comparison.gaps)
+    printed = comparison.published_gaps
     if printed.empty:
         return Markup("")
     columns = [
