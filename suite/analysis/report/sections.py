@@ -101,12 +101,14 @@ def branching_section(comparison: Comparison) -> Markup:
     if not comparison.points:
         return Markup("")
     gaps = comparison.branch_gaps
+    panel = [Column("panel", lambda row: row["panel"], words=True)]
+    size = [Column("batch size", lambda row: row["batch_size"])]
     where = [
-        Column("panel", lambda row: row["panel"], words=True),
+        *(panel if gaps["panel"].nunique() > 1 else []),
         Column("trunk", lambda row: optimizer_title(row["trunk"]), words=True),
         Column("after", lambda row: share_text(row["share"])),
-        Column("batch size", lambda row: row["batch_size"]),
-    ][gaps["panel"].nunique() < 2 : 4 if gaps["batch_size"].nunique() > 1 else 3]
+        *(size if gaps["batch_size"].nunique() > 1 else []),
+    ]
     trunks = [
         Column("trunk", lambda run: run.task, words=True),
         Column("batch size", lambda run: run.batch_size),
@@ -164,8 +166,9 @@ def published_section(comparison: Comparison) -> Markup:
     printed = comparison.published_gaps
     if printed.empty:
         return Markup("")
+    panel = [Column("panel", lambda row: row.task or UNKNOWN, words=True)]
     columns = [
-        Column("panel", lambda row: row.task or UNKNOWN, words=True),
+        *(panel if comparison.runs["task"].nunique() > 1 else []),
         Column("batch size", lambda row: UNKNOWN if pd.isna(row.batch_size) else format_value(row.batch_size)),
         Column("pair", lambda row: pair_text(row.reference, row.challenger), words=True),
         Column("paper's gap", lambda row: number(row.published_gap, "+.3f")),
@@ -173,7 +176,7 @@ def published_section(comparison: Comparison) -> Markup:
         Column("our gap", lambda row: number(row.gap, "+.4f")),
         Column("our %", lambda row: number(row.relative_gap, "+.2f", _at(row))),
         Column("read from", lambda row: row.source, words=True),
-    ][comparison.runs["task"].nunique() < 2 :]
+    ]
     words = (
         "The paper's values are at the paper's scale; they compare with ours only where task, budget and network are "
         "the same."
