@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from suite.cli.arguments import Request
 from suite.diagnostics.recorder import recorder_of
-from suite.execution.resolver import TRAINER_DEFAULTS, SuiteParser, plain
+from suite.execution.resolver import TRAINER_DEFAULTS, SuiteParser, plain_config
 from suite.execution.sentences import of_a_class, of_the_trainer
 from suite.execution.settings import check_seed, settle
 from suite.records import Store
@@ -81,7 +81,7 @@ class SuiteCLI(LightningCLI):
             give_seed(self.model, self.datamodule, self.config[subcommand])
             self._with_checkpoint(subcommand)
             return
-        config = plain(self._parser(subcommand), self.config[subcommand])
+        config = plain_config(self._parser(subcommand), self.config[subcommand])
         opened = open_run(self.model, self.datamodule, config, world_size=self.trainer.world_size)
         self.outcome = run(
             opened,

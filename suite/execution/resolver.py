@@ -79,7 +79,7 @@ class Resolver:
         config = self.parser.parse_args(arguments)
         check_seed(config.get("seed_everything"))
         settle(config)
-        return plain(self.parser, config)
+        return plain_config(self.parser, config)
 
     def build(self, config: dict[str, Any]) -> tuple[Task, Data, Trainer]:
         """Task, data and trainer of a resolved configuration.
@@ -117,7 +117,7 @@ class Resolver:
             return self.parser.instantiate(parsed)
 
 
-def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+def plain_config(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     """A parsed configuration as plain values, every default filled in.
 
     Raises:

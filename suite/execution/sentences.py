@@ -1,4 +1,4 @@
-"""What the parser says over several lines in one sentence, and what a class says of its settings as it was said."""
+"""Errors of the parser, of a class and of the trainer, as one sentence each."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def of_a_parser(message: str) -> str:
 
 @contextlib.contextmanager
 def of_a_class() -> Iterator[None]:
-    """Let what a class says of its settings come through as it was said.
+    """Let what a class says of its settings through, without the parser's words around it.
 
     Raises:
-        ValueError: a constructor refuses its settings; the parser's own words around that are left out.
+        ValueError: a class refuses its settings.
     """
     try:
         yield
     except ValueError as error:
-        said: BaseException = error
-        while str(said).startswith(_WRAPPED) and isinstance(said.__cause__, Exception):
-            said = said.__cause__
-        if said is error:
+        cause: BaseException = error
+        while str(cause).startswith(_WRAPPED) and isinstance(cause.__cause__, Exception):
+            cause = cause.__cause__
+        if cause is error:
             raise
-        raise ValueError(str(said)) from error
+        raise ValueError(str(cause)) from error
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from suite.diagnostics.catalogue import parse as parse_diagnostics
+from suite.sweep.spec import LARGEST_SEED
 
 OWNED = {
     "max_steps": (-1, "data.budget_steps, data.budget_samples or data.budget_epochs"),
@@ -55,8 +56,8 @@ def check_seed(seed: Any) -> None:
     """
     if seed is None or seed is False:
         return
-    if isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed_everything must be a whole number from 0 to {2**32 - 1}, got {seed}.")
+    if isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed_everything must be a whole number from 0 to {LARGEST_SEED}, got {seed}.")
 
 
 def refuse_infinite(values: Any, name: str = "") -> None:

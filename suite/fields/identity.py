@@ -22,7 +22,7 @@ def without_beside(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     )
     kept = {}
     for name, value in values.items():
-        said = fields.get(name, {})
-        if "beside" not in said and (value or "when_set" not in said):
+        metadata = fields.get(name, {})
+        if "beside" not in metadata and (value or "when_set" not in metadata):
             kept[name] = value
     return kept

@@ -10,8 +10,8 @@ class ConfigError(ValueError):
     """Settings cannot be made from the given values; the message is one sentence for the user."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """Part of a sentence that names the nearest known name and lists all."""
-    listed = sorted(known)
+    listed = sorted(names)
     close = difflib.get_close_matches(name, listed, n=1, cutoff=0.5)
     return (f" (did you mean {close[0]!r}?)" if close else "") + f"; known: {', '.join(listed)}"

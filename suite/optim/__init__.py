@@ -9,6 +9,7 @@ Torch only, so that any project can use it::
 Names are resolved on first use, so that reading the catalogue does not import torch.
 """
 
+# ruff: noqa: F401
 from __future__ import annotations
 
 import importlib
@@ -39,91 +40,37 @@ if TYPE_CHECKING:
     from suite.optim.statistic import StatisticConfig
 
 _HOME = {
-    "AdaVar": "rules.adavar",
-    "Adam": "rules.adam",
-    "AdamW": "rules.adam",
-    "Clipping": "clipping",
-    "CompositeOptimizer": "composite",
-    "ConfigError": "config",
-    "Constant": "schedule",
-    "EMASign": "rules.sign",
-    "External": "external",
-    "Grafted": "rules.grafted",
-    "Hybrid": "rules.hybrid",
-    "Linear": "schedule",
-    "Muon": "rules.muon",
-    "NSGD": "rules.nsgd",
-    "OptimizerConfig": "config",
-    "RMSprop": "rules.rmsprop",
-    "ROLES": "roles",
-    "RuleGroup": "factory",
-    "RuleOptimizer": "rule_optimizer",
-    "SGD": "rules.sgd",
-    "SGDCoordinateClip": "rules.clipped_sgd",
-    "SGDQuantileClip": "rules.clipped_sgd",
-    "Schedule": "schedule",
-    "SignSGD": "rules.sign",
-    "Signum": "rules.sign",
-    "StatisticConfig": "statistic",
-    "WarmupCosine": "schedule",
-    "WarmupStableDecay": "schedule",
-    "build": "factory",
-    "clip_global_norm": "clipping",
-    "clip_runs": "clipping",
-    "config_class": "registry",
-    "describe": "parsing",
-    "evaluation_weights": "factory",
-    "list_optimizers": "registry",
-    "parameter_roles": "roles",
-    "parse": "parsing",
-    "register": "registry",
-    "rule_groups": "factory",
+    "suite.fields": "ConfigError",
+    "suite.optim.clipping": "Clipping clip_global_norm clip_runs",
+    "suite.optim.composite": "CompositeOptimizer",
+    "suite.optim.config": "OptimizerConfig",
+    "suite.optim.external": "External",
+    "suite.optim.factory": "RuleGroup build evaluation_weights rule_groups",
+    "suite.optim.parsing": "describe parse",
+    "suite.optim.registry": "config_class list_optimizers register",
+    "suite.optim.roles": "ROLES parameter_roles",
+    "suite.optim.rule_optimizer": "RuleOptimizer",
+    "suite.optim.rules.adam": "Adam AdamW",
+    "suite.optim.rules.adavar": "AdaVar",
+    "suite.optim.rules.clipped_sgd": "SGDCoordinateClip SGDQuantileClip",
+    "suite.optim.rules.grafted": "Grafted",
+    "suite.optim.rules.hybrid": "Hybrid",
+    "suite.optim.rules.muon": "Muon",
+    "suite.optim.rules.nsgd": "NSGD",
+    "suite.optim.rules.rmsprop": "RMSprop",
+    "suite.optim.rules.sgd": "SGD",
+    "suite.optim.rules.sign": "EMASign SignSGD Signum",
+    "suite.optim.schedule": "Constant Linear Schedule WarmupCosine WarmupStableDecay",
+    "suite.optim.statistic": "StatisticConfig",
 }
+"""Module -> what it gives."""
 
-__all__ = [
-    "NSGD",
-    "ROLES",
-    "SGD",
-    "AdaVar",
-    "Adam",
-    "AdamW",
-    "Clipping",
-    "CompositeOptimizer",
-    "ConfigError",
-    "Constant",
-    "EMASign",
-    "External",
-    "Grafted",
-    "Hybrid",
-    "Linear",
-    "Muon",
-    "OptimizerConfig",
-    "RMSprop",
-    "RuleGroup",
-    "RuleOptimizer",
-    "SGDCoordinateClip",
-    "SGDQuantileClip",
-    "Schedule",
-    "SignSGD",
-    "Signum",
-    "StatisticConfig",
-    "WarmupCosine",
-    "WarmupStableDecay",
-    "build",
-    "clip_global_norm",
-    "clip_runs",
-    "config_class",
-    "describe",
-    "evaluation_weights",
-    "list_optimizers",
-    "parameter_roles",
-    "parse",
-    "register",
-    "rule_groups",
-]
+_MODULES = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'suite.optim' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"suite.optim.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from suite.fields import ConfigError, check_ranges, plain, read, require
 from suite.optim.decay import Decay, decay_delta, decay_gradient
@@ -54,6 +54,9 @@ class OptimizerConfig:
     decay: Decay = "none"
     undecayed: tuple[Role, ...] = ()
 
+    buffers: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors that a rule keeps per parameter, all zero before the first step."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "update" in cls.__dict__:
@@ -81,8 +84,10 @@ class OptimizerConfig:
         return "element"
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """State before the first step: tensors shaped like ``param``."""
-        raise NotImplementedError(f"{type(self).__name__} defines no update rule")
+        """State before the first step: the ``buffers``, shaped like ``param``."""
+        import torch
+
+        return {name: torch.zeros_like(param) for name in self.buffers}
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

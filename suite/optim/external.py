@@ -48,8 +48,8 @@ class External(OptimizerConfig):
             )
         filled = {key: plain(value) for key, value in signature.items() if _is_plain(value)}
         filled |= LIBRARY[self.path].presets if self.path in LIBRARY else {}
-        given = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
-        object.__setattr__(self, "arguments", filled | plain(given))
+        read = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
+        object.__setattr__(self, "arguments", filled | plain(read))
         # Ranges are known to the class alone: settings that it refuses are refused before anything is trained.
         self._make([torch.zeros(2, 2, device="cpu", requires_grad=True)])
 
@@ -64,12 +64,12 @@ class External(OptimizerConfig):
         path = str(values.get("path", name))
         if "lr" not in values:
             raise ConfigError(f"{path} needs lr, which has no default; set lr.")
-        own = {"lr", "decay", "undecayed"}
-        given = dict(values.get("arguments") or {})
-        given |= {key: value for key, value in values.items() if key not in own | {"path", "arguments"}}
+        common = {"lr", "decay", "undecayed"}
+        arguments = dict(values.get("arguments") or {})
+        arguments |= {key: value for key, value in values.items() if key not in common | {"path", "arguments"}}
         types = field_types(cls)
-        fields = {key: read_value(values[key], types[key], f"{path}.{key}") for key in own if key in values}
-        return cls(path=path, arguments=given, **fields)
+        fields = {key: read_value(values[key], types[key], f"{path}.{key}") for key in common if key in values}
+        return cls(path=path, arguments=arguments, **fields)
 
     def init_values(self) -> dict[str, Any]:
         """Path, learning rate and every argument."""
@@ -119,17 +119,17 @@ def arguments_of(target: type) -> dict[str, Any]:
 
     Where a class passes on ``**kwargs``, those of its base classes belong to it.
     """
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for cls in target.__mro__:
         if cls is torch.optim.Optimizer or "__init__" not in cls.__dict__:
             continue
         parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]  # type: ignore[misc]
         for p in parameters:
             if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "lr":
-                found.setdefault(p.name, p.default)
+                arguments.setdefault(p.name, p.default)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return found
+    return arguments
 
 
 def _is_plain(value: Any) -> bool:

@@ -119,7 +119,7 @@ class Kernels:
 def _fused(function: Callable[..., None], rule: str) -> Callable[..., None]:
     # Compiled variants are kept per code object and their number is limited, so each rule gets a copy of its own.
     assert isinstance(function, types.FunctionType)
-    own = types.FunctionType(
+    copy = types.FunctionType(
         function.__code__.replace(co_name=f"{function.__name__}_{rule}"),
         function.__globals__,
         function.__name__,
@@ -127,8 +127,10 @@ def _fused(function: Callable[..., None], rule: str) -> Callable[..., None]:
     # Without `dynamic_threads` the length of the first piece, perhaps in an earlier process whose code is kept on disk,
     # decides whether a kernel for all lengths uses more than one thread.
     options: dict[str, Any] = {"cpp.dynamic_threads": True, "cpp.enable_floating_point_contract_flag": "fast"}
-    known = torch._inductor.list_options()
-    return torch.compile(own, dynamic=True, options={name: value for name, value in options.items() if name in known})
+    accepted = torch._inductor.list_options()
+    return torch.compile(
+        copy, dynamic=True, options={name: value for name, value in options.items() if name in accepted}
+    )
 
 
 def _move(

@@ -79,10 +79,9 @@ def config_class(name: str) -> type:
 
 def name_of(cls: type) -> str:
     """Registered name of a config class, or its dotted path."""
-    path = class_path(cls)
-    names = {known: name for name, (known, _) in CATALOGUE.items()}
+    names = {path: name for name, (path, _) in CATALOGUE.items()}
     names |= {class_path(registered): name for name, registered in _registered.items()}
-    return names.get(path, path)
+    return names.get(class_path(cls), class_path(cls))
 
 
 def schedule_class(name: str) -> type:

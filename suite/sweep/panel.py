@@ -72,8 +72,8 @@ class PanelSettings:
 
     def __post_init__(self) -> None:
         check_overrides(self.overrides or {})
-        known = self.final_loss is None or self.final_loss in FINAL_LOSSES
-        require(known, "final_loss", f"one of {', '.join(FINAL_LOSSES)}", self.final_loss)
+        exists = self.final_loss is None or self.final_loss in FINAL_LOSSES
+        require(exists, "final_loss", f"one of {', '.join(FINAL_LOSSES)}", self.final_loss)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

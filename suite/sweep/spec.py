@@ -115,12 +115,12 @@ class SweepSpec(SweepSettings):
 
     def _check_extend_axes(self) -> None:
         optimizers = [item for panel in self.parts for item in panel.optimizers.items()]
-        settings = {"lr", *(name for _, given in optimizers for name in given)}
+        settings = {"lr", *(name for _, values in optimizers for name in values)}
         if set(self.extend_axes) <= settings:
             return
         from suite.optim.registry import config_class
 
-        classes = {config_class(given.get("name", label)) for label, given in optimizers}
+        classes = {config_class(values.get("name", label)) for label, values in optimizers}
         if all(dataclasses.is_dataclass(cls) for cls in classes):
             settings |= {name for cls in classes for name in field_types(cls)}
             for name in self.extend_axes:
@@ -136,16 +136,16 @@ class SweepSpec(SweepSettings):
     def parts(self) -> list[Panel]:
         """The panels with what they share filled in; one for every trunk and branch point, where there are any."""
         parts: list[Panel] = []
-        for label, own in (self.panels or {"": PanelSettings()}).items():
+        for label, settings in (self.panels or {"": PanelSettings()}).items():
             panel = Panel(
                 label=label,
-                task=own.task or self.task,
-                batch_size=own.batch_size or self.batch_size,
-                optimizers=_merged_optimizers(self.optimizers, own.optimizers or {}),
-                overrides={**self.overrides, **(own.overrides or {})},
-                final_loss=own.final_loss or self.final_loss,
+                task=settings.task or self.task,
+                batch_size=settings.batch_size or self.batch_size,
+                optimizers=_merged_optimizers(self.optimizers, settings.optimizers or {}),
+                overrides={**self.overrides, **(settings.overrides or {})},
+                final_loss=settings.final_loss or self.final_loss,
             )
-            trunk, branches = _merged(self.trunk, own.trunk), _merged(self.branches, own.branches)
+            trunk, branches = _merged(self.trunk, settings.trunk), _merged(self.branches, settings.branches)
             if trunk:
                 parts += branch_panels(panel, trunk, branches or Branches())
             elif branches:
@@ -222,19 +222,19 @@ def _check_panel(panel: Panel) -> None:
                 read_axis(f"{where}optimizers.{label}.{name}", value, size)
 
 
-def _merged_optimizers(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _merged_optimizers(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
-        label: {**(shared.get(label) or {}), **(own.get(label) or {})}
-        for label in dict.fromkeys([*shared, *own])
-        if label not in own or own[label] is not None
+        label: {**(shared.get(label) or {}), **(changes.get(label) or {})}
+        for label in dict.fromkeys([*shared, *changes])
+        if label not in changes or changes[label] is not None
     }
 
 
-def _merged(shared: Part | None, own: Part | None) -> Part | None:
-    """A panel's trunk or branches: the sweep's, changed by its own setting by setting."""
-    if shared is None or own is None:
-        return own or shared
-    changes = {name: value for name, value in vars(own).items() if value is not None}
+def _merged(shared: Part | None, panel: Part | None) -> Part | None:
+    """A panel's trunk or branches: the sweep's, changed setting by setting by what the panel says."""
+    if shared is None or panel is None:
+        return panel or shared
+    changes = {name: value for name, value in vars(panel).items() if value is not None}
     if "overrides" in changes:
         changes["overrides"] = {**(shared.overrides or {}), **changes["overrides"]}
     if "optimizers" in changes:

@@ -24,10 +24,9 @@ def main(command: str, arguments: list[str]) -> int:
     from suite.analysis.two_sides import open_side, two_sides
 
     sweeps = (options.sweep * 2)[:2] or [None, None]
-    places = (options.first, options.second)
+    sides = (options.first, options.second)
     first, second = (
-        open_side(place, sweep=sweep, final_loss=options.final_loss)
-        for place, sweep in zip(places, sweeps, strict=True)
+        open_side(side, sweep=sweep, final_loss=options.final_loss) for side, sweep in zip(sides, sweeps, strict=True)
     )
-    print(format_two_sides(two_sides(first, second), places), end="")
+    print(format_two_sides(two_sides(first, second), sides), end="")
     return 0

@@ -61,38 +61,38 @@ def main(command: str, arguments: list[str]) -> int:
     plans = [plan_of(spec, store) for spec in specs] or store.latest_plans()
     if not plans:
         raise ValueError(f"The store {options.store} has no sweep; run one into it first, or give --store.")
-    found = why([compare_plan(store, plan) for plan in plans], store_diagnostics(store, plans))
-    rows = [[_cell(row[name]) for name in SHOWN] for _, row in found.table.iterrows()]
+    measured = why([compare_plan(store, plan) for plan in plans], store_diagnostics(store, plans))
+    rows = [[_cell(row[name]) for name in SHOWN] for _, row in measured.table.iterrows()]
     print(text_table(list(SHOWN.values()), rows, left=[0]), end="")
     print(f"\n{LEGEND}\n")
-    print("\n".join(sentences(found)))
+    print("\n".join(sentences(measured)))
     if options.csv is not None:
-        found.table.to_csv(options.csv, index=False)
+        measured.table.to_csv(options.csv, index=False)
         print(f"\nTable: {options.csv}")
     if options.figure is not None:
-        _draw(found, options.figure)
+        _draw(measured, options.figure)
     return 0
 
 
-def _draw(found: Why, folder: Path) -> None:
+def _draw(measured: Why, folder: Path) -> None:
     from suite.analysis.figures.style import save, style
     from suite.analysis.figures.why import why_figure
 
     with style():
-        figure = why_figure(found.table, found.with_gap)
+        figure = why_figure(measured.table, measured.with_gap)
         if figure is None:
             raise ValueError("No measure beside a gap is finite, so there is nothing to draw; leave --figure out.")
         folder.mkdir(parents=True, exist_ok=True)
         print(f"\nFigure: {save(figure, folder, 'why')[0]}")
 
 
-def sentences(found: Why) -> list[str]:
+def sentences(measured: Why) -> list[str]:
     """What goes along with what, one line per quantity, and how much that can mean."""
     lines = ["With the crossover, one pair of values per task:"]
-    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in found.with_crossover.items()]
+    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in measured.with_crossover.items()]
     lines += ["With the relative gap, over the batch sizes of each task:"]
-    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in found.with_gap.items()]
-    tests = sum(not math.isnan(x.rho) for x in [*found.with_crossover.values(), *found.with_gap.values()])
+    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in measured.with_gap.items()]
+    tests = sum(not math.isnan(x.rho) for x in [*measured.with_crossover.values(), *measured.with_gap.values()])
     if tests:
         lines.append(
             f"{tests} correlations were looked at: by chance about {0.05 * tests:.1f} of them would have p below 0.05."

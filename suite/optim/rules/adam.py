@@ -53,6 +53,8 @@ class Adam(OptimizerConfig):
     bias_correction: bool = True
     initialization: Initialization = "zero"
 
+    buffers = ("exp_avg", "exp_avg_sq")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.beta is not None and (self.beta1 is not None or self.beta2 is not None):
@@ -73,10 +75,6 @@ class Adam(OptimizerConfig):
         """The learning rate, both betas, eps, and weight decay if there is any."""
         beta1, beta2 = self.betas
         return {**super().hyperparameters(), "beta1": beta1, "beta2": beta2}
-
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """Both averages, at zero."""
-        return {"exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

@@ -42,15 +42,13 @@ class AdaVar(OptimizerConfig):
     tau: float | None = dataclasses.field(default=None, metadata=AVERAGE)
     eps: float = dataclasses.field(default=1e-8, metadata=NOT_NEGATIVE)
 
+    buffers = ("exp_avg", "exp_var")
+
     def hyperparameters(self) -> dict[str, float]:
         """The learning rate, beta, gamma, tau, eps, and weight decay if there is any."""
         gamma = self.beta if self.gamma is None else self.gamma
         tau = self.beta if self.tau is None else self.tau
         return {**super().hyperparameters(), "gamma": gamma, "tau": tau}
-
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """Mean and variance, at zero."""
-        return {"exp_avg": torch.zeros_like(param), "exp_var": torch.zeros_like(param)}
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

@@ -34,9 +34,7 @@ class SGDCoordinateClip(OptimizerConfig):
     damped: bool = True
     max_coordinate: float = dataclasses.field(default=1.0, metadata={"above": 0})
 
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """One momentum buffer."""
-        return {"momentum_buffer": torch.zeros_like(param)}
+    buffers = ("momentum_buffer",)
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
@@ -77,9 +75,7 @@ class SGDQuantileClip(StatisticConfig):
     share: float = dataclasses.field(default=0.1, metadata={"above": 0, "below": 1})
     exact_below: int = dataclasses.field(default=10_000_000, metadata=NOT_NEGATIVE)
 
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """One momentum buffer."""
-        return {"momentum_buffer": torch.zeros_like(param)}
+    buffers = ("momentum_buffer",)
 
     def accumulate(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

@@ -48,14 +48,14 @@ class Grafted(StatisticConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for part in _PARTS:
-            given = getattr(self, part)
-            if "lr" in given:
+            values = getattr(self, part)
+            if "lr" in values:
                 raise ConfigError(f"grafted has one learning rate, got {part}.lr too; set lr alone.")
-            config = parse({**given, "lr": 1.0})
+            config = parse({**values, "lr": 1.0})
             if config.scope != "element" or type(config).rule is OptimizerConfig.rule or config.decay != "none":
                 raise ConfigError(
                     f"grafted.{part} must be a rule of the catalogue that works on single coordinates, without weight "
-                    f"decay, got {given.get('name')!r}."
+                    f"decay, got {values.get('name')!r}."
                 )
             filled = {key: value for key, value in describe(config).items() if key not in _COMMON}
             object.__setattr__(self, part, filled)
@@ -74,8 +74,8 @@ class Grafted(StatisticConfig):
         """The learning rate, weight decay if there is any, and both rules' own: ``magnitude.momentum``, ..."""
         numbers = super().hyperparameters()
         for name in _PARTS:
-            own = self.parts[name].hyperparameters()
-            numbers |= {f"{name}.{key}": value for key, value in own.items() if key != "lr"}
+            numbers_of_part = self.parts[name].hyperparameters()
+            numbers |= {f"{name}.{key}": value for key, value in numbers_of_part.items() if key != "lr"}
         return numbers
 
     def init_state(self, param: Tensor) -> dict[str, Tensor]:

@@ -139,9 +139,9 @@ def _read_group(label: str, values: Mapping[str, Any]) -> tuple[list[str], Optim
         if label not in list_optimizers():
             raise ConfigError(f"The group {label} of hybrid needs a rule, got none; set {label}.name.")
         spec["name"] = label
-    name, own = split_spec(spec, "group")
+    name, settings = split_spec(spec, "group")
     try:
-        config = parse({"name": name, **own})
+        config = parse({"name": name, **settings})
     except ConfigError as error:
         raise ConfigError(f"In the group {label} of hybrid: {error}") from error
     if isinstance(config, Hybrid):

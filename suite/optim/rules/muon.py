@@ -52,6 +52,8 @@ class Muon(OptimizerConfig):
     scale: Literal["original", "match_rms_adamw"] = "original"
     adam: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    buffers = ("momentum_buffer",)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if "lr" in self._rest_values():
@@ -89,8 +91,8 @@ class Muon(OptimizerConfig):
         Raises:
             ConfigError: there is no hidden matrix, or the rest has no learning rate.
         """
-        known = roles()
-        matrices = [name for name, p in parameters.items() if known[name] == "hidden" and p.ndim >= 2]
+        role_of = roles()
+        matrices = [name for name, p in parameters.items() if role_of[name] == "hidden" and p.ndim >= 2]
         others = [name for name in parameters if name not in set(matrices)]
         if not matrices:
             raise ConfigError(
@@ -98,10 +100,6 @@ class Muon(OptimizerConfig):
             )
         made: list[tuple[str, OptimizerConfig, list[str]]] = [("muon", self, matrices)]
         return made + ([("adam", self.rest(), others)] if others else [])
-
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """The gradient's average."""
-        return {"momentum_buffer": torch.zeros_like(param)}
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

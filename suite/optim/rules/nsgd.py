@@ -36,14 +36,12 @@ class NSGD(StatisticConfig):
     momentum: float = dataclasses.field(default=0.0, metadata=AVERAGE)
     per: Literal["network", "tensor"] = "network"
 
+    buffers = ("momentum_buffer",)
+
     @property
     def scope(self) -> Scope:
         """All parameters, or one."""
         return "global" if self.per == "network" else "tensor"
-
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """One momentum buffer."""
-        return {"momentum_buffer": torch.zeros_like(param)}
 
     def accumulate(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

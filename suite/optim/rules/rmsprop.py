@@ -34,9 +34,7 @@ class RMSprop(OptimizerConfig):
     eps: float = dataclasses.field(default=1e-8, metadata=NOT_NEGATIVE)
     bias_correction: bool = True
 
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """The squared gradient's average, at zero."""
-        return {"exp_avg_sq": torch.zeros_like(param)}
+    buffers = ("exp_avg_sq",)
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

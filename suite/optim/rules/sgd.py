@@ -36,14 +36,12 @@ class SGD(OptimizerConfig):
     damped: bool = False
     nesterov: bool = False
 
+    buffers = ("momentum_buffer",)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         fits = not self.nesterov or (self.momentum > 0 and not self.damped)
         require(fits, "nesterov", "used with momentum above 0 and no damping", True)
-
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """One momentum buffer."""
-        return {"momentum_buffer": torch.zeros_like(param)}
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int

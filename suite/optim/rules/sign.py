@@ -23,10 +23,6 @@ class SignSGD(OptimizerConfig):
     A zero gradient coordinate does not move.
     """
 
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """None."""
-        return {}
-
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -51,9 +47,7 @@ class Signum(OptimizerConfig):
     momentum: float = dataclasses.field(default=0.9, metadata=AVERAGE)
     initialization: Initialization = "gradient"
 
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """The gradient's average."""
-        return {"exp_avg": torch.zeros_like(param)}
+    buffers = ("exp_avg",)
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
@@ -65,7 +59,7 @@ class Signum(OptimizerConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EMASign(OptimizerConfig):
+class EMASign(Signum):
     r"""Average of signs: momentum after the sign, not before (paper 3, "EMASign").
 
     .. math::
@@ -75,13 +69,6 @@ class EMASign(OptimizerConfig):
         momentum: decay of the average, 0 to below 1.
         initialization: start the average at the first sign or at zero.
     """
-
-    momentum: float = dataclasses.field(default=0.9, metadata=AVERAGE)
-    initialization: Initialization = "gradient"
-
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """The signs' average."""
-        return {"exp_avg": torch.zeros_like(param)}
 
     def rule(
         self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
