@@ -92,7 +92,7 @@ def test_corrupt_images_are_named_and_replaced_by_the_next(
         assert batch.labels[number] == taken % 4
     data.gather("train", np.arange(24))
     names = {f"small-train-0000.tar:photo_000{i}" for i in (2, 3)}
-    assert set(data.reader.corrupt.reasons) == names
+    assert set(data.reader.corrupt) == names
     assert sum(name in caplog.text for name in names) == 2
 
 
@@ -262,7 +262,7 @@ def test_the_real_slice_is_decoded_without_loss(shared_data: Path, tmp_path: Pat
     settings = {"image_size": 32, "batch_size": 64, "mixup": 0.2}
     cached = open_images(source, tmp_path, cached=True, **settings)
     streamed = open_images(source, tmp_path, **settings)
-    assert not cached.reader.corrupt.reasons
+    assert not cached.reader.corrupt
     rows = np.random.default_rng(0).integers(0, 2058, 40)
     assert same(cached.gather("train", rows), streamed.gather("train", rows))
     tail = heavy_tailed(cached.of_split("train").labels())

@@ -179,6 +179,6 @@ def test_the_heavy_tail_of_remote_shards_is_fetched_once(
         assert tail.of_split("train").read(number)[:2] == local.of_split("train").read(number)[:2]
         assert tail.of_split("train").key(number).split(":")[1] == local.of_split("train").key(number).split(":")[1]
     monkeypatch.setattr(Remote, "_fetch", None)
-    monkeypatch.setattr("tasks.kinds.images.tail._samples", None)
+    monkeypatch.setattr("tasks.kinds.images.heavy_tail._samples", None)
     again = ImageNet1kLTData(**settings)
     assert again.ensure_open() == tail.fingerprint

@@ -148,9 +148,9 @@ def test_an_info_file_of_another_form_is_refused(tmp_path: Path, info: str) -> N
 def test_without_an_info_file_names_tell_the_splits(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "shards", info=False)
     (folder / "small-retrieval-0000.tar").write_bytes((folder / "small-train-0000.tar").read_bytes())
-    info = read_info(Folder(folder))
-    assert info.splits["val"].names == ("small-validation-0000.tar",)
-    assert len(info.splits["train"].names) == 5
+    splits, _ = read_info(Folder(folder))
+    assert splits["val"].names == ("small-validation-0000.tar",)
+    assert len(splits["train"].names) == 5
     (folder / "small-retrieval-0000.tar").unlink()
     told, seen = open_images(write_shards(tmp_path / "told"), tmp_path), open_images(folder, tmp_path)
     assert (seen.train_samples, seen.val_samples, seen.facts()) == (24, 4, told.facts())
@@ -218,4 +218,4 @@ def test_the_real_class_folders_are_read(shared_data: Path, tmp_path: Path) -> N
     data = open_images(shared_data / "images" / "caltech_original_tree", tmp_path)
     assert data.train_samples + data.val_samples == 45 and data.facts()["classes"] == 15
     batch = data.gather("train", np.arange(data.train_samples))
-    assert batch.images.shape == (data.train_samples, 3, 16, 16) and not data.reader.corrupt.reasons
+    assert batch.images.shape == (data.train_samples, 3, 16, 16) and not data.reader.corrupt

@@ -14,16 +14,17 @@ from torch import Tensor
 
 from suite.training import Data, configurable
 from suite.training.batches import BatchPlan
+from tasks.kinds.array_files import verify_arrays
 from tasks.kinds.images import decoded
 from tasks.kinds.images.augment import draw_augmentation, draw_mixup, flipped, mixed, normalised
 from tasks.kinds.images.batch import ImageBatch
 from tasks.kinds.images.decode import centre_pixels, cropped_pixels
 from tasks.kinds.images.encoded import Images
+from tasks.kinds.images.heavy_tail import tail_of
 from tasks.kinds.images.prefetch import prefetched
-from tasks.kinds.images.reader import CorruptImages, Decoder, Reader
+from tasks.kinds.images.reader import Decoder, Reader
 from tasks.kinds.images.shards import Shards
 from tasks.kinds.images.sources import ImageSource, PaperShards, open_source
-from tasks.kinds.images.tail import tail_of
 
 BLOCK_BYTES = 1 << 26
 """A block of optimizer steps holds about so many bytes of pixels, a step's at least."""
@@ -120,7 +121,7 @@ class ImageData(Data):
         block_bytes = bytes_per_image * max(self.block_samples, self.batch_size)
         self.blocks_ahead = max(1, min(4, AHEAD_BYTES // block_bytes))
         self.images: ImageSource | None = None
-        self.reader = Reader(CorruptImages(self.max_corrupt), self.workers)
+        self.reader = Reader(self.max_corrupt, self.workers)
         self._decoded: dict[str, decoded.Decoded] = {}
         self._decoded_folder: Path | None = None
 
@@ -134,10 +135,10 @@ class ImageData(Data):
             splits = {"train": self.images.train, "val": self.images.val}
             settings = {"image_size": self.image_size, "resize": self.short_side, "draft": self.draft}
             self._decoded_folder = decoded.decoded_folder(self.prepared_root, self.dataset, splits, settings)
-            manifest = decoded.prepare_decoded(
+            self._manifest = decoded.prepare_decoded(
                 splits, self._decoded_folder, size=self.image_size, decoder=self._centre(), reader=self.reader
             )
-            self.reader.corrupt.restore(manifest["corrupt"])
+            self.reader.restore(self._manifest["corrupt"])
         return fingerprint
 
     def _opened(self) -> ImageSource:
@@ -157,7 +158,7 @@ class ImageData(Data):
         """
         self.ensure_open()
         if self._decoded_folder is not None:
-            decoded.verify(self._decoded_folder)
+            verify_arrays(self._decoded_folder, self._manifest["arrays"])
 
     def open(self) -> None:
         """Map decoded images into memory, and know the numbers of samples and shards.

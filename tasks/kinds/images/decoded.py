@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.kinds.array_files import describe_arrays, mapped_array, read_manifest, verify_arrays, write_manifest
+from tasks.kinds.array_files import describe_arrays, mapped_array, read_manifest, write_manifest
 from tasks.kinds.images.encoded import Images, digest
 from tasks.kinds.images.reader import Decoder, Reader
-from tasks.kinds.prepared_folder import prepare_folder, require_space
+from tasks.kinds.prepared_folder import prepare_folder, require_space, write_durably
 
 SCHEMA = 1
 """Raised whenever prepared content would change."""
@@ -69,24 +69,11 @@ def prepare_decoded(
         arrays: dict[str, Any] = {}
         for split, images in splits.items():
             arrays |= _decode(images, working, split, size, decoder, reader)
-        write_manifest(working, {"schema": SCHEMA, "arrays": arrays, "corrupt": reader.corrupt.reasons})
+        write_manifest(working, {"schema": SCHEMA, "arrays": arrays, "corrupt": reader.corrupt})
         (working / JOURNAL).unlink(missing_ok=True)
 
     prepare_folder(folder, work, goes_on=True)
-    return _manifest(folder)
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
     return read_manifest(folder, schema=SCHEMA, what="decoded images")
-
-
-def verify(folder: Path) -> None:
-    """Read all arrays and compare their checksums with the manifest.
-
-    Raises:
-        ValueError: a file is not what was prepared; the message names it.
-    """
-    verify_arrays(folder, _manifest(folder))
 
 
 def decoded_folder(data_dir: Path, label: str, splits: Mapping[str, Images], settings: Mapping[str, Any]) -> Path:
@@ -104,41 +91,29 @@ def _decode(
         "pixels": ((len(images), 3, size, size), np.uint8),
         "labels": ((len(images),), np.int64),
     }
-    journal = _Journal(folder / JOURNAL)
-    done = journal.done(split)
-    reader.corrupt.restore(journal.corrupt)
+    done, corrupt = _read_journal(folder)
+    reader.restore(corrupt)
     paths = {name: folder / f"{split}-{name}.npy" for name in shapes}
     arrays = {
-        name: mapped_array(path, shapes[name][1], shapes[name][0], goes_on=done > 0) for name, path in paths.items()
+        name: mapped_array(path, shapes[name][1], shapes[name][0], goes_on=split in done)
+        for name, path in paths.items()
     }
-    for first in range(done, len(images), CHUNK_IMAGES):
+    for first in range(done.get(split, 0), len(images), CHUNK_IMAGES):
         numbers = range(first, min(first + CHUNK_IMAGES, len(images)))
         pixels, labels = reader.read(images, numbers, [decoder] * len(numbers))
         arrays["pixels"][first : numbers.stop] = pixels.numpy()
         arrays["labels"][first : numbers.stop] = labels.numpy()
         for array in arrays.values():
             array.flush()
-        journal.write(split, numbers.stop, reader.corrupt.reasons)
+        done[split] = numbers.stop
+        write_durably(folder / JOURNAL, json.dumps({"done": done, "corrupt": reader.corrupt}))
     return describe_arrays(paths.values())
 
 
-class _Journal:
-    """How much of each split is decoded, and which images were corrupt so far."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            self._done: dict[str, int] = dict(content["done"])
-            self.corrupt: dict[str, str] = dict(content["corrupt"])
-        except (OSError, ValueError, KeyError, TypeError):  # none, or none that can be trusted
-            self._done, self.corrupt = {}, {}
-
-    def done(self, split: str) -> int:
-        return self._done.get(split, 0)
-
-    def write(self, split: str, done: int, corrupt: Mapping[str, str]) -> None:
-        self._done[split] = done
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps({"done": self._done, "corrupt": dict(corrupt)}), encoding="utf-8")
-        partial.replace(self.path)
+def _read_journal(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """How many images of each split are decoded, and which were corrupt so far."""
+    try:
+        content = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        return dict(content["done"]), dict(content["corrupt"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or none that can be trusted
+        return {}, {}

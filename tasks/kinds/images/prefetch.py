@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
 
 T = TypeVar("T")
+
+_END = object()
 
 
 def prefetched(source: Iterable[T], depth: int) -> Iterator[T]:
@@ -19,36 +21,13 @@ def prefetched(source: Iterable[T], depth: int) -> Iterator[T]:
         source: iterated once.
         depth: items made, or being made, beyond the one that is in use.
     """
-    made: queue.Queue[tuple[str, Any]] = queue.Queue()
-    room = threading.Semaphore(depth + 1)
-    closed = threading.Event()
-
-    def make() -> None:
-        try:
-            room.acquire()
-            for item in source:
-                made.put(("item", item))
-                del item
-                room.acquire()
-                if closed.is_set():
-                    return
-            made.put(("end", None))
-        except BaseException as error:
-            made.put(("error", error))
-
-    thread = threading.Thread(target=make, name="prefetch", daemon=True)
-    thread.start()
+    made = iter(source)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
-        while True:
-            kind, content = made.get()
-            if kind == "error":
-                raise content
-            if kind == "end":
-                return
-            yield content
-            del content
-            room.release()
+        coming = deque(pool.submit(next, made, _END) for _ in range(depth))
+        while (item := coming.popleft().result()) is not _END:
+            coming.append(pool.submit(next, made, _END))
+            yield cast(T, item)
+            del item
     finally:
-        closed.set()
-        room.release()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

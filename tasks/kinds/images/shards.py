@@ -13,9 +13,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,9 +24,6 @@ from tasks.kinds.prepared_folder import only_process
 
 INFO = "_info.json"
 CLASS_NAMES = "classes.txt"
-OPEN_SHARDS = 4096
-"""Indices of so many shards stay in memory (about 0.5 MB each at ImageNet-21k's size)."""
-
 VALIDATION = ("validation", "val", "valid", "test")
 """Names that a validation split may have, the first that is there."""
 
@@ -50,21 +45,11 @@ class ShardSplit:
     lengths: tuple[int, ...] | None
 
 
-@dataclass(frozen=True)
-class ShardInfo:
-    """What ``_info.json`` says about a folder of shards.
-
-    Attributes:
-        splits: ``train``, and ``val`` where there is one.
-        classes: number of classes; None: not written.
-    """
-
-    splits: dict[str, ShardSplit]
-    classes: int | None
-
-
-def read_info(storage: Folder | Remote) -> ShardInfo:
+def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | None]:
     """Read ``_info.json``, or the names of the tar files.
+
+    Returns:
+        The splits, ``train`` and ``val`` where there is one, and the number of classes, None if it is not written.
 
     Raises:
         ValueError: there is neither, or the file is of another form.
@@ -72,7 +57,7 @@ def read_info(storage: Folder | Remote) -> ShardInfo:
     written, class_names = _read_if_there(storage, INFO), _read_if_there(storage, CLASS_NAMES)
     classes = None if class_names is None else len(class_names.decode().splitlines())
     if written is None:
-        return ShardInfo(_splits_by_name([n for n in storage.names() if n.endswith(".tar")], storage), classes)
+        return _splits_by_name([name for name in storage.names() if name.endswith(".tar")], storage), classes
     try:
         info = json.loads(written)
         splits = {
@@ -88,7 +73,8 @@ def read_info(storage: Folder | Remote) -> ShardInfo:
             f"{INFO} in {storage} must give splits with filenames and shard_lengths, a split train among them, but it "
             f"does not ({type(error).__name__}: {error}); mend it or take it away, then all *.tar files are read."
         ) from error
-    return ShardInfo(_named_splits(splits), classes)
+    validation = next((splits[name] for name in VALIDATION if name in splits), None)
+    return {"train": splits["train"]} | ({} if validation is None else {"val": validation}), classes
 
 
 def _read_if_there(storage: Folder | Remote, name: str) -> bytes | None:
@@ -108,11 +94,6 @@ def _splits_by_name(tars: Sequence[str], storage: Folder | Remote) -> dict[str, 
     train = [name for name in tars if name not in held_out]
     splits = {"train": ShardSplit(tuple(train), None)}
     return splits | ({"val": ShardSplit(tuple(held_out), None)} if held_out and train else {})
-
-
-def _named_splits(splits: dict[str, ShardSplit]) -> dict[str, ShardSplit]:
-    validation = next((splits[name] for name in VALIDATION if name in splits), None)
-    return {"train": splits["train"]} | ({} if validation is None else {"val": validation})
 
 
 def hold_out_shards(split: ShardSplit, count: int) -> dict[str, ShardSplit]:
@@ -162,34 +143,19 @@ class Shards(Images):
         self.indices = indices
         self.lengths_written = split.lengths
         self.threads = threads
-        self._index = lru_cache(maxsize=OPEN_SHARDS)(self._make_index)
+        self._indices: dict[int, ShardIndex] = {}
         if split.lengths is not None and storage.remote:
             self.lengths = split.lengths
         else:
             self.lengths = tuple(len(index) for index in self._all())
         self._ends = np.cumsum(self.lengths)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the indices in memory."""
-        return {key: value for key, value in self.__dict__.items() if key != "_index"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """With an empty memory of indices."""
-        self.__dict__.update(state)
-        self._index = lru_cache(maxsize=OPEN_SHARDS)(self._make_index)
-
-    def read(self, number: int) -> Encoded:
-        """One image."""
+    def read(self, number: int, *, alone: bool = False) -> Encoded:
+        """One image; ``alone``, it is fetched without its shard, which has been indexed, if that is not here."""
         shard, row = self._find(number)
         index = self._index(shard)
-        data = self.storage.read_part(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
-        return Encoded(data, int(index.labels[row]), self._key(shard, row))
-
-    def read_alone(self, number: int) -> Encoded:
-        """One image of a shard that has been indexed; if it is gone from the cache, the image alone is fetched."""
-        shard, row = self._find(number)
-        index = self._index(shard)
-        data = self.storage.read_range(self.names[shard], int(index.offsets[row]), int(index.sizes[row]))
+        offset, size = int(index.offsets[row]), int(index.sizes[row])
+        data = self.storage.read_part(self.names[shard], offset, size, alone=alone)
         return Encoded(data, int(index.labels[row]), self._key(shard, row))
 
     def key(self, number: int) -> str:
@@ -226,6 +192,11 @@ class Shards(Images):
     def _all(self) -> list[ShardIndex]:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(self._index, range(len(self.names))))
+
+    def _index(self, shard: int) -> ShardIndex:
+        if shard not in self._indices:
+            self._indices[shard] = self._make_index(shard)
+        return self._indices[shard]
 
     def _make_index(self, shard: int) -> ShardIndex:
         name = self.names[shard]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,54 +75,45 @@ def open_source(
     Raises:
         ValueError: there is no such source, or it cannot be used; the message says why.
     """
-    indices, url, held_out = data_dir / "shard-indices", source, None
+    url, held_out = source, None
     if source == "paper":
         if paper is None:
             raise ValueError("data.source paper is not known for this dataset; set it to sample or to a path.")
         url, held_out, classes = paper.url, paper.held_out, classes or paper.classes
+    shards = partial(_open_shards, indices=data_dir / "shard-indices", val_share=val_share, threads=threads)
     if "://" in url:
         storage = Remote(url, data_dir / f"shards-{digest([url])[:10]}", cache_gb)
-        return open_shards(storage, indices, held_out=held_out, val_share=val_share, classes=classes, threads=threads)
+        return shards(storage, held_out=held_out, classes=classes)
     path = digit_shards(data_dir) if source == "sample" else Path(source)
-    return open_path(path, indices, val_share=val_share, classes=classes, threads=threads)
+    if not path.is_dir():
+        raise ValueError(
+            f"data.source must be paper, sample, a URL or a folder of images, but there is no folder {path}; correct "
+            "the path."
+        )
+    if any(path.glob("*.tar")) or (path / INFO).exists() or not any(entry.is_dir() for entry in path.iterdir()):
+        return shards(Folder(path), held_out=None, classes=classes)
+    return _open_tree(path, val_share, classes)
 
 
-def open_shards(
+def _open_shards(
     storage: Folder | Remote,
-    indices: Path,
     *,
+    indices: Path,
     held_out: int | None,
     val_share: float,
     classes: int | None,
     threads: int,
 ) -> ImageSource:
-    """Open a folder of webdataset shards.
-
-    Args:
-        storage: where they lie.
-        indices: folder that keeps indices of members.
-        held_out: shards, the last ones, that are held out where there is no validation split; None: as ``val_share``
-            says.
-        val_share: share of the shards that is held out where there is no validation split, rounded, at least one.
-        classes: number of classes; None: from ``_info.json``, ``classes.txt`` or the labels.
-        threads: shards indexed at a time.
-
-    Raises:
-        ValueError: the shards cannot be used; the message says why.
-    """
-    info = read_info(storage)
-    splits = info.splits
+    """Open a folder of webdataset shards; without a validation split, shards at the end are held out, one at least."""
+    splits, written_classes = read_info(storage)
     if "val" not in splits:
         count = held_out or max(1, round(val_share * len(splits["train"].names)))
         splits = hold_out_shards(splits["train"], count)
-    num_classes = classes or info.classes
-    opened = {
-        name: Shards(storage, split, indices=indices, classes=num_classes, threads=threads)
-        for name, split in splits.items()
-    }
-    return ImageSource(
-        opened["train"], opened["val"], num_classes or _classes_of(storage, opened["train"].labels(), opened["val"])
+    classes = classes or written_classes
+    train, val = (
+        Shards(storage, splits[split], indices=indices, classes=classes, threads=threads) for split in ("train", "val")
     )
+    return ImageSource(train, val, classes or _classes_of(storage, train.labels(), val))
 
 
 def _classes_of(storage: Folder | Remote, labels: np.ndarray, val: Shards) -> int:
@@ -135,21 +127,18 @@ def _classes_of(storage: Folder | Remote, labels: np.ndarray, val: Shards) -> in
     return classes
 
 
-def open_tree(root: Path, *, val_share: float) -> ImageSource:
-    """Open one folder per class, below ``train`` and ``val`` or without splits.
-
-    Args:
-        root: of the folders.
-        val_share: share of the images, drawn at random by a fixed seed, that is held out where there is no validation
-            split.
-
-    Raises:
-        ValueError: there is no image, or too few for two splits.
-    """
+def _open_tree(root: Path, val_share: float, classes: int | None) -> ImageSource:
+    """Open one folder per class; without a validation split, images drawn by a fixed seed are held out."""
     splits = tree_splits(root)
-    train = splits["train"]
+    train: Images = splits["train"]
+    found = len(splits["train"].classes)
+    if classes is not None and classes < found:
+        raise ValueError(
+            f"data.classes must be at least the {found} class folders in {root}, got {classes}; raise it or set it to "
+            "null."
+        )
     if "val" in splits:
-        return ImageSource(train, splits["val"], len(train.classes))
+        return ImageSource(train, splits["val"], classes or found)
     held_out = round(val_share * len(train))
     if not 0 < held_out < len(train):
         raise ValueError(
@@ -157,28 +146,5 @@ def open_tree(root: Path, *, val_share: float) -> ImageSource:
             "or change data.val_share."
         )
     order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
-    return ImageSource(
-        Chosen(train, np.sort(order[held_out:])), Chosen(train, np.sort(order[:held_out])), len(train.classes)
-    )
-
-
-def open_path(path: Path, indices: Path, *, val_share: float, classes: int | None, threads: int) -> ImageSource:
-    """Open shards or class folders, whichever are there; see `open_shards` and `open_tree`.
-
-    Raises:
-        ValueError: there is no such folder, or it cannot be used.
-    """
-    if not path.is_dir():
-        raise ValueError(
-            f"data.source must be paper, sample, a URL or a folder of images, but there is no folder {path}; correct "
-            "the path."
-        )
-    if any(path.glob("*.tar")) or (path / INFO).exists() or not any(entry.is_dir() for entry in path.iterdir()):
-        return open_shards(Folder(path), indices, held_out=None, val_share=val_share, classes=classes, threads=threads)
-    source = open_tree(path, val_share=val_share)
-    if classes is not None and classes < source.classes:
-        raise ValueError(
-            f"data.classes must be at least the {source.classes} class folders in {path}, got {classes}; raise it or "
-            "set it to null."
-        )
-    return ImageSource(source.train, source.val, classes or source.classes)
+    kept, held = Chosen(train, np.sort(order[held_out:])), Chosen(train, np.sort(order[:held_out]))
+    return ImageSource(kept, held, classes or found)

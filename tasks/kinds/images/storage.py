@@ -10,11 +10,10 @@ import contextlib
 import errno
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +52,11 @@ class Folder:
         """
         return (self.root / name).read_bytes()
 
-    def read_part(self, name: str, offset: int, size: int) -> bytes:
-        """``size`` bytes of a shard."""
+    def read_part(self, name: str, offset: int, size: int, *, alone: bool = False) -> bytes:
+        """``size`` bytes of a shard; ``alone`` is for remote ones."""
         # Opening costs microseconds beside decoding, and leaves nothing to share between threads.
         with open(self.root / name, "rb") as shard:
             return os.pread(shard.fileno(), size, offset)
-
-    def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """As `read_part`."""
-        return self.read_part(name, offset, size)
 
     def local(self, name: str) -> Path:
         """The path of a shard.
@@ -102,21 +97,11 @@ class Remote:
         self.cache = cache
         self.limit = None if cache_gb is None else int(cache_gb * 1e9)
         self.retry_seconds = retry_seconds
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
         self._coming: set[str] = set()
 
     def __str__(self) -> str:
         """The URL."""
         return self.url
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without what belongs to one process."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_pool", "_coming", "_files")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """With threads of its own."""
-        self.__dict__.update(state, _lock=threading.Lock(), _pool=None, _coming=set())
 
     @cached_property
     def _files(self) -> Any:
@@ -142,27 +127,22 @@ class Remote:
         """
         return bytes(self._retried(name, lambda: self._files.cat_file(self._inner(name)), optional=True))
 
-    def read_part(self, name: str, offset: int, size: int) -> bytes:
-        """``size`` bytes of a shard, which is fetched whole.
-
-        Raises:
-            ValueError: it cannot be fetched.
-        """
-        while True:
-            try:
-                return Folder(self.local(name).parent).read_part(name, offset, size)
-            except FileNotFoundError:  # deleted to make room in between
-                continue
-
-    def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """``size`` bytes of a shard, of which no more is fetched, if it is not here.
+    def read_part(self, name: str, offset: int, size: int, *, alone: bool = False) -> bytes:
+        """``size`` bytes of a shard, which is fetched whole unless these bytes ``alone`` are wanted.
 
         Raises:
             ValueError: they cannot be fetched.
         """
-        with contextlib.suppress(FileNotFoundError):
-            return Folder(self.cache).read_part(name, offset, size)
-        return bytes(self._retried(name, lambda: self._files.cat_file(self._inner(name), offset, offset + size)))
+        cached = Folder(self.cache)
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # not here yet, or deleted to make room in between
+                if not alone:
+                    self.local(name)
+                return cached.read_part(name, offset, size)
+            if alone:
+                return bytes(
+                    self._retried(name, lambda: self._files.cat_file(self._inner(name), offset, offset + size))
+                )
 
     def local(self, name: str) -> Path:
         """The path of a shard in the cache; fetched if it is not there.
@@ -185,12 +165,9 @@ class Remote:
 
     def fetch_soon(self, name: str) -> None:
         """Fetch a shard in the background, if it is not here and not on its way."""
-        with self._lock:
-            if name in self._coming or (self.cache / name).exists():
-                return
+        if name not in self._coming and not (self.cache / name).exists():
             self._coming.add(name)
-            self._pool = self._pool or ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch-shard")
-            self._pool.submit(self._fetch_quietly, name)
+            _fetching_threads().submit(self._fetch_quietly, name)
 
     def _fetch_quietly(self, name: str) -> None:
         try:
@@ -198,8 +175,7 @@ class Remote:
         except Exception as error:  # whoever needs the shard fetches it again and sees the error
             _log.info("Fetching %s ahead of time failed (%s).", name, error)
         finally:
-            with self._lock:
-                self._coming.discard(name)
+            self._coming.discard(name)
 
     def _fetch(self, name: str, path: Path) -> None:
         partial = path.with_name(f"{name}.{os.getpid()}.partial")
@@ -246,15 +222,17 @@ class Remote:
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise
                 if attempt == ATTEMPTS - 1:
-                    raise self._unreachable(name, error) from error
+                    raise ValueError(
+                        f"{name} must be readable at {self.url}, but that failed ({type(error).__name__}: "
+                        f"{one_line(error)}); start again when it can be reached (what is fetched so far is kept), log "
+                        "in with `hf auth login` where the dataset asks for it, or set data.source to a local copy."
+                    ) from error
                 _log.info("Fetching %s failed (%s); trying again in %g s.", name, error, wait)
                 time.sleep(wait)
                 wait *= 2
         raise AssertionError("unreachable")
 
-    def _unreachable(self, name: str, error: Exception) -> ValueError:
-        return ValueError(
-            f"{name} must be readable at {self.url}, but that failed ({type(error).__name__}: {one_line(error)}); "
-            "start again when it can be reached (what is fetched so far is kept), log in with `hf auth login` where "
-            "the dataset asks for it, or set data.source to a local copy."
-        )
+
+@cache
+def _fetching_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch-shard")
