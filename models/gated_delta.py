@@ -96,12 +96,7 @@ def chunked_gated_delta_rule(
     since_start_BHNL1 = g_BHNL1.to(v_BTHV.dtype).exp()
     until_end_BHNL1 = (g_BHNL1[..., -1:, :] - g_BHNL1).to(v_BTHV.dtype).exp()
     system_BHNLL = beta_BHNL1 * (k_BHNLK @ k_BHNLK.transpose(-1, -2)) * decay_BHNLL
-    # The inverse by one small solve, then products: of the system only what lies below the diagonal is read, and the
-    # diagonal counts as one.
-    identity_LL = torch.eye(chunk, dtype=system_BHNLL.dtype, device=system_BHNLL.device)
-    inverse_BHNLL = torch.linalg.solve_triangular(
-        system_BHNLL, identity_LL.expand_as(system_BHNLL), upper=False, unitriangular=True
-    )
+    inverse_BHNLL = _unitriangular_inverse(system_BHNLL)  # by one small solve, then products
     u_BHNLV = inverse_BHNLL @ (beta_BHNL1 * v_BHNLV)
     w_BHNLK = inverse_BHNLL @ (beta_BHNL1 * since_start_BHNL1 * k_BHNLK)
 
@@ -119,6 +114,14 @@ def chunked_gated_delta_rule(
         outputs.append(q @ state_BHKV + scores @ corrections_BHLV)
         state_BHKV = kept * state_BHKV + k @ corrections_BHLV
     return torch.cat(outputs, dim=2)[:, :, :length].transpose(1, 2)
+
+
+def _unitriangular_inverse(system_BHNLL: Tensor) -> Tensor:
+    """Inverse of what lies below the diagonal, the diagonal taken as one."""
+    identity_LL = torch.eye(system_BHNLL.shape[-1], dtype=system_BHNLL.dtype, device=system_BHNLL.device)
+    return torch.linalg.solve_triangular(
+        system_BHNLL, identity_LL.expand_as(system_BHNLL), upper=False, unitriangular=True
+    )
 
 
 def _in_chunks(x_BTHD: Tensor, chunk: int) -> Tensor:

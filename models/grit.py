@@ -10,6 +10,7 @@ K walk lengths, C width, H heads, D head dim (C / H rounded down).
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +132,22 @@ class GRITSettings:
     """Features per node and per pair of nodes."""
 
 
+class Pairs(NamedTuple):
+    """All ordered pairs of atoms of the same molecule, for attention over whole molecules.
+
+    Attributes:
+        index: source and target atom, int64 ``[2, P]``, sorted by target.
+        of_edge: pair that each edge is, int64 ``[E]``.
+        of_node: pair of each atom with itself, int64 ``[N]``.
+        rrwp: relative random walk probabilities, float16 ``[P, K]``.
+    """
+
+    index: Tensor
+    of_edge: Tensor
+    of_node: Tensor
+    rrwp: Tensor
+
+
 class GRIT(nn.Module):
     """Regression of one number per graph (paper 1, appendix A.7): 0.27M parameters, sum pooling, no dropout.
 
@@ -167,10 +184,7 @@ class GRIT(nn.Module):
         edge_index_2E: Tensor,
         bonds_E: Tensor,
         graph_N: Tensor,
-        pair_index_2P: Tensor,
-        edge_pair_E: Tensor,
-        self_pair_N: Tensor,
-        rrwp_PK: Tensor,
+        pairs: Pairs,
         num_graphs: int,
         filled: bool = False,
     ) -> Tensor:
@@ -181,10 +195,7 @@ class GRIT(nn.Module):
             edge_index_2E: int64 source and target nodes.
             bonds_E: int64 edge types.
             graph_N: int64 graph of each node.
-            pair_index_2P: int64 source and target of each pair.
-            edge_pair_E: int64 pair that each edge is.
-            self_pair_N: int64 pair of each node with itself.
-            rrwp_PK: relative random walk probabilities, any float type.
+            pairs: all ordered pairs of nodes of the same graph.
             num_graphs: G.
             filled: whether filler follows, which makes batches of one shape and counts for nothing: nodes of a graph
                 of number G, and edges and pairs among them.
@@ -192,16 +203,16 @@ class GRIT(nn.Module):
         Returns:
             ``[G]``.
         """
-        rrwp_PK = rrwp_PK.to(self.pair_rrwp.weight.dtype)
+        rrwp_PK = pairs.rrwp.to(self.pair_rrwp.weight.dtype)
         ones_E = rrwp_PK.new_ones(len(bonds_E))
         log_degree_N1 = torch.log1p(collect(ones_E, edge_index_2E[1], len(atoms_N))).unsqueeze(-1)
-        x_NC = self.atom_embed(atoms_N) + self.node_rrwp(lift(rrwp_PK, self_pair_N))
+        x_NC = self.atom_embed(atoms_N) + self.node_rrwp(lift(rrwp_PK, pairs.of_node))
         bonds_EC = self.bond_embed(bonds_E)
         e_PC = self.pair_rrwp(rrwp_PK)
         # A pair without a bond has the random walk probabilities alone.
-        e_PC = e_PC + collect(bonds_EC, edge_pair_E, len(rrwp_PK))
+        e_PC = e_PC + collect(bonds_EC, pairs.of_edge, len(rrwp_PK))
         real_N1 = (graph_N < num_graphs).unsqueeze(-1) if filled else None
-        real_P1 = None if real_N1 is None else real_N1[pair_index_2P[1]]
+        real_P1 = None if real_N1 is None else real_N1[pairs.index[1]]
         for block in self.blocks:
-            x_NC, e_PC = block(x_NC, e_PC, pair_index_2P, log_degree_N1, real_N1, real_P1)
+            x_NC, e_PC = block(x_NC, e_PC, pairs.index, log_degree_N1, real_N1, real_P1)
         return self.head(sum_pool(x_NC, graph_N, num_graphs)).squeeze(-1)

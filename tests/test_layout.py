@@ -155,6 +155,25 @@ def test_every_task_has_a_yaml_and_every_yaml_a_task() -> None:
             assert path in named
 
 
+MOST_LINES, MOST_PARAMETERS = 60, 7
+
+
+def test_no_function_is_long_or_takes_many_parameters() -> None:
+    wrong = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            parameters = [argument for argument in taken if argument.arg not in ("self", "cls")]
+            if lines > MOST_LINES:
+                wrong.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
+            if len(parameters) > MOST_PARAMETERS:
+                wrong.append(f"{path.relative_to(ROOT)}: {node.name} takes {len(parameters)} parameters")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_no_file_is_named_for_nothing() -> None:
     assert not [p for p in sources() if p.stem in ("utils", "helpers", "misc", "common")]
     assert not (ROOT / "tests" / "__init__.py").exists()

@@ -12,7 +12,7 @@ pytest.importorskip("torch_geometric")
 
 from models.gat import GAT, GATSettings
 from models.gcn import GCN, GCNSettings
-from models.grit import GRIT, GRITSettings, signed_sqrt
+from models.grit import GRIT, GRITSettings, Pairs, signed_sqrt
 
 NAMES = ["gat", "gcn", "grit"]
 SIZES = [5, 1, 7, 2]
@@ -68,8 +68,8 @@ def inputs(name: str, graphs: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Any,
     joined = (torch.cat(atoms), torch.cat(edges, 1), torch.cat(graph))
     if name != "grit":
         return *joined, len(graphs)
-    pair_parts = (torch.cat(pairs, 1), torch.cat(of_edge), torch.cat(of_node), torch.cat(rrwp))
-    return joined[0], joined[1], torch.cat(bonds), joined[2], *pair_parts, len(graphs)
+    of_graphs = Pairs(torch.cat(pairs, 1), torch.cat(of_edge), torch.cat(of_node), torch.cat(rrwp))
+    return joined[0], joined[1], torch.cat(bonds), joined[2], of_graphs, len(graphs)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_order_of_edges_does_not_matter(name: str) -> None:
     before = network(*given)
     given[1] = given[1][:, p]
     if name == "grit":
-        given[2], given[5] = given[2][p], given[5][p]
+        given[2], given[4] = given[2][p], given[4]._replace(of_edge=given[4].of_edge[p])
     assert torch.allclose(before, network(*given), atol=1e-10)
 
 
@@ -130,7 +130,8 @@ def test_grit_sees_bonds_and_walks() -> None:
     given = inputs("grit", make_graphs())
     before = network(*given)
     assert not torch.allclose(before, network(*given[:2], given[2] % 3 + 1, *given[3:]))
-    assert not torch.allclose(before, network(*given[:7], given[7] ** 2, given[8]))
+    squared = given[4]._replace(rrwp=given[4].rrwp ** 2)
+    assert not torch.allclose(before, network(*given[:4], squared, given[5]))
 
 
 def test_grit_attention_equals_loops_over_nodes() -> None:
@@ -213,7 +214,7 @@ def test_networks_run_under_bf16_autocast(name: str) -> None:
     network = make(name).float()
     given = inputs(name, make_graphs())
     if name == "grit":
-        given = (*given[:7], given[7].half(), given[8])
+        given = (*given[:4], given[4]._replace(rrwp=given[4].rrwp.half()), given[5])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = network(*given)
     outputs.float().sum().backward()

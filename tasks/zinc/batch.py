@@ -9,24 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.grit import Pairs
 from tasks.zinc.graph_files import Graphs, ranges
 from tasks.zinc.rrwp import Walks
-
-
-class Pairs(NamedTuple):
-    """All ordered pairs of atoms of the same molecule, for attention over whole molecules.
-
-    Attributes:
-        index: source and target atom, int64 ``[2, P]``, sorted by target.
-        of_edge: pair that each edge is, int64 ``[E]``.
-        of_node: pair of each atom with itself, int64 ``[N]``.
-        rrwp: relative random walk probabilities, float16 ``[P, K]``.
-    """
-
-    index: Tensor
-    of_edge: Tensor
-    of_node: Tensor
-    rrwp: Tensor
 
 
 class MoleculeBatch(NamedTuple):

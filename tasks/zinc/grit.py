@@ -30,17 +30,7 @@ class ZincGRIT(Regression, GRITSettings):
 
     def inputs(self, batch: MoleculeBatch) -> tuple[Any, ...]:
         """Atoms, bonds and all pairs of atoms."""
-        pairs = batch.pairs
-        assert pairs is not None
+        assert batch.pairs is not None
         return (
-            batch.atoms,
-            batch.edge_index,
-            batch.bonds,
-            batch.graph,
-            pairs.index,
-            pairs.of_edge,
-            pairs.of_node,
-            pairs.rrwp,
-            batch.num_graphs,
-            batch.filled,
-        )
+            batch.atoms, batch.edge_index, batch.bonds, batch.graph, batch.pairs, batch.num_graphs, batch.filled
+        )  # fmt: skip
