@@ -12,19 +12,20 @@ import torch
 from torch import Tensor
 
 from suite.diagnostics.agreement import Directions
-from suite.diagnostics.clipped_coordinates import share_at_limit
-from suite.diagnostics.clipping import clipped_share, global_norm
-from suite.diagnostics.erf_drift import expected_sign, sign_progress
-from suite.diagnostics.frequency import Frequency
-from suite.diagnostics.frequency_groups import groups_by_frequency, mean_by_group
+from suite.diagnostics.clipping import clipped_share, global_norm, share_at_limit
+from suite.diagnostics.frequency import Frequency, groups_by_frequency, mean_by_group
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.noise import BatchesOf
-from suite.diagnostics.noise_statistics import NoiseStatistics, scale_of
+from suite.diagnostics.noise_statistics import (
+    NoiseStatistics,
+    expected_sign,
+    hill_tail_index,
+    scale_of,
+    sign_progress,
+)
 from suite.diagnostics.sharpness import second_order
 from suite.diagnostics.smoothness import euclidean_norm, path_smoothness, sign_norm
-from suite.diagnostics.spectra import lanczos_spectrum
-from suite.diagnostics.spectrum_distance import Spectrum, jensen_shannon, spectrum_distances
-from suite.diagnostics.tail_index import hill_tail_index
+from suite.diagnostics.spectra import Spectrum, jensen_shannon, lanczos_spectrum, spectrum_distances
 from suite.diagnostics.updates import ratios_by_role, rms
 from suite.theory import sde
 from suite.theory.frequencies import zipf

@@ -20,17 +20,17 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "signum": {"name": "signum", "momentum": 0.95},
     "sgd": {"name": "sgd", "momentum": 0.9},
 }
-"""Those that are followed by default. Of equal momentum all three would agree in every sign, whatever the gradients."""
+"""The optimizers that are followed by default. With equal momenta all would agree in every sign."""
 
 PIECE = 1 << 18
-"""Coordinates that are followed at once."""
+"""Number of coordinates that are followed at once."""
 
 
 class Directions:
-    """Sign agreement and cosine between each two of some directions, summed up piece by piece.
+    """Sign agreement and cosine between each pair of directions, summed piece by piece.
 
     Args:
-        labels: of the directions.
+        labels: names of the directions.
     """
 
     def __init__(self, labels: Iterable[str]) -> None:
@@ -38,7 +38,7 @@ class Directions:
         self._sums: dict[tuple[str, str], Tensor] = {}
 
     def add(self, pieces: Mapping[str, Tensor]) -> None:
-        """Count some coordinates in: a flat tensor per direction, of one length."""
+        """Add some coordinates: a flat tensor per direction, all of one length."""
         signs = {label: piece.sign() for label, piece in pieces.items()}
         for first, second in self._pairs:
             both = signs[first] * signs[second]
@@ -47,7 +47,7 @@ class Directions:
             self._sums[first, second] = self._sums[first, second] + sums if (first, second) in self._sums else sums
 
     def sign_agreement(self, first: str, second: str) -> Tensor:
-        """Share of coordinates with the same sign, of those that both move; NaN where there are none.
+        """Share of the coordinates that both directions move, in which their signs agree; NaN where both move none.
 
         Independent directions agree in half of their coordinates.
         """

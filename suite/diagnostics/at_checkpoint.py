@@ -1,4 +1,4 @@
-"""The diagnostics of a network that is not being trained: as it starts, or as a checkpoint keeps it."""
+"""The diagnostics of a network that is not being trained: at its start, or at a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from lightning.fabric.utilities import move_data_to_device
 
 from suite.diagnostics.diagnostic import Diagnostic
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.probe import batch_gradient
+from suite.diagnostics.probe import batch_gradient, split
 from suite.diagnostics.rows import Rows
 from suite.diagnostics.undisturbed import at_weights, undisturbed
-from suite.diagnostics.vectors import split
 from suite.optim import build
 from suite.training.data import Data
 from suite.training.task import Task
@@ -60,11 +59,11 @@ class Checkpointed:
         self._states = state["optimizer_states"]
 
     def measure(self, diagnostics: dict[str, Diagnostic]) -> Rows:
-        """What the diagnostics say.
+        """Measure the diagnostics.
 
-        Those that look at an update see the one that the task's optimizer would make next, with the state that the
-        checkpoint has of it, at its peak learning rate. Those that follow several steps see as many gradients, all
-        at these weights.
+        A diagnostic that looks at an update sees the next update of the task's optimizer, with the state from the
+        checkpoint, at the peak learning rate. A diagnostic that follows several steps sees as many gradients, all at
+        these weights.
 
         Raises:
             ValueError: a diagnostic is impossible for this task, or looks at an update and there is no optimizer.

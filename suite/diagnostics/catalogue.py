@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.fields import ConfigError, nearest, read
-from suite.optim.registry import import_class
+from suite.fields import ConfigError, read
+from suite.optim.registry import class_in
 
 if TYPE_CHECKING:
     from suite.diagnostics.diagnostic import Diagnostic
@@ -17,7 +17,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "gradient norm before and after clipping, share of steps that are clipped (paper 2, Figure 11)",
     ),
     "clipped_coordinates": (
-        "suite.diagnostics.clipped_coordinates.ClippedCoordinates",
+        "suite.diagnostics.clipping.ClippedCoordinates",
         "share of coordinates that are clipped, per layer (paper 2, Figure 20)",
     ),
     "updates": (
@@ -77,16 +77,12 @@ def diagnostic_class(name: str) -> type[Diagnostic]:
     Raises:
         ConfigError: there is none.
     """
-    if name in CATALOGUE:
-        return import_class(CATALOGUE[name][0])
-    if "." not in name:
-        raise ConfigError(f"There is no diagnostic {name!r}{nearest(name, CATALOGUE)}.")
+    cls = class_in(CATALOGUE, name, "diagnostic")
     from suite.diagnostics.diagnostic import Diagnostic
 
-    named = import_class(name)
-    if not issubclass(named, Diagnostic):
-        raise ConfigError(f"The class path {name!r} must name a Diagnostic, got {named.__name__}.")
-    return named
+    if not issubclass(cls, Diagnostic):
+        raise ConfigError(f"The class path {name!r} must name a Diagnostic, got {cls.__name__}.")
+    return cls
 
 
 def list_diagnostics() -> dict[str, str]:

@@ -1,13 +1,14 @@
-"""What every diagnostic is: settings, a timetable, and one function from a moment of a run to numbers."""
+"""Base class of the diagnostics: settings, a timetable, and one function from a moment of a run to numbers."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor
 
-from suite.diagnostics.timetable import is_due
 from suite.optim import Clipping
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class Diagnostic:
     """``every`` or ``times`` where neither is set: on a GPT of 49 million weights for less than 5% of the time."""
 
     looks_at: ClassVar[Literal["weights", "update"]] = "weights"
-    """``weights``: at step s, those that s updates made, the last time those of the end. ``update``: what step s does,
-    the last time the last step."""
+    """``weights``: at step s, the weights after s updates; the last time, the final weights.
+    ``update``: what step s does; the last time, what the last step does."""
 
     needs: ClassVar[frozenset[Part]] = frozenset()
-    """What is to be kept of a step for it."""
+    """Parts of a step that must be kept for it."""
 
     packable: ClassVar[bool] = True
     """Whether it can be measured of the runs of a pack."""
@@ -61,11 +62,11 @@ class Diagnostic:
 
     @property
     def follows(self) -> int:
-        """Steps that it wants to be shown for one measurement, the measured one the last."""
+        """Number of steps that it must see for one measurement; the last of them is measured."""
         return 1
 
     def attends(self, step: int, steps: int) -> bool:
-        """Whether it wants to be shown a step."""
+        """Whether it must see a step."""
         return any(self.due(later, steps) for later in range(step, step + self.follows))
 
     def refuse(self, data: Data) -> None:
@@ -87,3 +88,23 @@ class Diagnostic:
             clipping: the run's.
         """
         return {}
+
+
+def is_due(step: int, end: int, *, every: int | None = None, times: int | None = None) -> bool:
+    """Whether a step is measured, of those between a run's first and its last.
+
+    Args:
+        step: counted from 0 as in the run's curves; the first and the last are never due here.
+        end: the last step.
+        every: steps between measurements; None: none for this reason.
+        times: so many measurements, evenly spread on a logarithmic axis; None: none for this reason.
+    """
+    if not 0 < step < end:
+        return False
+    return (every is not None and step % every == 0) or (times is not None and step in log_spaced(times, end))
+
+
+@functools.lru_cache(maxsize=64)
+def log_spaced(times: int, end: int) -> frozenset[int]:
+    """At most ``times`` steps between 1 and ``end``, evenly spread on a logarithmic axis, the ends left out."""
+    return frozenset(np.geomspace(1, max(1, end), times + 2)[1:-1].round().astype(int).tolist())

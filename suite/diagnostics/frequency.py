@@ -11,7 +11,6 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Values
-from suite.diagnostics.frequency_groups import groups_by_frequency, mean_by_group
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import chunks
 from suite.training.data import Data
@@ -94,3 +93,40 @@ class Frequency(Diagnostic):
 
     def _labelled(self, quantity: str, values: Tensor) -> Values:
         return {(quantity, f"{group + 1}"): values[group] for group in range(self.groups)}
+
+
+def groups_by_frequency(counts: np.ndarray, groups: int) -> np.ndarray:
+    """Group of every class, so that each group holds about the same number of training samples.
+
+    Classes are sorted by frequency and cut at equal shares of the samples (Kunstner et al. 2024, Figure 1; paper 2,
+    Figures 6 and 7: ten groups of 10%). A class that is more frequent than a group's share makes groups empty; classes
+    that training data lack are in the last group.
+
+    Args:
+        counts: training samples of each class, int ``[K]``.
+        groups: number of groups.
+
+    Returns:
+        int64 ``[K]``: 0 for the most frequent classes, ``groups - 1`` for the rarest.
+    """
+    order = np.argsort(-counts, kind="stable")
+    shares = counts[order] / counts.sum()
+    middles = np.cumsum(shares) - shares / 2
+    groups_of = np.empty(len(counts), dtype=np.int64)
+    groups_of[order] = np.minimum((middles * groups).astype(np.int64), groups - 1)
+    return groups_of
+
+
+def mean_by_group(values: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean of the values of each group, and how many there are.
+
+    Args:
+        values: ``[n]``.
+        groups: int64 ``[n]``.
+        count: number of groups.
+
+    Returns:
+        ``[count]`` each; the mean of no value is NaN.
+    """
+    numbers = torch.bincount(groups, minlength=count)
+    return torch.bincount(groups, values.double(), count) / numbers, numbers

@@ -1,4 +1,4 @@
-"""What a diagnostic is shown: a step of a run, or the weights between two."""
+"""What a diagnostic sees: a step of a run, or the weights between two steps."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ class Moment:
         data: of the run.
         step: steps taken before this one.
         micro_batches: of the step, this process's; empty after the last.
-        raw: gradient before clipping, where it was asked for.
+        raw: gradient before clipping, where a diagnostic needs it.
         clipped: gradient after clipping, likewise.
         before: weights before the update, likewise.
-        report: what the optimizer shows of the step, see `suite.optim.RuleOptimizer.report`.
-        due: whether numbers are wanted, or the diagnostic only follows.
+        report: gives what the optimizer reports of the step, see `suite.optim.RuleOptimizer.report`.
+        due: whether the diagnostic must measure; otherwise it only follows the step.
         memory: plain values and tensors that the diagnostic keeps from moment to moment; they travel in checkpoints.
-        batches: training samples by number, as a batch on the network's device.
     """
 
     task: Task
@@ -74,7 +73,7 @@ class Moment:
         return next(self.network.parameters()).device
 
     def over_processes(self, values: Tensor) -> Tensor:
-        """Sum over the processes that share the run (DDP), of what each has of its own micro-batches."""
+        """Sum of the values of all processes that share the run (DDP), each of which has other micro-batches."""
         if distributed.is_available() and distributed.is_initialized():
             values = values.clone()
             distributed.all_reduce(values)

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Values
-from suite.diagnostics.erf_drift import expected_sign, sign_progress
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.noise_statistics import NoiseStatistics, quantiles, scale_of
-from suite.diagnostics.probe import Probe, batch_gradient, chunks, drawn
-from suite.diagnostics.tail_index import hill_tail_index
+from suite.diagnostics.noise_statistics import (
+    NoiseStatistics,
+    expected_sign,
+    hill_tail_index,
+    quantiles,
+    scale_of,
+    sign_progress,
+)
+from suite.diagnostics.probe import Probe, batch_gradient, chunk_size, chunks, drawn
 from suite.fields import require
 
 
@@ -30,7 +34,7 @@ class Noise(Diagnostic):
     the same at all B where samples are independent; ``tail_index`` of the noise norms with ``tail_values`` of them
     in it (`hill_tail_index`; below 2: no variance); ``sign_predicted`` and ``sign_actual`` by batch size, progress
     of a sign step as a share of a noiseless one, by the diffusion limit and by signs of actual gradients
-    (`suite.diagnostics.erf_drift`).
+    (`expected_sign`, `sign_progress`).
 
     Attributes:
         gradients: gradients whose variance and tail are taken; as many more give the reference for sign progress.
@@ -53,7 +57,7 @@ class Noise(Diagnostic):
 
     def measure(self, moment: Moment) -> Values:
         """The noise at one step's weights."""
-        group = self.group or (moment.data.plan().indices(0).shape[1] if moment.task.batch_coupled else 1)
+        group = self.group or chunk_size(moment.task, moment.data, 1)
         reference = self._reference(moment, group)
         statistics = NoiseStatistics(group)
         sums = {size: BatchesOf(size, reference) for size in self.batch_sizes}
@@ -96,8 +100,7 @@ class Noise(Diagnostic):
 
     def _gradients(self, moment: Moment, group: int) -> Iterator[Tensor]:
         numbers = drawn(moment.data, self.gradients * group, seed=2 + 2 * moment.step)
-        for start in range(0, len(numbers), group):
-            batch = move_data_to_device(moment.data.gather("train", numbers[start : start + group]), moment.device)
+        for batch in chunks(moment.task, moment.data, numbers, size=group):
             yield batch_gradient(moment.task, batch)
 
 

@@ -9,17 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from suite.diagnostics.catalogue import parse
-from suite.diagnostics.recorder import Findings
+from suite.diagnostics.recorder import Recorder
 from suite.diagnostics.undisturbed import undisturbed
 from suite.optim.clipping import clip_runs
 from suite.packs.packed_task import PackedTask, PackRefused
-from suite.records import Diagnosed
 from suite.training.data import Data
-from suite.training.observer import PackObserver
 
 
 def pack_recorder_of(packed: PackedTask, data: Data) -> PackRecorder | None:
-    """What watches the runs of a pack for the diagnostics that they ask for; None where they ask for none.
+    """The recorder of the runs of a pack; None if they ask for no diagnostics.
 
     Raises:
         PackRefused: a diagnostic is measured of single runs alone.
@@ -33,7 +31,7 @@ def pack_recorder_of(packed: PackedTask, data: Data) -> PackRecorder | None:
     return PackRecorder(packed, data)
 
 
-class PackRecorder(PackObserver):
+class PackRecorder(Recorder):
     """Watches the steps of a pack.
 
     At a step that is watched the runs' gradients are computed once more, since a compiled step does not show them, and
@@ -45,16 +43,9 @@ class PackRecorder(PackObserver):
     """
 
     def __init__(self, packed: PackedTask, data: Data) -> None:
+        super().__init__(packed.tasks, data)
         self.packed = packed
-        self.findings = [Findings(task, data) for task in packed.tasks]
         self._network: nn.Module | None = None
-        self._step = 0
-        self._parts: dict[str, Any] = {}
-
-    def attends(self, step: int) -> bool:
-        """Whether a diagnostic of a run wants to be shown a step."""
-        self._step = step
-        return any(findings.attends(step) for findings in self.findings)
 
     def before_step(self, micro_batches: list[Any]) -> None:
         """Look at the weights, and keep gradients and weights where they are asked for."""
@@ -67,16 +58,10 @@ class PackRecorder(PackObserver):
             kept["raw"] = gradients
             kept["clipped"], _ = clip_runs(gradients, clipping.max_norm, clipping.max_coordinate)
         self._parts = {"micro_batches": micro_batches, "kept": kept}
-        self._show("weights", self._step, micro_batches=micro_batches)
+        self.show("weights", self._step, micro_batches=micro_batches)
 
-    def after_update(self) -> None:
-        """Look at the updates, and at the end at the weights."""
-        parts, self._parts = self._parts, {}
-        self._show("update", self._step, **parts)
-        if self._step + 1 == self.findings[0].steps:
-            self._show("weights", self._step + 1)
-
-    def _show(self, looks_at: str, step: int, kept: dict[str, Tensor] | None = None, **parts: Any) -> None:
+    def show(self, looks_at: str, step: int, kept: dict[str, Tensor] | None = None, **parts: Any) -> None:
+        """Show a moment of every living run to its diagnostics; ``kept`` are parts of all runs, ``[R, P]``."""
         views = {part: self.packed.layout.views(flat) for part, flat in (kept or {}).items()}
         alive = self.packed.alive.flatten().tolist()
         for row, run in enumerate(self.packed.rows.tolist()):
@@ -90,7 +75,7 @@ class PackRecorder(PackObserver):
             task.network = None
 
     def _loaded(self, row: int) -> nn.Module:
-        """A network with the weights and buffers of one row."""
+        """The network with the weights and buffers of one row."""
         if self._network is None:
             self._network = copy.deepcopy(self.packed.skeleton[0]).to(self.packed.flat.device)
         views = self.packed.layout.views(self.packed.flat.detach())
@@ -102,16 +87,3 @@ class PackRecorder(PackObserver):
                     tensor.copy_(values[name])
         self._network.train(self.packed.training)
         return self._network
-
-    def diagnosed(self, run: int, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
-        """The findings of one run."""
-        return self.findings[run].diagnosed(grad_norms, diverged_at)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The findings so far, for the checkpoint."""
-        return {"runs": [findings.state() for findings in self.findings]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's findings."""
-        for findings, state in zip(self.findings, state_dict["runs"], strict=True):
-            findings.restore(state)

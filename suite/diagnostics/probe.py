@@ -6,7 +6,7 @@ The samples are a function of the data's order alone: every optimizer, batch siz
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.vectors import joined
 from suite.training.data import Data
 from suite.training.task import Task
 
@@ -31,14 +30,18 @@ def drawn(data: Data, count: int, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([_SEED, data.seed, seed]).integers(0, data.train_samples, count)
 
 
-def chunks(task: Task, data: Data, numbers: np.ndarray, *, split_name: str = "train") -> Iterator[Any]:
-    """Batches of some samples, in order, on the network's device.
+def chunk_size(task: Task, data: Data, otherwise: int) -> int:
+    """Samples per forward pass: those of the run's micro-batch where they influence each other (BatchNorm)."""
+    return data.plan().indices(0).shape[1] if task.batch_coupled else otherwise
 
-    Where samples of a micro-batch influence each other (BatchNorm), a batch has as many as the run's micro-batch.
-    """
+
+def chunks(
+    task: Task, data: Data, numbers: np.ndarray, *, split_name: str = "train", size: int | None = None
+) -> Iterator[Any]:
+    """Batches of some samples, in order, on the network's device; of `chunk_size` if no size is asked for."""
     assert task.network is not None
     device = next(task.network.parameters()).device
-    size = data.plan().indices(0).shape[1] if task.batch_coupled else CHUNK
+    size = size or chunk_size(task, data, CHUNK)
     for start in range(0, len(numbers), size):
         yield move_data_to_device(data.gather(split_name, numbers[start : start + size]), device)
 
@@ -136,3 +139,16 @@ def batch_gradient(task: Task, batch: Any) -> Tensor:
 def _grad(value: Tensor, parameters: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
     grads = torch.autograd.grad(value, parameters, create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]
+
+
+def joined(tensors: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
+    """One vector ``[P]`` of tensors in order, float32 at least."""
+    parts = tensors.values() if isinstance(tensors, Mapping) else tensors
+    whole = torch.cat([part.reshape(-1) for part in parts])
+    return whole.to(torch.promote_types(whole.dtype, torch.float32))
+
+
+def split(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The pieces of a vector ``[P]`` that belong to each tensor, flat, as views."""
+    pieces = vector.split([tensor.numel() for tensor in like.values()])
+    return dict(zip(like, pieces, strict=True))

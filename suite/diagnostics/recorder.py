@@ -1,10 +1,10 @@
-"""Shows diagnostics the steps of a run that they ask for, and keeps what they find."""
+"""Shows the diagnostics the steps that they ask for, and keeps their results."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from suite.diagnostics.catalogue import parse
-from suite.diagnostics.diagnostic import Diagnostic
+from suite.diagnostics.diagnostic import Diagnostic, Part
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.rows import Rows
 from suite.diagnostics.undisturbed import undisturbed
@@ -23,8 +23,8 @@ from suite.training.observer import Observer
 from suite.training.task import Task
 
 
-def recorder_of(task: Task, data: Data) -> Recorder | None:
-    """What watches a run for the diagnostics that its task asks for; None where it asks for none.
+def recorder_of(task: Task, data: Data) -> RunRecorder | None:
+    """The recorder of a run; None if its task asks for no diagnostics.
 
     Args:
         task: its network built.
@@ -33,11 +33,11 @@ def recorder_of(task: Task, data: Data) -> Recorder | None:
     Raises:
         ValueError: a setting is impossible, or a diagnostic cannot be measured of these data.
     """
-    return Recorder(task, data) if task.diagnostics else None
+    return RunRecorder(task, data) if task.diagnostics else None
 
 
 class Findings:
-    """What the diagnostics of one run have found so far.
+    """The results of the diagnostics of one run so far.
 
     Args:
         task: of the run, with the diagnostics that it asks for.
@@ -63,22 +63,22 @@ class Findings:
             diagnostic.refuse(data)
 
     def attending(self, step: int, looks_at: str) -> dict[str, Diagnostic]:
-        """The diagnostics of a kind that want to be shown a step."""
+        """The diagnostics of one kind that must see a step."""
         return {
             name: d for name, d in self.diagnostics.items() if d.looks_at == looks_at and d.attends(step, self.steps)
         }
 
     def attends(self, step: int) -> bool:
-        """Whether a diagnostic wants to be shown a step, or the weights that its update leads to at the end."""
+        """Whether a diagnostic must see a step, or the final weights after it."""
         at_end = step + 1 == self.steps and bool(self.attending(self.steps, "weights"))
         return at_end or any(d.attends(step, self.steps) for d in self.diagnostics.values())
 
     def needs(self, step: int) -> set[str]:
-        """What is to be kept of a step."""
+        """Parts of a step that must be kept."""
         return {part for d in self.attending(step, "update").values() for part in d.needs}
 
     def show(self, looks_at: str, step: int, **parts: Any) -> None:
-        """Show a moment to the diagnostics that attend, and keep what they find."""
+        """Show a moment to the diagnostics that attend, and keep their results."""
         attending = self.attending(step, looks_at)
         if not attending:
             return
@@ -98,7 +98,7 @@ class Findings:
         self.seconds += time.perf_counter() - started
 
     def diagnosed(self, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
-        """Everything found, up to the step at which the run diverged; see `suite.training.observer.Observer`."""
+        """All results, up to the step at which the run diverged; see `suite.training.observer.Observer`."""
         whole = Rows()
         whole.restore(self.rows.state())
         for name, diagnostic in self.diagnostics.items():
@@ -118,74 +118,90 @@ class Findings:
 
 
 class Recorder(Observer):
+    """Watches the steps of a run, or of the runs of a pack.
+
+    Args:
+        tasks: of the runs, with the diagnostics that they ask for.
+        data: of the runs, open.
+    """
+
+    def __init__(self, tasks: Sequence[Task], data: Data) -> None:
+        self.findings = [Findings(task, data) for task in tasks]
+        self._step = 0
+        self._parts: dict[str, Any] = {}
+
+    def attends(self, step: int) -> bool:
+        """Whether a diagnostic must see a step, or the final weights after it."""
+        self._step = step
+        return any(findings.attends(step) for findings in self.findings)
+
+    def after_update(self, optimizer: Any) -> None:
+        """Look at the update, and at the end at the weights."""
+        parts, self._parts = self._parts, {}
+        self.show("update", self._step, report=getattr(optimizer, "report", dict), **parts)
+        if self._step + 1 == self.findings[0].steps:
+            self.show("weights", self._step + 1)
+
+    def show(self, looks_at: str, step: int, **parts: Any) -> None:
+        """Show a moment of every run to its diagnostics."""
+        raise NotImplementedError
+
+    def diagnosed(self, grad_norms: list[float], diverged_at: int | None, run: int = 0) -> Diagnosed:
+        """The findings of a run."""
+        return self.findings[run].diagnosed(grad_norms, diverged_at)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The findings so far, for the checkpoint."""
+        return {"runs": [findings.state() for findings in self.findings]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's findings."""
+        for findings, state in zip(self.findings, state_dict["runs"], strict=True):
+            findings.restore(state)
+
+
+class RunRecorder(Recorder):
     """Watches the steps of a single run.
 
     Args:
-        task: the task, with the diagnostics it asks for.
+        task: the task, with the diagnostics that it asks for.
         data: of the run, open.
     """
 
     def __init__(self, task: Task, data: Data) -> None:
+        super().__init__([task], data)
         self.task = task
-        self.findings = Findings(task, data)
-        self._step = 0
-        self._parts: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse weights of which this process holds a part alone."""
+        """Refuse weights if this process holds only a part of them."""
         if any(is_sharded(p) for p in self.task.parameters()):
             raise ValueError(
                 "Diagnostics need whole parameters, got ones that FSDP has sharded; use trainer.strategy ddp, or set "
                 "model.diagnostics to null."
             )
 
-    def attends(self, step: int) -> bool:
-        """Whether a diagnostic wants to be shown a step, or the weights after it at the end."""
-        self._step = step
-        return self.findings.attends(step)
-
     def before_clipping(self, micro_batches: list[Any]) -> None:
         """Keep the raw gradient where it is asked for, and look at the weights."""
         self._parts = {"micro_batches": micro_batches}
-        with self.findings.timed():
-            if "raw" in self.findings.needs(self._step):
-                self._parts["raw"] = self._gradients()
-        self.findings.show("weights", self._step, micro_batches=micro_batches)
+        self._keep("raw", _gradient)
+        self.show("weights", self._step, micro_batches=micro_batches)
 
     def before_update(self) -> None:
         """Keep the clipped gradient and the weights where they are asked for."""
-        needs = self.findings.needs(self._step)
-        with self.findings.timed():
-            if "clipped" in needs:
-                self._parts["clipped"] = self._gradients()
-            if "before" in needs:
-                self._parts["before"] = self._named(lambda p: p.detach().clone())
+        self._keep("clipped", _gradient)
+        self._keep("before", lambda p: p.detach().clone())
 
-    def after_update(self, optimizer: Any) -> None:
-        """Look at the update, and at the end at the weights."""
-        parts, self._parts = self._parts, {}
-        self.findings.show("update", self._step, report=getattr(optimizer, "report", dict), **parts)
-        if self._step + 1 == self.findings.steps:
-            self.findings.show("weights", self._step + 1)
+    def show(self, looks_at: str, step: int, **parts: Any) -> None:
+        """Show a moment to the diagnostics."""
+        self.findings[0].show(looks_at, step, **parts)
 
-    def diagnosed(self, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
-        """The findings of the run."""
-        return self.findings.diagnosed(grad_norms, diverged_at)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The findings so far, for the checkpoint."""
-        return self.findings.state()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's findings."""
-        self.findings.restore(state_dict)
-
-    def _named(self, take: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    def _keep(self, part: Part, of_parameter: Callable[[Tensor], Tensor]) -> None:
         assert self.task.network is not None
-        return {name: take(p) for name, p in self.task.network.named_parameters() if p.requires_grad}
+        with self.findings[0].timed():
+            if part in self.findings[0].needs(self._step):
+                parameters = self.task.network.named_parameters()
+                self._parts[part] = {name: of_parameter(p) for name, p in parameters if p.requires_grad}
 
-    def _gradients(self) -> dict[str, Tensor]:
-        def gradient(p: Tensor) -> Tensor:
-            return torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()
 
-        return self._named(gradient)
+def _gradient(p: Tensor) -> Tensor:
+    return torch.zeros_like(p) if p.grad is None else p.grad.detach().clone()

@@ -1,4 +1,4 @@
-"""What diagnostics found, as rows of one long table."""
+"""The results of diagnostics as rows of one long table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Values
 
-COLUMNS = {"step": pa.int64(), "diagnostic": pa.string(), "quantity": pa.string(), "group": pa.string()}
+COLUMNS = (
+    ("step", pa.int64()),
+    ("diagnostic", pa.string()),
+    ("quantity", pa.string()),
+    ("group", pa.string()),
+    ("value", pa.float64()),
+)
 
 
 class Rows:
@@ -21,14 +27,14 @@ class Rows:
         self._values: list[float | Tensor] = []
 
     def add(self, step: int, diagnostic: str, values: Values) -> None:
-        """Add what one diagnostic found at one step."""
+        """Add the results of one diagnostic at one step."""
         for (quantity, group), value in values.items():
             self.keys.append((step, diagnostic, quantity, group))
             self._values.append(value)
 
     @property
     def values(self) -> list[float]:
-        """All values on the host; those on a device are fetched at once."""
+        """All values on the host; values on a device are fetched together."""
         waiting = [i for i, value in enumerate(self._values) if isinstance(value, Tensor)]
         if waiting:
             stacked = torch.stack([torch.as_tensor(self._values[i]).detach().double() for i in waiting])
@@ -37,15 +43,10 @@ class Rows:
         return [float(value) for value in self._values]
 
     def table(self, last_step: int | None = None) -> pa.Table:
-        """The rows by step, those after ``last_step`` left out."""
-        values = self.values
-        order = sorted(range(len(values)), key=lambda i: self.keys[i][0])
-        order = [i for i in order if last_step is None or self.keys[i][0] <= last_step]
-        columns = {
-            name: pa.array([self.keys[i][number] for i in order], kind)
-            for number, (name, kind) in enumerate(COLUMNS.items())
-        }
-        return pa.table({**columns, "value": pa.array([values[i] for i in order], pa.float64())})
+        """The rows in the order of steps, without those after ``last_step``."""
+        rows = [(*key, value) for key, value in zip(self.keys, self.values, strict=True)]
+        rows = sorted((row for row in rows if last_step is None or row[0] <= last_step), key=lambda row: row[0])
+        return pa.table({name: pa.array([row[i] for row in rows], kind) for i, (name, kind) in enumerate(COLUMNS)})
 
     def state(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.probe import Probe
+from suite.diagnostics.probe import Probe, joined
 from suite.diagnostics.undisturbed import at_weights
-from suite.diagnostics.vectors import joined
 from suite.optim.norms import norm_of
 
 

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
-from suite.diagnostics.probe import Probe
+from suite.diagnostics.probe import Probe, joined
 from suite.diagnostics.undisturbed import at_weights
-from suite.diagnostics.vectors import joined
 from suite.optim.norms import norm_of
+
+_Map = Callable[[Tensor], Tensor]
 
 
 def path_smoothness(gradient_change: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,12 +49,7 @@ def euclidean_norm(product: Callable[[Tensor], Tensor], start: Tensor, iteration
         start: ``[P]``.
         iterations: products with H.
     """
-    best = start.new_zeros(())
-    for _ in range(iterations):
-        moved = product(start / norm_of(start))
-        best = torch.maximum(best, norm_of(moved))
-        start = moved
-    return best
+    return _longest(product, start, iterations, lambda x: x / norm_of(x), norm_of)
 
 
 def sign_norm(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
@@ -67,11 +63,15 @@ def sign_norm(product: Callable[[Tensor], Tensor], start: Tensor, iterations: in
         start: ``[P]``.
         iterations: products with H.
     """
-    best = start.new_zeros(())
+    return _longest(product, start, iterations, lambda x: torch.where(x >= 0, 1.0, -1.0).to(x), lambda x: x.abs().sum())
+
+
+def _longest(product: _Map, vector: Tensor, iterations: int, to_unit: _Map, length: _Map) -> Tensor:
+    """The largest length of ``H x`` over iterates ``x``, each the unit vector along the product before."""
+    best = vector.new_zeros(())
     for _ in range(iterations):
-        moved = product(torch.where(start >= 0, 1.0, -1.0).to(start))
-        best = torch.maximum(best, moved.abs().sum())
-        start = moved
+        vector = product(to_unit(vector))
+        best = torch.maximum(best, length(vector))
     return best
 
 

@@ -6,11 +6,19 @@ them first, in the precision that the hyperparameters came in (float64 where run
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 Number = float | Tensor
+
+Hyper = Mapping[str, Number]
+"""Hyperparameters by name."""
+
+State = dict[str, Tensor]
+"""What a rule keeps of a parameter from step to step, by name."""
 
 
 class LaterStep:

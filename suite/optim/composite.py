@@ -23,7 +23,6 @@ class CompositeOptimizer(torch.optim.Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], {})
         self.param_groups = [group for part in parts for group in part.param_groups]
         self.parts = list(parts)
-        self._sizes = [len(part.param_groups) for part in parts]
         for part in parts:
             self.state.update(part.state)
         self._share()
@@ -31,17 +30,14 @@ class CompositeOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step of every part; the closure runs once."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for part in self.parts:
             part.step()
         return loss
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: torch's own, and the parts."""
-        return {**super().__getstate__(), "parts": self.parts, "_sizes": self._sizes}
+        """What copies and pickles hold: the state of torch's optimizers, and the parts."""
+        return {**super().__getstate__(), "parts": self.parts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a copy or a state dict; both replace the groups and the state."""
@@ -56,7 +52,8 @@ class CompositeOptimizer(torch.optim.Optimizer):
 
     def _share(self) -> None:
         start = 0
-        for part, size in zip(self.parts, self._sizes, strict=True):
-            part.param_groups = self.param_groups[start : start + size]
+        for part in self.parts:
+            end = start + len(part.param_groups)
+            part.param_groups = self.param_groups[start:end]
             part.state = self.state
-            start += size
+            start = end

@@ -1,4 +1,4 @@
-"""What every optimizer config is: hyperparameters with types and ranges, a pure update rule, a weight decay."""
+"""Base class of the optimizer configs: hyperparameters with types and ranges, a pure update rule, weight decay."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from suite.fields import ConfigError, check_ranges, plain, read, require
-from suite.optim.decay import Decay, decay_delta, decay_gradient
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from suite.optim.broadcast import Number
+    from suite.optim.broadcast import Hyper, Number, State
 
+Decay = Literal["none", "coupled", "decoupled", "independent"]
 Role = Literal["norm", "embed", "head", "bias", "hidden"]
 Scope = Literal["element", "tensor", "matrix", "global"]
 
@@ -55,7 +55,7 @@ class OptimizerConfig:
     undecayed: tuple[Role, ...] = ()
 
     buffers: ClassVar[tuple[str, ...]] = ()
-    """Names of the tensors that a rule keeps per parameter, all zero before the first step."""
+    """Names of the tensors that the rule keeps from step to step, see `init_state`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -83,21 +83,17 @@ class OptimizerConfig:
         """
         return "element"
 
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
-        """State before the first step: the ``buffers``, shaped like ``param``."""
+    def init_state(self, param: Tensor) -> State:
+        """State before the first step: tensors shaped like ``param``; by default zeros under ``buffers``."""
         import torch
 
         return {name: torch.zeros_like(param) for name in self.buffers}
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step of the rule without weight decay and without side effects; see `update`."""
         raise NotImplementedError(f"{type(self).__name__} defines no update rule")
 
-    def update(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def update(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step, weight decay included, without side effects.
 
         Args:
@@ -109,7 +105,7 @@ class OptimizerConfig:
             step: 1 for the first step.
 
         Returns:
-            What is to be *added* to the parameter, shaped like it, and the new state, in new tensors.
+            The step, which is *added* to the parameter and shaped like it, and the new state, in new tensors.
         """
         delta, new = self.rule(decay_gradient(self.decay, grad, param, hyper), param, state, hyper, step)
         return decay_delta(self.decay, delta, param, hyper), new
@@ -158,3 +154,42 @@ class OptimizerConfig:
     def plain_values(self) -> dict[str, Any]:
         """Every setting as people write it in YAML beside ``name``; `from_values` reads it back."""
         return self.init_values()
+
+
+def decay_gradient(policy: Decay, grad: Tensor, param: Tensor, hyper: Hyper) -> Tensor:
+    """The gradient that the rule sees: with ``coupled`` decay ``grad + weight_decay * param``."""
+    if policy != "coupled" or _is_zero(hyper["weight_decay"]):
+        return grad
+    return grad + _rounded(hyper["weight_decay"], param) * param
+
+
+def decay_delta(policy: Decay, delta: Tensor, param: Tensor, hyper: Hyper) -> Tensor:
+    """The rule's step with decoupled or independent decay added.
+
+    Args:
+        policy: ``none`` and ``coupled`` change nothing here.
+        delta: what the rule adds to ``param``.
+        param: the parameter before the step.
+        hyper: ``lr`` (scheduled), ``weight_decay`` and, for independent decay, ``peak_lr``.
+    """
+    if policy in ("none", "coupled") or _is_zero(hyper["weight_decay"]):
+        return delta
+    if policy == "decoupled":
+        return delta - _rounded(hyper["lr"] * hyper["weight_decay"], param) * param
+    share = hyper["weight_decay"] * _share_of_peak(hyper["lr"], hyper["peak_lr"])
+    return delta - _rounded(share, param) * (param + delta)
+
+
+def _is_zero(weight_decay: Number) -> bool:
+    return isinstance(weight_decay, int | float) and weight_decay == 0
+
+
+def _rounded(number: Number, like: Tensor) -> Number:
+    return number if isinstance(number, int | float) else number.to(like.dtype)
+
+
+def _share_of_peak(lr: Number, peak: Number) -> Number:
+    # A peak of 0 moves nothing, so it decays nothing either.
+    if isinstance(peak, int | float):
+        return lr / peak if peak > 0 else 0.0
+    return lr / peak.clamp(min=1e-38)

@@ -48,10 +48,10 @@ class External(OptimizerConfig):
             )
         filled = {key: plain(value) for key, value in signature.items() if _is_plain(value)}
         filled |= LIBRARY[self.path].presets if self.path in LIBRARY else {}
-        read = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
-        object.__setattr__(self, "arguments", filled | plain(read))
+        typed = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
+        object.__setattr__(self, "arguments", filled | plain(typed))
         # Ranges are known to the class alone: settings that it refuses are refused before anything is trained.
-        self._make([torch.zeros(2, 2, device="cpu", requires_grad=True)])
+        self.torch_optimizer([{"params": [torch.zeros(2, 2, device="cpu", requires_grad=True)]}])
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
@@ -64,11 +64,11 @@ class External(OptimizerConfig):
         path = str(values.get("path", name))
         if "lr" not in values:
             raise ConfigError(f"{path} needs lr, which has no default; set lr.")
-        common = {"lr", "decay", "undecayed"}
+        names = {"lr", "decay", "undecayed"}
         arguments = dict(values.get("arguments") or {})
-        arguments |= {key: value for key, value in values.items() if key not in common | {"path", "arguments"}}
+        arguments |= {key: value for key, value in values.items() if key not in names | {"path", "arguments"}}
         types = field_types(cls)
-        fields = {key: read_value(values[key], types[key], f"{path}.{key}") for key in common if key in values}
+        fields = {key: read_value(values[key], types[key], f"{path}.{key}") for key in names if key in values}
         return cls(path=path, arguments=arguments, **fields)
 
     def init_values(self) -> dict[str, Any]:
@@ -91,9 +91,6 @@ class External(OptimizerConfig):
         Raises:
             ConfigError: the class does not take these arguments.
         """
-        return self._make(groups)
-
-    def _make(self, parameters: list[Any]) -> torch.optim.Optimizer:
         signature = arguments_of(self._target())
         # Only what differs from the class's own defaults is passed, so that conversions to plain values cannot matter.
         arguments = {
@@ -102,10 +99,9 @@ class External(OptimizerConfig):
             if key in signature and plain(signature[key]) != value
         }
         try:
-            made: torch.optim.Optimizer = self._target()(parameters, lr=self.lr, **arguments)
+            return self._target()(groups, lr=self.lr, **arguments)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{self.path} does not take these settings: {error}.") from error
-        return made
 
     def _target(self) -> Any:
         target = config_class(self.path)

@@ -143,27 +143,23 @@ def _part(
 ) -> torch.optim.Optimizer:
     config = groups[0].config
     _refuse_sharded(config, groups, named)
-    made: torch.optim.Optimizer | None = None
     if implementation != "rule" or type(config).rule is OptimizerConfig.rule:
-        made = config.torch_optimizer([_torch_group(group, named) for group in groups])
-    if made is not None:
-        return made
+        resting = {"weight_decay": 0.0}
+        optimizer = config.torch_optimizer([_param_group(g, named, **({} if g.decays else resting)) for g in groups])
+        if optimizer is not None:
+            return optimizer
     if implementation == "torch":
         raise ConfigError(f"{type(config).__name__} has no implementation in torch; use implementation='rule'.")
     return RuleOptimizer(
-        [{"params": [named[n] for n in g.names], "names": list(g.names), **_name(g), **g.hyper} for g in groups],
+        [_param_group(group, named, names=list(group.names), **group.hyper) for group in groups],
         config,
         compiled=compiled,
     )
 
 
-def _torch_group(group: RuleGroup, named: Mapping[str, Tensor]) -> dict[str, Any]:
-    made = {"params": [named[name] for name in group.names], **_name(group)}
-    return made if group.decays else {**made, "weight_decay": 0.0}
-
-
-def _name(group: RuleGroup) -> dict[str, str]:
-    return {"name": group.label} if group.label else {}
+def _param_group(group: RuleGroup, named: Mapping[str, Tensor], **more: Any) -> dict[str, Any]:
+    label = {"name": group.label} if group.label else {}
+    return {"params": [named[name] for name in group.names], **label, **more}
 
 
 def _refuse_sharded(config: OptimizerConfig, groups: list[RuleGroup], named: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""A rule's arithmetic on pieces of parameters, in place, as it stands or fused by torch.compile."""
+"""A rule's arithmetic on pieces of parameters, in place, operation by operation or fused by torch.compile."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.optim.config import OptimizerConfig
-from suite.optim.decay import decay_delta, decay_gradient
+from suite.optim.config import OptimizerConfig, decay_delta, decay_gradient
 from suite.optim.pieces import WHOLE, Piece
 from suite.optim.statistic import StatisticConfig
 
@@ -44,7 +43,7 @@ class Kernels:
 
     Args:
         config: the rule.
-        compiled: fuse the arithmetic. Where that fails, a warning says so and the arithmetic runs as it stands.
+        compiled: fuse the arithmetic. Where that fails, a warning says so and the operations run one by one.
     """
 
     def __init__(self, config: OptimizerConfig, *, compiled: bool) -> None:
@@ -127,10 +126,8 @@ def _fused(function: Callable[..., None], rule: str) -> Callable[..., None]:
     # Without `dynamic_threads` the length of the first piece, perhaps in an earlier process whose code is kept on disk,
     # decides whether a kernel for all lengths uses more than one thread.
     options: dict[str, Any] = {"cpp.dynamic_threads": True, "cpp.enable_floating_point_contract_flag": "fast"}
-    accepted = torch._inductor.list_options()
-    return torch.compile(
-        copy, dynamic=True, options={name: value for name, value in options.items() if name in accepted}
-    )
+    available = torch._inductor.list_options()
+    return torch.compile(copy, dynamic=True, options={k: value for k, value in options.items() if k in available})
 
 
 def _move(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,16 +36,6 @@ class Piece:
     state: dict[str, list[Tensor]]
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of the parameters."""
-        return self.params[0].dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of the parameters."""
-        return self.params[0].device
-
-    @property
     def grad(self) -> Tensor:
         """Gradient, one vector."""
         return _vector(self.grads)
@@ -58,11 +49,6 @@ class Piece:
     def old_state(self) -> dict[str, Tensor]:
         """State by name, one vector each; to be read only."""
         return {name: _vector(tensors) for name, tensors in self.state.items()}
-
-    def joined(self, other: Piece) -> Piece:
-        """This piece and another as one."""
-        state = {name: tensors + other.state[name] for name, tensors in self.state.items()}
-        return Piece(self.params + other.params, self.grads + other.grads, state)
 
     def add(self, delta: Tensor) -> None:
         """Move the parameters."""
@@ -97,9 +83,10 @@ def pieces_of(
         first = piece.params[0]
         chunk = CPU_CHUNK if first.device.type == "cpu" else DEVICE_CHUNK
         large = first.numel() >= chunk
-        alike = not waiting or (waiting[-1].dtype, waiting[-1].device) == (piece.dtype, piece.device)
+        last = waiting[-1].params[0] if waiting else first
+        alike = (last.dtype, last.device) == (first.dtype, first.device)
         if waiting and (in_order if large else size + first.numel() > chunk or not alike):
-            yield _joined(waiting)
+            yield joined(waiting)
             waiting, size = [], 0
         if not large:
             waiting.append(piece)
@@ -109,7 +96,7 @@ def pieces_of(
         else:
             yield piece
     if waiting:
-        yield _joined(waiting)
+        yield joined(waiting)
 
 
 def _whole(param: Tensor, state: dict[str, Tensor]) -> Piece:
@@ -136,11 +123,12 @@ def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
         yield Piece([param], [grad], {name: [value] for name, value in zip(names, state, strict=True)})
 
 
-def _joined(pieces: list[Piece]) -> Piece:
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """Several pieces as one."""
     return Piece(
-        [piece.params[0] for piece in pieces],
-        [piece.grads[0] for piece in pieces],
-        {name: [piece.state[name][0] for piece in pieces] for name in pieces[0].state},
+        [param for piece in pieces for param in piece.params],
+        [grad for piece in pieces for grad in piece.grads],
+        {name: [value for piece in pieces for value in piece.state[name]] for name in pieces[0].state},
     )
 
 
@@ -148,7 +136,6 @@ def _vector(tensors: list[Tensor]) -> Tensor:
     return tensors[0].reshape(-1) if len(tensors) == 1 else torch.cat([t.reshape(-1) for t in tensors])
 
 
-def _write(operation: object, tensors: list[Tensor], values: Tensor) -> None:
-    assert callable(operation)
+def _write(operation: Callable[..., Any], tensors: list[Tensor], values: Tensor) -> None:
     parts = values.split([t.numel() for t in tensors]) if len(tensors) > 1 else (values,)
     operation(tensors, [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])

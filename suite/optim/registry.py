@@ -6,11 +6,11 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from suite.fields import ConfigError, nearest
-from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA, SCHEDULES
+from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA
 from suite.optim.config import OptimizerConfig
 
 ENTRY_POINTS = "suite.optimizers"
@@ -79,22 +79,26 @@ def config_class(name: str) -> type:
 
 def name_of(cls: type) -> str:
     """Registered name of a config class, or its dotted path."""
+    path_of_class = class_path(cls)
     names = {path: name for name, (path, _) in CATALOGUE.items()}
     names |= {class_path(registered): name for name, registered in _registered.items()}
-    return names.get(class_path(cls), class_path(cls))
+    return names.get(path_of_class, path_of_class)
 
 
-def schedule_class(name: str) -> type:
-    """The class of a schedule by name or dotted path.
+def class_in(catalogue: Mapping[str, tuple[str, str]], name: str, kind: str) -> type:
+    """The class behind a name of a catalogue or a dotted class path.
+
+    Args:
+        catalogue: name -> (class path, what it is).
+        name: what is looked up.
+        kind: what messages call the catalogue's entries.
 
     Raises:
         ConfigError: nothing of that name.
     """
-    if name in SCHEDULES:
-        return import_class(SCHEDULES[name][0])
-    if "." in name:
-        return import_class(name)
-    raise ConfigError(f"There is no schedule {name!r}{nearest(name, SCHEDULES)}.")
+    if name not in catalogue and "." not in name:
+        raise ConfigError(f"There is no {kind} {name!r}{nearest(name, catalogue)}.")
+    return import_class(catalogue[name][0] if name in catalogue else name)
 
 
 def import_class(path: str) -> type:

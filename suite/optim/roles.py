@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from typing import TypeGuard, get_args
 
 import torch
 from torch import nn
 
-ROLES = ("norm", "embed", "head", "bias", "hidden")
+from suite.optim.config import Role
+
+ROLES = get_args(Role)
 
 _NORMS = (
     nn.LayerNorm,
@@ -28,30 +30,21 @@ def parameter_roles(network: nn.Module) -> dict[str, str]:
     Returns:
         Parameter name (as in ``named_parameters``) -> one of ``ROLES``.
     """
-    owners = _owners(network)
+    names = [name for name, p in network.named_parameters() if p.requires_grad]
     # Also a layer whose weight is tied to an embedding is the head: then no other layer may pass for it.
     layers = [module for module in network.modules() if _is_layer(module) and module.weight.requires_grad]
     head_owner = layers[-1] if layers else None
-    return {name: _role(name, owner, head_owner, network) for name, owner in owners.items()}
-
-
-def _owners(network: nn.Module) -> dict[str, nn.Module]:
-    owners: dict[str, nn.Module] = {}
-    seen: set[int] = set()
-    for prefix, module in network.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and id(parameter) not in seen:
-                seen.add(id(parameter))
-                owners[f"{prefix}.{name}" if prefix else name] = module
-    return owners
+    return {name: _role(name, head_owner, network) for name in names}
 
 
 def _is_layer(module: nn.Module) -> TypeGuard[nn.Linear | nn.modules.conv._ConvNd]:
     return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
 
 
-def _role(name: str, owner: nn.Module, head_owner: nn.Module | None, network: nn.Module) -> str:
-    parameter: torch.Tensor = getattr(owner, name.rpartition(".")[2])
+def _role(name: str, head_owner: nn.Module | None, network: nn.Module) -> str:
+    path, _, attribute = name.rpartition(".")
+    owner = network.get_submodule(path)
+    parameter: torch.Tensor = getattr(owner, attribute)
     if isinstance(owner, _NORMS) or _acts_as_norm(owner):
         return "norm"
     if isinstance(owner, nn.Embedding | nn.EmbeddingBag):

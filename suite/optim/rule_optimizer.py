@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,7 @@ from torch import Tensor
 from suite.fields import ConfigError
 from suite.optim.config import OptimizerConfig
 from suite.optim.kernels import Kernels, pays_off
-from suite.optim.pieces import WHOLE, Piece, pieces_of
-from suite.optim.sharding import is_sharded
+from suite.optim.pieces import WHOLE, Piece, joined, pieces_of
 from suite.optim.statistic import StatisticConfig
 
 _Batch = tuple[dict[str, Any], int, list[Tensor]]
@@ -32,6 +31,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             large networks where a compiler is at hand. The numbers are equal up to rounding.
     """
 
+    _statistics: Sequence[tuple[list[Tensor], Tensor]] = ()
+    """Of the last step of a rule with a statistic: parameters, and the statistic over them."""
+
     def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig, *, compiled: bool | None = None) -> None:
         self.config = config
         self._hyper = tuple(config.hyperparameters())
@@ -40,21 +42,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._kernels = Kernels(config, compiled=pays_off(parameters) if compiled is None else compiled)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: torch's own, and the rule."""
-        return {
-            **super().__getstate__(),
-            "config": self.config,
-            "_hyper": self._hyper,
-            "_kernels": self._kernels,
-        }
+        """What copies and pickles hold: the state of torch's optimizers, and the rule."""
+        rule = {"config": self.config, "_hyper": self._hyper, "_kernels": self._kernels}
+        return {**super().__getstate__(), **rule}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Take one step with the gradients that are there; parameters without one are left alone."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         batches = list(self._batches())
         if isinstance(self.config, StatisticConfig):
             self._statistic_steps(self.config, batches)
@@ -72,31 +67,21 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def report(self) -> dict[str, dict[str, Tensor]]:
-        """What the rule shows of its last step, per quantity and parameter name; empty for most rules.
+        """What the rule reports of its last step, per quantity and parameter name; empty for most rules.
 
         Returns:
             For `SGDQuantileClip`, ``clipped_share``: share of the parameter's coordinates that were clipped.
         """
         if not isinstance(self.config, StatisticConfig):
             return {}
-        names = {p: name for group in self.param_groups for p, name in _named(group)}
-        moved = [p for p in names if self.state.get(p)]
-        states = [{name: value.reshape(-1) for name, value in state.items()} for state in self._states(moved)]
-        hyper = {name: self.param_groups[0][name] for name in self._hyper}
-        shown: dict[str, dict[str, Tensor]] = {}
-        alone = [[i] for i in range(len(moved))]
-        for chosen in alone if self.config.scope == "tensor" else [list(range(len(moved)))]:
-            total = sum(moved[i].numel() for i in chosen)
-            sketches, offset = [], 0
-            for i in chosen:
-                sketches.append(self.config.sketch(states[i], offset=offset, total=total))
-                offset += moved[i].numel()
-            statistic = self.config.statistic(torch.cat(sketches), hyper) if sketches else None
-            for i in chosen:
-                assert statistic is not None
-                for quantity, value in self.config.observe(states[i], statistic).items():
-                    shown.setdefault(quantity, {})[names[moved[i]]] = value
-        return shown
+        names = dict(pair for group in self.param_groups for pair in _named(group))
+        report: dict[str, dict[str, Tensor]] = {}
+        for params, statistic in self._statistics:
+            for param, state in zip(params, self._states(params), strict=True):
+                flat = {name: value.reshape(-1) for name, value in state.items()}
+                for quantity, value in self.config.observe(flat, statistic).items():
+                    report.setdefault(quantity, {})[names[param]] = value
+        return report
 
     def _batches(self) -> Iterator[_Batch]:
         """Parameters with the same numbers and number of steps."""
@@ -112,19 +97,11 @@ class RuleOptimizer(torch.optim.Optimizer):
                     )
                 state = self.state[param]
                 if not state:
-                    self._check_whole(param)
                     state.update(step=0, **self.config.init_state(param.detach()))
                 state["step"] += 1
                 by_step.setdefault(state["step"], []).append(param)
             hyper = {name: group[name] for name in self._hyper}
             yield from ((hyper, step, params) for step, params in by_step.items())
-
-    def _check_whole(self, param: Tensor) -> None:
-        if self.config.scope != "element" and is_sharded(param):
-            raise ConfigError(
-                f"{type(self.config).__name__} needs whole parameters, got one that is sharded over devices; use "
-                "DistributedDataParallel, or an optimizer that works on single coordinates."
-            )
 
     def _states(self, params: list[Tensor]) -> list[dict[str, Tensor]]:
         return [{name: value for name, value in self.state[p].items() if name != "step"} for p in params]
@@ -132,15 +109,14 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _move_all(self, batches: list[_Batch]) -> None:
         """One vector of all parameters with as many steps; numbers that differ between groups go by coordinate."""
         for step in sorted({step for _, step, _ in batches}):
-            whole: Piece | None = None
+            pieces: list[Piece] = []
             sizes, hypers = [], []
             for hyper, at_step, params in batches:
                 if at_step == step:
-                    for piece in pieces_of(params, self._states(params), longest=WHOLE):
-                        whole = piece if whole is None else whole.joined(piece)
+                    pieces += pieces_of(params, self._states(params), longest=WHOLE)
                     sizes.append(sum(p.numel() for p in params))
                     hypers.append(hyper)
-            assert whole is not None
+            whole = joined(pieces)
             device = whole.params[0].device
             by_coordinate = {
                 name: torch.cat(
@@ -166,21 +142,15 @@ class RuleOptimizer(torch.optim.Optimizer):
             value.copy_(new[name].reshape(value.shape))
 
     def _statistic_steps(self, config: StatisticConfig, batches: list[_Batch]) -> None:
-        if config.scope == "global":
-            self._statistic_step(config, batches)
-        else:
-            for hyper, step, params in batches:
-                for param in params:
-                    self._statistic_step(config, [(hyper, step, [param])])
+        alone = [[(hyper, step, [param])] for hyper, step, params in batches for param in params]
+        together = [batches] if batches else []
+        self._statistics = [self._statistic_step(config, b) for b in (together if config.scope == "global" else alone)]
 
-    def _statistic_step(self, config: StatisticConfig, batches: list[_Batch]) -> None:
-        """One statistic over all parameters in ``batches``, between two passes over their pieces."""
-        total = sum(param.numel() for _, _, params in batches for param in params)
-        if total == 0:
-            return
-        pieces = []
-        sketches = []
-        offset = 0
+    def _statistic_step(self, config: StatisticConfig, batches: list[_Batch]) -> tuple[list[Tensor], Tensor]:
+        """One statistic over all parameters in ``batches``, between two passes over their pieces; returns both."""
+        moved = [param for _, _, params in batches for param in params]
+        total = sum(param.numel() for param in moved)
+        pieces, sketches, offset = [], [], 0
         for hyper, step, params in batches:
             for piece in pieces_of(params, self._states(params), longest=self._kernels.longest, in_order=True):
                 new = self._kernels.accumulate(config, piece, hyper, step)
@@ -190,6 +160,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         statistic = config.statistic(torch.cat(sketches), batches[0][0])
         for hyper, piece in pieces:
             self._kernels.finish(config, piece, statistic, hyper)
+        return moved, statistic
 
 
 def _named(group: dict[str, Any]) -> Iterator[tuple[Tensor, str]]:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from suite.fields import ConfigError, check_ranges, read, require
+from suite.optim.catalogue import SCHEDULES
 from suite.optim.parsing import split_spec
-from suite.optim.registry import schedule_class
+from suite.optim.registry import class_in
 
 SHARE = {"at_least": 0, "at_most": 1}
 
@@ -114,7 +115,7 @@ def parse_schedule(spec: Mapping[str, Any] | Schedule) -> Schedule:
     if isinstance(spec, Schedule):
         return spec
     name, values = split_spec(spec, "schedule")
-    cls = schedule_class(name)
+    cls = class_in(SCHEDULES, name, "schedule")
     if not issubclass(cls, Schedule):
         raise ConfigError(f"The class path {name!r} must name a Schedule.")
     return read(cls, values, name=name)

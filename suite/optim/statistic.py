@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 from torch import Tensor
 
-from suite.optim.broadcast import Number
+from suite.optim.broadcast import Hyper, State
 from suite.optim.config import OptimizerConfig, Scope
 
 
@@ -26,13 +25,11 @@ class StatisticConfig(OptimizerConfig):
         """All parameters as one vector."""
         return "global"
 
-    def accumulate(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> dict[str, Tensor]:
+    def accumulate(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> State:
         """The new state, coordinate by coordinate, in new tensors; arguments as in `update`."""
         raise NotImplementedError
 
-    def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
+    def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
         """What the statistic needs of a piece of the state.
 
         Args:
@@ -45,21 +42,19 @@ class StatisticConfig(OptimizerConfig):
         """
         raise NotImplementedError
 
-    def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+    def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
         """The number, ``[1]`` or ``[R, 1]``, from the joined sketches of all pieces, ``[N]`` or ``[R, N]``."""
         raise NotImplementedError
 
-    def finish(self, state: dict[str, Tensor], statistic: Tensor, hyper: Mapping[str, Number]) -> Tensor:
-        """What is to be added to the parameter, coordinate by coordinate, in a new tensor."""
+    def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
+        """The step, which is added to the parameter, coordinate by coordinate, in a new tensor."""
         raise NotImplementedError
 
-    def observe(self, state: dict[str, Tensor], statistic: Tensor) -> dict[str, Tensor]:
+    def observe(self, state: State, statistic: Tensor) -> State:
         """Quantities of one parameter, shape ``[1]`` or ``[R, 1]`` each, for those who watch a run; by default none."""
         return {}
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step over a vector ``[P]`` or ``[R, P]``."""
         new = self.accumulate(grad, param, state, hyper, step)
         statistic = self.statistic(self.sketch(new, offset=0, total=grad.shape[-1]), hyper)

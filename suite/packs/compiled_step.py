@@ -35,8 +35,8 @@ class CompiledStep:
     for the process under ``signature`` and shapes, so that the next pack of one shape starts at full speed.
 
     Args:
-        function: takes trees of tensors, some of which it may write in place, and returns tensors. What is no tensor
-            among its arguments is taken to be constant for one shape.
+        function: takes trees of tensors, may write to them in place, and returns tensors. Arguments that are no tensors
+            are taken as constant for one shape.
         signature: everything beside the arguments' shapes that decides what the function computes.
         fuse: compile the graph; else it is executed as recorded.
     """

@@ -14,7 +14,7 @@ from suite.training.stopping import stop
 
 
 class PackCurves(Callback):
-    """Keeps every run's curves, see `Curves`; stops when all have diverged, and has the pack forget the dead.
+    """Keeps every run's curves, see `Curves`; stops when all have diverged, and makes the pack forget dead runs.
 
     Args:
         lrs: peak learning rate of each run.
@@ -37,7 +37,7 @@ class PackCurves(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Fetch the block's values; compact a pack of which more than half is dead, and stop one that is all dead."""
+        """Fetch the block's values; compact a pack if half of its runs are dead, and stop it if all are."""
         assert isinstance(pl_module, PackedTask)
         runs = pl_module.rows.tolist()
         values = torch.stack((outputs["losses"], outputs["grad_norms"])).movedim(2, 0).tolist()

@@ -16,7 +16,7 @@ from suite.packs.curves import PackCurves
 from suite.packs.packed_task import PackedTask, PackRefused, StepKind
 from suite.records import SETTLED, LeaseHeld, Store
 from suite.training.data import Data
-from suite.training.observer import PackObserver
+from suite.training.observer import Observer
 from suite.training.opening import OpenRun
 from suite.training.run import CHECKPOINT_SECONDS, Ending, Outcome, describe_run, now, train
 from suite.training.weights import StartingPoint
@@ -35,7 +35,7 @@ def run_pack(
     trainer: Trainer,
     store: Store,
     *,
-    observe: Callable[[PackedTask, Data], PackObserver | None] | None = None,
+    observe: Callable[[PackedTask, Data], Observer | None] | None = None,
     steps: StepKind | Literal["auto"] = "auto",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> list[Outcome]:
@@ -45,7 +45,7 @@ def run_pack(
         runs: they share their data, one object.
         trainer: a trainer on one device.
         store: where the records go.
-        observe: makes what looks at the runs' steps, such as `suite.diagnostics.pack_recorder.pack_recorder_of`.
+        observe: makes the observer of the runs' steps, such as `suite.diagnostics.pack_recorder.pack_recorder_of`.
         steps: how a step is executed, see `PackedTask`; ``auto``: recorded where the runs have `RECORD_FROM` steps,
             else plain. Without a compiler ``compiled`` is ``auto``.
         checkpoint_seconds: least wall time between checkpoints.
@@ -106,7 +106,7 @@ def _read_starts(runs: Sequence[OpenRun], store: Store) -> None:
 
 
 def _signature(run: OpenRun, trainer: Trainer) -> str:
-    """What decides the arithmetic of a step beside the optimizer."""
+    """What decides the arithmetic of a step, apart from the optimizer."""
     model = {key: value for key, value in run.config["model"]["init_args"].items() if key != "optimizer"}
     parts = {"name": run.task.pair_name, "model": model, "facts": run.data.facts(), "precision": trainer.precision}
     return json.dumps(parts, sort_keys=True, default=repr)
@@ -117,10 +117,10 @@ def _train_pack(
     runs: Sequence[OpenRun],
     trainer: Trainer,
     store: Store,
-    observer: PackObserver | None,
+    observer: Observer | None,
     checkpoint_seconds: float,
 ) -> None:
-    """Train runs of which none has a record, and record them."""
+    """Train runs that have no record yet, and record them."""
     data = runs[0].data
     digest = hashlib.sha256(" ".join(run.run_id for run in runs).encode()).hexdigest()[:16]
     checkpoint = store.path / "packs" / digest / "checkpoint.ckpt"
@@ -139,7 +139,7 @@ def _train_pack(
             record = describe_run(run, trainer, of_run, ending)
             record["parameters"] = packed.layout.size
             record["pack"] = {"runs": len(runs), "compiled": packed.compiles}
-            seen = None if observer is None else observer.diagnosed(number, of_run.grad_norms, of_run.diverged_at)
+            seen = None if observer is None else observer.diagnosed(of_run.grad_norms, of_run.diverged_at, number)
             store.write_record(record, of_run.table(run.task.clipping), leases[number], seen)
             settled &= record["status"] in SETTLED
         if settled:

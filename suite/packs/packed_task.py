@@ -20,7 +20,7 @@ from suite.packs.layers import PackLayers
 from suite.packs.run_metrics import RunMetrics
 from suite.packs.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared_groups
 from suite.packs.runs_step import NetworkTensors, PackTensors, RunsStep
-from suite.training.observer import PackObserver, callback_of
+from suite.training.observer import Observer, callback_of
 from suite.training.task import Task
 
 StepKind = Literal["plain", "recorded", "compiled"]
@@ -173,7 +173,7 @@ class PackedTask(LightningModule):
         """
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        observer = callback_of(self.trainer, PackObserver)
+        observer = callback_of(self.trainer, Observer)
         schedule = self.tasks[0].lr_schedule
         losses, norms, multipliers = [], [], []
         for micro_batches in block:
@@ -183,7 +183,7 @@ class PackedTask(LightningModule):
                 attending.before_step(micro_batches)
             loss, norm = self._take(multiplier, micro_batches)
             if attending is not None:
-                attending.after_update()
+                attending.after_update(self.runs_optimizer)
             optimizer.step()  # counts the step, for Lightning too
             losses.append(loss)
             norms.append(norm)

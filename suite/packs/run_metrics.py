@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torch.utils import _pytree as pytree
+from torchmetrics import MetricCollection
 
 from suite.training.task import Task
 
@@ -23,13 +25,10 @@ class RunMetrics(nn.Module):
         super().__init__()
         self._tasks = tuple(tasks)
         self._rows: dict[int, int] = {}
-        self.collections = nn.ModuleList(
-            MetricCollection({"loss": MeanMetric(), **tasks[0].metrics(facts)}, prefix="val/", compute_groups=False)
-            for _ in tasks
-        )
+        self.collections = nn.ModuleList(tasks[0].loss_and_metrics(facts) for _ in tasks)
 
     def begin(self, rows: Tensor, alive: Tensor) -> None:
-        """Forget what was measured, and measure the living from now on.
+        """Reset all metrics; from now on only living runs are measured.
 
         Args:
             rows: number of the run in each row, int64 ``[R]``.
@@ -41,23 +40,13 @@ class RunMetrics(nn.Module):
             metrics.reset()  # type: ignore[operator]
 
     def update(self, outputs: Any, batch: Any) -> None:
-        """Measure one batch, of which the runs in all rows have ``outputs``."""
+        """Measure one batch; ``outputs`` are those of the runs in all rows."""
         for run, row in self._rows.items():
-            task, metrics = self._tasks[run], self.collections[run]
-            of_run = _in_row(outputs, row)
-            total, count = task.loss(of_run, batch)
+            metrics = self.collections[run]
             assert isinstance(metrics, MetricCollection)
-            metrics["loss"].update(total / count, weight=count)
-            task.measure({k.removeprefix("val/"): m for k, m in metrics.items()}, of_run, batch, total, count)
+            of_run = pytree.tree_map(operator.itemgetter(row), outputs)
+            self._tasks[run].measure_all(metrics, of_run, batch)
 
     def compute(self) -> dict[int, dict[str, Tensor]]:
         """Metrics by name, of every run that goes on, by its number."""
         return {run: self.collections[run].compute() for run in self._rows}  # type: ignore[operator]
-
-
-def _in_row(outputs: Any, row: int) -> Any:
-    if isinstance(outputs, Tensor):
-        return outputs[row]
-    if hasattr(outputs, "_fields"):
-        return type(outputs)(*(_in_row(part, row) for part in outputs))
-    return type(outputs)(_in_row(part, row) for part in outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -43,11 +44,8 @@ class Layout:
 
     def spans(self) -> dict[str, tuple[int, int]]:
         """Parameter name -> first column and the one after its last."""
-        spans, start = {}, 0
-        for name, shape in self.shapes.items():
-            spans[name] = (start, start + math.prod(shape))
-            start += math.prod(shape)
-        return spans
+        ends = itertools.accumulate(map(math.prod, self.shapes.values()), initial=0)
+        return dict(zip(self.shapes, itertools.pairwise(ends), strict=True))
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """A buffer ``[R, P]`` as one tensor ``[R, *shape]`` per parameter, sharing its memory."""
@@ -128,8 +126,9 @@ class RunsOptimizer(torch.optim.Optimizer):
         """Move the living runs; nothing but the tensors in ``step`` is read or written, so that it can be traced."""
         for (config, names), numbers, rows in zip(self._groups, step.numbers, self._torch, strict=True):
             hyper = {**numbers, "lr": numbers["lr"] * step.multiplier}
+            is_later = not step.is_traced and step.count > 1
             for key, columns, shape in self._stretches(config, names):
-                if rows is not None and not step.is_traced and step.count > 1 and _length(columns) >= SHORTEST:
+                if rows is not None and is_later and columns.stop - columns.start >= SHORTEST:
                     rows.move(step, columns, step.buffers[key])
                     continue
                 by_element = config.scope == "element"
@@ -159,10 +158,6 @@ class RunsOptimizer(torch.optim.Optimizer):
             return [columns]
         wide = max(1024, ELEMENTS_AT_A_TIME // len(self._flat))
         return [slice(c, min(c + wide, columns.stop)) for c in range(columns.start, columns.stop, wide)]
-
-
-def _length(columns: slice) -> int:
-    return columns.stop - columns.start
 
 
 def _move(

@@ -61,7 +61,6 @@ class TorchRows:
             columns: of the parameters that this rule moves.
             state: the rule's state by name, ``[R, columns]`` each; written in place.
         """
-        counted = float(step.count - 1 + getattr(self._optimizer, "counted_before", 0))
         moved = [True] * len(step.flat) if step.alive is None else step.alive.flatten().tolist()
         for number, group in enumerate(self._optimizer.param_groups):
             (row,) = group["params"]
@@ -69,6 +68,7 @@ class TorchRows:
             row.data = step.flat[number, columns]
             row.grad = step.grad[number, columns] if moved[number] else None
             of_run = {name: value[number] for name, value in state.items()}
-            self._optimizer.state[row] = {"step": torch.tensor(counted), **of_run}
+            counted = torch.tensor(float(step.count - 1 + group.get("counted_before", 0)))
+            self._optimizer.state[row] = {"step": counted, **of_run}
         self._optimizer.step()
         self._optimizer.zero_grad()

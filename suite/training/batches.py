@@ -49,8 +49,7 @@ class BatchPlan:
         if micro * self.world_size == 0 or self.batch_size % (micro * self.world_size):
             raise ValueError(
                 "batch_size must equal micro_batch x devices x accumulation exactly, got batch_size "
-                f"{self.batch_size}, "
-                f"micro_batch {micro}, devices {self.world_size}, accumulation "
+                f"{self.batch_size}, micro_batch {micro}, devices {self.world_size}, accumulation "
                 f"{self.batch_size / max(1, micro * self.world_size):g}; change data.batch_size, data.micro_batch or "
                 "trainer.devices."
             )
@@ -81,14 +80,13 @@ class BatchPlan:
             not depend on devices or accumulation.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
-        first = position * self.batch_size
         share = self.batch_size // self.world_size
+        first = position * self.batch_size + self.rank * share
         if self.shuffle:
-            order = self._order(epoch)
-            chosen = order[first + self.rank * share : first + (self.rank + 1) * share].astype(np.int64)
+            samples = self._order(epoch)[first : first + share].astype(np.int64)
         else:
-            chosen = np.arange(first + self.rank * share, first + (self.rank + 1) * share, dtype=np.int64)
-        return chosen.reshape(self.accumulation, -1)
+            samples = np.arange(first, first + share, dtype=np.int64)
+        return samples.reshape(self.accumulation, -1)
 
     def _order(self, epoch: int) -> np.ndarray:
         if self.shards is None:

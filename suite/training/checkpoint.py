@@ -57,18 +57,10 @@ class Checkpoint(Callback):
         if trainer.world_size > 1:
             due = bool(trainer.strategy.broadcast(due))
         if due and trainer.global_step < trainer.max_steps and not trainer.should_stop:
-            self.save(trainer)
+            trainer.save_checkpoint(self.path)
             self._last = time.monotonic()
             if STOP.is_set():
                 stop(trainer)
-
-    def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint now.
-
-        Raises:
-            StoreError: the disk is full or the folder cannot be written; the earlier checkpoint is as it was.
-        """
-        trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """Random states of this process, for networks and data that draw at each step."""
@@ -76,7 +68,7 @@ class Checkpoint(Callback):
         return {
             "torch": torch.get_rng_state(),
             "numpy": [name, np.asarray(keys).tolist(), *rest],
-            "python": list(map(_plain, random.getstate())),
+            "python": [list(part) if isinstance(part, tuple) else part for part in random.getstate()],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -86,7 +78,3 @@ class Checkpoint(Callback):
         np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
         version, internal, gauss = state_dict["python"]
         random.setstate((version, tuple(internal), gauss))
-
-
-def _plain(part: Any) -> Any:
-    return list(part) if isinstance(part, tuple) else part

@@ -1,4 +1,4 @@
-"""What is kept of every optimizer step: loss, learning rate, gradient norm; and of every evaluation."""
+"""The curves of a run: loss, learning rate and gradient norm of every step, and the metrics of every evaluation."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from suite.fields import check_ranges, configurable
 from suite.training.batches import BatchPlan
@@ -185,7 +185,7 @@ class Data(LightningDataModule):
             "budget_steps": self.budget_steps,
         }
 
-    # What the suite makes of it.
+    # What the suite does with it.
 
     @property
     def workers(self) -> int:
@@ -207,7 +207,7 @@ class Data(LightningDataModule):
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the run: the budget's, less those that another run has taken."""
+        """Optimizer steps of the run: those of the budget, minus those that another run has taken."""
         budgets = {name: value for name, value in self.budgets().items() if value is not None}
         if len(budgets) > 1:
             raise ValueError(
@@ -255,7 +255,7 @@ class Data(LightningDataModule):
         )
 
     def require_evaluation(self, world_size: int) -> None:
-        """Refuse a validation split of which a device would get nothing.
+        """Refuse a validation split that is too small for every device to get a sample.
 
         Raises:
             ValueError: it has fewer samples than there are devices.
@@ -271,12 +271,12 @@ class Data(LightningDataModule):
     def same_shapes(self) -> bool:
         """Whether training batches are to come in one shape, or very few, as compiled graphs need them.
 
-        Those of varying size are then filled up with what counts for nothing.
+        Batches of varying size are then padded with samples that do not count.
         """
         return bool(self._asked("same_shapes", False))
 
     def _asked(self, name: str, otherwise: Any) -> Any:
-        """What the module that a trainer trains on these data asks of them."""
+        """An attribute of the module that is trained on these data; ``otherwise`` if it has none."""
         return otherwise if self.trainer is None else getattr(self.trainer.lightning_module, name, otherwise)
 
     @property
@@ -311,7 +311,7 @@ class Data(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         plan = self.plan(world_size=trainer.world_size, rank=trainer.global_rank)
-        return DataLoader(_Iterable(lambda: self.blocks(plan, trainer.global_step)), batch_size=None, num_workers=0)
+        return DataLoader(_Iterable(lambda: self.blocks(plan, trainer.global_step)), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of the validation split, this rank's share of them, in stored order."""
@@ -322,15 +322,9 @@ class Data(LightningDataModule):
         size = min(samples, max(size, min(64, self.batch_size * 8)))
         numbers = np.arange(trainer.global_rank, samples, trainer.world_size, dtype=np.int64)
         chunks = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-        return DataLoader(_Chunks(functools.partial(self.gather, "val"), chunks), batch_size=None, num_workers=0)
+        return DataLoader(chunks, batch_size=None, collate_fn=functools.partial(self.gather, "val"))  # type: ignore[arg-type]
 
-    def test_dataloader(self) -> DataLoader:
-        """The validation split: none of the papers keeps a third split."""
-        return self.val_dataloader()
-
-    def predict_dataloader(self) -> DataLoader:
-        """The validation split."""
-        return self.val_dataloader()
+    test_dataloader = predict_dataloader = val_dataloader  # none of the papers keeps a third split
 
 
 class _Iterable(IterableDataset):
@@ -341,22 +335,3 @@ class _Iterable(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         return self._make()
-
-
-class _Chunks(Dataset):
-    """Batches of a split, made one by one.
-
-    Args:
-        make: makes the batch of some sample numbers.
-        chunks: sample numbers of each batch.
-    """
-
-    def __init__(self, make: Callable[[np.ndarray], Any], chunks: list[np.ndarray]) -> None:
-        self._make = make
-        self._chunks = chunks
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def __getitem__(self, number: int) -> Any:
-        return self._make(self._chunks[number])

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 _STATUS = Path("/proc/self/status")
+_MACHINE = Path("/proc/meminfo")
 _GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -37,14 +38,14 @@ def measured_peak(device: torch.device) -> Iterator[Peak]:
         peak.bytes = torch.cuda.max_memory_allocated(device) - before
         return
     _give_back()
-    before = _status("VmRSS")
+    before = _entry(_STATUS, "VmRSS")
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the kernel forgets the earlier peak
     except OSError:
         before = 0
     yield peak
     if before:
-        peak.bytes = max(0, _status("VmHWM") - before)
+        peak.bytes = max(0, _entry(_STATUS, "VmHWM") - before)
 
 
 def available(device: torch.device) -> int:
@@ -54,12 +55,9 @@ def available(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
+    if not _MACHINE.exists():
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    free = next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
-    return min([free, *_left_to_groups()])
+    return min([_entry(_MACHINE, "MemAvailable"), *_left_to_groups()])
 
 
 def _left_to_groups() -> Iterator[int]:
@@ -90,9 +88,10 @@ def _give_back() -> None:
             trim(0)
 
 
-def _status(name: str) -> int:
+def _entry(table: Path, name: str) -> int:
+    """An entry of one of the kernel's tables, bytes; 0 where there is none."""
     try:
-        lines = _STATUS.read_text(encoding="ascii").splitlines()
+        lines = table.read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)

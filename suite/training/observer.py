@@ -1,4 +1,4 @@
-"""Who may look at the steps of a run while they happen: diagnostics."""
+"""The interface through which diagnostics see the steps of a run while they happen."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ def callback_of(trainer: Trainer, kind: type[Kind]) -> Kind | None:
 
 
 class Observer(Callback):
-    """Is shown those steps that it attends, between the pieces of a step; it changes nothing of what it sees."""
+    """Sees the steps that it attends, between the parts of a step, and changes nothing.
+
+    The step of a pack has no parts: packs call `before_step` and `after_update`, single runs call all but the first.
+    """
 
     def attends(self, step: int) -> bool:
-        """Whether it wants to be shown a step, 0-based; the other calls are about the step that was last asked for."""
+        """Whether it must see a step, 0-based; the other calls are about the step of the last such question."""
         raise NotImplementedError
+
+    def before_step(self, micro_batches: list[Any]) -> None:
+        """The step of a pack has not begun."""
 
     def before_clipping(self, micro_batches: list[Any]) -> None:
         """The parameters have the gradient of the whole step."""
@@ -30,31 +36,14 @@ class Observer(Callback):
         """The gradient is clipped."""
 
     def after_update(self, optimizer: Any) -> None:
-        """The optimizer has moved the parameters; they still have the clipped gradient."""
+        """The optimizer has moved the parameters; those of a single run still have the clipped gradient."""
 
-    def diagnosed(self, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
-        """What it saw, for the record.
+    def diagnosed(self, grad_norms: list[float], diverged_at: int | None, run: int = 0) -> Diagnosed:
+        """The results of a run, for the record.
 
         Args:
             grad_norms: of every step of the run, before clipping.
             diverged_at: 0-based step of the first loss that was not finite.
+            run: number of the run in its pack.
         """
-        raise NotImplementedError
-
-
-class PackObserver(Callback):
-    """As `Observer`, for all runs of a pack."""
-
-    def attends(self, step: int) -> bool:
-        """Whether it wants to be shown a step, 0-based; the other calls are about the step that was last asked for."""
-        raise NotImplementedError
-
-    def before_step(self, micro_batches: list[Any]) -> None:
-        """The step has not begun."""
-
-    def after_update(self) -> None:
-        """The optimizer has moved the runs."""
-
-    def diagnosed(self, run: int, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
-        """What it saw of one run, by its number in the pack; see `Observer.diagnosed`."""
         raise NotImplementedError

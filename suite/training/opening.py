@@ -1,4 +1,4 @@
-"""What a run is before it is trained: its task and its data, opened and seeded, and what identifies it."""
+"""A run before it is trained: its task and its data, opened and seeded, and its identity."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OpenRun:
 
 
 def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: int = 1) -> OpenRun:
-    """Seed and open what was built from a configuration, and identify the run.
+    """Seed a task and its data, open the data, and identify the run.
 
     Args:
         task: the task.

@@ -33,7 +33,7 @@ CHECKPOINT_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """The result of a call to train a run.
 
     Attributes:
         record: the run's record.
@@ -75,7 +75,7 @@ def run(
         opened: the run, see `open_run`.
         trainer: a trainer; its limits on steps and evaluation are set here, from the budget.
         store: where the record goes.
-        observe: makes what looks at the run's steps, such as `suite.diagnostics.recorder.recorder_of`.
+        observe: makes the observer of the run's steps, such as `suite.diagnostics.recorder.recorder_of`.
         rerun: train again even if there is a record.
         keep_checkpoint: leave the final weights beside the record.
         checkpoint_seconds: least wall time between checkpoints.

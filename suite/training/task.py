@@ -96,7 +96,7 @@ class Task(LightningModule):
     # What a pair gives.
 
     def make_network(self, facts: dict[str, Any]) -> nn.Module:
-        """The network, for data of which ``facts`` are known (vocabulary, classes, ...)."""
+        """The network, for the ``facts`` of the data (vocabulary, classes, ...)."""
         raise NotImplementedError
 
     def inputs(self, batch: Any) -> tuple[Any, ...]:
@@ -115,7 +115,7 @@ class Task(LightningModule):
         """Update ``metrics`` with one batch."""
 
     def element_losses(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Loss of every single prediction in a batch, and the class that was to be predicted, for `frequency`.
+        """Loss of every prediction in a batch, and the class that is right, for the diagnostic `frequency`.
 
         Returns:
             The losses, and int64 classes of the same shape.
@@ -126,7 +126,7 @@ class Task(LightningModule):
         self._refuse_classes()
 
     def element_classes(self, batch: Any) -> Tensor:
-        """The classes that are to be predicted in a batch, int64.
+        """The classes that a batch asks to predict, int64.
 
         Raises:
             ValueError: the task predicts no classes.
@@ -143,7 +143,7 @@ class Task(LightningModule):
         """While this lasts the loss has second derivatives; a task that takes it in another way overrides this."""
         return nullcontext()
 
-    # What the suite makes of it.
+    # What the suite does with it.
 
     def configure_model(self) -> None:
         """Build the network, unless `run` has (Lightning calls this before every entry point)."""
@@ -157,9 +157,17 @@ class Task(LightningModule):
         """
         if self.network is None:
             self.network = self.starting_network(facts)
-            self.val_metrics = MetricCollection(
-                {"loss": MeanMetric(), **self.metrics(facts)}, prefix="val/", compute_groups=False
-            )
+            self.val_metrics = self.loss_and_metrics(facts)
+
+    def loss_and_metrics(self, facts: dict[str, Any]) -> MetricCollection:
+        """The mean loss and the metrics of the validation split, named ``val/...``."""
+        return MetricCollection({"loss": MeanMetric(), **self.metrics(facts)}, prefix="val/", compute_groups=False)
+
+    def measure_all(self, metrics: MetricCollection, outputs: Any, batch: Any) -> None:
+        """Update `loss_and_metrics` with one batch."""
+        total, count = self.loss(outputs, batch)
+        metrics["loss"].update(total / count, weight=count)
+        self.measure({k.removeprefix("val/"): m for k, m in metrics.items()}, outputs, batch, total, count)
 
     def seeded_network(self, seed: int, facts: dict[str, Any]) -> nn.Module:
         """The network with the initial weights of ``seed``; the global random state is left as it was."""
@@ -244,12 +252,12 @@ class Task(LightningModule):
         return strategy.block_backward_sync()
 
     def on_validation_start(self) -> None:
-        """Evaluate at the weights that the optimizer means to be evaluated at."""
+        """Evaluate at the weights that the optimizer provides for evaluation."""
         if self.trainer.state.fn == "fit":
             self._evaluation.enter_context(evaluation_weights(self.optimizers(use_pl_optimizer=False)))  # type: ignore[arg-type]
 
     def on_validation_end(self) -> None:
-        """Go back to the weights that are trained."""
+        """Return to the weights that are trained."""
         self._evaluation.close()
 
     def on_validation_epoch_start(self) -> None:
@@ -260,27 +268,17 @@ class Task(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure one batch of the validation split."""
         assert self.val_metrics is not None
-        outputs = self(batch)
-        total, count = self.loss(outputs, batch)
-        self.val_metrics["loss"].update(total / count, weight=count)
-        self.measure({k.removeprefix("val/"): m for k, m in self.val_metrics.items()}, outputs, batch, total, count)
+        self.measure_all(self.val_metrics, self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the evaluation."""
         assert self.val_metrics is not None
         self.log_dict(self.val_metrics.compute(), sync_dist=False)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """As in validation."""
-        self.validation_step(batch, batch_idx)
-
-    def on_test_epoch_start(self) -> None:
-        """As in validation."""
-        self.on_validation_epoch_start()
-
-    def on_test_epoch_end(self) -> None:
-        """As in validation."""
-        self.on_validation_epoch_end()
+    # A test is an evaluation like any other.
+    test_step = validation_step
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """Outputs of the network."""

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from suite.training.stopping import stop
 
 BLOCKS = 6
-"""Blocks into which the timed steps are cut: their median is not moved by what else the machine does for a moment."""
+"""Number of blocks that the timed steps are cut into; their median ignores short disturbances of the machine."""
 
 
 class StepTimer(Callback):
@@ -26,7 +26,7 @@ class StepTimer(Callback):
     Args:
         longest: steps of a block of a whole training.
         first: steps that are not counted.
-        seconds: seconds per step -> wall time for the steps that are counted; slow steps are told by one or two.
+        seconds: seconds per step -> wall time for the steps that are counted; for slow steps one or two steps suffice.
 
     Attributes:
         block_steps: steps that the next block is to have; the data ask for it.

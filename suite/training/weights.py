@@ -1,4 +1,4 @@
-"""Weights that a run keeps on its way, and runs that start from them."""
+"""Weights that a run keeps during training, and runs that start from them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class StartingPoint:
         self._weights = torch.load(path, map_location="cpu", weights_only=True)
 
     def load_into(self, network: nn.Module) -> None:
-        """Give a network these weights, if they have been read: a checkpoint's may follow in their place.
+        """Give a network these weights if they have been read; a checkpoint's weights may replace them later.
 
         Raises:
             ValueError: they are another network's.
@@ -75,7 +75,7 @@ class StartingPoint:
 
 
 class KeepWeights(Callback):
-    """Writes the weights after some steps, those that the optimizer means to be evaluated at.
+    """Writes the weights that the optimizer provides for evaluation, after some steps.
 
     Args:
         store: where the run's folder is.

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from suite.fields import ConfigError, require
-from suite.optim.broadcast import Number, average, rounded
-from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
-from suite.optim.decay import Decay
-from suite.optim.independent_adamw import IndependentAdamW
-from suite.optim.uncorrected_adam import (
-    LARGEST_BETA,
-    UncorrectedAdam,
-    UncorrectedAdamW,
-    UncorrectedIndependentAdamW,
-)
+from suite.optim.broadcast import Hyper, State, average, rounded
+from suite.optim.config import AVERAGE, NOT_NEGATIVE, Decay, OptimizerConfig
+from suite.optim.fused_adam import fused_adam
 
 Initialization = Literal["zero", "gradient"]
 
@@ -76,9 +68,7 @@ class Adam(OptimizerConfig):
         beta1, beta2 = self.betas
         return {**super().hyperparameters(), "beta1": beta1, "beta2": beta2}
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         beta1, beta2 = hyper["beta1"], hyper["beta2"]
         if step == 1 and self.initialization == "gradient":
@@ -96,32 +86,10 @@ class Adam(OptimizerConfig):
         return delta, {"exp_avg": mean, "exp_avg_sq": square}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """`torch.optim.Adam`, or for decoupled and independent decay `torch.optim.AdamW`, fused."""
-        if self.bias_correction:
-            return fused_adam(self, groups, self.betas, self.eps)
-        if max(self.betas) > LARGEST_BETA:
-            return None
-        started = [{**group, "gradient_start": self.initialization == "gradient"} for group in groups]
-        return fused_adam(self, started, self.betas, self.eps, bias_correction=False)
-
-
-def fused_adam(
-    config: OptimizerConfig,
-    groups: list[dict[str, Any]],
-    betas: tuple[float, float],
-    eps: float,
-    *,
-    bias_correction: bool = True,
-) -> torch.optim.Optimizer:
-    """Torch's fused Adam with a config's learning rate and weight decay policy."""
-    settings: dict[str, Any] = {"lr": config.lr, "betas": betas, "eps": eps, "fused": True}
-    settings["weight_decay"] = config.weight_decay
-    if config.decay == "independent":
-        peaked = [{**group, "peak_lr": config.lr} for group in groups]
-        return (IndependentAdamW if bias_correction else UncorrectedIndependentAdamW)(peaked, **settings)
-    if config.decay == "decoupled":
-        return (torch.optim.AdamW if bias_correction else UncorrectedAdamW)(groups, **settings)
-    return (torch.optim.Adam if bias_correction else UncorrectedAdam)(groups, **settings)
+        """Torch's fused Adam, with every decay and every start; see `fused_adam`."""
+        gradient_start = self.initialization == "gradient"
+        correction = self.bias_correction
+        return fused_adam(self, groups, self.betas, self.eps, bias_correction=correction, gradient_start=gradient_start)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

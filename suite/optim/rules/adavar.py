@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from suite.optim.broadcast import Number, rounded
+from suite.optim.broadcast import Hyper, State, rounded
 from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
-from suite.optim.rules.adam import fused_adam
-from suite.optim.uncorrected_adam import LARGEST_BETA
+from suite.optim.fused_adam import fused_adam
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,9 +48,7 @@ class AdaVar(OptimizerConfig):
         tau = self.beta if self.tau is None else self.tau
         return {**super().hyperparameters(), "gamma": gamma, "tau": tau}
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         surprise = torch.sub(state["exp_avg"], grad)
         beta, tau = hyper["beta"], hyper["tau"]
@@ -65,6 +61,6 @@ class AdaVar(OptimizerConfig):
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
         """Where gamma and tau are beta, the Adam that this is then, fused."""
-        if {self.gamma, self.tau} - {None, self.beta} or self.beta > LARGEST_BETA:
+        if {self.gamma, self.tau} - {None, self.beta}:
             return None
         return fused_adam(self, groups, (self.beta, self.beta), self.eps, bias_correction=False)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from suite.optim.broadcast import Number, rounded
+from suite.optim.broadcast import Hyper, Number, State, rounded
 from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
 from suite.optim.rules.sgd import accumulated
 from suite.optim.statistic import StatisticConfig
@@ -36,9 +35,7 @@ class SGDCoordinateClip(OptimizerConfig):
 
     buffers = ("momentum_buffer",)
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         buffer = accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=self.damped, step=step)
         step_size = rounded(-hyper["lr"], buffer)
@@ -77,19 +74,17 @@ class SGDQuantileClip(StatisticConfig):
 
     buffers = ("momentum_buffer",)
 
-    def accumulate(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> dict[str, Tensor]:
+    def accumulate(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> State:
         """The momentum."""
         buffer = accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=self.damped, step=step)
         return {"momentum_buffer": buffer}
 
-    def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
+    def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
         """Magnitudes, of all coordinates or of evenly spaced ones."""
         stride = 1 if total <= self.exact_below else prime_up_to(total // SAMPLES)
         return state["momentum_buffer"][..., -offset % stride :: stride].abs()
 
-    def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+    def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
         """The quantile."""
         share, count = hyper["share"], sketches.shape[-1]
         if isinstance(share, Tensor):
@@ -99,12 +94,12 @@ class SGDQuantileClip(StatisticConfig):
         rank = min(max(math.ceil((1 - share) * count - 1e-6), 1), count)
         return sketches.kthvalue(rank, dim=-1, keepdim=True).values
 
-    def finish(self, state: dict[str, Tensor], statistic: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+    def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
         """A step along the clipped momentum."""
         momentum = state["momentum_buffer"]
         return clamped(momentum, statistic).mul_(rounded(-hyper["lr"], momentum))
 
-    def observe(self, state: dict[str, Tensor], statistic: Tensor) -> dict[str, Tensor]:
+    def observe(self, state: State, statistic: Tensor) -> State:
         """``clipped_share``: share of the coordinates that lie beyond the quantile."""
         return {"clipped_share": (state["momentum_buffer"].abs() > statistic).float().mean(-1, keepdim=True)}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from suite.fields import ConfigError
-from suite.optim.broadcast import Number, rounded
+from suite.optim.broadcast import Hyper, State, rounded
 from suite.optim.config import OptimizerConfig, Scope
 from suite.optim.parsing import describe, parse
 from suite.optim.rules.nsgd import sum_of_squares
@@ -74,38 +74,36 @@ class Grafted(StatisticConfig):
         """The learning rate, weight decay if there is any, and both rules' own: ``magnitude.momentum``, ..."""
         numbers = super().hyperparameters()
         for name in _PARTS:
-            numbers_of_part = self.parts[name].hyperparameters()
-            numbers |= {f"{name}.{key}": value for key, value in numbers_of_part.items() if key != "lr"}
+            of_part = self.parts[name].hyperparameters()
+            numbers |= {f"{name}.{key}": value for key, value in of_part.items() if key != "lr"}
         return numbers
 
-    def init_state(self, param: Tensor) -> dict[str, Tensor]:
+    def init_state(self, param: Tensor) -> State:
         """Both rules' states and the last steps."""
         state = {f"{name}.{key}": value for name in _PARTS for key, value in self.parts[name].init_state(param).items()}
         return {**state, **{f"{name}_step": torch.zeros_like(param) for name in _PARTS}}
 
-    def accumulate(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> dict[str, Tensor]:
+    def accumulate(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> State:
         """Both rules' states and steps."""
         new: dict[str, Tensor] = {}
         for name in _PARTS:
-            own_state, own_hyper = _own(state, name), {**_own(hyper, name), "lr": 1.0}
-            delta, moved = self.parts[name].rule(grad, param, own_state, own_hyper, step)
+            hyper_of_part = {**_of_part(hyper, name), "lr": 1.0}
+            delta, moved = self.parts[name].rule(grad, param, _of_part(state, name), hyper_of_part, step)
             new |= {f"{name}.{key}": value for key, value in moved.items()}
             new[f"{name}_step"] = delta
         return new
 
-    def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
+    def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
         """Sums of squares of both steps."""
         return torch.cat([sum_of_squares(state[f"{name}_step"]) for name in _PARTS], dim=-1)
 
-    def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+    def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
         """Ratio of the norms, 0 where the direction is."""
         sums = sketches.unflatten(-1, (-1, 2)).sum(-2)
         magnitude, direction = sums[..., :1].sqrt(), sums[..., 1:].sqrt()
         return torch.where(direction > 0, magnitude / direction, torch.zeros_like(direction))
 
-    def finish(self, state: dict[str, Tensor], statistic: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+    def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
         """The scaled direction."""
         direction = state["direction_step"]
         return direction * rounded(hyper["lr"] * statistic, direction)
@@ -114,5 +112,5 @@ class Grafted(StatisticConfig):
 _COMMON = frozenset({"lr", "weight_decay", "decay", "undecayed"})
 
 
-def _own(values: Mapping[str, Any], part: str) -> dict[str, Any]:
+def _of_part(values: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {key.removeprefix(f"{part}."): value for key, value in values.items() if key.startswith(f"{part}.")}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from suite.fields import ConfigError, nearest, plain, read_value
 from suite.optim.config import OptimizerConfig
-from suite.optim.parsing import describe, parse, split_spec
+from suite.optim.parsing import describe, parse
 from suite.optim.registry import list_optimizers
 from suite.optim.roles import ROLES
 
@@ -139,9 +139,8 @@ def _read_group(label: str, values: Mapping[str, Any]) -> tuple[list[str], Optim
         if label not in list_optimizers():
             raise ConfigError(f"The group {label} of hybrid needs a rule, got none; set {label}.name.")
         spec["name"] = label
-    name, settings = split_spec(spec, "group")
     try:
-        config = parse({"name": name, **settings})
+        config = parse(spec)
     except ConfigError as error:
         raise ConfigError(f"In the group {label} of hybrid: {error}") from error
     if isinstance(config, Hybrid):

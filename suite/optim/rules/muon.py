@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from suite.fields import ConfigError, plain
-from suite.optim.broadcast import Number, average, rounded
+from suite.optim.broadcast import Hyper, State, average, rounded
 from suite.optim.config import AVERAGE, OptimizerConfig, Scope
 from suite.optim.parsing import describe, parse
 
@@ -101,9 +101,7 @@ class Muon(OptimizerConfig):
         made: list[tuple[str, OptimizerConfig, list[str]]] = [("muon", self, matrices)]
         return made + ([("adam", self.rest(), others)] if others else [])
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step on a matrix ``[rows, columns]`` or ``[R, rows, columns]``."""
         momentum = hyper["momentum"]
         buffer = average(state["momentum_buffer"], grad, momentum)
@@ -118,10 +116,9 @@ class Muon(OptimizerConfig):
         return 0.2 * math.sqrt(max(rows, columns))
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """`torch.optim.Muon`, where torch has it and all parameters are matrices."""
-        if self.decay in ("coupled", "independent") or not hasattr(torch.optim, "Muon"):
-            return None
-        if any(p.ndim != 2 for group in groups for p in group["params"]):
+        """`torch.optim.Muon`, where all parameters are matrices."""
+        are_matrices = all(p.ndim == 2 for group in groups for p in group["params"])
+        if self.decay in ("coupled", "independent") or not are_matrices:
             return None
         return torch.optim.Muon(
             groups,

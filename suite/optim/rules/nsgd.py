@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from suite.optim.broadcast import Number, rounded
+from suite.optim.broadcast import Hyper, State, rounded
 from suite.optim.config import AVERAGE, Scope
 from suite.optim.rules.sgd import accumulated
 from suite.optim.statistic import StatisticConfig
@@ -43,23 +42,21 @@ class NSGD(StatisticConfig):
         """All parameters, or one."""
         return "global" if self.per == "network" else "tensor"
 
-    def accumulate(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> dict[str, Tensor]:
+    def accumulate(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> State:
         """The momentum."""
         return {
             "momentum_buffer": accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=True, step=step)
         }
 
-    def sketch(self, state: dict[str, Tensor], *, offset: int, total: int) -> Tensor:
+    def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
         """Sum of squares."""
         return sum_of_squares(state["momentum_buffer"])
 
-    def statistic(self, sketches: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+    def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
         """The norm."""
         return sketches.sum(-1, keepdim=True).sqrt()
 
-    def finish(self, state: dict[str, Tensor], statistic: Tensor, hyper: Mapping[str, Number]) -> Tensor:
+    def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
         """A step of length ``lr``."""
         momentum = state["momentum_buffer"]
         smallest = torch.finfo(momentum.dtype).tiny

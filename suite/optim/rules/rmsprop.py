@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from suite.optim.broadcast import Number, average, rounded
+from suite.optim.broadcast import Hyper, State, average, rounded
 from suite.optim.config import AVERAGE, NOT_NEGATIVE, OptimizerConfig
-from suite.optim.rules.adam import fused_adam
+from suite.optim.fused_adam import fused_adam
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,9 +35,7 @@ class RMSprop(OptimizerConfig):
 
     buffers = ("exp_avg_sq",)
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         beta2 = hyper["beta2"]
         square = average(state["exp_avg_sq"], grad * grad, beta2)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from suite.fields import require
-from suite.optim.broadcast import Number, average, heavy_ball, rounded
+from suite.optim.broadcast import Hyper, Number, State, average, heavy_ball, rounded
 from suite.optim.config import AVERAGE, OptimizerConfig
 
 
@@ -43,9 +42,7 @@ class SGD(OptimizerConfig):
         fits = not self.nesterov or (self.momentum > 0 and not self.damped)
         require(fits, "nesterov", "used with momentum above 0 and no damping", True)
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         buffer = accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=self.damped, step=step)
         direction = heavy_ball(buffer, grad, hyper["momentum"]) if self.nesterov else buffer

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from suite.optim.broadcast import Number, average, rounded
+from suite.optim.broadcast import Hyper, State, average, rounded
 from suite.optim.config import AVERAGE, OptimizerConfig
 from suite.optim.rules.adam import Initialization
 
@@ -23,9 +22,7 @@ class SignSGD(OptimizerConfig):
     A zero gradient coordinate does not move.
     """
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         return torch.sign(grad).mul_(rounded(-hyper["lr"], grad)), {}
 
@@ -49,9 +46,7 @@ class Signum(OptimizerConfig):
 
     buffers = ("exp_avg",)
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         first = step == 1 and self.initialization == "gradient"
         mean = grad.clone() if first else average(state["exp_avg"], grad, hyper["momentum"])
@@ -70,9 +65,7 @@ class EMASign(Signum):
         initialization: start the average at the first sign or at zero.
     """
 
-    def rule(
-        self, grad: Tensor, param: Tensor, state: dict[str, Tensor], hyper: Mapping[str, Number], step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step; see the class."""
         sign = torch.sign(grad)
         first = step == 1 and self.initialization == "gradient"
