@@ -140,7 +140,7 @@ def test_grit_attention_equals_loops_over_nodes() -> None:
     graphs = make_graphs([4])
     given = inputs("grit", graphs)
     x, e = torch.randn(4, 16).double(), torch.randn(16, 16).double()
-    nodes, pairs = attention(x, e, given[4])
+    nodes, pairs = attention(x, e, given[4].index)
     heads, dim = 3, 5
     q, k, v, both = attention.query(x), attention.key(x), attention.value(x), attention.pair(e)
     for i in range(4):
