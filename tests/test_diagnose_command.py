@@ -48,11 +48,11 @@ def test_the_list_has_every_diagnostic(capsys: pytest.CaptureFixture[str]) -> No
 def test_names_or_a_mapping_on_the_command_line() -> None:
     assert read_diagnostics("clipping, noise") == {"clipping": {}, "noise": {}}
     assert read_diagnostics("{clipping: {every: 3}}") == {"clipping": {"every": 3}}
-    request = read_request([*FIT, "--diagnostics", "clipping"], default_store="runs")
+    request = read_request([*FIT, "--diagnostics", "clipping"])
     place = request.arguments.index("--model.init_args.diagnostics")
     assert json.loads(request.arguments[place + 1]) == {"clipping": {}}
     with pytest.raises(ValueError, match="did you mean 'clipping'"):
-        read_request([*FIT, "--diagnostics", "clippin"], default_store="runs")
+        read_request([*FIT, "--diagnostics", "clippin"])
 
 
 @pytest.mark.parametrize(

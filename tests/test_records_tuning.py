@@ -13,8 +13,8 @@ from suite.analysis.table import load_runs
 from suite.analysis.tuned import tuned_points
 from suite.records import Store
 from suite.records.tuning import Trial, edge, edges, ranked, setting_of
+from suite.sweep.plan import ranked_settings
 from suite.sweep.planned_run import PlannedRun
-from suite.sweep.ranking import ranked_settings
 
 
 def chosen_by_both(store: Store, plan: dict[str, Any]) -> tuple[dict[str, Any], Any]:

@@ -23,6 +23,7 @@ from suite.execution.execute import Backlog, execute
 from suite.execution.jobs import Job
 from suite.execution.messages import Event
 from suite.records import Store
+from suite.records.tuning import edge
 from suite.sweep import Plan, PlannedRun, RunSpec, read_spec
 from suite.sweep.grid import Axis, log_value, read_axis
 
@@ -77,8 +78,8 @@ def test_lists_extend_by_their_ratio_and_momenta_by_one_minus() -> None:
     assert Axis("momentum", (0.9, 0.99)).extended("high").values[-1] == pytest.approx(0.999)  # type: ignore[union-attr]
     assert Axis("head.beta1", (0.9, 0.95)).extended("low").values[0] == pytest.approx(0.8)  # type: ignore[union-attr]
     assert Axis("lr", (0.1,)).extended("low") is None and Axis("lr", (0.0, 1.0)).extended("low") is None
-    assert Axis("beta", (0.0, 0.5)).edge(0.0) is None and Axis("beta", (0.5, 0.8)).edge(0.5) == "low"
-    assert Axis("lr", (0.1,)).edge(0.1) is None and Axis("policy", ("a", "b")).edge("a") is None
+    assert edge(0.0, (0.0, 0.5)) is None and edge(0.5, (0.5, 0.8)) == "low"
+    assert edge(0.1, (0.1,)) is None and edge("a", ("a", "b")) is None
 
 
 def test_grids_by_batch_size() -> None:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 from typing import Any
 
 from suite.execution.matrix import task_file
 from suite.fields import nested, option_value, read, read_yaml, take_options
+
+DEFAULT_STORE = os.environ.get("SUITE_STORE", "runs")
+"""Folder of the records and of prepared data, unless a flag says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,18 +32,17 @@ class Request:
     """
 
     arguments: list[str]
-    store: str
+    store: str = DEFAULT_STORE
     rerun: bool = False
     keep_checkpoint: bool = False
     checkpoint_seconds: float = dataclasses.field(default=60.0, metadata={"at_least": 0})
 
 
-def read_request(arguments: list[str], *, default_store: str) -> Request:
+def read_request(arguments: list[str]) -> Request:
     """Resolve the short options of ``fit``, ``validate``, ``test`` and ``predict``.
 
     Args:
         arguments: the command line after the command's name.
-        default_store: folder of the records where ``--store`` is not given.
 
     Raises:
         ValueError: unknown task, optimizer or setting; a value is missing or of the wrong type.
@@ -59,7 +62,7 @@ def read_request(arguments: list[str], *, default_store: str) -> Request:
             rest += ["--model.init_args.diagnostics", json.dumps(read_diagnostics(options["diagnostics"]))]
         rest += _resolved("optimizer", options, rest) + _resolved("schedule", options, rest)
     settings = {f.name: options[f.name] for f in dataclasses.fields(Request) if f.name in options}
-    return read(Request, {"store": default_store, **settings, "arguments": layers + rest}, name="")
+    return read(Request, {**settings, "arguments": layers + rest}, name="")
 
 
 def read_diagnostics(text: str) -> dict[str, Any]:
@@ -101,10 +104,8 @@ def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[st
     from suite.optim.schedule import resolve_schedule
 
     spec = nested(settings, into=spec)
-    return [
-        f"--model.init_args.{family}",
-        json.dumps(resolve(spec) if family == "optimizer" else resolve_schedule(spec)),
-    ]
+    resolved = resolve(spec) if family == "optimizer" else resolve_schedule(spec)
+    return [f"--model.init_args.{family}", json.dumps(resolved)]
 
 
 def _of_layers(family: str, words: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from suite.cli.arguments import Request
 from suite.diagnostics.recorder import recorder_of
 from suite.execution.resolver import TRAINER_DEFAULTS, SuiteParser, plain_config
 from suite.execution.sentences import of_a_class, of_the_trainer
-from suite.execution.settings import check_seed, settle
+from suite.execution.settings import settle
 from suite.records import Store
 from suite.training import Data, Outcome, Task, open_run, run
 from suite.training.checkpoint_file import read_weights
@@ -45,18 +45,17 @@ class SuiteCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the rewritten command line (Lightning warns that it is not ``sys.argv``; it is not meant to be)."""
+        """Parse the rewritten command line and complete what it says, before Lightning takes the seed from it.
+
+        Lightning warns that the command line is not ``sys.argv``; it is not meant to be.
+        """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LightningCLI's args parameter")
             super().parse_arguments(parser, args)
-        check_seed(self.config[self.config["subcommand"]].get("seed_everything"))
+        settle(self.config[self.config["subcommand"]])
 
     def _parse_ckpt_path(self) -> None:
         """Take no setting and no class out of a checkpoint: the command line alone says what is built."""
-
-    def before_instantiate_classes(self) -> None:
-        """Refuse settings that cannot be or have their place elsewhere, and settle the precision."""
-        settle(self.config[self.subcommand])
 
     def instantiate_classes(self) -> None:
         """Make task, data and trainer.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("train", "train one run and record it"),
@@ -24,6 +24,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "optimizers": ("lists", "the optimizers, one line each"),
 }
 """Command -> (module of `suite.cli.commands`, what it does)."""
+
+USAGE = """\
+usage: python -m suite COMMAND [options]
+
+Which optimizer wins at which batch size, when each is fairly tuned?
+
+{commands}
+
+python -m suite COMMAND --help tells a command's options. For example:
+  python -m suite fit --task fineweb/gpt --optimizer sgd --optimizer.lr 0.3 --optimizer.momentum 0.95 \
+--data.batch_size 64
+  python -m suite sweep configs/sweeps/demo.yaml --dry-run"""
 
 _HIDDEN = {"worker": "suite.execution.worker"}
 
@@ -48,7 +60,7 @@ def main(arguments: list[str]) -> int:
         return _complain(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
     _make_importable()
     try:
-        return _load(module)(command, arguments[1:])
+        return int(importlib.import_module(module).main(command, arguments[1:]))
     except KeyboardInterrupt:
         print("suite: interrupted; the same command goes on from where it stopped.", file=sys.stderr)
         return 130
@@ -69,21 +81,7 @@ def main(arguments: list[str]) -> int:
 def usage() -> str:
     """The help text."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: python -m suite COMMAND [options]",
-            "",
-            "Which optimizer wins at which batch size, when each is fairly tuned?",
-            "",
-            *lines,
-            "",
-            "python -m suite COMMAND --help tells a command's options. For example:",
-            "  python -m suite fit --task fineweb/gpt --optimizer sgd --optimizer.lr 0.3 --optimizer.momentum 0.95 "
-            "--data.batch_size 64",
-            "  python -m suite sweep configs/sweeps/demo.yaml --dry-run",
-        ]
-    )
+    return USAGE.format(commands="\n".join(f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items()))
 
 
 def _make_importable() -> None:
@@ -93,13 +91,6 @@ def _make_importable() -> None:
     for root in [os.getcwd(), *map(str, config_roots())]:
         if root not in sys.path:
             sys.path.append(root)
-
-
-def _load(module: str) -> Callable[[str, list[str]], int]:
-    import importlib
-
-    loaded: Callable[[str, list[str]], int] = importlib.import_module(module).main
-    return loaded
 
 
 def _complain(sentence: str, code: int = 2) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from suite.cli.places import DEFAULT_STORE
+from suite.cli.arguments import DEFAULT_STORE
 from suite.fields import nearest, option_value, plain, read_yaml, take_options
 from suite.records import Store
 from suite.sweep import SweepSpec, read_spec

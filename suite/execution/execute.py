@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from suite.execution.jobs import Job, PackSize, jobs_of
 from suite.execution.launchers.launcher import Launcher, RequestOf
@@ -44,7 +46,6 @@ class Backlog:
         self._pack = pack
         self._open: dict[GroupKey, dict[str, PlannedRun]] = {}
         self._groups_of: dict[str, list[Group]] = {}
-        self._waiting: dict[str, list[PlannedRun]] = {}
         missing = {run.run_id for run in plan.missing(store)}
         for group in plan.groups:
             self._follow(group, group.runs, missing)
@@ -53,7 +54,7 @@ class Backlog:
         """Runs that can start now: without a result, their trunk done, after growing every group that is complete."""
         for group in self._plan.groups:
             self._grow(group)
-        return self._startable(run for runs in self._open.values() for run in runs.values())
+        return self._startable(self._all_open())
 
     def ended(self, job: Job) -> list[PlannedRun]:
         """Take note of a job that ended; returns runs that are due in turn: of an extension, or branches of a trunk."""
@@ -61,7 +62,8 @@ class Backlog:
         freed: list[PlannedRun] = []
         for run in job:
             if self.store.settled(run.run_id, run.keeps):
-                freed += self._waiting.pop(run.run_id, [])
+                if run.keeps:
+                    freed += [branch for branch in self._all_open() if (branch.initial or ("",))[0] == run.run_id]
                 for group in self._groups_of[run.run_id]:
                     self._open[group.key].pop(run.run_id, None)
                     touched[group.key] = group
@@ -73,15 +75,11 @@ class Backlog:
 
     def _startable(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
         """Those that can start now; the others wait for their trunk."""
-        startable, checked = [], dict[tuple[str, int], bool]()
-        for run in runs:
-            if run.initial is not None and run.initial not in checked:
-                checked[run.initial] = can_start(run.initial, self.store)
-            if run.initial is None or checked[run.initial]:
-                startable.append(run)
-            else:
-                self._waiting.setdefault(run.initial[0], []).append(run)
-        return startable
+        trunk_is_done = functools.cache(lambda initial: can_start(initial, self.store))
+        return [run for run in runs if run.initial is None or trunk_is_done(run.initial)]
+
+    def _all_open(self) -> Iterator[PlannedRun]:
+        return itertools.chain.from_iterable(runs.values() for runs in self._open.values())
 
     def _grow(self, group: Group) -> list[PlannedRun]:
         while not self._open[group.key]:

@@ -16,6 +16,9 @@ from suite.records import Store
 
 LAUNCHERS = ("local", "ray", "slurm")
 
+WORKER_COMMAND = [sys.executable, "-m", "suite", "worker"]
+"""Starts a worker, which reads a request per line and answers with a line."""
+
 
 def split_launcher_options(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Take ``--launcher.FIELD VALUE`` and ``--launcher.config FILE`` out of a command line.
@@ -47,22 +50,23 @@ def launcher_of(name: str, values: Mapping[str, Any], *, workers: int | None, st
     """
     if workers is not None and workers < 1:
         raise ValueError(f"--workers must be at least 1, got {workers}.")
-    command = [sys.executable, "-m", "suite", "worker"]
     folder = store.path / "sweeps" / plan_id
     if name == "ray":
         from suite.execution.launchers.ray import RayLauncher, RaySettings
 
-        return RayLauncher(read(RaySettings, values, name="--launcher"), command=command, store=store, jobs=workers)
+        return RayLauncher(
+            read(RaySettings, values, name="--launcher"), command=WORKER_COMMAND, store=store, jobs=workers
+        )
     if name == "slurm":
         from suite.execution.launchers.slurm import SlurmLauncher, SlurmSettings
 
         settings = read(SlurmSettings, values, name="--launcher")
         if workers is not None:
             settings = dataclasses.replace(settings, array_parallelism=workers)
-        return SlurmLauncher(settings, command=command, folder=folder / "slurm")
+        return SlurmLauncher(settings, command=WORKER_COMMAND, folder=folder / "slurm")
     local, gpus = read(LocalSettings, values, name="--launcher"), _gpus()
     slots = workers or gpus * local.workers_per_gpu or os.cpu_count() or 1
-    return LocalLauncher(slots, command=command, logs=folder / "logs", gpus=gpus)
+    return LocalLauncher(slots, command=WORKER_COMMAND, logs=folder / "logs", gpus=gpus)
 
 
 def _gpus() -> int:

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from suite.fields import read
 
 
+class _Message:
+    """A dataclass that travels as a line of JSON."""
+
+    def to_json(self) -> str:
+        """The message as a line."""
+        return json.dumps(dataclasses.asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a message.
+
+        Raises:
+            ValueError: the text is none of this kind.
+        """
+        return read(cls, json.loads(text), name=cls.__name__)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WorkRequest:
+class WorkRequest(_Message):
     """Runs to train, or to measure; several are trained at once where that is possible.
 
     Attributes:
@@ -47,19 +64,6 @@ class WorkRequest:
         starts = [config.get("model", {}).get("init_args", {}).get("initial") for config in configs]
         return {start["run"]: start["step"] for start in starts if start}
 
-    def to_json(self) -> str:
-        """The request as a line."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> WorkRequest:
-        """Read a request.
-
-        Raises:
-            ValueError: the text is no request.
-        """
-        return read(cls, json.loads(text), name="request")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepCost:
@@ -79,7 +83,7 @@ class StepCost:
 
 
 @dataclasses.dataclass(frozen=True)
-class Event:
+class Event(_Message):
     """What happened to a job: a worker's answer, or what its launcher saw.
 
     Attributes:
@@ -95,16 +99,3 @@ class Event:
     seconds: float = 0.0
     error: str = ""
     cost: StepCost | None = None
-
-    def to_json(self) -> str:
-        """The event as a line."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Event:
-        """Read a worker's answer.
-
-        Raises:
-            ValueError: the text is no event.
-        """
-        return read(cls, json.loads(text), name="answer")

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from suite.execution.sentences import of_a_class, of_a_parser, of_the_trainer
-from suite.execution.settings import check_seed, refuse_infinite, settle
+from suite.execution.settings import refuse_infinite, settle
 from suite.fields import ConfigError, yaml_value
 from suite.training import Data, Task
 
@@ -77,7 +77,6 @@ class Resolver:
             SystemExit: the arguments are wrong; the sentence has been printed.
         """
         config = self.parser.parse_args(arguments)
-        check_seed(config.get("seed_everything"))
         settle(config)
         return plain_config(self.parser, config)
 

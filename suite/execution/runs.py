@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -32,20 +33,10 @@ class Runs:
         parse(spec.diagnose)
         self.spec = spec
         self.resolver = Resolver()
-        self._resolved: dict[str, dict[str, Any]] = {}
-        self.bases = {panel.label: self._base(panel) for panel in spec.parts}
+        resolve_once = functools.cache(lambda *arguments: self.resolver.resolve(list(arguments)))
+        self.bases = {panel.label: resolve_once(*_arguments(panel)) for panel in spec.parts}
         self._data: dict[tuple[str, int], Data] = {}
         self._tasks: dict[str, Task] = {}
-
-    def _base(self, panel: Panel) -> dict[str, Any]:
-        arguments = ["--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}"]
-        for name, value in panel.overrides.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            arguments.append(f"--{name}={text}")
-        key = repr(arguments)
-        if key not in self._resolved:
-            self._resolved[key] = self.resolver.resolve(arguments)
-        return self._resolved[key]
 
     @property
     def title(self) -> str:
@@ -93,3 +84,10 @@ class Runs:
     def fingerprints(self) -> dict[str, str]:
         """Checksum of the prepared data by panel, of the panels whose runs have been identified."""
         return {panel: data.fingerprint for (panel, _), data in self._data.items()}
+
+
+def _arguments(panel: Panel) -> list[str]:
+    """What a command line would say of a panel's task."""
+    settings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in panel.overrides.items()}
+    changes = [f"--{name}={text}" for name, text in settings.items()]
+    return ["--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}", *changes]

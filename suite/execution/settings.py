@@ -31,9 +31,10 @@ def settle(config: Any) -> None:
     """Check and complete a parsed configuration, in place.
 
     Raises:
-        ValueError: a trainer setting that has its place elsewhere, no device to train on, or a diagnostic that
+        ValueError: a trainer setting that has its place elsewhere, no device to train on, no seed, or a diagnostic that
             there is not.
     """
+    _check_seed(config.get("seed_everything"))
     _check_devices(config.trainer.get("devices"))
     model = (config.get("model") or {}).get("init_args") or {}
     parse_diagnostics(model.get("diagnostics"))
@@ -48,15 +49,8 @@ def settle(config: Any) -> None:
         config.trainer.precision = "bf16-mixed" if on_gpu else "32-true"
 
 
-def check_seed(seed: Any) -> None:
-    """Refuse what is no seed.
-
-    Raises:
-        ValueError: it is not a whole number from 0 to 2^32 - 1.
-    """
-    if seed is None or seed is False:
-        return
-    if isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+def _check_seed(seed: Any) -> None:
+    if seed not in (None, False) and (seed is True or not 0 <= seed <= LARGEST_SEED):
         raise ValueError(f"seed_everything must be a whole number from 0 to {LARGEST_SEED}, got {seed}.")
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 from suite.execution.execute import Backlog, execute
-from suite.execution.export import export_commands
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Launcher
+from suite.execution.launching import WORKER_COMMAND
 from suite.execution.measure import Cost, Measuring, WhenFaster, print_costs
 from suite.execution.messages import Event, WorkRequest
 from suite.execution.runs import Runs
 from suite.execution.sweep_progress import SweepProgress
 from suite.execution.trunks import lost_sentences, lost_trunks
 from suite.records import Store
+from suite.records.files import write_text_atomically
 from suite.sweep import GroupKey, Plan, PlannedRun, SweepSpec
 
 
@@ -132,10 +135,30 @@ class Sweep:
         return failed
 
     def export(self, file: Path) -> None:
-        """Write a shell line for every job that is due."""
+        """Write a shell line for every job that is due, for whatever executes shell lines.
+
+        A line trains what is still missing of its job, goes on from its checkpoint, and may run anywhere that sees this
+        folder of the store; it exits with 0 when its runs have results, 75 when it was asked to stop before.
+
+        Args:
+            file: one line per job; the requests that the lines name go into the store.
+
+        Raises:
+            ValueError: the files cannot be written.
+        """
         backlog = Backlog(self.plan, self.store, on_growth=lambda added: self._write_plan(), pack=self._pack_size)
         jobs = backlog.jobs(backlog.due())
-        export_commands(file, jobs, self.request, self.store.path / "sweeps" / self.plan.spec.plan_id / "requests")
+        folder, lines = self.store.path.resolve() / "sweeps" / self.plan.spec.plan_id / "requests", []
+        try:
+            for job in jobs:
+                path = folder / f"{job[0].run_id}-{len(job)}.json"
+                request = dataclasses.replace(self.request(job), store=str(self.store.path.resolve()))
+                write_text_atomically(path, request.to_json())
+                line = shlex.join([*WORKER_COMMAND, "--request", str(path)])
+                lines.append(f"cd {shlex.quote(os.getcwd())} && {line}\n")
+            write_text_atomically(file, "".join(lines))
+        except OSError as error:
+            raise ValueError(f"The commands could not be written to {file} ({error}); give another file.") from error
         then = "whether a grid is to grow"
         if any(run.keeps for job in jobs for run in job):
             then = "their branches, and " + then

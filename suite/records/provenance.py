@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -39,11 +38,6 @@ def package_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def host_name() -> str:
-    """Name of this machine."""
-    return socket.gethostname()
 
 
 def _git(root: Path, *arguments: str) -> str | None:

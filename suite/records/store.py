@@ -203,10 +203,9 @@ class Store:
         record = self.record(run_id)
         if record is None:
             return {}
-        kept = [self._weights(run_id, int(step)) for step in record.get("weights") or {}]
-        asked = None if weights is None else [self._weights(run_id, step) for step in weights]
-        names = [path.name for path in kept if asked is None or path in asked]
-        paths = [self.run_folder(run_id) / name for name in (*names, *RECORD_FILES)]
+        kept = map(int, record.get("weights") or {})
+        paths = [self._weights(run_id, step) for step in kept if weights is None or step in weights]
+        paths += [self.run_folder(run_id) / name for name in RECORD_FILES]
         return {path.name: path.read_bytes() for path in paths if path.exists()}
 
     def import_record(self, run_id: str, files: Mapping[str, bytes], lease: Lease | None = None) -> None:
@@ -235,23 +234,18 @@ class Store:
 
     def plan(self, plan_id: str) -> dict[str, Any] | None:
         """The plan of one sweep, or None when the sweep was never started here or its plan is broken."""
-        return self._read_plan(self.path / "sweeps" / plan_id / "plan.json")
+        return self._read_plan(self._plan_file(plan_id))
 
     def plans(self) -> Iterator[dict[str, Any]]:
         """Every intact plan, in order of name."""
-        yield from (plan for _, plan in self._written_plans())
+        paths = sorted(self.path.glob("sweeps/*/plan.json"))
+        yield from (plan for path in paths if (plan := self._read_plan(path)) is not None)
 
     def latest_plans(self) -> list[dict[str, Any]]:
         """Of each sweep the plan that was written last; one whose YAML was changed between calls has several."""
-        in_order = [plan for _, plan in sorted(self._written_plans(), key=lambda written: written[0])]
+        in_order = sorted(self.plans(), key=lambda plan: self._plan_file(plan["plan_id"]).stat().st_mtime_ns)
         by_name = {plan.get("name", plan["plan_id"]): plan for plan in in_order}
         return [by_name[name] for name in sorted(by_name)]
-
-    def _written_plans(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for path in sorted(self.path.glob("sweeps/*/plan.json")):
-            plan = self._read_plan(path)
-            if plan is not None:
-                yield path.stat().st_mtime_ns, plan
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write (or, after an extension, replace) a sweep's plan.
@@ -261,7 +255,7 @@ class Store:
         """
         text = json.dumps({**plan, "schema": SCHEMA}, indent=1, allow_nan=False)
         with self._writing(f"The plan {plan['plan_id']}"):
-            write_text_atomically(self.path / "sweeps" / plan["plan_id"] / "plan.json", text)
+            write_text_atomically(self._plan_file(plan["plan_id"]), text)
 
     def foreign_files(self) -> Iterator[tuple[str, str]]:
         """Files among the runs that the suite did not put there, each with a reason; they are left alone."""
@@ -275,6 +269,9 @@ class Store:
                         yield file.path, "was broken or of another version, and is kept beside the record made since"
                     elif not (file.name in _OWN_FILES or _WEIGHTS.fullmatch(file.name) or file.name.startswith(".")):
                         yield file.path, "is no file of a run"
+
+    def _plan_file(self, plan_id: str) -> Path:
+        return self.path / "sweeps" / plan_id / "plan.json"
 
     def _weights(self, run_id: str, step: int) -> Path:
         return self.run_folder(run_id) / f"weights_{step}.pt"

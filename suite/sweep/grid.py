@@ -9,8 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from suite.fields import ConfigError, read, read_value
-from suite.records import tuning
-from suite.records.tuning import Side
+from suite.records.tuning import Side, is_ordered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +26,6 @@ class Axis:
     values: tuple[Any, ...]
     per_decade: int | None = None
 
-    @property
-    def ordered(self) -> bool:
-        """Whether the values are numbers, so that the axis has edges."""
-        return tuning.is_ordered(self.values)
-
-    def edge(self, value: Any) -> Side | None:
-        """The edge that ``value`` lies on; see `suite.records.tuning.edge`."""
-        return tuning.edge(value, self.values)
-
     def extended(self, side: Side) -> Axis | None:
         """The axis with one more value past an edge; all old values stay exactly as they are.
 
@@ -45,7 +35,7 @@ class Axis:
         Returns:
             None where the next value cannot be told (zero, one value, equal values).
         """
-        if not self.ordered or len(self.values) < 2:
+        if not is_ordered(self.values) or len(self.values) < 2:
             return None
         outer, inner = (self.values[0], self.values[1]) if side == "low" else (self.values[-1], self.values[-2])
         if _is_momentum(self.name):
@@ -116,8 +106,7 @@ def read_axis(name: str, value: Any, batch_size: int) -> Axis | None:
         raise ConfigError(f"{name} must list at least one value, got none.")
     if any(item in value[:i] for i, item in enumerate(value)):
         raise ConfigError(f"{name} lists a value twice: {value}.")
-    axis = Axis(name, tuple(value))
-    return Axis(name, tuple(sorted(value))) if axis.ordered else axis
+    return Axis(name, tuple(sorted(value) if is_ordered(value) else value))
 
 
 def fixed_value(value: Any) -> Any:

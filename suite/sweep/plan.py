@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from suite.fields import nested, plain
-from suite.records import Store
+from suite.records import Store, loss_of
+from suite.records.tuning import Side, Trial, edge, ranked, setting_of
 from suite.sweep.branching import kept_steps
-from suite.sweep.grid import Axis, Side, fixed_value, read_axis
+from suite.sweep.grid import Axis, fixed_value, read_axis
 from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey, PlannedRun, RunSpec
-from suite.sweep.ranking import ranked_settings
 from suite.sweep.spec import SweepSpec
 
 Identify = Callable[[RunSpec], tuple[str, int]]
@@ -38,7 +40,7 @@ class Group:
     fixed: dict[str, Any]
     axes: dict[str, Axis]
     runs: list[PlannedRun] = dataclasses.field(default_factory=list)
-    extensions: dict[tuple[str, Side], int] = dataclasses.field(default_factory=dict)
+    extensions: Counter[tuple[str, Side]] = dataclasses.field(default_factory=Counter)
 
 
 class Plan:
@@ -84,15 +86,15 @@ class Plan:
         that choose. Then those of the best setting with the reporting seeds, and one with the sweep's diagnostics.
         """
         panel = group.panel
-        ranked = [] if panel.checkpoints else ranked_settings(group.runs, store, panel.final_loss)
-        if not ranked:
+        best_first = [] if panel.checkpoints else ranked_settings(group.runs, store, panel.final_loss)
+        if not best_first:
             return []
-        best = ranked[0]
+        best = best_first[0]
         seeds = self.spec.finalist_seeds
         chosen_among = any(run.seed in seeds and not run.reporting for run in group.runs)
         new = self._grow(group, best, alone=chosen_among)
-        if self.spec.finalists and len(ranked) > 1 and not new and not chosen_among:
-            for finalist in ranked[: self.spec.finalists.settings]:
+        if self.spec.finalists and len(best_first) > 1 and not new and not chosen_among:
+            for finalist in best_first[: self.spec.finalists.settings]:
                 new += [self._run(group, finalist, seed) for seed in seeds]
         if not new and not any(run.reporting for run in group.runs):
             reporting = [self._run(group, best, seed) for seed in self.spec.report_seeds]
@@ -114,8 +116,8 @@ class Plan:
         new: list[PlannedRun] = []
         for name in self.spec.extend_axes:
             axis = group.axes.get(name)
-            side = axis.edge(best[name]) if axis is not None else None
-            if axis is None or side is None or group.extensions.get((name, side), 0) >= self.spec.extend_edges:
+            side = axis and edge(best[name], axis.values)
+            if not axis or not side or group.extensions[name, side] >= self.spec.extend_edges:
                 continue
             wider = axis.extended(side)
             if wider is None:
@@ -126,7 +128,7 @@ class Plan:
                 beyond = self._cross(group, {**grid, name: Axis(name, (added,))}, seeds)
             except ValueError:
                 continue
-            group.extensions[name, side] = group.extensions.get((name, side), 0) + 1
+            group.extensions[name, side] += 1
             group.axes[name] = wider
             new += [dataclasses.replace(run, round=sum(group.extensions.values())) for run in beyond]
         return new
@@ -135,6 +137,7 @@ class Plan:
         """The plan as the store keeps it."""
         spec = self.spec
         panels = [panel.label for panel in spec.parts]
+        runs = sorted(self.runs, key=lambda run: (panels.index(run.panel), run.optimizer, run.batch_size))
         return {
             "plan_id": spec.plan_id,
             "name": spec.name,
@@ -155,20 +158,12 @@ class Plan:
             "extend_edges": spec.extend_edges,
             "extend_axes": spec.extend_axes,
             "diagnose": spec.diagnose,
-            "runs": [
-                run.as_record()
-                for run in sorted(self.runs, key=lambda run: (panels.index(run.panel), run.optimizer, run.batch_size))
-            ],
+            "runs": [run.as_record() for run in runs],
         }
 
     def _group(self, panel: Panel, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
-        axes, fixed = {}, {"name": label}
-        for name, value in settings.items():
-            axis = read_axis(name, value, batch_size)
-            if axis is None:
-                fixed[name] = fixed_value(value)
-            else:
-                axes[name] = axis
+        axes = {name: axis for name, value in settings.items() if (axis := read_axis(name, value, batch_size))}
+        fixed = {"name": label, **{name: fixed_value(value) for name, value in settings.items() if name not in axes}}
         group = Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
         # Branches of later seeds go on from trunks of theirs.
         later = [*self.spec.finalist_seeds, *self.spec.report_seeds] if panel.checkpoints else []
@@ -195,6 +190,30 @@ class Plan:
             run = dataclasses.replace(run, keeps=kept_steps(panel.checkpoints, steps))
             self._trunks[panel.label, size, seed] = run
         return run
+
+
+def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -> list[dict[str, Any]]:
+    """Axis values of the settings, the best first; see `suite.records.tuning.ranked`.
+
+    Args:
+        runs: of one optimizer at one batch size.
+        store: where their records are.
+        final_loss: definition of the final loss.
+
+    Returns:
+        Empty while a run that has a say has no result.
+
+    Raises:
+        ValueError: a record lacks the definition.
+    """
+    trials = [
+        Trial(setting_of(run.axes), loss_of(store.record(run.run_id), final_loss), run.reporting, bool(run.diagnoses))
+        for run in runs
+    ]
+    if any(math.isnan(trial.loss) for trial in trials if trial.has_a_say):
+        return []
+    axes = {trial.setting: dict(run.axes) for trial, run in zip(trials, runs, strict=True)}
+    return [axes[setting] for setting in ranked(trials)]
 
 
 def _panel_record(panel: Panel, spec: SweepSpec) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import platform
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from suite.optim.parsing import describe
 from suite.records import SETTLED, Store, final_losses
-from suite.records.provenance import code_version, host_name, package_versions
+from suite.records.provenance import code_version, package_versions
 from suite.training.checkpoint import Checkpoint
 from suite.training.checkpoint_file import CheckpointFile, resumable
 from suite.training.curves import Curves
@@ -171,7 +172,7 @@ def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Endi
         "code": code_version(),
         "packages": package_versions(),
         "device": _device(trainer),
-        "host": host_name(),
+        "host": socket.gethostname(),
         "started": ending.started,
         "ended": now(),
         "seconds": {**curves.seconds, "total": ending.seconds},

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.cli.arguments import read_diagnostics, read_request
-from suite.cli.places import DEFAULT_STORE
+from suite.cli.arguments import DEFAULT_STORE, read_diagnostics, read_request
+from suite.cli.commands.lists import print_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,9 +36,7 @@ def main(command: str, arguments: list[str]) -> int:
     if options.list:
         from suite.diagnostics.catalogue import list_diagnostics
 
-        lines = list_diagnostics()
-        for name, line in lines.items():
-            print(f"{name:{max(map(len, lines))}}  {line}")
+        print_lines(list_diagnostics())
         return 0
     _print_table(_table(options, rest), options.csv)
     return 0
@@ -62,7 +60,7 @@ def _table(options: argparse.Namespace, rest: list[str]) -> pa.Table:
             raise ValueError("diagnose needs --task NAME or --run RUN_ID; --list tells what it can measure.")
         from suite.execution.resolver import Resolver
 
-        config = Resolver().resolve(read_request(rest, default_store=DEFAULT_STORE).arguments)
+        config = Resolver().resolve(read_request(rest).arguments)
     measured, left_out = diagnose(config, checkpoint, read_diagnostics(options.diagnostics), options.device)
     for sentence in left_out:
         print(f"left out: {sentence}")

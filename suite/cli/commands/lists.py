@@ -16,18 +16,19 @@ def main(command: str, arguments: list[str]) -> int:
     if command == "tasks":
         from suite.execution.matrix import describe_tasks
 
-        _print_lines(describe_tasks())
+        print_lines(describe_tasks())
     elif options.name is None:
         from suite.optim import list_optimizers
 
-        _print_lines(list_optimizers())
+        print_lines(list_optimizers())
         print("\nAny other optimizer class works by its dotted path, such as torch.optim.NAdam.")
     else:
         _print_optimizer(options.name)
     return 0
 
 
-def _print_lines(lines: dict[str, str]) -> None:
+def print_lines(lines: dict[str, str]) -> None:
+    """Print what each name stands for, below each other."""
     width = max(map(len, lines), default=0)
     for name, line in lines.items():
         print(f"{name:{width}}  {line}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from suite.cli.arguments import read_request
-from suite.cli.places import DEFAULT_STORE
 
 HELP = """\
 usage: python -m suite prepare --task NAME [--data.source SOURCE] [--data.FIELD VALUE ...]
@@ -20,7 +19,7 @@ def main(command: str, arguments: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(HELP)
         return 0
-    request = read_request(arguments, default_store=DEFAULT_STORE)
+    request = read_request(arguments)
     from suite.execution.resolver import Resolver
     from suite.execution.worker import quiet
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.cli.places import DEFAULT_STORE
+from suite.cli.arguments import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

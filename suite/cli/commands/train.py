@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from suite.cli.arguments import read_request
-from suite.cli.places import DEFAULT_STORE
 
 SHORT_OPTIONS = """\
 short options (before Lightning's own, below):
@@ -22,7 +21,7 @@ def main(command: str, arguments: list[str]) -> int:
     """Run one of Lightning's four entry points."""
     if command != "fit" and not any(a.startswith("--weights_only") for a in arguments):
         arguments = [*arguments, "--weights_only=true"]  # a checkpoint from elsewhere runs no code
-    request = read_request(arguments, default_store=DEFAULT_STORE)
+    request = read_request(arguments)
     if "--help" in arguments or "-h" in arguments:
         print(SHORT_OPTIONS)
     from suite.cli.lightning import SuiteCLI

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.cli.places import DEFAULT_STORE
+from suite.cli.arguments import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from suite.analysis.why import Why
