@@ -55,7 +55,7 @@ class SuiteCLI(LightningCLI):
         settle(self.config[self.config["subcommand"]])
 
     def _parse_ckpt_path(self) -> None:
-        """Take no setting and no class out of a checkpoint: the command line alone says what is built."""
+        """Read no setting and no class from a checkpoint: the command line alone decides what is built."""
 
     def instantiate_classes(self) -> None:
         """Make task, data and trainer.

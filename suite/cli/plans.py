@@ -87,9 +87,9 @@ def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
     plan = store.plan(spec.plan_id)
     if plan is None:
         earlier = ", ".join(plan["plan_id"] for plan in store.plans() if plan["name"] == spec.name)
-        had = f"it was other when started as {earlier}" if earlier else "it was not started there"
+        history = f"it was other when started as {earlier}" if earlier else "it was not started there"
         raise ValueError(
-            f"The store {store.path} has no plan {spec.plan_id} for {spec.file} as it is now ({had}); run "
+            f"The store {store.path} has no plan {spec.plan_id} for {spec.file} as it is now ({history}); run "
             f"`python -m suite sweep {spec.file} --store {store.path}` first, it trains only what is missing."
         )
     return {**plan, "question": spec.question, "source": spec.source, "published": plain(spec.published)}

@@ -1,4 +1,4 @@
-"""Getting a plan done: start what is due, grow grids as their groups complete, wait for what others train."""
+"""Carries a plan out: starts what is due, grows grids as their groups complete, waits for what others train."""
 
 from __future__ import annotations
 
@@ -44,11 +44,10 @@ class Backlog:
         self._plan = plan
         self._on_growth = on_growth
         self._pack = pack
-        self._open: dict[GroupKey, dict[str, PlannedRun]] = {}
-        self._groups_of: dict[str, list[Group]] = {}
         missing = {run.run_id for run in plan.missing(store)}
-        for group in plan.groups:
-            self._follow(group, group.runs, missing)
+        self._open: dict[GroupKey, dict[str, PlannedRun]] = {
+            group.key: {run.run_id: run for run in group.runs if run.run_id in missing} for group in plan.groups
+        }
 
     def due(self) -> list[PlannedRun]:
         """Runs that can start now: without a result, their trunk done, after growing every group that is complete."""
@@ -57,16 +56,16 @@ class Backlog:
         return self._startable(self._all_open())
 
     def ended(self, job: Job) -> list[PlannedRun]:
-        """Take note of a job that ended; returns runs that are due in turn: of an extension, or branches of a trunk."""
+        """Strike out a job that has ended; returns runs that can start now: of an extension, or branches of a trunk."""
         touched: dict[GroupKey, Group] = {}
         freed: list[PlannedRun] = []
         for run in job:
             if self.store.settled(run.run_id, run.keeps):
                 if run.keeps:
                     freed += [branch for branch in self._all_open() if (branch.initial or ("",))[0] == run.run_id]
-                for group in self._groups_of[run.run_id]:
-                    self._open[group.key].pop(run.run_id, None)
-                    touched[group.key] = group
+                for group in self._plan.groups:
+                    if self._open[group.key].pop(run.run_id, None) is not None:
+                        touched[group.key] = group
         return self._startable([*freed, *(run for group in touched.values() for run in self._grow(group))])
 
     def jobs(self, runs: Iterable[PlannedRun]) -> list[Job]:
@@ -82,22 +81,13 @@ class Backlog:
         return itertools.chain.from_iterable(runs.values() for runs in self._open.values())
 
     def _grow(self, group: Group) -> list[PlannedRun]:
-        while not self._open[group.key]:
-            added = self._plan.extend_group(group, self.store)
-            if not added:
-                break
-            self._follow(group, added, {run.run_id for run in added if not self.store.settled(run.run_id)})
+        """Grow a group that is complete; returns its new runs that have no result."""
+        if self._open[group.key]:
+            return []
+        while not self._open[group.key] and (added := self._plan.extend_group(group, self.store)):
+            self._open[group.key] = {run.run_id: run for run in added if not self.store.settled(run.run_id)}
             self._on_growth(added)
-            if self._open[group.key]:
-                return list(self._open[group.key].values())
-        return []
-
-    def _follow(self, group: Group, runs: list[PlannedRun], missing: set[str]) -> None:
-        still_open = self._open.setdefault(group.key, {})
-        for run in runs:
-            self._groups_of.setdefault(run.run_id, []).append(group)
-            if run.run_id in missing:
-                still_open[run.run_id] = run
+        return list(self._open[group.key].values())
 
 
 def execute(
@@ -111,7 +101,7 @@ def execute(
     Args:
         backlog: of the plan.
         launcher: executes the runs.
-        request: what a worker is asked for a job.
+        request: makes the request to a worker from a job.
         on_event: called with every event of a job.
 
     Returns:

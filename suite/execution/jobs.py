@@ -1,4 +1,4 @@
-"""Which runs of a plan can be trained at once, and when that pays."""
+"""Decides which runs of a plan are trained at once, and when that pays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from suite.sweep import GroupKey, Plan, PlannedRun
 
 Job = tuple[PlannedRun, ...]
-"""What a worker is given: one run, or several to be trained at once."""
+"""The work for one worker: one run, or several to be trained at once."""
 
 PackSize = Callable[[GroupKey], int]
 """A group -> most of its runs to train at once."""

@@ -1,4 +1,4 @@
-"""From the options of ``sweep`` to the launcher that executes its runs."""
+"""Makes the launcher that executes the runs of a sweep, from the options of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step costs, measured: for the estimate of a sweep, and to tell where packs and compiled steps pay."""
+"""Measures what a step costs, to estimate a sweep and to find out where packs and compiled steps pay."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from suite.execution.sweep_progress import duration
 from suite.sweep import Group, GroupKey, Plan, PlannedRun
 
 MEASURE_SECONDS = 1.5
-"""Wall time that measuring one job's seconds per step may take after its first steps, about."""
+"""About how much wall time the measurement of one job may take after its first steps."""
 
 MEASURE_SHARE = 0.015
-"""Share of a group's training, run by run, that measuring one of its jobs may take, once that is known."""
+"""The measurement of one job may take this share of the time that its group's training takes, run by run."""
 
 COMPILE_FROM = 180.0
 """Seconds of training per worker from which a compiled step is tried: compilation takes a minute on slow cores, and the

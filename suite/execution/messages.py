@@ -1,4 +1,4 @@
-"""What launchers ask of workers, and what workers answer: one line of JSON each."""
+"""Requests of launchers to workers, and their answers: one line of JSON each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to task, data and trainer: LightningCLI's parser, kept for many runs of one process."""
+"""Builds task, data and trainer from a configuration, with one LightningCLI parser for many runs of a process."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "use_distributed_sampler": False,
 }
-"""What the suite sets otherwise than Lightning: records and checkpoints are its own."""
-
+"""Defaults that differ from Lightning's: the suite writes records and checkpoints itself."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 def load_value(text: str) -> Any:
-    """Read a ``--config`` file or a value as everything else of the suite; a word that ends with a colon is itself.
+    """Read a ``--config`` file or a value by the suite's rules for YAML; a word that ends with a colon stays a word.
 
     Raises:
         ConfigError: it is not YAML, or gives a key twice.
@@ -103,7 +102,7 @@ class Resolver:
         # The runs of a sweep differ in their optimizers' numbers, which the task reads for itself, and seeds. Parsing
         # takes longer than many a step, so the rest is parsed when it changes.
         model = config["model"]
-        others = {key: value for key, value in model.get("init_args", {}).items() if key != "optimizer"}
+        others = {key: value for key, value in model["init_args"].items() if key != "optimizer"}
         rest = {**config, "model": {**model, "init_args": others}, "seed_everything": None}
         key = json.dumps(rest, sort_keys=True, default=repr)
         with of_a_class():
@@ -111,8 +110,7 @@ class Resolver:
                 self._parsed_last = key, self.parser.parse_object(config)
             parsed = copy.deepcopy(self._parsed_last[1])
             parsed.seed_everything = config.get("seed_everything", parsed.seed_everything)
-            if "optimizer" in model.get("init_args", {}):
-                parsed.model.init_args.optimizer = copy.deepcopy(model["init_args"]["optimizer"])
+            parsed.model.init_args.optimizer = copy.deepcopy(model["init_args"].get("optimizer"))
             return self.parser.instantiate(parsed)
 
 
@@ -120,7 +118,7 @@ def plain_config(parser: LightningArgumentParser, config: Any) -> dict[str, Any]
     """A parsed configuration as plain values, every default filled in.
 
     Raises:
-        ValueError: a number is infinite or none.
+        ValueError: a number is infinite or NaN.
     """
     values = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
     assert isinstance(values, dict)

@@ -1,4 +1,4 @@
-"""The runs of a sweep as resolved configurations, and what identifies them."""
+"""Resolves the runs of a sweep to configurations, and identifies them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class Runs:
         self.resolver = Resolver()
         resolve_once = functools.cache(lambda *arguments: self.resolver.resolve(list(arguments)))
         self.bases = {panel.label: resolve_once(*_arguments(panel)) for panel in spec.parts}
-        self._data: dict[tuple[str, int], Data] = {}
-        self._tasks: dict[str, Task] = {}
+        self._opened: dict[tuple[str, int], tuple[Task, Data]] = {}
 
     @property
     def title(self) -> str:
@@ -70,20 +69,18 @@ class Runs:
         from suite.training.opening import run_identity
 
         config = self.config(run)
-        opened = run.panel, run.batch_size
-        if opened not in self._data:
-            task, data = self.resolver.build_data(config)
-            data.ensure_open()
-            self._data[opened] = data
-            self._tasks[run.panel] = task
-        data = self._data[opened]
-        run_id, _ = run_identity(config, self._tasks[run.panel], data)
+        key = run.panel, run.batch_size
+        if key not in self._opened:
+            self._opened[key] = self.resolver.build_data(config)
+        task, data = self._opened[key]
+        data.ensure_open()
+        run_id, _ = run_identity(config, task, data)
         return run_id, data.steps
 
     @property
     def fingerprints(self) -> dict[str, str]:
         """Checksum of the prepared data by panel, of the panels whose runs have been identified."""
-        return {panel: data.fingerprint for (panel, _), data in self._data.items()}
+        return {panel: data.fingerprint for (panel, _), (_, data) in self._opened.items()}
 
 
 def _arguments(panel: Panel) -> list[str]:

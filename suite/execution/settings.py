@@ -1,4 +1,4 @@
-"""Settings that the parser lets pass and that cannot be, refused before anything is built; one that is completed."""
+"""Refuses impossible settings that the parser accepts, before anything is built, and fills in the precision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWNED = {
     "gradient_clip_val": (None, "model.clip_norm"),
     "gradient_clip_algorithm": (None, "model.clip_norm"),
 }
-"""Trainer settings that would say again what the task or its data say, with their default and who says it instead."""
+"""Trainer settings that repeat a setting of the task or its data, with their default and the one to set instead."""
 
 
 def settle(config: Any) -> None:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from suite.execution.jobs import Job
 from suite.execution.messages import Event
@@ -17,7 +16,7 @@ LOG_EVERY_SECONDS = 30.0
 
 
 class SweepProgress:
-    """Counts finished, diverged, running and left, and tells the time to go from what runs have cost so far.
+    """Counts the runs of a sweep by their state, and estimates the time to go from what runs have cost so far.
 
     Args:
         total: runs of the sweep, those already in the store included.
@@ -32,14 +31,14 @@ class SweepProgress:
         total: int,
         left: list[PlannedRun],
         workers: int,
-        expected: Mapping[GroupKey, float] = MappingProxyType({}),
+        expected: Mapping[GroupKey, float] | None = None,
     ) -> None:
         self.total = total
         self.left = {run.run_id: run for run in left}
         self.workers = workers
         self.counts: Counter[str] = Counter(finished=total - len(left))
         self.running: dict[str, tuple[float, int]] = {}
-        self._expected = dict(expected)
+        self._expected = dict(expected or {})
         self._spent: dict[GroupKey, tuple[float, int]] = {}
         self._drawn = 0.0
         self._terminal = sys.stderr.isatty()
@@ -51,7 +50,7 @@ class SweepProgress:
         self.left.update({run.run_id: run for run in missing})
 
     def drop(self, runs: list[PlannedRun]) -> None:
-        """Expect runs no more: branches whose trunk has diverged."""
+        """Take runs off the list: branches whose trunk has diverged are never trained."""
         for run in runs:
             self.left.pop(run.run_id, None)
 
@@ -74,16 +73,11 @@ class SweepProgress:
             self._draw("" if self._terminal else "\n")
 
     def line(self) -> str:
-        """The state in words."""
-        parts = [
-            f"{self.counts['finished']} finished",
-            f"{len(self.running)} running",
-            f"{self.counts['diverged']} diverged",
-        ]
-        if self.counts["failed"]:
-            parts.append(f"{self.counts['failed']} failed")
-        parts.append(f"{len(self.left) - len(self.running)} left of {self.total}")
-        return f"sweep: {', '.join(parts)}; {self._to_go()}"
+        """The counts and the time to go, in words."""
+        finished, running, diverged = self.counts["finished"], len(self.running), self.counts["diverged"]
+        failed = f"{self.counts['failed']} failed, " if self.counts["failed"] else ""
+        left = f"{len(self.left) - running} left of {self.total}; {self._to_go()}"
+        return f"sweep: {finished} finished, {running} running, {diverged} diverged, {failed}{left}"
 
     def close(self) -> None:
         """Draw the last state."""

@@ -1,4 +1,4 @@
-"""A sweep carried out: planned, measured, trained, or exported as commands."""
+"""Carries a sweep out: plans it, measures it, and trains it or exports it as commands."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Sweep:
         return f"{name}: {count} runs, {self.settled} in the store, {len(self.missing)} to train."
 
     def request(self, job: Job) -> WorkRequest:
-        """What a worker is asked for a job; the data's checksum lets it refuse data that changed since."""
+        """The request to a worker; with the data's checksum the worker refuses data that have changed since."""
         name = str(job[0].key)
         # The graph is one for packs of the measured size; a smaller one would have to be compiled for itself.
         measured = name in self._compiled and len(job) == self._packs.get(name, 1)
@@ -93,7 +93,7 @@ class Sweep:
         print_costs(self._costs(self.missing, launcher), self.missing, launcher.slots)
 
     def start(self, launcher: Launcher) -> None:
-        """Write the plan, and find out which packs pay."""
+        """Write the plan, and measure which packs pay."""
         self._write_plan()
         if self.pack is None:
             unknown = [run for run in self.missing if str(run.key) not in self._packs and not run.keeps]

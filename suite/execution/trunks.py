@@ -1,4 +1,4 @@
-"""What the branches of a plan wait for: trunks that have finished with their weights, or never will."""
+"""Tells which trunks have finished with their weights, and which never will: branches start from these weights."""
 
 from __future__ import annotations
 

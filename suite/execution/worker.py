@@ -37,7 +37,7 @@ _STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Answer every request, a line, with an event, a line; see `suite.execution.messages`."""
+    """Read a request per line and answer each with an event, a line; see `suite.execution.messages`."""
     parser = argparse.ArgumentParser(prog="python -m suite worker", description="Do what a launcher asks.")
     parser.add_argument("--request", type=Path, help="a file with one request, instead of standard input")
     options = parser.parse_args(arguments)
@@ -72,7 +72,7 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def quiet() -> None:
-    """Silence what Lightning says once per trainer: a sweep makes hundreds."""
+    """Silence the messages that Lightning prints once per trainer: a sweep makes hundreds."""
     import logging
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
@@ -89,7 +89,7 @@ def _read(lines: TextIO, requests: queue.Queue[str]) -> None:
 
 
 class Worker:
-    """Trains and measures what it is asked for; what one request has imported and parsed serves the next."""
+    """Trains and measures runs; what it has imported and parsed for one request serves the next."""
 
     def __init__(self) -> None:
         from suite.execution.resolver import Resolver
@@ -97,7 +97,7 @@ class Worker:
         self.resolver = Resolver()
 
     def answer(self, request: WorkRequest) -> Event:
-        """Do what is asked; whatever goes wrong is an event."""
+        """Carry a request out; an error becomes an event."""
         from suite.records import LeaseHeld
 
         begun = time.perf_counter()
@@ -211,10 +211,9 @@ def _shortened(config: dict[str, Any]) -> dict[str, Any]:
     """A run for measuring: of any length, evaluated once, from the seed, without diagnostics."""
     init_args, model = config["data"]["init_args"], config["model"]
     budgets = {key: None for key in init_args if key.startswith("budget_")}
-    changed = {**init_args, **budgets, "budget_steps": MOST_STEPS, "eval_samples": 1, "eval_every_steps": None}
-    # From whatever weights, a step costs the same; those of a trunk may not be there yet. Diagnostics are not timed.
-    left_out = {k: None for k in ("initial", "keep_weights_at", "diagnostics") if k in model["init_args"]}
-    if "start_step" in init_args:
-        changed["start_step"] = 0
+    settings = {"budget_steps": MOST_STEPS, "start_step": 0, "eval_samples": 1, "eval_every_steps": None}
+    changed = {**init_args, **budgets, **settings}
+    # A step costs the same from all weights, and those of a trunk may not be there yet. Diagnostics are not timed.
+    left_out = dict.fromkeys(("initial", "keep_weights_at", "diagnostics"))
     model = {**model, "init_args": {**model["init_args"], **left_out}}
     return {**config, "model": model, "data": {**config["data"], "init_args": changed}}

@@ -30,11 +30,9 @@ def final_losses(losses: Sequence[float], val_loss: float | None = None) -> dict
         val_loss: loss on the validation split after the last step, if it was measured.
 
     Returns:
-        ``ema``: last value of the exponential moving average with ``EMA_ALPHA``, started at the first loss
-        (paper 1, figures 1-7); ``min_last_1pct`` and ``mean_last_1pct``: over the last 1% of the steps, at least
-        one (paper 1's plotting code); ``mean_last_100``: over the last 100 steps (paper 1, Table 1); ``val``: the
-        validation loss (papers 2-4; paper 1, B.6), which after one pass over fresh data estimates the train loss
-        without the average's memory of the start.
+        By the names of ``FINAL_LOSSES``. ``ema`` starts at the first loss (paper 1, figures 1-7); the last 1% are at
+        least one step (paper 1's plotting code); ``mean_last_100`` is that of paper 1, Table 1; ``val`` (papers 2-4;
+        paper 1, B.6) after one pass over fresh data estimates the train loss without the average's memory of the start.
 
     Raises:
         ValueError: no losses.

@@ -1,4 +1,4 @@
-"""With which code, packages and machine was a run made?"""
+"""Which code and packages made a run?"""
 
 from __future__ import annotations
 
@@ -15,14 +15,10 @@ _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "timm", "torch-geome
 @functools.cache
 def code_version() -> dict[str, Any]:
     """Version of the suite and, in a git checkout, its commit and whether files differ from it."""
-    try:
-        version = importlib.metadata.version("adam-sgd-gap")
-    except importlib.metadata.PackageNotFoundError:
-        version = "0+unknown"
     root = Path(__file__).resolve().parents[2]
     commit = _git(root, "rev-parse", "HEAD")
     return {
-        "version": version,
+        "version": _version("adam-sgd-gap") or "0+unknown",
         "commit": commit,
         "dirty": None if commit is None else bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
     }
@@ -31,13 +27,15 @@ def code_version() -> dict[str, Any]:
 @functools.cache
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the installed packages that can change a run's numbers."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    versions = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    return {"python": platform.python_version(), **versions}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

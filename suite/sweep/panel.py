@@ -1,4 +1,4 @@
-"""What a sweep says of one task: its batch sizes and grids, and the trunks and branches that these may stand for."""
+"""Panels, the parts of a sweep: a task with batch sizes and grids, and the trunks and branches that they stand for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Branches:
         check_overrides(self.overrides or {})
 
     def __bool__(self) -> bool:
-        """Whether anything is said."""
+        """Whether any setting is given."""
         return bool(plain(self))
 
 
@@ -47,7 +47,7 @@ class Trunk(Branches):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PanelSettings:
-    """What a panel has instead of the sweep's own; mappings are merged with the sweep's, setting by setting."""
+    """Settings of one panel, which replace the sweep's; mappings are merged with the sweep's, setting by setting."""
 
     task: str | None = None
     """Name of the task."""

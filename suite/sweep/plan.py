@@ -48,7 +48,7 @@ class Plan:
 
     Args:
         spec: the sweep.
-        identify: tells a run's id and number of steps.
+        identify: computes a run's id and number of steps.
     """
 
     def __init__(self, spec: SweepSpec, identify: Identify) -> None:

@@ -1,4 +1,4 @@
-"""A sweep's YAML: what is asked, on which task, over which grids."""
+"""A sweep's YAML: its question, its tasks and its grids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from suite.sweep.published import Published
 LARGEST_SEED = 2**32 - 1
 
 _BESIDE = ("file", "question", "source", "published", "diagnose")
-"""What a sweep says about itself, and asks beside its question: it changes no run that the answer rests on."""
+"""Keys that describe a sweep, or add runs beside its answer; they change no run that the answer rests on."""
 
 _LATER = ("panels", "finalists", "report_seeds", "trunk", "branches")
 """Keys that count towards a plan's name only where they are given: plans of earlier stores keep theirs."""
@@ -184,8 +184,8 @@ class SweepSpec(SweepSettings):
     @property
     def plan_id(self) -> str:
         """Name of the sweep's plan in a store: the same as long as the same runs are asked for."""
-        asked = {k: v for k, v in plain(self).items() if k not in _BESIDE and (v or k not in _LATER)}
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        counted = {k: v for k, v in plain(self).items() if k not in _BESIDE and (v or k not in _LATER)}
+        digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
 

@@ -13,7 +13,7 @@ MAX_ATTEMPTS = 3
 """Times that a job is started when its worker dies."""
 
 RequestOf = Callable[[Job], WorkRequest]
-"""A job -> what a worker is asked."""
+"""A job -> the request to a worker."""
 
 OnEvent = Callable[[Job, Event], Iterable[Job]]
 """Called with every event of a job; returns jobs to add."""
@@ -35,12 +35,12 @@ class Launcher(Protocol):
 
         Args:
             jobs: in the order to be started.
-            request: what a worker is asked for a job.
+            request: makes the request to a worker from a job.
             on_event: called in this thread.
         """
 
     def close(self) -> None:
-        """End what was kept from one `run` to the next."""
+        """End the processes that `run` left for the next call."""
 
 
 class Attempts:

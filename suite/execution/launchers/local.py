@@ -43,7 +43,7 @@ class LocalLauncher:
         self.command = command
         self.logs = logs
         self.gpus = gpus
-        self._workers = [_Worker(number, self) for number in range(slots)]
+        self._workers: dict[int, WorkerProcess] = {}
 
     @property
     def sharing(self) -> int:
@@ -52,17 +52,17 @@ class LocalLauncher:
 
     def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
         """Execute jobs until none is left; see `suite.execution.launchers.launcher.Launcher`."""
-        waiting, idle, attempts = list(jobs), list(self._workers), Attempts()
-        answers: queue.Queue[tuple[_Worker, Job, Event]] = queue.Queue()
+        waiting, idle, attempts = list(jobs), list(range(self.slots)), Attempts()
+        answers: queue.Queue[tuple[int, Job, Event]] = queue.Queue()
         try:
             while waiting or len(idle) < self.slots:
                 while waiting and idle:
                     job = waiting.pop(0)
                     attempts.start(job)
-                    idle.pop(0).start(job, request(job), answers)
+                    self._send(idle.pop(0), job, request(job), answers)
                     on_event(job, Event("started"))
-                worker, job, event = answers.get()
-                idle.append(worker)
+                number, job, event = answers.get()
+                idle.append(number)
                 if attempts.again(job, event):
                     waiting.insert(0, job)
                 else:
@@ -73,33 +73,18 @@ class LocalLauncher:
 
     def close(self) -> None:
         """End the workers; the next `run` starts others."""
-        for worker in self._workers:
-            worker.stop()
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers = {}
 
-
-class _Worker:
-    """One process and the thread that waits for its answer."""
-
-    def __init__(self, number: int, launcher: LocalLauncher) -> None:
-        self._number = number
-        self._launcher = launcher
-        self._process: WorkerProcess | None = None
-
-    def start(self, job: Job, request: WorkRequest, answers: queue.Queue[tuple[_Worker, Job, Event]]) -> None:
-        if self._process is None or not self._process.lives:
-            self._process = self._spawned()
-        process = self._process
-        threading.Thread(target=lambda: answers.put((self, job, process.ask(request))), daemon=True).start()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-        self._process = None
-
-    def _spawned(self) -> WorkerProcess:
-        launcher = self._launcher
-        threads = max(1, (os.cpu_count() or 1) // launcher.slots)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        if launcher.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = str(self._number % launcher.gpus)
-        return WorkerProcess(launcher.command, environment, log=launcher.logs / f"worker-{self._number}.log")
+    def _send(self, number: int, job: Job, request: WorkRequest, answers: queue.Queue[tuple[int, Job, Event]]) -> None:
+        """Ask a worker, a new one where it has died; its answer comes through the queue."""
+        worker = self._workers.get(number)
+        if worker is None or not worker.lives:
+            threads = str(max(1, (os.cpu_count() or 1) // self.slots))
+            environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+            if self.gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = str(number % self.gpus)
+            log = self.logs / f"worker-{number}.log"
+            worker = self._workers[number] = WorkerProcess(self.command, environment, log=log)
+        threading.Thread(target=lambda: answers.put((number, job, worker.ask(request))), daemon=True).start()

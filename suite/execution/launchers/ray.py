@@ -1,4 +1,4 @@
-"""Jobs as Ray tasks, on a cluster that is there or on one that is started for the purpose."""
+"""Runs jobs as Ray tasks, on an existing cluster or on one that it starts."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class RayLauncher:
         """Jobs that the cluster has room for as it is now, at least one."""
         have = self._ray.cluster_resources()
         memory = None if self.settings.memory_gb is None else self.settings.memory_gb * 1e9
-        asked = {"CPU": self.settings.cpus, "GPU": self.settings.gpus, "memory": memory}
-        room = [int(have.get(name, 0) / amount) for name, amount in asked.items() if amount]
+        needs = {"CPU": self.settings.cpus, "GPU": self.settings.gpus, "memory": memory}
+        room = [int(have.get(name, 0) / amount) for name, amount in needs.items() if amount]
         slots = max(1, min(room, default=1))
         return slots if self.jobs is None else min(slots, self.jobs)
 
@@ -172,7 +172,7 @@ def _work(
 
     Args:
         command: starts a worker.
-        request: what it is asked.
+        request: to the worker.
         shared_store: whether the node sees the store.
         folder: the worker's working directory; None: that of Ray.
         carried: records, with weights, that the job starts from, where the store is not shared.

@@ -1,4 +1,4 @@
-"""Jobs as SLURM job arrays, through submitit; at the time limit they save a checkpoint and queue again."""
+"""Runs jobs as SLURM job arrays, through submitit; at the time limit they save a checkpoint and queue again."""
 
 from __future__ import annotations
 
@@ -147,10 +147,10 @@ class SlurmLauncher:
 
     def _submitted(self, jobs: list[Job], request: RequestOf) -> list[_Watched]:
         """Submit jobs that are not in the queue already."""
-        asked = [(job, request(job)) for job in jobs]
-        queued = self._queued({_runs_of(request) for _, request in asked} - {""})
-        watched = [_Watched(queued[_runs_of(request)], job) for job, request in asked if _runs_of(request) in queued]
-        fresh = [(job, request) for job, request in asked if _runs_of(request) not in queued]
+        requests = [(job, request(job)) for job in jobs]
+        queued = self._queued({_runs_of(request) for _, request in requests} - {""})
+        watched = [_Watched(queued[_runs_of(request)], job) for job, request in requests if _runs_of(request) in queued]
+        fresh = [(job, request) for job, request in requests if _runs_of(request) not in queued]
         for first in range(0, len(fresh), self.settings.max_array):
             array = fresh[first : first + self.settings.max_array]
             work = WorkOnNode(self.command, max(1.0, self.settings.signal_seconds - 10))
