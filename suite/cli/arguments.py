@@ -1,4 +1,4 @@
-"""The short options (``--task``, ``--optimizer``, ``--schedule``) in terms of LightningCLI's own.
+"""Turns the short options (``--task``, ``--optimizer``, ``--schedule``) into LightningCLI's own.
 
 LightningCLI's parser takes ``--config`` layers and ``--model.*``, ``--data.*``, ``--trainer.*``; a task is such a layer
 and an optimizer a value of the model's. Checking the optimizer here gives its errors before anything heavy is loaded.
@@ -84,7 +84,7 @@ def read_diagnostics(text: str) -> dict[str, Any]:
 def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[str]:
     """An optimizer or schedule given by name, file, fields or ``--config`` layer, as one ``--model.init_args`` option.
 
-    Empty where nothing is said of it.
+    Empty where there is none.
     """
     settings = {
         name.removeprefix(f"{family}."): option_value(text, f"--{name}")
@@ -109,7 +109,7 @@ def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[st
 
 
 def _of_layers(family: str, words: list[str]) -> dict[str, Any]:
-    """What the last ``--config`` layer that names an optimizer or schedule says of it."""
+    """The optimizer or schedule of the last ``--config`` layer that has one."""
     files = [after for word, after in itertools.pairwise(words) if word in ("--config", "-c")]
     files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
     spec: dict[str, Any] = {}

@@ -79,7 +79,7 @@ def read_sources(file: Path) -> dict[str, str]:
 
 
 def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
-    """The plan of a sweep, with what its YAML says about it now.
+    """The plan of a sweep in a store, with the question, source and published values that its YAML has now.
 
     Raises:
         ValueError: the sweep was not started with this content in this store.

@@ -1,4 +1,4 @@
-"""Diagnostics of a network that is not being trained: which weights, and what is measured of them."""
+"""Measures a network that is not being trained: finds its weights and applies diagnostics to them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def diagnose(
         device: where to compute.
 
     Returns:
-        What was measured, and a sentence for each diagnostic that was left out.
+        The measurements, and a sentence for each diagnostic that was left out.
 
     Raises:
         ValueError: a diagnostic that was asked for is impossible.

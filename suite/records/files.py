@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never a part; and what went wrong, in words."""
+"""Writes files so that a reader sees the old content or the new, never a part; puts errors of the system into words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoreError(RuntimeError):
 
 
 def explain(error: OSError) -> str:
-    """What an operating-system error means for somebody who keeps a store on that disk."""
+    """An operating-system error in words for somebody who keeps a store on that disk."""
     return _EXPLANATIONS.get(error.errno or 0, str(error))
 
 

@@ -1,4 +1,4 @@
-"""Which process holds a lease, and whether it still lives, as far as this process can tell."""
+"""Tells which process holds a lease, and whether it still lives, as far as this process can know."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def machine() -> str:
 
 
 def describe_self(token: str) -> dict[str, Any]:
-    """What a lease says about this process."""
+    """The content of a lease that this process holds."""
     pid = os.getpid()
     return {
         "token": token,
@@ -37,7 +37,7 @@ def describe_self(token: str) -> dict[str, Any]:
 
 
 def read_holder(path: Path) -> dict[str, Any]:
-    """What a lease file says; empty when there is none or it cannot be read."""
+    """The content of a lease file; empty when there is none or it cannot be read."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

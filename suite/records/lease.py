@@ -19,7 +19,6 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from types import TracebackType
 
 from suite.records.files import StoreError, explain
 from suite.records.holder import describe_self, may_live, name_of, read_holder
@@ -49,7 +48,7 @@ class Lease:
         self.path = path
         self.token = uuid.uuid4().hex
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
 
     def __enter__(self) -> Lease:
         claim = self.path.with_name(f".lease.{self.token[:8]}.part")
@@ -65,16 +64,12 @@ class Lease:
                 f"The lease of the run at {self.path.parent} could not be written ({explain(error)}); make room "
                 "or give another --store, records that are there are intact."
             ) from error
-        self._thread = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
         if self.held():
             with contextlib.suppress(OSError):  # one that cannot be deleted goes stale
                 self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The store: a folder of records and plans, every file written in one step, every broken one named and set aside."""
+"""The store: a folder of records and plans; each file is written in one step, each broken one named and set aside."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _REQUIRED = {
 
 
 class Diagnosed(NamedTuple):
-    """What the diagnostics of a run found.
+    """The measurements of a run's diagnostics.
 
     Attributes:
         table: columns ``step``, ``diagnostic``, ``quantity``, ``group`` (a layer, role, decile, ... or empty) and
@@ -150,10 +150,10 @@ class Store:
         return self._table(run_id, "curves")
 
     def diagnostics(self, run_id: str) -> pa.Table | None:
-        """What was measured along a run, see `Diagnosed`; None where it was asked for nothing.
+        """The measurements along a run, see `Diagnosed`; None for a run without diagnostics.
 
         Raises:
-            StoreError: it is gone, or is not what the record was written with.
+            StoreError: the file is gone, or is not the one that the record was written with.
         """
         record = self.record(run_id)
         return None if record is None or not record.get("diagnostics") else self._table(run_id, "diagnostics")
@@ -176,7 +176,7 @@ class Store:
             record: plain values.
             curves: one row per step.
             lease: the run's; nothing is written unless it is still held.
-            diagnosed: what its diagnostics found; None where it was asked for none.
+            diagnosed: the measurements of its diagnostics; None for a run without.
 
         Raises:
             LeaseHeld: another process has taken the run over while this one stood still.
@@ -278,7 +278,7 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[None]:
-        """Turn an operating-system error into one sentence on what could not be written."""
+        """Turn an operating-system error into one sentence that names what could not be written."""
         try:
             yield
         except OSError as error:
@@ -298,10 +298,9 @@ class Store:
         record = self._read_json(path)
         if record is None:
             return None
-        wrong = [key for key, kind in _REQUIRED.items() if not isinstance(record.get(key), kind)]
-        if wrong:
-            key, kind = wrong[0], _REQUIRED[wrong[0]].__name__
-            return self._refuse(path, f"'{key}' should be a {kind}, got {record.get(key)!r:.80}")
+        for key, kind in _REQUIRED.items():
+            if not isinstance(record.get(key), kind):
+                return self._refuse(path, f"'{key}' should be a {kind.__name__}, got {record.get(key)!r:.80}")
         if record["run_id"] != path.parent.name:
             return self._refuse(path, f"is the record of run {record['run_id']}, in another run's folder")
         return record
@@ -333,7 +332,7 @@ class Store:
 
 
 def _write_table(path: Path, table: pa.Table) -> dict[str, Any]:
-    """Write a table, and say what the record keeps of it."""
+    """Write a table; returns its entry in the record."""
     write_atomically(path, lambda temporary: pq.write_table(table, temporary))
     return {"rows": table.num_rows, "sha256": _sha256(path)}
 

@@ -33,7 +33,7 @@ class Axis:
         move geometrically in ``1 - value``.
 
         Returns:
-            None where the next value cannot be told (zero, one value, equal values).
+            None where there is no next value (after zero, one value, equal values).
         """
         if not is_ordered(self.values) or len(self.values) < 2:
             return None

@@ -18,7 +18,7 @@ SET_BY_THE_SWEEP = {"data.batch_size": "batch_size", "seed_everything": "seeds",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Branches:
-    """What branches have in common."""
+    """Settings that all branches share."""
 
     schedule: str | dict[str, Any] | None = None
     """Learning-rate schedule, a name or a mapping; without warm-up unless it says so; by default linear."""
@@ -36,7 +36,7 @@ class Branches:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trunk(Branches):
-    """What branches go on from; its schedule is constant by default."""
+    """The run that branches go on from; its schedule is constant by default."""
 
     optimizers: Optimizers | None = None
     """Label -> settings, one value each: a trunk is not tuned."""
@@ -65,10 +65,10 @@ class PanelSettings:
     """Definition of the final loss that tuning goes by."""
 
     trunk: Trunk | None = None
-    """What the branches go on from; see `suite.sweep.branching`."""
+    """The run that the branches go on from; see `suite.sweep.branching`."""
 
     branches: Branches | None = None
-    """What the branches have in common."""
+    """Settings that all branches share."""
 
     def __post_init__(self) -> None:
         check_overrides(self.overrides or {})

@@ -1,4 +1,4 @@
-"""From a sweep to its runs: grids crossed, runs identified, edges extended as results come in."""
+"""Turns a sweep into its runs: crosses grids, identifies runs, extends grids at their edges as results come in."""
 
 from __future__ import annotations
 

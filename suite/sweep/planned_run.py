@@ -30,7 +30,7 @@ class GroupKey(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What a run of a sweep is, before it is identified; with the sweep's panel it makes a whole configuration.
+    """A run of a sweep that has no id yet; with the sweep's panel it makes a whole configuration.
 
     Attributes:
         settings: plain values of the optimizer config, its ``name`` among them.

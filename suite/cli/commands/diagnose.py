@@ -1,4 +1,4 @@
-"""``diagnose``: what the diagnostics say of a task's network, at its start or at a checkpoint."""
+"""``diagnose``: measures a task's network at its start or at a checkpoint."""
 
 from __future__ import annotations
 
@@ -80,4 +80,4 @@ def _print_table(table: pa.Table, file: Path | None) -> None:
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in [head, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
