@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,41 @@ def test_no_function_is_long_or_takes_many_parameters() -> None:
             if len(parameters) > MOST_PARAMETERS:
                 wrong.append(f"{path.relative_to(ROOT)}: {node.name} takes {len(parameters)} parameters")
     assert not wrong, "\n".join(wrong)
+
+
+def words_of(path: Path) -> set[str]:
+    """Every name in a module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for attribute in ("name", "id", "attr", "value"):
+            found |= {word for word in [getattr(node, attribute, None)] if isinstance(word, str)}
+    return found
+
+
+def exists(dotted: str) -> bool:
+    """Whether a dotted path leads to a package, a module or a name in one."""
+    folder, parts = ROOT, dotted.split(".")
+    for place, part in enumerate(parts):
+        if (folder / part).is_dir():
+            folder = folder / part
+            continue
+        module = folder / f"{part}.py"
+        if module.is_file():
+            return set(parts[place + 1 :]) <= words_of(module)
+        return part in words_of(folder / "__init__.py")  # what a package passes on
+    return True
+
+
+def test_every_module_that_a_text_names_exists() -> None:
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *sources(), *(ROOT / "benchmarks").glob("*.py")]
+    named = {
+        (str(path.relative_to(ROOT)), dotted)
+        for path in texts
+        for dotted in re.findall(r"`((?:suite|tasks|models)(?:\.[A-Za-z_]\w*)+)`", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 100
+    others = {"suite.optimizers"}  # a group of entry points
+    assert not {(path, dotted) for path, dotted in named if dotted not in others and not exists(dotted)}
 
 
 def test_no_file_is_named_for_nothing() -> None:

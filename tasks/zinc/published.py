@@ -16,7 +16,7 @@ class PublishedGraphs:
     """``torch_geometric.datasets.ZINC(subset=False)``: 220,011 training and 24,445 validation graphs.
 
     Atoms and bonds are numbers already and the target is standardised, with slightly other statistics than
-    `tasks.zinc.target.ZINC250K`. The third split (5,000 graphs) is not used, as in paper 1.
+    `tasks.zinc.target`. The third split (5,000 graphs) is not used, as in paper 1.
 
     Attributes:
         folder: where the download and PyTorch Geometric's own files are kept.
