@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +176,11 @@ def identify(run: RunSpec) -> tuple[str, int]:
     return f"{abs(hash((repr(sorted(run.settings.items())), run.batch_size, run.seed))):016x}"[:16], 10
 
 
+def identify_diagnosed(run: RunSpec) -> tuple[str, int]:
+    run_id, steps = identify(run)
+    return (run_id[::-1] if run.diagnosed else run_id), steps
+
+
 def ask(job: Job) -> Any:
     """No worker is asked."""
 
@@ -219,6 +226,48 @@ def test_grids_grow_until_the_best_is_inside(tmp_path: Path, best: float, grown:
     second = Pretend(store, best)
     execute(Backlog(again, store), second, ask)
     assert second.trained == [] and {r.run_id for r in again.runs} == {r.run_id for r in plan.runs}
+
+
+def test_a_plan_never_forgets_runs(tmp_path: Path) -> None:
+    optimizers = {"sgd": {"lr": [0.03, 0.1, 0.3], "momentum": 0.9}}
+    spec = read_spec(
+        write(
+            tmp_path / "s.yaml", optimizers=optimizers, batch_size=[1], extend_edges=2, report_seeds=[7, 8],
+            finalists={"settings": 2, "seeds": [5]}, diagnose={"clipping": {}},
+        )
+    )  # fmt: skip
+    store = Store(tmp_path / "runs")
+    plan = Plan(spec, identify_diagnosed)
+    execute(Backlog(plan, store), Pretend(store, 1.0), ask)
+    written = plan.as_record(command="", title="")
+    assert {run["seed"] for run in written["runs"]} == {42, 5, 7, 8} and any(
+        run["diagnoses"] for run in written["runs"]
+    )
+    shutil.rmtree(store.run_folder(plan.groups[0].runs[0].run_id))  # of the sweep's own grid
+    again = Plan(spec, identify_diagnosed)
+    again.remember(json.loads(json.dumps(written["runs"])))
+    assert again.as_record(command="", title="") == written
+    assert again.groups[0].axes == plan.groups[0].axes and again.groups[0].extensions == plan.groups[0].extensions
+    second = Pretend(store, 1.0)
+    execute(Backlog(again, store), second, ask)
+    assert second.trained == [plan.groups[0].runs[0].run_id]
+    assert again.as_record(command="", title="") == written
+
+
+def test_a_plan_takes_back_no_runs_of_another_sweep(tmp_path: Path) -> None:
+    spec = read_spec(write(tmp_path / "s.yaml", batch_size=[1]))
+    plan = Plan(spec, identify)
+    run = plan.runs[0].as_record()
+    planned = len(plan.runs)
+    plan.remember(
+        [
+            run,
+            {**run, "run_id": "f" * 16},
+            {**run, "optimizer": "lion"},
+            {**run, "run_id": "0" * 16, "axes": {"lr": -1.0}},
+        ]
+    )
+    assert len(plan.runs) == planned
 
 
 def test_everything_diverged_grows_downwards(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class Sweep:
         self.runs = Runs(spec)
         self.plan = Plan(spec, self.runs.identify)
         self._refuse_other_data(earlier)
+        self.plan.remember(earlier.get("runs") or ())
         missing = self.plan.missing(store)
         self.settled = len(self.plan.runs) - len(missing)
         self.missing = self._without_lost(missing)

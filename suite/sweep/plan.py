@@ -6,12 +6,12 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from suite.fields import nested, plain
 from suite.records import Store, loss_of
-from suite.records.tuning import Side, Trial, edge, ranked, setting_of
+from suite.records.tuning import Side, Trial, edge, is_ordered, ranked, setting_of
 from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, fixed_value, read_axis
 from suite.sweep.panel import Panel
@@ -62,6 +62,30 @@ class Plan:
             for size in panel.batch_size
         ]
 
+    def remember(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take back runs that an earlier call of the sweep had added: extensions, finalists, reporting seeds.
+
+        Args:
+            records: the runs of the plan in the store, see `PlannedRun.as_record`; those that the sweep would not make
+                in this way are left out.
+        """
+        groups = {group.key: group for group in self.groups}
+        planned = {(run.key, run.run_id) for run in self.runs}
+        for record in records:
+            key = GroupKey(record.get("panel", ""), record["optimizer"], record["batch_size"])
+            if key not in groups or (key, record["run_id"]) in planned:
+                continue
+            added = {name: record.get(name, default) for name, default in _ADDED.items()}
+            try:
+                run = dataclasses.replace(self._run(groups[key], record["axes"], record["seed"]), **added)
+                if run.diagnoses:
+                    run = self._diagnosed(run)
+            except (KeyError, ValueError):
+                continue
+            if run.run_id == record["run_id"]:
+                groups[key].runs.append(run)
+                _widen(groups[key], run)
+
     @property
     def runs(self) -> list[PlannedRun]:
         """Every run, extensions included."""
@@ -100,9 +124,7 @@ class Plan:
             reporting = [self._run(group, best, seed) for seed in self.spec.report_seeds]
             new += [dataclasses.replace(run, reporting=True) for run in reporting]
         if self.spec.diagnose and not new and not any(run.diagnosed for run in group.runs):
-            tuned = self._run(group, best, (self.spec.report_seeds or self.spec.seeds)[0])
-            diagnosed = dataclasses.replace(tuned, diagnosed=True, diagnoses=tuned.run_id)
-            new.append(dataclasses.replace(diagnosed, run_id=self._identify(diagnosed)[0]))
+            new.append(self._diagnosed(self._run(group, best, (self.spec.report_seeds or self.spec.seeds)[0])))
         group.runs += new
         return new
 
@@ -190,6 +212,27 @@ class Plan:
             run = dataclasses.replace(run, keeps=kept_steps(panel.checkpoints, steps))
             self._trunks[panel.label, size, seed] = run
         return run
+
+    def _diagnosed(self, tuned: PlannedRun) -> PlannedRun:
+        """The run that trains a tuned run again, with the sweep's diagnostics."""
+        run = dataclasses.replace(tuned, diagnosed=True, diagnoses=tuned.run_id)
+        return dataclasses.replace(run, run_id=self._identify(run)[0])
+
+
+_ADDED = {"round": 0, "reporting": False, "diagnoses": ""}
+"""What a record says of a run that the sweep has added, with what holds for the runs of its own grid."""
+
+
+def _widen(group: Group, run: PlannedRun) -> None:
+    """Extend a group's axes to the values of a run."""
+    for name, value in run.axes.items():
+        while (axis := group.axes[name]) and is_ordered(axis.values) and value not in axis.values:
+            side: Side = "low" if value < axis.values[0] else "high"
+            wider = axis.extended(side)
+            if wider is None:
+                break
+            group.axes[name] = wider
+            group.extensions[name, side] += 1
 
 
 def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -> list[dict[str, Any]]:
