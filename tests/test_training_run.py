@@ -33,6 +33,13 @@ class Stop(Callback):
         self.blocks -= 1
 
 
+class Fail(Callback):
+    """Breaks after the first block."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise OSError("no disk")
+
+
 def test_record_holds_what_the_design_says(tmp_path: Path, data_dir: Path) -> None:
     store = Store(tmp_path)
     record = train(store, make_data(data_dir), ADAM).record
@@ -60,6 +67,20 @@ def test_a_second_run_finds_the_record(tmp_path: Path, data_dir: Path) -> None:
     other = train(store, make_data(data_dir), seed=43)
     assert other.trained and other.record["run_id"] != first.record["run_id"]
     assert train(store, make_data(data_dir), rerun=True).trained
+
+
+def test_a_result_gives_way_to_a_result_alone(tmp_path: Path, data_dir: Path) -> None:
+    store = Store(tmp_path)
+    first = train(store, make_data(data_dir, block_steps=3)).record
+    files = {path.name: path.read_bytes() for path in store.run_folder(first["run_id"]).iterdir()}
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(store, make_data(data_dir, block_steps=3), rerun=True, trainer={"callbacks": [Stop(4)]})
+    with pytest.raises(OSError, match="no disk"):
+        train(store, make_data(data_dir, block_steps=3), rerun=True, trainer={"callbacks": [Fail()]})
+    now = {path.name: path.read_bytes() for path in store.run_folder(first["run_id"]).iterdir()}
+    assert {name: now.get(name) for name in files} == files
+    again = train(store, make_data(data_dir, block_steps=3), rerun=True).record
+    assert again["status"] == "finished" and store.record(first["run_id"]) == again != first
 
 
 def test_resumed_run_is_bit_equal(tmp_path: Path, data_dir: Path) -> None:

@@ -172,6 +172,9 @@ class Store:
     ) -> None:
         """Write a run's curves and diagnostics, then its record; a reader never sees a record without them.
 
+        A result gives way to a result alone: where the run has one and was trained again without coming to its end,
+        nothing is written.
+
         Args:
             record: plain values.
             curves: one row per step.
@@ -185,6 +188,8 @@ class Store:
         folder = self.run_folder(record["run_id"])
         if lease is not None:
             lease.check()
+        if record["status"] not in SETTLED and self.settled(record["run_id"]):
+            return
         with self._writing(f"The record of run {record['run_id']}"):
             self._set_aside(folder)
             whole = {**record, "schema": SCHEMA, "curves": _write_table(folder / "curves.parquet", curves)}

@@ -116,7 +116,8 @@ def run(
             trainer.save_checkpoint(checkpoint.with_name("final.ckpt"))
     if ending.error is not None:
         raise ending.error
-    return Outcome(store.record(run_id) or record, trained=True)
+    written = store.record(run_id) if record["status"] in SETTLED else None
+    return Outcome(written or record, trained=True)
 
 
 def _attempt(
