@@ -72,6 +72,24 @@ def test_norms_of_long_gradients_are_right(count: int) -> None:
         torch.testing.assert_close(found.double(), norm, rtol=3e-6, atol=0)
 
 
+def test_clipping_takes_parameters_as_torch_does() -> None:
+    torch.manual_seed(0)
+    ours, theirs = (
+        torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2), torch.nn.Linear(2, 2)) for _ in "ab"
+    )
+    theirs.load_state_dict(ours.state_dict())
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    for network in (ours, theirs):
+        network[:2](torch.arange(6.0).view(2, 3)).square().sum().backward()  # the last layer has no gradient
+    norm = clip_global_norm(ours.parameters(), 1.0)
+    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)) and norm > 1
+    for mine, other in zip(ours[:2].parameters(), theirs[:2].parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+    assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+    assert Clipping(max_coordinate=0.01)(list(ours.parameters())) == pytest.approx(1, abs=1e-4)
+    assert max(float(p.grad.abs().max()) for p in ours[:2].parameters()) == pytest.approx(0.01)
+
+
 def test_clip_without_gradients_or_limit() -> None:
     assert clip_global_norm([], 1.0).item() == 0
     grads = [torch.tensor([3.0, -4.0])]

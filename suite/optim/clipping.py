@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from suite.fields import check_ranges
 from suite.optim.broadcast import Number, rounded
@@ -32,33 +32,39 @@ class Clipping:
         check_ranges(type(self), vars(self), name="")
 
     @torch.no_grad()
-    def __call__(self, grads: Sequence[Tensor]) -> Tensor:
+    def __call__(self, tensors: Iterable[Tensor]) -> Tensor:
         """Clip gradients in place.
+
+        Args:
+            tensors: as for `clip_global_norm`.
 
         Returns:
             Their norm before any clipping, a 0-d tensor.
         """
+        grads = _gradients(tensors)
         norm = clip_global_norm(grads, self.max_norm)
         if self.max_coordinate is not None and grads:
-            torch._foreach_clamp_max_(list(grads), self.max_coordinate)
-            torch._foreach_clamp_min_(list(grads), -self.max_coordinate)
+            torch._foreach_clamp_max_(grads, self.max_coordinate)
+            torch._foreach_clamp_min_(grads, -self.max_coordinate)
         return norm
 
 
 @torch.no_grad()
-def clip_global_norm(grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
+def clip_global_norm(tensors: Iterable[Tensor], max_norm: float | None) -> Tensor:
     """Scale gradients in place so that their joint Euclidean norm is at most ``max_norm``.
 
     The coefficient is ``min(1, max_norm / (norm + 1e-6))``, as in `torch.nn.utils.clip_grad_norm_`. Of gradients that
     FSDP's second form shards, the norm is over all devices.
 
     Args:
-        grads: all gradients of one run.
+        tensors: all gradients of one run; or the parameters that hold them, as in ``model.parameters()``, those without
+            a gradient left out.
         max_norm: None measures only.
 
     Returns:
         The norm before clipping, a 0-d tensor on the gradients' device.
     """
+    grads = _gradients(tensors)
     if not grads:
         return torch.zeros(())
     norms = _norms(grads)
@@ -66,8 +72,14 @@ def clip_global_norm(grads: Sequence[Tensor], max_norm: float | None) -> Tensor:
     full = getattr(norm, "full_tensor", None)
     norm = norm if full is None else full()
     if max_norm is not None:
-        torch._foreach_mul_(list(grads), torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+        torch._foreach_mul_(grads, torch.clamp(max_norm / (norm + 1e-6), max=1.0))
     return norm
+
+
+def _gradients(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Gradients, taken from the parameters among ``tensors``."""
+    grads = (tensor.grad if isinstance(tensor, nn.Parameter) else tensor for tensor in tensors)
+    return [grad for grad in grads if grad is not None]
 
 
 def _norms(grads: Sequence[Tensor]) -> list[Tensor]:
