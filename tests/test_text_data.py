@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.kinds.text.data import TextData
+from suite.training import configurable
+from tasks.kinds.sequences.windows import TokenWindows
+from tasks.kinds.text.data import TextTokens
+
+
+@configurable
+class TextData(TextTokens, TokenWindows):
+    dataset = "text"
+
 
 TEXT = "".join(chr(97 + (7 * i + i // 26) % 26) for i in range(5000))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tasks.kinds.text.data import TextData
+from suite.training import configurable
+from tasks.kinds.sequences.windows import TokenWindows
+from tasks.kinds.text.data import TextTokens
 from tasks.kinds.text.hub import HubText
 
 
-class FineWeb(TextData):
+@configurable
+class FineWeb(TextTokens, TokenWindows):
     """The first billion GPT-2 tokens of FineWeb-Edu, in windows of 256 (paper 1, Appendix A).
 
     ``source: paper`` streams ``HuggingFaceFW/fineweb-edu``, configuration ``sample-10BT``, in stored order.

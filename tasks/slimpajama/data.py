@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tasks.kinds.text.data import TextData
+from suite.training import configurable
+from tasks.kinds.sequences.windows import TokenWindows
+from tasks.kinds.text.data import TextTokens
 from tasks.kinds.text.hub import HubText
 
 
-class SlimPajama(TextData):
+@configurable
+class SlimPajama(TextTokens, TokenWindows):
     """The first 4 billion GPT-NeoX tokens of SlimPajama: 3.9 billion for training, 100 million for validation.
 
     ``source: paper`` streams ``cerebras/SlimPajama-627B`` in stored order. The released preparation ends every document

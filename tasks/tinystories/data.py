@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tasks.kinds.text.data import TextData
+from suite.training import configurable
+from tasks.kinds.sequences.windows import TokenWindows
+from tasks.kinds.text.data import TextTokens
 from tasks.kinds.text.hub import HubText
 
 
-class TinyStories(TextData):
+@configurable
+class TinyStories(TextTokens, TokenWindows):
     """The first 10 million GPT-2 tokens of TinyStories, in windows of 256 (paper 1, appendix A.11).
 
     ``source: paper`` streams ``roneneldan/TinyStories`` in stored order and encodes it as FineWeb is encoded: 9,900,000

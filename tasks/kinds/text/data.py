@@ -1,4 +1,4 @@
-"""Text as windows of tokens: the data module that every text dataset builds on."""
+"""Text as a source of tokens: what every text dataset adds to `tasks.kinds.sequences.windows.TokenWindows`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from suite.training import configurable
-from tasks.kinds.sequences.windows import TokenWindows
 from tasks.kinds.text.documents import LocalText, Source
 from tasks.kinds.text.preparation import Corpus, prepare_text
 from tasks.kinds.text.sample import SampleText
 
 
 @configurable
-class TextData(TokenWindows):
-    """Next-token prediction on text; samples are windows, and validation is the end of the text.
+class TextTokens:
+    """Tokens of text, for `TokenWindows`: ``class FineWeb(TextTokens, TokenWindows)``; validation is the text's end.
 
     A dataset's class sets ``dataset``, ``paper_source`` and ``paper_max_tokens``.
     """
-
-    dataset: ClassVar[str] = "text"
-    """Name of the dataset, for the prepared folder."""
 
     paper_source: ClassVar[Source | None] = None
     """The text that ``source: paper`` means."""
