@@ -1,4 +1,4 @@
-"""Writes files so that a reader sees the old content or the new, never a part; puts errors of the system into words."""
+"""Atomic writes (a reader sees a file's old content or its new content, never a part), and disk errors in words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoreError(RuntimeError):
 
 
 def explain(error: OSError) -> str:
-    """An operating-system error in words for somebody who keeps a store on that disk."""
+    """Explain an operating-system error to the user whose store is on that disk."""
     return _EXPLANATIONS.get(error.errno or 0, str(error))
 
 

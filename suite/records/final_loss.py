@@ -1,4 +1,4 @@
-"""The definitions of a run's final loss, and which of its runs have one."""
+"""The definitions of a run's final loss, and the statuses of runs that have a result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SETTLED = frozenset({"finished", "diverged"})
-"""Statuses that are results: such a run is not trained again, and says something about its setting."""
+"""Statuses that count as results: a run with one of them is not trained again, and its loss counts in tuning."""
 
 EMA_ALPHA = 0.01
 """Weight of the newest step in the exponential moving average (paper 1's figures; ``adjust=False``)."""
@@ -23,19 +23,20 @@ FINAL_LOSSES = {
 
 
 def final_losses(losses: Sequence[float], val_loss: float | None = None) -> dict[str, float]:
-    """Every definition of the final loss that the suite knows, by name.
+    """Compute the final loss of a run by every definition.
 
     Args:
         losses: train loss of every optimizer step, in order, all finite.
         val_loss: loss on the validation split after the last step, if it was measured.
 
     Returns:
-        By the names of ``FINAL_LOSSES``. ``ema`` starts at the first loss (paper 1, figures 1-7); the last 1% are at
-        least one step (paper 1's plotting code); ``mean_last_100`` is that of paper 1, Table 1; ``val`` (papers 2-4;
-        paper 1, B.6) after one pass over fresh data estimates the train loss without the average's memory of the start.
+        The losses under the names of ``FINAL_LOSSES``. ``ema`` starts at the first loss (paper 1, figures 1-7); the
+        last 1% is at least one step (paper 1's plotting code); ``mean_last_100`` is used in paper 1, Table 1; ``val``
+        (papers 2-4; paper 1, B.6) is there if it was measured. In one pass over fresh data it estimates the train loss
+        without the early steps, which the moving average still contains.
 
     Raises:
-        ValueError: no losses.
+        ValueError: ``losses`` is empty.
     """
     if not losses:
         raise ValueError("A final loss needs at least one step's loss, got none.")
@@ -54,10 +55,10 @@ def final_losses(losses: Sequence[float], val_loss: float | None = None) -> dict
 
 
 def loss_of(record: Mapping[str, Any] | None, definition: str) -> float:
-    """A run's final loss as tuning compares it: infinite where it diverged, NaN without a result.
+    """A run's final loss for tuning: infinite if it diverged or the loss is not finite, NaN if there is no result.
 
     Raises:
-        ValueError: the run has finished and its record does not hold this definition.
+        ValueError: the run has finished, but its record does not hold this definition.
     """
     if record is None or record["status"] not in SETTLED:
         return math.nan

@@ -1,4 +1,4 @@
-"""Tells which process holds a lease, and whether it still lives, as far as this process can know."""
+"""Which process holds a lease, and whether that process is still alive, as far as another process can tell."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 @functools.cache
 def machine() -> str:
-    """Name of the space that process numbers are unique in: one boot of one kernel, one container.
+    """Name of the scope in which process ids are unique: host name, boot and PID namespace; the host name off Linux.
 
-    Host names alone do not tell: two containers may share one, and a reboot starts the numbers anew.
+    A host name alone is not enough: two containers may share it, and process ids are used again after a reboot.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -46,7 +46,7 @@ def read_holder(path: Path) -> dict[str, Any]:
 
 
 def may_live(holder: dict[str, Any]) -> bool:
-    """Whether the holder may still live: False only for a process of this machine that surely does not."""
+    """Whether the holder may be alive; False if there is none or its process ran on this machine and has ended."""
     if not holder:
         return False
     if holder.get("machine") != machine():
@@ -56,7 +56,7 @@ def may_live(holder: dict[str, Any]) -> bool:
         return False
     state, started = _process(pid)
     if state is not None:
-        # A zombie trains nothing, and a number that was given out again belongs to somebody else.
+        # A zombie does no work, and a different start time means that the process id was used again.
         return state not in "ZX" and started == holder.get("started")
     try:
         os.kill(pid, 0)
@@ -68,7 +68,7 @@ def may_live(holder: dict[str, Any]) -> bool:
 
 
 def name_of(holder: dict[str, Any]) -> str:
-    """A holder as a message names it."""
+    """The holder's process id and host, for messages."""
     return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
 
 

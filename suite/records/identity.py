@@ -1,4 +1,4 @@
-"""When are two runs the same run? When what can change their numbers is the same, and so its hash."""
+"""A run's id: the hash of all settings that can change its numbers. Two runs with equal ids are the same run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def run_id_of(identity: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The id of the run that has this identity.
 
     Args:
-        identity: plain values, nested; their order does not matter.
+        identity: nested plain values; the order of keys does not matter.
 
     Returns:
         The run id (16 hexadecimal digits) and the identity as JSON keeps it.
 
     Raises:
-        ValueError: the identity holds something that JSON cannot, or a NaN.
+        ValueError: the identity contains a value that JSON cannot represent, such as a NaN.
     """
     try:
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)

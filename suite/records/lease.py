@@ -1,13 +1,14 @@
-"""Who trains a run right now: a lease with a heartbeat, so that no run is trained twice and no dead process blocks one.
+"""Leases with a heartbeat: at most one process trains a run at a time, and a process that died does not block it.
 
-A lease is a file that names its holder. It is made by linking a complete file into place, which either succeeds or
-finds another's, on network file systems too; `flock`, which may not hold there, is not used. The holder touches the
-file every ``HEARTBEAT_SECONDS``. A lease untouched for ``STALE_SECONDS``, or whose holder is a process of this machine
-that no longer lives, is dead and may be taken over. Ages are told by the file system's own clock: hosts' clocks differ.
+A lease is a file that names its holder. A process acquires it by hard-linking a complete file to the lease's path; the
+link fails if a lease exists, on network file systems too, where `flock` may not work. The holder touches the file every
+``HEARTBEAT_SECONDS``. A lease is dead if it was not touched for ``STALE_SECONDS``, or if its holder was a process of
+this machine that has ended; another process may then replace it. Ages are measured by the clock of the file system,
+because the clocks of hosts differ.
 
-Taking over is a right that one process gets, by linking its claim to a name made of the dead lease's token. Should that
-process die before it has taken over, the right passes on in the same way, by the token of its claim. So no file of a
-dead process blocks a run for longer than ``STALE_SECONDS``, and a living lease is never moved, not even for a moment.
+Before a process replaces a dead lease, it locks the replacement by linking its own file to a name made from the dead
+lease's token. If it dies before it has replaced the lease, the next process locks in the same way, by the token of the
+dead process's file. So a dead process never blocks a run for longer than ``STALE_SECONDS``, and no live lease is moved.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class LeaseHeld(RuntimeError):
 
 
 class Lease:
-    """Hold the right to train one run; use as a context manager.
+    """The right to train one run: a context manager that acquires the lease, renews it in a thread and releases it.
 
     Args:
         path: the lease file, one per run.
@@ -71,15 +72,15 @@ class Lease:
         self._stop.set()
         self._thread.join()
         if self.held():
-            with contextlib.suppress(OSError):  # one that cannot be deleted goes stale
+            with contextlib.suppress(OSError):  # a lease that cannot be deleted goes stale
                 self.path.unlink(missing_ok=True)
 
     def held(self) -> bool:
-        """Whether the lease file still names this holder (a stalled process may have been taken over)."""
+        """Whether the lease file still names this holder; a process that was suspended may have lost it to another."""
         return read_holder(self.path).get("token") == self.token
 
     def check(self) -> None:
-        """Make sure that the lease is still held, before writing what only its holder may write.
+        """Check that the lease is still held; call it before writing what only the holder may write.
 
         Raises:
             LeaseHeld: another process has taken the run over.
@@ -89,7 +90,7 @@ class Lease:
         if holder.get("token") == self.token:
             return
         if holder:
-            raise LeaseHeld(f"The run at {self.path.parent} was taken over by {name_of(holder)} while this one stood.")
+            raise LeaseHeld(f"The run at {self.path.parent} was taken over by {name_of(holder)} in the meantime.")
         raise StoreError(
             f"The lease of the run at {self.path.parent} is gone, was the store deleted under way? The same command "
             "trains the run again."
@@ -97,7 +98,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            with contextlib.suppress(OSError):  # a file server that is away for a moment
+            with contextlib.suppress(OSError):  # a file server may be unreachable for a moment
                 if self.held():
                     os.utime(self.path)
 
@@ -115,36 +116,36 @@ class Lease:
         raise LeaseHeld(f"The run at {self.path.parent} is being trained by {name_of(read_holder(self.path))}.")
 
     def _take_over(self, claim: Path, dead: str) -> bool:
-        """Replace the lease with token ``dead`` by the claim, if the right to do so can be had now."""
-        rights: list[Path] = []
+        """Replace the lease with token ``dead`` by ``claim``; False if another live process is doing so or has done."""
+        locks: list[Path] = []
         token = dead
         while True:
-            right = self.path.with_name(f".lease.{token}.heir")
-            rights.append(right)
-            if _linked(claim, right):
+            lock = self.path.with_name(f".lease.{token}.heir")
+            locks.append(lock)
+            if _linked(claim, lock):
                 break
-            heir = _token(right)
-            if not heir or is_live(right, now=claim.stat().st_mtime):
+            heir = _token(lock)
+            if not heir or is_live(lock, now=claim.stat().st_mtime):
                 return False
             token = heir
-        # Whoever had the right before may have used it and tidied up: then the dead lease is there no more.
+        # A process that held the lock before may have replaced the lease and deleted the lock.
         still_dead = _token(self.path) == dead
         if still_dead:
             os.replace(claim, self.path)
-        for right in rights:
-            right.unlink(missing_ok=True)
+        for lock in locks:
+            lock.unlink(missing_ok=True)
         return still_dead
 
 
 def is_live(path: Path, now: float | None = None) -> bool:
-    """Whether a lease file exists whose holder has touched it lately and, on this machine, still lives.
+    """Whether a lease file exists, was touched within ``STALE_SECONDS``, and its holder may still be alive.
 
     Args:
-        path: the lease.
-        now: the time by the file system's clock, seconds since 1970; None: by this host's.
+        path: the lease file.
+        now: seconds since 1970 by the file system's clock; None: by this host's clock.
     """
     try:
-        with open(path, "rb") as file:  # opening makes a network file system look again; `stat` may be a minute old
+        with open(path, "rb") as file:  # opening makes a network file system ask its server; `stat` may be cached
             touched = os.fstat(file.fileno()).st_mtime
     except OSError:
         return False
@@ -154,7 +155,7 @@ def is_live(path: Path, now: float | None = None) -> bool:
 
 
 def _linked(claim: Path, path: Path) -> bool:
-    """Link ``claim`` to ``path`` unless that is there; sure also where the answer to a success got lost."""
+    """Link ``claim`` to ``path`` unless ``path`` exists; True also if the link was made but its reply was lost."""
     try:
         os.link(claim, path)
     except FileExistsError:
@@ -164,7 +165,7 @@ def _linked(claim: Path, path: Path) -> bool:
 
 
 def _token(path: Path) -> str | None:
-    """The token in a lease file, a stand-in for one that a power cut left unreadable, None where there is no file."""
+    """The token in a lease file; ``unreadable`` if the file has none (after a power cut), None if there is no file."""
     token = read_holder(path).get("token")
     if isinstance(token, str) and token.isalnum():
         return token

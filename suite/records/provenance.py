@@ -1,4 +1,4 @@
-"""Which code and packages made a run?"""
+"""The versions of the code and of the packages that trained a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "timm", "torch-geome
 
 @functools.cache
 def code_version() -> dict[str, Any]:
-    """Version of the suite and, in a git checkout, its commit and whether files differ from it."""
+    """Version of the suite and, in a git checkout, its commit and whether tracked files differ from the commit."""
     root = Path(__file__).resolve().parents[2]
     commit = _git(root, "rev-parse", "HEAD")
     return {

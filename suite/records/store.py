@@ -1,4 +1,4 @@
-"""The store: a folder of records and plans; each file is written in one step, each broken one named and set aside."""
+"""The store: a folder of records and plans, in which every file is written atomically and broken files are reported."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from suite.records.lease import Lease, is_live
 SCHEMA = 1
 
 RECORD_FILES = ("curves.parquet", "diagnostics.parquet", "record.json")
-"""The files of a record, in the order in which they are written; diagnostics only where the run was asked for some."""
+"""The files of a record, in the order of writing; ``diagnostics.parquet`` only for a run with diagnostics."""
 
 _WEIGHTS = re.compile(r"weights_\d+\.pt")
 
-_OWN_FILES = {*RECORD_FILES, "lease.json", "checkpoint.ckpt", "final.ckpt"}
+_RUN_FILES = {*RECORD_FILES, "lease.json", "checkpoint.ckpt", "final.ckpt"}
 
 _REQUIRED = {
     "schema": int,
@@ -49,8 +49,8 @@ class Diagnosed(NamedTuple):
     Attributes:
         table: columns ``step``, ``diagnostic``, ``quantity``, ``group`` (a layer, role, decile, ... or empty) and
             ``value``.
-        names: the diagnostics that were asked for.
-        seconds: wall time spent on them.
+        names: the diagnostics that were requested.
+        seconds: wall time that they took.
     """
 
     table: pa.Table
@@ -61,15 +61,15 @@ class Diagnosed(NamedTuple):
 class Store:
     """The folder that holds the records of runs and the plans of sweeps.
 
-    ``runs/<two digits>/<run id>/`` holds a run's `record.json` and `curves.parquet`, `diagnostics.parquet` where it was
-    asked for some, weights that were kept on the way for other runs to start from and, while it is being trained, its
-    lease and checkpoint; ``sweeps/<plan id>/plan.json`` holds what a sweep asked for.
+    ``runs/<two digits>/<run id>/`` holds a run's `record.json` and `curves.parquet`, its `diagnostics.parquet` if
+    diagnostics were requested, the weights that other runs start from and, while the run is being trained, its lease
+    and checkpoint. ``sweeps/<plan id>/plan.json`` holds the plan of a sweep.
 
     Args:
-        path: the folder; made at the first write.
+        path: the folder; it is created by the first write.
 
     Attributes:
-        problems: files that were found broken and set aside by the last reading, each with a reason.
+        problems: broken files that were skipped since `records` last began, as pairs of path and reason.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -78,7 +78,7 @@ class Store:
 
     def run_folder(self, run_id: str) -> Path:
         """Folder of one run, whether it exists or not."""
-        return self.path.joinpath("runs", run_id[:2], run_id)  # one join: a sweep asks a hundred thousand times
+        return self.path.joinpath("runs", run_id[:2], run_id)  # one join: a sweep calls this a hundred thousand times
 
     def lease(self, run_id: str) -> Lease:
         """The right to train one run; see `Lease`."""
@@ -89,7 +89,7 @@ class Store:
         return is_live(self.run_folder(run_id) / "lease.json")
 
     def record(self, run_id: str) -> dict[str, Any] | None:
-        """The record of one run, or None when there is none or it is broken (then named in ``problems``)."""
+        """The record of one run; None if there is none, or if it is broken (``problems`` then lists it)."""
         return self._read_record(self.run_folder(run_id) / "record.json")
 
     def settled(self, run_id: str, weights: Sequence[int] = ()) -> bool:
@@ -103,7 +103,7 @@ class Store:
         """File of a finished run's weights after a step.
 
         Raises:
-            StoreError: the run has no such weights, or they are not those of its record.
+            StoreError: the run has not finished, has no such weights, or their checksum differs from its record's.
         """
         record, path = self.record(run_id), self._weights(run_id, step)
         if record is None or record["status"] != "finished":
@@ -120,7 +120,7 @@ class Store:
         return path
 
     def write_weights(self, run_id: str, step: int, write: Callable[[Path], object]) -> None:
-        """Have ``write`` fill the file of a run's weights after a step.
+        """Write a run's weights after a step; ``write`` is called with the path of a temporary file.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -129,12 +129,12 @@ class Store:
             write_atomically(self._weights(run_id, step), write)
 
     def sums_of_weights(self, run_id: str, steps: Sequence[int]) -> dict[str, str]:
-        """Checksums of a run's weights by step, of those that were kept."""
+        """SHA-256 checksums of the weights that a run has kept after ``steps``, by step."""
         kept = {step: self._weights(run_id, step) for step in steps}
         return {str(step): _sha256(path) for step, path in kept.items() if path.exists()}
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Every intact record, in order of run id; broken ones are named in ``problems``."""
+        """Every intact record, in order of run id; ``problems`` then lists the broken ones."""
         self.problems = []
         for path in sorted(self.path.glob("runs/*/*/record.json")):
             record = self._read_record(path)
@@ -145,15 +145,15 @@ class Store:
         """A run's per-step curves.
 
         Raises:
-            StoreError: there are none, or they are not those that the record was written with.
+            StoreError: there are none, or their checksum differs from the record's.
         """
         return self._table(run_id, "curves")
 
     def diagnostics(self, run_id: str) -> pa.Table | None:
-        """The measurements along a run, see `Diagnosed`; None for a run without diagnostics.
+        """The measurements of a run's diagnostics, the table of `Diagnosed`; None for a run without diagnostics.
 
         Raises:
-            StoreError: the file is gone, or is not the one that the record was written with.
+            StoreError: the file is gone, or its checksum differs from the record's.
         """
         record = self.record(run_id)
         return None if record is None or not record.get("diagnostics") else self._table(run_id, "diagnostics")
@@ -172,18 +172,18 @@ class Store:
     ) -> None:
         """Write a run's curves and diagnostics, then its record; a reader never sees a record without them.
 
-        A result gives way to a result alone: where the run has one and was trained again without coming to its end,
-        nothing is written.
+        Only a result replaces a result: if the run has one and this training was interrupted or failed, nothing is
+        written.
 
         Args:
             record: plain values.
             curves: one row per step.
-            lease: the run's; nothing is written unless it is still held.
-            diagnosed: the measurements of its diagnostics; None for a run without.
+            lease: the run's lease; nothing is written unless it is still held.
+            diagnosed: the measurements of the run's diagnostics; None for a run without diagnostics.
 
         Raises:
-            LeaseHeld: another process has taken the run over while this one stood still.
-            StoreError: the folder cannot be written, or is gone; earlier records are as they were.
+            LeaseHeld: another process has taken the run over while this process was suspended.
+            StoreError: the folder cannot be written or is gone; earlier records are unchanged.
         """
         folder = self.run_folder(record["run_id"])
         if lease is not None:
@@ -199,11 +199,11 @@ class Store:
             write_text_atomically(folder / "record.json", json.dumps(whole, indent=1, allow_nan=False))
 
     def export_record(self, run_id: str, weights: Sequence[int] | None = None) -> dict[str, bytes]:
-        """The files of a run's record by name, to be carried to another store; empty when there is none.
+        """The contents of a run's files by name, to be copied to another store; empty if the run has no record.
 
         Args:
-            run_id: of the run.
-            weights: steps whose weights go with it; None: all that were kept.
+            run_id: the run's id.
+            weights: steps whose weights are included; None: all that were kept.
         """
         record = self.record(run_id)
         if record is None:
@@ -214,7 +214,7 @@ class Store:
         return {path.name: path.read_bytes() for path in paths if path.exists()}
 
     def import_record(self, run_id: str, files: Mapping[str, bytes], lease: Lease | None = None) -> None:
-        """Write a record that `export_record` gave in another store.
+        """Write a record that `export_record` returned for another store.
 
         Raises:
             LeaseHeld: another process has taken the run over.
@@ -238,7 +238,7 @@ class Store:
                 write_atomically(folder / name, functools.partial(Path.write_bytes, data=files[name]))
 
     def plan(self, plan_id: str) -> dict[str, Any] | None:
-        """The plan of one sweep, or None when the sweep was never started here or its plan is broken."""
+        """The plan of one sweep; None if the sweep was never started here or its plan is broken."""
         return self._read_plan(self._plan_file(plan_id))
 
     def plans(self) -> Iterator[dict[str, Any]]:
@@ -247,7 +247,7 @@ class Store:
         yield from (plan for path in paths if (plan := self._read_plan(path)) is not None)
 
     def latest_plans(self) -> list[dict[str, Any]]:
-        """Of each sweep the plan that was written last; one whose YAML was changed between calls has several."""
+        """The newest plan of each sweep, by name; a sweep whose YAML was changed has several plans."""
         in_order = sorted(self.plans(), key=lambda plan: self._plan_file(plan["plan_id"]).stat().st_mtime_ns)
         by_name = {plan.get("name", plan["plan_id"]): plan for plan in in_order}
         return [by_name[name] for name in sorted(by_name)]
@@ -263,7 +263,7 @@ class Store:
             write_text_atomically(self._plan_file(plan["plan_id"]), text)
 
     def foreign_files(self) -> Iterator[tuple[str, str]]:
-        """Files among the runs that the suite did not put there, each with a reason; they are left alone."""
+        """Files under ``runs`` that belong to no current record, as pairs of path and reason; none is changed."""
         for shelf in _entries(self.path / "runs"):
             for folder in _entries(Path(shelf.path)) if shelf.is_dir() else [shelf]:
                 if not folder.is_dir() or shelf.name != folder.name[:2]:
@@ -272,7 +272,7 @@ class Store:
                 for file in _entries(Path(folder.path)):
                     if "set_aside" in file.name:
                         yield file.path, "was broken or of another version, and is kept beside the record made since"
-                    elif not (file.name in _OWN_FILES or _WEIGHTS.fullmatch(file.name) or file.name.startswith(".")):
+                    elif not (file.name in _RUN_FILES or _WEIGHTS.fullmatch(file.name) or file.name.startswith(".")):
                         yield file.path, "is no file of a run"
 
     def _plan_file(self, plan_id: str) -> Path:
@@ -293,7 +293,7 @@ class Store:
             ) from error
 
     def _set_aside(self, folder: Path) -> None:
-        """Keep a record that this version cannot read when the run is trained again."""
+        """Rename a record that this version cannot read, so that a new record does not overwrite it."""
         path = folder / "record.json"
         if path.exists() and self._read_record(path) is None:
             number = sum(1 for _ in folder.glob("record.set_aside_*.json"))
@@ -311,7 +311,7 @@ class Store:
         return record
 
     def _refuse(self, path: Path, reason: str) -> dict[str, Any] | None:
-        """Name a file among the problems; None, as for one that is not there."""
+        """Add a file to ``problems``; returns None, as for a missing file."""
         self.problems.append((str(path), reason))
         return None
 
@@ -337,7 +337,7 @@ class Store:
 
 
 def _write_table(path: Path, table: pa.Table) -> dict[str, Any]:
-    """Write a table; returns its entry in the record."""
+    """Write a table and return its entry in the record."""
     write_atomically(path, lambda temporary: pq.write_table(table, temporary))
     return {"rows": table.num_rows, "sha256": _sha256(path)}
 

@@ -1,6 +1,6 @@
-"""What is the tuned point of a grid, and does it lie on the grid's edge? The one definition, for plain values.
+"""The definitions of a grid's tuned point and of the grid's edge, for plain values.
 
-The sweep asks before it extends a grid, the analysis when it compares; both get the same answer here.
+The sweep uses them to extend a grid and the analysis to compare optimizers, so that the two always agree.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 Setting = tuple[tuple[str, Any], ...]
-"""Values of a grid's axes as ``(axis, value)`` pairs, sorted; see `setting_of`."""
+"""The value on every axis of a grid as ``(axis, value)`` pairs, sorted; see `setting_of`."""
 
 Side = Literal["low", "high"]
 
 
 class Trial(NamedTuple):
-    """One run of a grid: of one task, optimizer and batch size.
+    """One run of the grid of one task, optimizer and batch size.
 
     Attributes:
         setting: see `setting_of`.
-        loss: final loss; infinite when the run diverged, NaN without a result.
-        reporting: whether it trains a chosen setting again, with another seed.
-        diagnosing: whether it trains a chosen setting again, with diagnostics.
+        loss: final loss; infinite if the run diverged, NaN if it has no result.
+        reporting: whether the run repeats a chosen setting with another seed, for the reported loss.
+        diagnosing: whether the run repeats a chosen setting with diagnostics.
     """
 
     setting: Setting
@@ -32,21 +32,21 @@ class Trial(NamedTuple):
 
     @property
     def has_a_say(self) -> bool:
-        """Whether its loss counts in choosing: those of runs that were made after the choice do not."""
+        """Whether the run's loss counts in choosing a setting; a run that was made after the choice does not count."""
         return not (self.reporting or self.diagnosing)
 
 
 def setting_of(axes: Mapping[str, Any]) -> Setting:
-    """The tried values of a run as one hashable value, in whatever order they were written."""
+    """The values of a run on the grid's axes as one hashable value, independent of their order."""
     return tuple(sorted((name, _hashable(value)) for name, value in axes.items()))
 
 
 def ranked(trials: Iterable[Trial]) -> list[Setting]:
-    """The settings that compete, the tuned point's first.
+    """The settings by ascending loss, the tuned point first.
 
-    A setting's loss is the mean over its seeds, infinite when one of them diverged; equal losses keep the order of the
-    trials. Settings with fewer results than others do not compete. Diverged settings have no rank; where all diverged,
-    the smallest values (of the learning rate first) stand alone, so that a grid grows towards stability.
+    A setting's loss is the mean over its seeds, infinite if one of them diverged; equal losses keep the order of the
+    trials. Settings with fewer results than others are left out, and so are diverged ones. If every setting diverged,
+    the one with the smallest values (of the learning rate first) is returned, so that a grid grows towards stability.
     """
     losses: dict[Setting, list[float]] = {}
     for trial in trials:
@@ -59,9 +59,9 @@ def ranked(trials: Iterable[Trial]) -> list[Setting]:
 
 
 def edge(value: Any, values: Sequence[Any]) -> Side | None:
-    """The end of an axis that a value lies at.
+    """The end of an axis at which a value lies, if any.
 
-    None for choices without an order, on an axis with one value, and at zero: nothing lies below.
+    None for values that are not numbers, for an axis with one value, and for zero, below which no value is tried.
 
     Args:
         value: one of ``values``.
@@ -73,10 +73,10 @@ def edge(value: Any, values: Sequence[Any]) -> Side | None:
 
 
 def edges(setting: Setting, tried: Iterable[Setting]) -> list[tuple[str, Side]]:
-    """The axes at whose end a setting lies, each with the side.
+    """The axes at whose ends a setting lies, each with its side.
 
     Args:
-        setting: the tuned point's.
+        setting: the setting of the tuned point.
         tried: every setting that has a result.
     """
     chosen = dict(setting)
@@ -85,7 +85,7 @@ def edges(setting: Setting, tried: Iterable[Setting]) -> list[tuple[str, Side]]:
 
 
 def axes_of(settings: Iterable[Setting]) -> Iterator[tuple[str, list[Any]]]:
-    """Every axis of a grid with its different values; numbers ascend."""
+    """Every axis of a grid with its distinct values, numbers in ascending order."""
     values: dict[str, set[Any]] = {}
     for setting in settings:
         for name, value in setting:
@@ -95,7 +95,7 @@ def axes_of(settings: Iterable[Setting]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def is_ordered(values: Iterable[Any]) -> bool:
-    """Whether values are numbers, so that an axis has ends."""
+    """Whether all values are numbers, so that the axis has ends."""
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
