@@ -1,12 +1,12 @@
 """WHICH update rule: frozen configs, pure rules, and the factory that makes a `torch.optim.Optimizer` of them.
 
-Torch only, so that any project can use it::
+The package needs torch only, so that any project can use it::
 
     from suite.optim import SGD, build
 
     optimizer = build(SGD(lr=0.3, momentum=0.95), network)
 
-Names are resolved on first use, so that reading the catalogue does not import torch.
+Each name is imported on first use, so that reading the catalogue does not import torch.
 """
 
 # ruff: noqa: F401
@@ -63,7 +63,7 @@ _HOME = {
     "suite.optim.schedule": "Constant Linear Schedule WarmupCosine WarmupStableDecay",
     "suite.optim.statistic": "StatisticConfig",
 }
-"""Module -> what it gives."""
+"""Module -> the names that are imported from it."""
 
 _MODULES = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -1,7 +1,7 @@
 """Arithmetic with hyperparameters that are floats, or tensors that broadcast over a leading run dimension.
 
-Factors such as ``1 - beta`` lose digits in single precision (``1 - 0.999`` is wrong in the fifth), so rules compute
-them first, in the precision that the hyperparameters came in (float64 where runs are trained at once), and round last.
+Factors such as ``1 - beta`` lose digits in single precision (``1 - 0.999`` is wrong in the fifth digit). Rules
+therefore compute them in the precision of the hyperparameters (float64 in a pack) and round only the result.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Hyper = Mapping[str, Number]
 """Hyperparameters by name."""
 
 State = dict[str, Tensor]
-"""What a rule keeps of a parameter from step to step, by name."""
+"""The tensors that a rule keeps for a parameter from step to step, by name."""
 
 
 class LaterStep:
-    """Number of a step after the first, as a tensor: what a rule sees where its arithmetic is traced for all steps.
+    """The number of a step after the first, as a tensor; the ``step`` of a rule that is traced once for all of them.
 
-    Rules compare a step with 1 and raise numbers to its power, and may do no more.
+    A rule may compare it with 1 and raise numbers to its power; nothing else.
 
     Args:
         number: 0-d, float64.
@@ -34,15 +34,15 @@ class LaterStep:
         self._number = number
 
     def __eq__(self, other: object) -> bool:
-        """Whether this is the first step: never."""
+        """Whether this is the first step; always False."""
         return self._refuse_but_one(other, False)
 
     def __ne__(self, other: object) -> bool:
-        """Whether this is a later step."""
+        """Whether this is a later step; always True."""
         return self._refuse_but_one(other, True)
 
     def __gt__(self, other: object) -> bool:
-        """Whether this comes after the first step."""
+        """Whether this step comes after the first; always True."""
         return self._refuse_but_one(other, True)
 
     def __rpow__(self, base: Number) -> Tensor:
@@ -59,7 +59,7 @@ class LaterStep:
 
 
 def rounded(number: Number, like: Tensor) -> Number:
-    """A factor in the precision of the tensor that it is to multiply."""
+    """A tensor ``number`` converted to the dtype of ``like``, which it is to multiply; a float is returned as it is."""
     if not isinstance(number, Tensor):
         return number
     factor = number.to(like.dtype)
@@ -69,10 +69,10 @@ def rounded(number: Number, like: Tensor) -> Number:
 
 @torch.library.custom_op("suite::settled", mutates_args=())
 def settled(number: Tensor) -> Tensor:
-    """The same numbers, computed before they are used.
+    """Return a copy of ``number``, as a barrier that the compiler cannot fuse across.
 
-    A compiler that fuses a run's few factors into the loop over its coordinates computes powers and quotients anew for
-    every coordinate; across this operation it cannot fuse.
+    Without it the compiler fuses the factors of a run into the loop over the coordinates, and computes their powers and
+    quotients again for every coordinate.
     """
     return number.clone()
 

@@ -1,4 +1,4 @@
-"""The update rules that come with the suite, as data: name, config class, one line. Importing it imports nothing."""
+"""The update rules and schedules that come with the suite, as data; reading it imports none of their modules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "signsgd": ("suite.optim.rules.sign.SignSGD", "sign of the gradient"),
     "signum": ("suite.optim.rules.sign.Signum", "sign of the momentum"),
 }
-"""Registered name -> (class path of the config, what it is)."""
+"""Registered name -> (class path of the config, description in one line)."""
 
 
 class LibraryOptimizer(NamedTuple):
@@ -43,8 +43,8 @@ class LibraryOptimizer(NamedTuple):
 
     Attributes:
         path: dotted path of the class.
-        line: what it is.
-        presets: arguments whose values differ here from the class's defaults, so that ``lr`` is the peak learning rate.
+        line: description in one line.
+        presets: arguments that are set here in place of the class's defaults, so that ``lr`` is the peak learning rate.
     """
 
     path: str
@@ -78,7 +78,7 @@ LIBRARY: dict[str, LibraryOptimizer] = {
 """Optimizers of a well-kept library, by short name; any other class works by its dotted path."""
 
 LIBRARY_EXTRA = "adam-sgd-gap[optimizers]"
-"""What to install for them."""
+"""The package and extra that install them."""
 
 SCHEDULES: dict[str, tuple[str, str]] = {
     "constant": ("suite.optim.schedule.Constant", "the peak throughout, after an optional warm-up"),
@@ -86,4 +86,4 @@ SCHEDULES: dict[str, tuple[str, str]] = {
     "warmup_cosine": ("suite.optim.schedule.WarmupCosine", "linear warm-up, then a cosine to zero (paper 1)"),
     "wsd": ("suite.optim.schedule.WarmupStableDecay", "warm-up, stable, then linear cool-down"),
 }
-"""Learning-rate schedules, in the same form."""
+"""Learning-rate schedules: name -> (class path, description in one line)."""

@@ -15,13 +15,13 @@ from suite.optim.norms import LONG, norm_of, row_norms
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clipping:
-    """What becomes of the raw gradient before the optimizer sees it: first its global norm, then its coordinates.
+    """Clips raw gradients before the optimizer's step: first their global norm, then every coordinate.
 
-    Paper 1 clips the global norm to 1, paper 4 nothing. Paper 3 compares no clipping, the global norm, and both clips
-    (its coordinate clip comes after momentum: that is the rule ``sgd_coordinate_clip``; here it is before).
+    Paper 1 clips the global norm to 1, and paper 4 does not clip. Paper 3 compares no clipping, a clipped global norm,
+    and both clips; its coordinate clip comes after momentum, as in the rule ``sgd_coordinate_clip``, not before.
 
     Attributes:
-        max_norm: largest Euclidean norm of all gradients together; None: no limit.
+        max_norm: largest joint Euclidean norm of all gradients; None: no limit.
         max_coordinate: largest magnitude of a coordinate; None: no limit.
     """
 
@@ -53,13 +53,13 @@ class Clipping:
 def clip_global_norm(tensors: Iterable[Tensor], max_norm: float | None) -> Tensor:
     """Scale gradients in place so that their joint Euclidean norm is at most ``max_norm``.
 
-    The coefficient is ``min(1, max_norm / (norm + 1e-6))``, as in `torch.nn.utils.clip_grad_norm_`. Of gradients that
-    FSDP's second form shards, the norm is over all devices.
+    The coefficient is ``min(1, max_norm / (norm + 1e-6))``, as in `torch.nn.utils.clip_grad_norm_`. For gradients that
+    FSDP2 has sharded, the norm is taken over all devices.
 
     Args:
-        tensors: all gradients of one run; or the parameters that hold them, as in ``model.parameters()``, those without
-            a gradient left out.
-        max_norm: None measures only.
+        tensors: all gradients of one run, or the parameters that hold them, as in ``model.parameters()``; parameters
+            without a gradient are skipped.
+        max_norm: largest norm; None: measure the norm and change nothing.
 
     Returns:
         The norm before clipping, a 0-d tensor on the gradients' device.
@@ -77,7 +77,7 @@ def clip_global_norm(tensors: Iterable[Tensor], max_norm: float | None) -> Tenso
 
 
 def _gradients(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Gradients, taken from the parameters among ``tensors``."""
+    """The gradients among ``tensors``, and the gradients of the parameters among them."""
     grads = (tensor.grad if isinstance(tensor, nn.Parameter) else tensor for tensor in tensors)
     return [grad for grad in grads if grad is not None]
 
@@ -100,7 +100,7 @@ def clip_runs(
         grads: one flat gradient per run, ``[R, P]``.
         max_norm: largest norm, a number or ``[R, 1]``; None: no limit.
         max_coordinate: largest magnitude of a coordinate afterwards, a number or ``[R, 1]``; None: no limit.
-        in_place: write into ``grads``, which saves memory traffic; else they stay as they are.
+        in_place: overwrite ``grads``, which saves memory traffic; otherwise ``grads`` does not change.
 
     Returns:
         The clipped gradients ``[R, P]`` and the norms before clipping ``[R]``.
@@ -108,7 +108,7 @@ def clip_runs(
     norms = row_norms(grads)
     if max_norm is not None:
         share = (rounded(max_norm, grads) / (norms + 1e-6)).clamp(max=1.0)
-        # On a CPU asking is free, and gradients below the limit need no pass.
+        # On a CPU this test needs no synchronisation, and it saves a pass over gradients below the limit.
         if not in_place or grads.device.type != "cpu" or not bool((share >= 1).all()):
             grads = grads.mul_(share) if in_place else grads * share
     if max_coordinate is not None:

@@ -9,10 +9,10 @@ import torch
 
 
 class CompositeOptimizer(torch.optim.Optimizer):
-    """Steps several optimizers as one.
+    """Several optimizers that take their steps together.
 
-    The parts' groups and states *are* this optimizer's: a scheduler that sets a group's learning rate, ``state_dict``,
-    and checkpoints see one optimizer whose groups come in the order of the parts.
+    This optimizer shares its groups and its state with its parts: for schedulers, ``state_dict`` and checkpoints it is
+    one optimizer, whose groups come in the order of the parts.
 
     Args:
         parts: optimizers over disjoint parameters.
@@ -29,23 +29,23 @@ class CompositeOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step of every part; the closure runs once."""
+        """Take one step with every part; the closure is called once, before them."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for part in self.parts:
             part.step()
         return loss
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: the state of torch's optimizers, and the parts."""
+        """The content of copies and pickles: the state of a torch optimizer, and the parts."""
         return {**super().__getstate__(), "parts": self.parts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore from a copy or a state dict; both replace the groups and the state."""
+        """Restore the groups and the state of a copy, and share them with the parts again."""
         super().__setstate__(state)
         self._share()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Refused once built: a new group would belong to no part."""
+        """Raise ValueError once the optimizer is built, because a new group would belong to no part."""
         if self.parts:
             raise ValueError("The groups of a composite optimizer are fixed, got a new one; build it anew.")
         super().add_param_group(param_group)

@@ -1,4 +1,4 @@
-"""Base class of the optimizer configs: hyperparameters with types and ranges, a pure update rule, weight decay."""
+"""The base class of optimizer configs: hyperparameters with types and ranges, a pure update rule, weight decay."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ Scope = Literal["element", "tensor", "matrix", "global"]
 
 NOT_NEGATIVE = {"at_least": 0}
 AVERAGE = {"at_least": 0, "below": 1}
-"""Range of a decay such as a momentum or a beta."""
+"""Range of an averaging coefficient such as a momentum or a beta."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     r"""Description of an update rule; `suite.optim.build` makes the optimizer.
 
-    A subclass is a frozen keyword-only dataclass with `rule`, one pure function. Its ``float`` fields are the
-    hyperparameters: they reach the rule through ``hyper`` as floats, or as tensors that broadcast over a leading run
-    dimension. All other fields are fixed choices, read from ``self`` and equal in runs trained at once.
+    A subclass is a frozen keyword-only dataclass that defines `rule`, a pure function. Its ``float`` fields are the
+    hyperparameters: the rule reads them from ``hyper`` as floats, or as tensors that broadcast over a leading run
+    dimension. The rule reads all other fields from ``self``; they are equal in all runs of a pack.
 
-    Weight decay :math:`\lambda` is a policy that every rule has:
+    Every rule supports weight decay :math:`\lambda` by one of three policies:
 
     ``coupled``
-        L2: the rule sees :math:`g + \lambda \theta`.
+        L2 regularisation: the rule gets the gradient :math:`g + \lambda \theta`.
     ``decoupled``
         :math:`\theta` also moves by :math:`-\eta_t \lambda \theta` (Loshchilov & Hutter 2019).
     ``independent``
@@ -45,7 +45,7 @@ class OptimizerConfig:
     Attributes:
         lr: peak learning rate; it has no default.
         weight_decay: strength of the weight decay, at least 0; above 0 it needs a policy in ``decay``.
-        decay: how weight decay enters: none, coupled, decoupled or independent.
+        decay: weight-decay policy: none, coupled, decoupled or independent.
         undecayed: roles whose parameters do not decay, such as ``[norm, bias, embed]``; by default all decay.
     """
 
@@ -55,7 +55,7 @@ class OptimizerConfig:
     undecayed: tuple[Role, ...] = ()
 
     buffers: ClassVar[tuple[str, ...]] = ()
-    """Names of the tensors that the rule keeps from step to step, see `init_state`."""
+    """Names of the tensors that the rule keeps from step to step; see `init_state`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -74,17 +74,17 @@ class OptimizerConfig:
 
     @property
     def scope(self) -> Scope:
-        """What the rule may look at, and the shapes it is given.
+        """The coordinates on which a coordinate's step may depend, and the shape of the rule's tensors.
 
-        ``element``: one coordinate at a time, any shape. ``tensor``: one parameter as a vector ``[P]``. ``matrix``:
-        one parameter as ``[rows, columns]``, later dimensions joined. ``global``: all parameters as one vector
-        ``[P]``. With R runs at once a run dimension comes first; rules reduce over the last dimensions.
-        Wider scopes than ``element`` refuse parameters sharded by FSDP, whose other parts they cannot see.
+        ``element``: on itself alone, any shape. ``tensor``: on its parameter, a vector ``[P]``. ``matrix``: on its
+        parameter, ``[rows, columns]`` with the later dimensions joined. ``global``: on all parameters, one vector
+        ``[P]``. In a pack of R runs, a run dimension comes first; rules reduce over the last dimensions.
+        A rule with a wider scope than ``element`` needs whole parameters: `build` refuses those that FSDP has sharded.
         """
         return "element"
 
     def init_state(self, param: Tensor) -> State:
-        """State before the first step: tensors shaped like ``param``; by default zeros under ``buffers``."""
+        """The state before the first step: tensors shaped like ``param``; by default zeros for each of ``buffers``."""
         import torch
 
         return {name: torch.zeros_like(param) for name in self.buffers}
@@ -97,7 +97,7 @@ class OptimizerConfig:
         """One step, weight decay included, without side effects.
 
         Args:
-            grad: gradient, shaped as `scope` says; for R runs at once with R in front.
+            grad: gradient, of the shape that `scope` defines; in a pack of R runs with R in front.
             param: parameter, shaped like ``grad``.
             state: the state that `init_state` or the last step returned, shaped like ``grad``.
             hyper: `hyperparameters` by name (``lr`` already scheduled); floats, or tensors, best in
@@ -105,31 +105,31 @@ class OptimizerConfig:
             step: 1 for the first step.
 
         Returns:
-            The step, which is *added* to the parameter and shaped like it, and the new state, in new tensors.
+            The step, which has the parameter's shape and is *added* to it, and the new state, in new tensors.
         """
         delta, new = self.rule(decay_gradient(self.decay, grad, param, hyper), param, state, hyper, step)
         return decay_delta(self.decay, delta, param, hyper), new
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """Torch's own implementation with the same numbers, for single runs; None where there is none."""
+        """Torch's implementation of the same rule, for single runs; None if torch has none."""
         return None
 
     def assign(
         self, parameters: Mapping[str, Tensor], roles: Callable[[], Mapping[str, str]]
     ) -> list[tuple[str, OptimizerConfig, list[str]]]:
-        """Which rule moves which parameters.
+        """Assign every parameter to an update rule.
 
         Args:
             parameters: the trainable parameters by name.
-            roles: gives the role of each; raises `ConfigError` where the network is not known.
+            roles: returns each parameter's role; raises `ConfigError` if `build` was given no network.
 
         Returns:
-            ``(label, config, names)`` per rule; by default this one for all.
+            ``(label, config, parameter names)`` per rule; by default this rule with all parameters.
         """
         return [("", self, list(parameters))]
 
     def hyperparameters(self) -> dict[str, float]:
-        """The numbers that reach `update` through ``hyper``, and may differ between runs trained at once."""
+        """The numbers that `update` reads from ``hyper``; they may differ between the runs of a pack."""
         hints = typing.get_type_hints(type(self))
         numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if hints[f.name] is float}
         if self.decay == "none":
@@ -140,7 +140,7 @@ class OptimizerConfig:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
-        """Make the config from plain values; ``name`` is what messages call it.
+        """Make the config from plain values; error messages call it ``name``.
 
         Raises:
             ConfigError: a field is unknown, missing, or of the wrong type.
@@ -148,16 +148,16 @@ class OptimizerConfig:
         return read(cls, values, name=name)
 
     def init_values(self) -> dict[str, Any]:
-        """Every field as a plain value: what the class takes."""
+        """Every field as a plain value: the arguments of the class."""
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}
 
     def plain_values(self) -> dict[str, Any]:
-        """Every setting as people write it in YAML beside ``name``; `from_values` reads it back."""
+        """Every setting as it is written in YAML beside ``name``; `from_values` reads it back."""
         return self.init_values()
 
 
 def decay_gradient(policy: Decay, grad: Tensor, param: Tensor, hyper: Hyper) -> Tensor:
-    """The gradient that the rule sees: with ``coupled`` decay ``grad + weight_decay * param``."""
+    """The gradient that the rule gets: ``grad``, or with ``coupled`` decay ``grad + weight_decay * param``."""
     if policy != "coupled" or _is_zero(hyper["weight_decay"]):
         return grad
     return grad + _rounded(hyper["weight_decay"], param) * param
@@ -167,8 +167,8 @@ def decay_delta(policy: Decay, delta: Tensor, param: Tensor, hyper: Hyper) -> Te
     """The rule's step with decoupled or independent decay added.
 
     Args:
-        policy: ``none`` and ``coupled`` change nothing here.
-        delta: what the rule adds to ``param``.
+        policy: with ``none`` and ``coupled``, ``delta`` is returned as it is.
+        delta: the rule's step, which is added to ``param``.
         param: the parameter before the step.
         hyper: ``lr`` (scheduled), ``weight_decay`` and, for independent decay, ``peak_lr``.
     """
@@ -189,7 +189,7 @@ def _rounded(number: Number, like: Tensor) -> Number:
 
 
 def _share_of_peak(lr: Number, peak: Number) -> Number:
-    # A peak of 0 moves nothing, so it decays nothing either.
+    # With a peak learning rate of 0, parameters neither move nor decay.
     if isinstance(peak, int | float):
         return lr / peak if peak > 0 else 0.0
     return lr / peak.clamp(min=1e-38)

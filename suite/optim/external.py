@@ -1,4 +1,4 @@
-"""Any `torch.optim.Optimizer` class as an optimizer config: torch's own, or another library's, by dotted path."""
+"""A config for any `torch.optim.Optimizer` class of torch or of another library, named by its dotted path."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PLAIN = (bool, int, float, str, type(None))
 class External(OptimizerConfig):
     """An optimizer class of torch or another library, such as ``torch.optim.NAdam``, or its short name.
 
-    Its weight decay is the class's own argument ``weight_decay``; ``undecayed`` works where the class has one.
-    How it behaves on parameters sharded over devices is up to the class.
+    Weight decay is the argument ``weight_decay`` of the class; ``undecayed`` works if the class has that argument.
+    Whether the optimizer works on parameters that are sharded over devices depends on the class.
 
     Attributes:
         path: dotted path of the class, or its short name (``soap``).
-        arguments: its arguments but for the parameters and ``lr``; those left out take the class's defaults.
+        arguments: the class's arguments except the parameters and ``lr``; omitted ones take the class's defaults.
     """
 
     path: str
@@ -50,7 +50,7 @@ class External(OptimizerConfig):
         filled |= LIBRARY[self.path].presets if self.path in LIBRARY else {}
         typed = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
         object.__setattr__(self, "arguments", filled | plain(typed))
-        # Ranges are known to the class alone: settings that it refuses are refused before anything is trained.
+        # Only the class can check its ranges, so it is built once here, before anything is trained.
         self.torch_optimizer([{"params": [torch.zeros(2, 2, device="cpu", requires_grad=True)]}])
 
     @classmethod
@@ -58,8 +58,8 @@ class External(OptimizerConfig):
         """Make the config from ``path``, ``lr`` and the class's arguments, nested in ``arguments`` or beside it.
 
         Raises:
-            ConfigError: not an optimizer class, no ``lr``, or an argument that the class does not have or a value that
-                it does not take.
+            ConfigError: the path is not an optimizer class, ``lr`` is missing, the class does not have an argument, or
+                it does not accept a value.
         """
         path = str(values.get("path", name))
         if "lr" not in values:
@@ -72,7 +72,7 @@ class External(OptimizerConfig):
         return cls(path=path, arguments=arguments, **fields)
 
     def init_values(self) -> dict[str, Any]:
-        """Path, learning rate and every argument."""
+        """The path, the learning rate and every argument."""
         values = {"path": self.path, "lr": self.lr, "arguments": plain(self.arguments)}
         return values | ({"undecayed": list(self.undecayed)} if self.undecayed else {})
 
@@ -82,17 +82,17 @@ class External(OptimizerConfig):
         return {"name": values.pop("path"), "lr": values.pop("lr"), **values.pop("arguments"), **values}
 
     def hyperparameters(self) -> dict[str, float]:
-        """The learning rate; the rest is the class's own."""
+        """The learning rate alone; the class keeps its other numbers to itself."""
         return {"lr": self.lr}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """The optimizer itself.
+        """Make the optimizer.
 
         Raises:
-            ConfigError: the class does not take these arguments.
+            ConfigError: the class does not accept these arguments.
         """
         signature = arguments_of(self._target())
-        # Only what differs from the class's own defaults is passed, so that conversions to plain values cannot matter.
+        # A default is not passed, because its conversion to a plain value may have changed it.
         arguments = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in self.arguments.items()
@@ -111,9 +111,9 @@ class External(OptimizerConfig):
 
 
 def arguments_of(target: type) -> dict[str, Any]:
-    """Arguments of an optimizer class but for the parameters and ``lr``, with their defaults.
+    """The arguments of an optimizer class except the parameters and ``lr``, with their defaults.
 
-    Where a class passes on ``**kwargs``, those of its base classes belong to it.
+    If a class accepts ``**kwargs``, the arguments of its base classes are included.
     """
     arguments: dict[str, Any] = {}
     for cls in target.__mro__:

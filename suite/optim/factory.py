@@ -1,4 +1,4 @@
-"""From a config and a network's parameters to a `torch.optim.Optimizer`."""
+"""The factory: it makes a `torch.optim.Optimizer` from a config and a network's parameters."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Parameters = nn.Module | Iterable[tuple[str, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class RuleGroup:
-    """Parameters that one rule moves with the same numbers.
+    """Parameters that one rule updates with the same hyperparameters.
 
     Attributes:
         config: the rule.
-        label: which part of a hybrid this is, ``undecayed`` for its parameters that do not decay; empty for all others.
-        names: of the parameters.
+        label: the group's label in a hybrid, or empty; ``undecayed`` is appended for parameters that do not decay.
+        names: names of the parameters.
         hyper: the rule's hyperparameters; ``weight_decay`` is 0 for parameters that do not decay.
-        decays: whether weight decay, if there is any, reaches these parameters.
+        decays: whether weight decay, if there is any, applies to these parameters.
     """
 
     config: OptimizerConfig
@@ -42,17 +42,17 @@ class RuleGroup:
 
 
 def rule_groups(config: OptimizerConfig | Mapping[str, Any], parameters: Parameters) -> list[RuleGroup]:
-    """Which rule moves which parameters with which numbers: what `build` makes, for those who step by themselves.
+    """Group the parameters by update rule and hyperparameters, as `build` does, for callers that apply the rules.
 
-    Configs that differ only in float fields have the same groups, with other numbers.
+    Configs that differ in float fields alone have the same groups with different numbers.
 
     Args:
         config: an optimizer config, or its plain values.
         parameters: a module, or named parameters; those that require no gradient are left out, tied ones counted once.
 
     Raises:
-        ConfigError: no trainable parameters, a parameter in no group or in two, a group without parameters, or roles
-            are needed and no module is given.
+        ConfigError: there is no trainable parameter, a parameter is in no group or in two, a group has no parameters,
+            or the config needs roles and no module is given.
     """
     config = parse(config)
     named = _trainable(parameters)
@@ -91,16 +91,16 @@ def build(
     Args:
         config: an optimizer config, or its plain values.
         parameters: a module, or named parameters; those that require no gradient are left out, tied ones counted once.
-        implementation: ``torch`` for torch's own implementation, ``rule`` for the suite's pure rule, ``auto`` for
-            torch's where it gives the same numbers.
-        compiled: whether rules are fused with torch.compile; None: for large networks where a compiler is at hand.
+        implementation: ``torch`` for torch's implementation, ``rule`` for the suite's pure rule, ``auto`` for torch's
+            if it has one and the suite's otherwise.
+        compiled: whether to fuse rules with torch.compile; None: for large networks, if a compiler is installed.
 
     Returns:
-        A real optimizer: schedulers, ``state_dict`` and AMP work. Every group has ``initial_lr``, the peak.
+        An optimizer that works with schedulers, ``state_dict`` and AMP. ``initial_lr`` of every group is the peak.
 
     Raises:
-        ConfigError: as `rule_groups`; no such implementation; or the rule cannot see what it needs of parameters that
-            FSDP has sharded.
+        ConfigError: as in `rule_groups`; torch has no implementation; or the rule needs whole parameters and FSDP has
+            sharded them.
     """
     if not isinstance(parameters, nn.Module):
         parameters = list(parameters)
@@ -117,10 +117,10 @@ def build(
 
 @contextmanager
 def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Hold the weights that an optimizer evaluates at, while the context lasts.
+    """Let the network have the optimizer's evaluation weights inside the ``with`` block.
 
-    Schedule-free optimizers train at one point and evaluate at another; they switch by ``eval()`` and ``train()``.
-    For all others this does nothing.
+    A schedule-free optimizer evaluates other weights than it trains; its ``eval()`` and ``train()`` exchange them.
+    For other optimizers the block changes nothing.
     """
     parts = getattr(optimizer, "parts", [optimizer])
     switching = [

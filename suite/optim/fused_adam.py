@@ -1,4 +1,4 @@
-"""Adam at the speed of torch's fused kernel, also with independent weight decay and without bias correction."""
+"""Adam by torch's fused kernel, also with independent weight decay or without bias correction."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 from suite.optim.config import OptimizerConfig
 
 LARGEST_BETA = 0.99999
-"""Up to here ``beta**STARTED`` is zero."""
+"""The largest beta for which ``beta**STARTED`` rounds to zero."""
 
 STARTED = 2.0**24
-"""Step count that the kernel starts at without bias correction: its corrections ``1 - beta**step`` are then one."""
+"""The kernel's first step count without bias correction, at which its corrections ``1 - beta**step`` are one."""
 
 
 class FusedAdam(torch.optim.Adam):
     r"""Torch's Adam with independent weight decay, without bias correction, or both.
 
     With :math:`c = \lambda \eta_t / \eta_{peak}` the independent step :math:`(\theta + \eta_t d)(1 - c)` is AdamW's
-    step at the learning rate :math:`\eta_t (1 - c)` with the decay :math:`c / (\eta_t (1 - c))`. Between steps groups
-    hold the learning rate and the decay that were asked for.
+    step at the learning rate :math:`\eta_t (1 - c)` with the decay :math:`c / (\eta_t (1 - c))`. Between steps the
+    groups hold the learning rate and the decay of the config.
 
-    A group may hold ``peak_lr``, for independent decay; ``counted_before``, the step count before its first step;
-    ``gradient_start``: whether the averages start at the first gradient and its square.
+    A group has three optional keys: ``peak_lr``, for independent decay; ``counted_before``, the step count before its
+    first step; and ``gradient_start``, whether the averages start at the first gradient and its square.
     """
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step, weight decay included."""
+        """Take one step, weight decay included."""
         loss = None if closure is None else torch.enable_grad()(closure)()
-        asked = [(group["lr"], group["weight_decay"]) for group in self.param_groups]
+        configured = [(group["lr"], group["weight_decay"]) for group in self.param_groups]
         try:
             for group in self.param_groups:
                 if "counted_before" in group:
@@ -43,7 +43,7 @@ class FusedAdam(torch.optim.Adam):
                     group["weight_decay"] = lost / group["lr"] if lost > 0 else 0.0
             super().step()
         finally:
-            for group, (lr, weight_decay) in zip(self.param_groups, asked, strict=True):
+            for group, (lr, weight_decay) in zip(self.param_groups, configured, strict=True):
                 group["lr"], group["weight_decay"] = lr, weight_decay
         return loss
 
@@ -73,18 +73,18 @@ def fused_adam(
     bias_correction: bool = True,
     gradient_start: bool = False,
 ) -> torch.optim.Optimizer | None:
-    """The fused Adam with a config's learning rate and weight decay policy.
+    """Make a fused Adam with the learning rate and the weight-decay policy of a config.
 
     Args:
         config: the rule.
         groups: parameter groups of a torch optimizer.
         betas: decays of the two averages.
-        eps: added to the root of the second moment.
-        bias_correction: make up for averages that start at zero.
-        gradient_start: start the averages at the first gradient and its square; without bias correction alone.
+        eps: constant added to the root of the second moment.
+        bias_correction: correct the bias of averages that start at zero.
+        gradient_start: start the averages at the first gradient and its square; only without bias correction.
 
     Returns:
-        The optimizer; None where a beta is too near 1 for the kernel to do without bias correction.
+        The optimizer; None if there is no bias correction and a beta is above ``LARGEST_BETA``.
     """
     settings: dict[str, Any] = {"lr": config.lr, "betas": betas, "eps": eps, "fused": True}
     settings["weight_decay"] = config.weight_decay

@@ -1,4 +1,4 @@
-"""A rule's arithmetic on pieces of parameters, in place, operation by operation or fused by torch.compile."""
+"""In-place steps of a rule on pieces of parameters: one operation after another, or fused by torch.compile."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from suite.optim.pieces import WHOLE, Piece
 from suite.optim.statistic import StatisticConfig
 
 COMPILE_FROM = 8_000_000
-"""Number of coordinates from which fusing pays for its seconds."""
+"""Number of coordinates from which fused steps make up for the seconds of their compilation."""
 
 _State = dict[str, Tensor]
 
 
 def pays_off(parameters: Sequence[Tensor]) -> bool:
-    """Whether fused arithmetic is worth its compilation: many coordinates, and a compiler for their device."""
+    """Whether to compile the arithmetic: there are many coordinates, on one kind of device that has a compiler."""
     if sum(p.numel() for p in parameters) < COMPILE_FROM:
         return False
     kinds = {p.device.type for p in parameters}
@@ -32,18 +32,18 @@ def pays_off(parameters: Sequence[Tensor]) -> bool:
 
 
 def has_compiler(device: str) -> bool:
-    """Whether torch.compile finds what it needs for a kind of device, ``cpu`` or ``cuda``."""
+    """Whether the compiler that torch.compile needs for a kind of device, ``cpu`` or ``cuda``, is installed."""
     if device == "cpu":
         return any(shutil.which(name) for name in ("g++", "c++", "clang++"))
     return device == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 class Kernels:
-    """Moves pieces by a rule.
+    """Applies a rule to pieces of parameters.
 
     Args:
         config: the rule.
-        compiled: fuse the arithmetic. Where that fails, a warning says so and the operations run one by one.
+        compiled: fuse the arithmetic with torch.compile. If compilation fails, it warns and runs without.
     """
 
     def __init__(self, config: OptimizerConfig, *, compiled: bool) -> None:
@@ -54,11 +54,11 @@ class Kernels:
 
     @property
     def longest(self) -> int | None:
-        """Length above which pieces are cut: fused arithmetic has no temporaries to keep small."""
+        """The length above which `pieces_of` cuts; fused steps need no cuts, because they have no temporaries."""
         return WHOLE if self.compiled else None
 
     def move(self, piece: Piece, hyper: Mapping[str, Any], step: int) -> None:
-        """One step of a rule."""
+        """Take one step of the rule on a piece, in place; ``step`` is 1 for the first."""
         if self._fuses(piece, step) and self._run(_move, piece, piece.grads[0], hyper, step):
             return
         delta, new = self.config.update(piece.grad, piece.param, piece.old_state, hyper, step)
@@ -66,7 +66,7 @@ class Kernels:
         piece.keep(new)
 
     def accumulate(self, config: StatisticConfig, piece: Piece, hyper: Mapping[str, Any], step: int) -> _State:
-        """First pass of a rule with a statistic; gives the new state."""
+        """Run the first pass of a rule with a statistic: update the piece's state, and return the new state."""
         if self._fuses(piece, step) and self._run(_accumulate, piece, piece.grads[0], hyper, step):
             return piece.old_state
         param = piece.param
@@ -76,14 +76,14 @@ class Kernels:
         return new
 
     def finish(self, config: StatisticConfig, piece: Piece, statistic: Tensor, hyper: Mapping[str, Any]) -> None:
-        """Second pass of a rule with a statistic."""
+        """Run the second pass of a rule with a statistic: move the piece's parameters."""
         if self._fuses(piece, 2) and self._run(_finish, piece, statistic, hyper, 2):
             return
         delta = config.finish(piece.old_state, statistic, hyper)
         piece.add(decay_delta(config.decay, delta, piece.param, hyper))
 
     def _fuses(self, piece: Piece, step: int) -> bool:
-        # The first step has code of its own in some rules, which is not worth a compilation; neither are small pieces.
+        # Some rules branch on the first step; compiling that branch is not worth it, nor is compiling for small pieces.
         return self.compiled and step > 1 and len(piece.params) == 1 and piece.params[0].ndim == 1
 
     def _run(
@@ -94,7 +94,7 @@ class Kernels:
             fused = _fused(function, type(self.config).__qualname__)
             fused(self.config, piece.params[0], extra, state, self._numbers(hyper), step)
         except Exception as error:
-            # Compilation fails before anything has moved, and in many ways: no compiler, no space, an unknown one.
+            # Compilation can fail in many ways, but it does so before it has changed a tensor.
             if "torch" not in type(error).__module__:
                 raise
             warnings.warn(
@@ -107,7 +107,7 @@ class Kernels:
         return True
 
     def _numbers(self, hyper: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Hyperparameters as tensors: numbers would be part of the compiled code, which other numbers make anew."""
+        """Hyperparameters as 0-d tensors; floats would be compiled in, and each new value would compile again."""
         if hyper != self._last_hyper:
             self._last_hyper = dict(hyper)
             self._last_numbers = {k: torch.as_tensor(value, dtype=torch.float64) for k, value in hyper.items()}
@@ -116,15 +116,15 @@ class Kernels:
 
 @functools.cache
 def _fused(function: Callable[..., None], rule: str) -> Callable[..., None]:
-    # Compiled variants are kept per code object and their number is limited, so each rule gets a copy of its own.
+    # torch.compile limits the number of compiled variants per code object, so each rule gets its own code object.
     assert isinstance(function, types.FunctionType)
     copy = types.FunctionType(
         function.__code__.replace(co_name=f"{function.__name__}_{rule}"),
         function.__globals__,
         function.__name__,
     )
-    # Without `dynamic_threads` the length of the first piece, perhaps in an earlier process whose code is kept on disk,
-    # decides whether a kernel for all lengths uses more than one thread.
+    # Without `dynamic_threads` the kernel for all lengths is single-threaded if the first piece was short, even if that
+    # was in an earlier process, because compiled code is cached on disk.
     options: dict[str, Any] = {"cpp.dynamic_threads": True, "cpp.enable_floating_point_contract_flag": "fast"}
     available = torch._inductor.list_options()
     return torch.compile(copy, dynamic=True, options={k: value for k, value in options.items() if k in available})

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 LONG = 65_536
-"""Coordinates from which a norm is taken by pieces on a CPU; below, adding up in sequence is right to 2e-6."""
+"""Length above which a norm is summed in pieces on a CPU; a sequential sum up to it is accurate to 2e-6."""
 
 PIECE = 1024
 
@@ -14,8 +14,8 @@ PIECE = 1024
 def row_norms(rows: Tensor) -> Tensor:
     """Norm of each row, ``[..., P]`` to ``[..., 1]``.
 
-    On a CPU torch adds up the squares of a row in sequence: in single precision the norm of 28M coordinates comes out
-    0.2% wrong, and a clipped gradient with it. Added up by pieces it is right to 2e-7 (`benchmarks/norms.py`).
+    On a CPU torch sums the squares of a row sequentially: in single precision the norm of 28M coordinates has an error
+    of 0.2%, and so has a clipped gradient. Summed in pieces it is accurate to 2e-7 (`benchmarks/norms.py`).
     """
     count = rows.shape[-1]
     if rows.device.type != "cpu" or count <= LONG:

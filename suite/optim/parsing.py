@@ -1,4 +1,4 @@
-"""Optimizer configs from plain values, and back."""
+"""Conversion of plain values to optimizer configs and back."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
             config, which is returned as it is. Nested settings may be written with dots: ``{"adam.lr": 1e-3}``.
 
     Raises:
-        ConfigError: unknown optimizer; a field is unknown, missing or of the wrong type.
+        ConfigError: the optimizer is unknown; or a field is unknown, missing or of the wrong type.
     """
     if isinstance(spec, OptimizerConfig):
         return spec
     name, values = split_spec(spec, "optimizer")
-    # Dotted names change what a mapping beside them says.
+    # Dotted names come last, so that they override the mappings beside them.
     values = nested(dict(sorted(values.items(), key=lambda item: "." in item[0])))
     cls = config_class(name)
     if issubclass(cls, OptimizerConfig):
@@ -34,7 +34,7 @@ def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
 
 
 def split_spec(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
-    """Name (or class path) and field values of either plain form."""
+    """The name (or class path) and the field values of either plain form; errors call it ``what``."""
     if "class_path" in spec:
         return str(spec["class_path"]), dict(spec.get("init_args") or {})
     if "name" in spec:
@@ -43,13 +43,13 @@ def split_spec(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]
 
 
 def describe(config: OptimizerConfig) -> dict[str, Any]:
-    """Plain values of a config, every default filled in: ``{"name": ..., field: value, ...}``; inverse of `parse`."""
+    """The plain values of a config, defaults included: ``{"name": ..., field: value, ...}``; the inverse of `parse`."""
     values = config.plain_values()
     return {"name": values.pop("name", name_of(type(config))), **values}
 
 
 def resolve(spec: Mapping[str, Any] | OptimizerConfig) -> dict[str, Any]:
-    """The ``class_path`` form of a spec, checked, every default filled in."""
+    """Check a spec and return its ``class_path`` form, defaults included; raises ConfigError as `parse` does."""
     config = parse(spec)
     cls = type(config)
     path = f"suite.optim.{cls.__name__}" if cls.__module__.startswith("suite.optim.") else class_path(cls)

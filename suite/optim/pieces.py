@@ -1,4 +1,4 @@
-"""Cutting and joining parameters into vectors of a size that arithmetic runs fast on."""
+"""Cuts large parameters and joins small ones into vectors of a length on which elementwise arithmetic is fast."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import Tensor
 from suite.optim.sharding import local
 
 CPU_CHUNK = 1 << 16
-"""Elements that an elementwise rule works on at a time on a CPU: its temporaries then stay in a core's cache."""
+"""Number of elements per piece on a CPU, small enough that temporaries stay in a core's cache."""
 
 DEVICE_CHUNK = 1 << 24
-"""The same on an accelerator, where a launch costs more than memory traffic saves."""
+"""Number of elements per piece on an accelerator, where every further launch costs time."""
 
 WHOLE = 1 << 62
-"""A length that no parameter has."""
+"""As ``longest`` of `pieces_of`: cut nothing, because no parameter is that long."""
 
 
 @dataclasses.dataclass
 class Piece:
-    """A stretch of a parameter as vectors, or several small parameters that are joined to one.
+    """A contiguous part of one parameter, or several small parameters that are joined.
 
     Attributes:
-        params: vectors that share memory with the parameters, or parameters in a layout that no vector can share.
-        grads: their gradients, in the same order of coordinates.
-        state: per name, their states.
+        params: vectors that share memory with the parameters; a parameter whose layout no vector can share, itself.
+        grads: the gradients of ``params``, with coordinates in the same order.
+        state: the state tensors of ``params`` by name, with coordinates in the same order.
     """
 
     params: list[Tensor]
@@ -37,25 +37,25 @@ class Piece:
 
     @property
     def grad(self) -> Tensor:
-        """Gradient, one vector."""
+        """The gradient as one vector; may be a copy, so read only."""
         return _vector(self.grads)
 
     @property
     def param(self) -> Tensor:
-        """Parameter, one vector; to be read only."""
+        """The parameters as one vector; may be a copy, so read only."""
         return _vector(self.params)
 
     @property
     def old_state(self) -> dict[str, Tensor]:
-        """State by name, one vector each; to be read only."""
+        """The state by name, one vector each; may be copies, so read only."""
         return {name: _vector(tensors) for name, tensors in self.state.items()}
 
     def add(self, delta: Tensor) -> None:
-        """Move the parameters."""
+        """Add a step, one vector, to the parameters."""
         _write(torch._foreach_add_, self.params, delta)
 
     def keep(self, new_state: dict[str, Tensor]) -> None:
-        """Store the new state."""
+        """Write a new state, one vector per name, into the state tensors."""
         for name, tensors in self.state.items():
             _write(torch._foreach_copy_, tensors, new_state[name])
 
@@ -67,14 +67,14 @@ def pieces_of(
     longest: int | None = None,
     in_order: bool = False,
 ) -> Iterator[Piece]:
-    """Cover parameters with pieces.
+    """Divide parameters into pieces.
 
     Args:
         params: parameters with gradients.
-        states: state tensors of each, by name.
-        longest: length above which a parameter is cut; by default what suits the device. Smaller parameters are joined
-            up to what suits the device, whatever this is.
-        in_order: join neighbours alone, so that the pieces one after the other are the parameters one after the other.
+        states: the state tensors of each parameter, by name.
+        longest: length above which a parameter is cut; by default the device's chunk, ``CPU_CHUNK`` or
+            ``DEVICE_CHUNK``. Small parameters are joined up to the device's chunk in any case.
+        in_order: join only neighbours, so that the pieces come in the order of the parameters.
     """
     waiting: list[Piece] = []
     size = 0
@@ -103,7 +103,7 @@ def _whole(param: Tensor, state: dict[str, Tensor]) -> Piece:
     assert param.grad is not None
     tensors = [local(param.detach()), local(param.grad), *(local(value) for value in state.values())]
     first = tensors[0]
-    # One order of coordinates must serve all of them: that of memory where all agree on it, else the logical one.
+    # All tensors need the same order of coordinates: that of memory if they share a layout, else the logical order.
     if all(t.is_contiguous() for t in tensors):
         tensors = [t.view(-1) for t in tensors]
     elif _is_channels_last(first) and all(t.stride() == first.stride() for t in tensors):
@@ -124,7 +124,7 @@ def _cut(piece: Piece, chunk: int) -> Iterator[Piece]:
 
 
 def joined(pieces: Sequence[Piece]) -> Piece:
-    """Several pieces as one."""
+    """Join several pieces, which have the same state names, into one."""
     return Piece(
         [param for piece in pieces for param in piece.params],
         [grad for piece in pieces for grad in piece.grads],

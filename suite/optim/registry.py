@@ -1,4 +1,4 @@
-"""Which optimizers exist: the catalogue, entry points of installed packages, registered classes, dotted class paths."""
+"""Looks up optimizers: the catalogue, registered classes, entry points of installed packages, dotted class paths."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA
 from suite.optim.config import OptimizerConfig
 
 ENTRY_POINTS = "suite.optimizers"
-"""Entry-point group in which another package announces config classes."""
+"""Entry-point group under which another package lists its config classes."""
 
 _registered: dict[str, type[OptimizerConfig]] = {}
 _Class = TypeVar("_Class", bound=type[OptimizerConfig])
 
 
 def register(name: str) -> Callable[[_Class], _Class]:
-    """Class decorator: make an optimizer config known under ``name``.
+    """Class decorator that registers an optimizer config under ``name``.
 
     Raises:
         ValueError: the name is taken.
@@ -42,7 +42,7 @@ def register(name: str) -> Callable[[_Class], _Class]:
 
 
 def list_optimizers() -> dict[str, str]:
-    """Every optimizer known by name, with one line each; imports nothing but what has been registered."""
+    """Every optimizer's name with a description in one line; imports no optimizer."""
     lines = {name: line for name, (_, line) in CATALOGUE.items()}
     lines.update({name: entry.line for name, entry in LIBRARY.items()})
     lines.update({point.name: f"from {point.value}" for point in _entry_points()})
@@ -57,7 +57,7 @@ def config_class(name: str) -> type:
         A subclass of `OptimizerConfig`, or, for the name or dotted path of one, a `torch.optim.Optimizer` class.
 
     Raises:
-        ConfigError: nothing of that name (the message names the nearest and lists the known), or its library is not
+        ConfigError: the name is unknown (the message gives the nearest name and all known ones), or its library is not
             installed.
     """
     if name in _registered:
@@ -78,7 +78,7 @@ def config_class(name: str) -> type:
 
 
 def name_of(cls: type) -> str:
-    """Registered name of a config class, or its dotted path."""
+    """The registered name of a config class, or its dotted path if it has none."""
     path_of_class = class_path(cls)
     names = {path: name for name, (path, _) in CATALOGUE.items()}
     names |= {class_path(registered): name for name, registered in _registered.items()}
@@ -89,12 +89,12 @@ def class_in(catalogue: Mapping[str, tuple[str, str]], name: str, kind: str) -> 
     """The class behind a name of a catalogue or a dotted class path.
 
     Args:
-        catalogue: name -> (class path, what it is).
-        name: what is looked up.
-        kind: what messages call the catalogue's entries.
+        catalogue: name -> (class path, description).
+        name: the name or dotted path to look up.
+        kind: the word for an entry in error messages, such as "schedule".
 
     Raises:
-        ConfigError: nothing of that name.
+        ConfigError: the name is unknown, or the path cannot be imported.
     """
     if name not in catalogue and "." not in name:
         raise ConfigError(f"There is no {kind} {name!r}{nearest(name, catalogue)}.")
@@ -105,7 +105,7 @@ def import_class(path: str) -> type:
     """Import a class by its dotted path.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the path cannot be imported, or it does not name a class.
     """
     module, _, name = path.rpartition(".")
     try:
@@ -135,5 +135,5 @@ def class_path(cls: type) -> str:
 
 @functools.cache
 def _entry_points() -> importlib.metadata.EntryPoints:
-    # Looks through every installed package.
+    # Cached, because this searches every installed package.
     return importlib.metadata.entry_points(group=ENTRY_POINTS)

@@ -1,4 +1,4 @@
-"""What each parameter is for: norm, embed, head, bias or hidden, read from module types and positions, never names."""
+"""Parameter roles (norm, embed, head, bias, hidden), decided by module type and position, never by name."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ _NORMS = (
 
 
 def parameter_roles(network: nn.Module) -> dict[str, str]:
-    """Role of every trainable parameter, by the module that owns it.
+    """The role of every trainable parameter, by the module that holds it. The first rule that applies decides.
 
-    A parameter of a normalisation layer is ``norm``; of an `nn.Embedding`, or a parameter that a module holds bare
-    (positions, class tokens), ``embed``; the weight of the last linear or convolution layer in definition order is
-    ``head``; other parameters with one dimension are ``bias``; the rest, and the joint projections of
-    `nn.MultiheadAttention`, which it holds bare, is ``hidden``. A tied parameter keeps the role of its first place.
+    Parameters of a normalisation layer are ``norm``; those of an `nn.Embedding` are ``embed``; other parameters with
+    at most one dimension are ``bias``; the weight of the last linear or convolution layer in definition order is
+    ``head``; the joint projections of `nn.MultiheadAttention` are ``hidden``; a parameter held by the network or by a
+    module with submodules (positions, class tokens) is ``embed``; all others are ``hidden``. A tied parameter has the
+    role of its first occurrence.
 
     Returns:
         Parameter name (as in ``named_parameters``) -> one of ``ROLES``.
     """
     names = [name for name, p in network.named_parameters() if p.requires_grad]
-    # Also a layer whose weight is tied to an embedding is the head: then no other layer may pass for it.
+    # A last layer whose weight is tied to an embedding still is the head, so that no earlier layer becomes it.
     layers = [module for module in network.modules() if _is_layer(module) and module.weight.requires_grad]
     head_owner = layers[-1] if layers else None
     return {name: _role(name, head_owner, network) for name in names}
@@ -61,8 +62,8 @@ def _role(name: str, head_owner: nn.Module | None, network: nn.Module) -> str:
 
 
 def _acts_as_norm(module: nn.Module) -> bool:
-    # Libraries bring norms of their own (timm's LayerNorm2d, fla's fused RMSNorm) that share no base class with
-    # torch's: a leaf whose parameters are all one-dimensional, with an epsilon, is one.
+    # The norms of some libraries (timm's LayerNorm2d, fla's fused RMSNorm) share no base class with torch's. A module
+    # with an epsilon whose parameters are all one-dimensional is taken for a norm.
     parameters = list(module.parameters(recurse=False))
     has_epsilon = any(hasattr(module, name) for name in ("eps", "variance_epsilon"))
     return bool(parameters) and has_epsilon and all(p.ndim == 1 for p in parameters)

@@ -18,21 +18,21 @@ _Batch = tuple[dict[str, Any], int, list[Tensor]]
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """Applies a config's `update` to parameters, one run at a time.
+    """Applies the `update` of a config to the parameters of one run.
 
-    Elementwise rules run over pieces: small parameters are joined, large ones cut, so that neither the number of
-    tensors nor the memory traffic of temporaries costs much; of parameters sharded by FSDP each process moves its own
-    piece. Rules with a statistic run over pieces twice. Other rules see whole parameters, or all as one vector.
+    An elementwise rule is applied to pieces: small parameters are joined and large ones cut, which limits the number of
+    launches and the memory traffic of temporaries; under FSDP each process updates its own shard. A rule with a
+    statistic makes two passes over the pieces. Any other rule gets whole parameters, or all of them as one vector.
 
     Args:
-        groups: parameter groups; their numbers override the config's hyperparameters, ``names`` are for `report`.
+        groups: parameter groups. Numbers in a group override the config's hyperparameters; `report` uses its ``names``.
         config: the update rule.
         compiled: fuse the rule's arithmetic with torch.compile, which takes some seconds once per rule; None: for
-            large networks where a compiler is at hand. The numbers are equal up to rounding.
+            large networks, if a compiler is installed. The results are equal up to rounding.
     """
 
     _statistics: Sequence[tuple[list[Tensor], Tensor]] = ()
-    """Of the last step of a rule with a statistic: parameters, and the statistic over them."""
+    """For a rule with a statistic, from its last step: parameters, and the statistic over them, ``[1]``."""
 
     def __init__(self, groups: list[dict[str, Any]], config: OptimizerConfig, *, compiled: bool | None = None) -> None:
         self.config = config
@@ -42,13 +42,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._kernels = Kernels(config, compiled=pays_off(parameters) if compiled is None else compiled)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: the state of torch's optimizers, and the rule."""
+        """The content of copies and pickles: the state of a torch optimizer, and the rule."""
         rule = {"config": self.config, "_hyper": self._hyper, "_kernels": self._kernels}
         return {**super().__getstate__(), **rule}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Take one step with the gradients that are there; parameters without one are left alone."""
+        """Take one step; parameters without a gradient do not change, sparse gradients raise `ConfigError`."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         batches = list(self._batches())
         if isinstance(self.config, StatisticConfig):
@@ -67,10 +67,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def report(self) -> dict[str, dict[str, Tensor]]:
-        """What the rule reports of its last step, per quantity and parameter name; empty for most rules.
+        """Measurements of the rule's last step by quantity and parameter name, ``[1]`` each; empty for most rules.
 
-        Returns:
-            For `SGDQuantileClip`, ``clipped_share``: share of the parameter's coordinates that were clipped.
+        `SGDQuantileClip` reports ``clipped_share``, the share of the parameter's coordinates that it clipped.
         """
         if not isinstance(self.config, StatisticConfig):
             return {}
@@ -84,7 +83,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return report
 
     def _batches(self) -> Iterator[_Batch]:
-        """Parameters with the same numbers and number of steps."""
+        """Group the parameters that have gradients by hyperparameters and step number; counts the step."""
         for group in self.param_groups:
             by_step: dict[int, list[Tensor]] = {}
             for param in group["params"]:
@@ -107,7 +106,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return [{name: value for name, value in self.state[p].items() if name != "step"} for p in params]
 
     def _move_all(self, batches: list[_Batch]) -> None:
-        """One vector of all parameters with as many steps; numbers that differ between groups go by coordinate."""
+        """Move all parameters with the same step number as one vector; numbers that differ by group become vectors."""
         for step in sorted({step for _, step, _ in batches}):
             pieces: list[Piece] = []
             sizes, hypers = [], []
@@ -147,7 +146,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._statistics = [self._statistic_step(config, b) for b in (together if config.scope == "global" else alone)]
 
     def _statistic_step(self, config: StatisticConfig, batches: list[_Batch]) -> tuple[list[Tensor], Tensor]:
-        """One statistic over all parameters in ``batches``, between two passes over their pieces; returns both."""
+        """Take a step with one statistic over all parameters in ``batches``; returns both."""
         moved = [param for _, _, params in batches for param in params]
         total = sum(param.numel() for param in moved)
         pieces, sketches, offset = [], [], 0

@@ -29,7 +29,7 @@ class Schedule:
         check_ranges(type(self), vars(self), name="")
 
     def __call__(self, step: int, total: int) -> float:
-        """Multiplier at ``step``; at step ``total``, after the last, it is where the schedule ends."""
+        """The multiplier at ``step``; at ``step == total``, one past the last, it is the schedule's final value."""
         warmup = int(self.warmup_share * total)
         if step < warmup:
             return (step + 1) / warmup
@@ -42,16 +42,16 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Constant(Schedule):
-    """The peak throughout.
+    """The peak learning rate at every step after the warm-up.
 
     Attributes:
-        warmup_share: share of the steps in a linear warm-up; none by default.
+        warmup_share: share of the steps in a linear warm-up; 0 by default.
     """
 
     warmup_share: float = dataclasses.field(default=0.0, metadata=SHARE)
 
     def after_warmup(self, progress: float) -> float:
-        """Always 1."""
+        """The multiplier, 1 at any progress."""
         return 1.0
 
 
@@ -66,7 +66,7 @@ class WarmupCosine(Schedule):
     final_share: float = dataclasses.field(default=0.0, metadata=SHARE)
 
     def after_warmup(self, progress: float) -> float:
-        """Half a cosine."""
+        """The multiplier on half a cosine, from 1 to ``final_share``."""
         return self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -81,13 +81,13 @@ class Linear(Schedule):
     final_share: float = dataclasses.field(default=0.0, metadata=SHARE)
 
     def after_warmup(self, progress: float) -> float:
-        """A straight line."""
+        """The multiplier on a straight line from 1 to ``final_share``."""
         return 1 - (1 - self.final_share) * progress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarmupStableDecay(Schedule):
-    """Linear warm-up, the peak, then a linear cool-down to zero (paper 2, section 2.3; paper 1's branches).
+    """Linear warm-up, a constant peak, then a linear cool-down to zero (paper 2, section 2.3; paper 1's branches).
 
     Attributes:
         cooldown_share: share of all steps that the cool-down takes.
@@ -101,7 +101,7 @@ class WarmupStableDecay(Schedule):
         require(both <= 1, "warmup_share + cooldown_share", "at most 1", both)
 
     def after_warmup(self, progress: float) -> float:
-        """The peak, then a straight line to zero."""
+        """The multiplier: 1, then a straight line to zero."""
         share = self.cooldown_share / max(1e-12, 1 - self.warmup_share)
         return 1.0 if progress <= 1 - share else max(0.0, (1 - progress) / share)
 
@@ -110,7 +110,7 @@ def parse_schedule(spec: Mapping[str, Any] | Schedule) -> Schedule:
     """Make a schedule from plain values, in either form that `suite.optim.parse` reads.
 
     Raises:
-        ConfigError: unknown schedule; a field is unknown or of the wrong type.
+        ConfigError: the schedule is unknown; or a field is unknown or of the wrong type.
     """
     if isinstance(spec, Schedule):
         return spec
@@ -122,7 +122,7 @@ def parse_schedule(spec: Mapping[str, Any] | Schedule) -> Schedule:
 
 
 def resolve_schedule(spec: Mapping[str, Any] | Schedule) -> dict[str, Any]:
-    """The ``class_path`` form of a schedule, every default filled in."""
+    """The ``class_path`` form of a schedule, defaults included; raises ConfigError as `parse_schedule` does."""
     schedule = parse_schedule(spec)
     cls = type(schedule)
     module = "suite.optim" if cls.__module__ == __name__ else cls.__module__

@@ -1,4 +1,4 @@
-"""Parameters that FSDP has cut over devices: telling them apart, and reaching the piece on this device."""
+"""Parameters that FSDP has sharded over devices: how to recognise them and how to get this device's shard."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def is_sharded(parameter: Tensor) -> bool:
-    """Whether this process holds a piece of the parameter only (FSDP's first or second form, or a sharded DTensor)."""
+    """Whether this process holds only a shard of the parameter (FSDP1, FSDP2 or another sharded DTensor)."""
     if getattr(parameter, "_fsdp_flattened", False):
         return True
     placements = getattr(parameter, "placements", ())
@@ -16,7 +16,7 @@ def is_sharded(parameter: Tensor) -> bool:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The piece of a tensor on this device, sharing its memory; a plain tensor is its own."""
-    # Without torch.distributed.tensor loaded there can be no DTensor; loading it here would cost everyone seconds.
+    """This device's shard of a DTensor, which shares its memory; a plain tensor is returned as it is."""
+    # If torch.distributed.tensor is not imported, there is no DTensor; importing it here would take seconds.
     module = sys.modules.get("torch.distributed.tensor")
     return tensor.to_local() if module is not None and isinstance(tensor, module.DTensor) else tensor

@@ -1,4 +1,4 @@
-"""Rules that need one number about a parameter, or about the network, between two elementwise passes."""
+"""Rules that compute one number over a parameter, or over the network, between two elementwise passes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from suite.optim.config import OptimizerConfig, Scope
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StatisticConfig(OptimizerConfig):
-    """A rule in three pure stages, so that no optimizer has to join a network's tensors.
+    """A rule in three pure stages, so that an optimizer need not copy a network's tensors into one vector.
 
-    `accumulate` moves the state coordinate by coordinate, `sketch` and `statistic` take one number from it, and
-    `finish` makes the step from state and number. `rule` runs the three over one vector.
+    `accumulate` updates the state coordinate by coordinate, `sketch` and `statistic` reduce the state to one number,
+    and `finish` computes the step from the state and the number. `rule` runs all stages on one vector.
 
-    The scope must be ``global`` or ``tensor``: what the statistic is taken over.
+    The scope must be ``global`` or ``tensor``: the statistic is over all parameters, or over each.
     """
 
     @property
@@ -30,28 +30,28 @@ class StatisticConfig(OptimizerConfig):
         raise NotImplementedError
 
     def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
-        """What the statistic needs of a piece of the state.
+        """The numbers that `statistic` needs from a piece of the state.
 
         Args:
             state: a piece ``[P]``, or ``[R, P]``, of the new state.
-            offset: where the piece begins in the vector that the statistic is over.
+            offset: index of the piece's first coordinate in the vector over which the statistic is taken.
             total: length of that vector.
 
         Returns:
-            Shape ``[K]`` or ``[R, K]``.
+            K numbers, ``[K]`` or ``[R, K]``; K may differ between pieces.
         """
         raise NotImplementedError
 
     def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
-        """The number, ``[1]`` or ``[R, 1]``, from the joined sketches of all pieces, ``[N]`` or ``[R, N]``."""
+        """The statistic, ``[1]`` or ``[R, 1]``, from the joined sketches of all pieces, ``[N]`` or ``[R, N]``."""
         raise NotImplementedError
 
     def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
-        """The step, which is added to the parameter, coordinate by coordinate, in a new tensor."""
+        """The step of a piece, which is added to the parameter, coordinate by coordinate; in a new tensor."""
         raise NotImplementedError
 
     def observe(self, state: State, statistic: Tensor) -> State:
-        """Quantities of one parameter, shape ``[1]`` or ``[R, 1]`` each, for those who watch a run; by default none."""
+        """Measurements of one parameter for diagnostics, by name, ``[1]`` or ``[R, 1]`` each; by default none."""
         return {}
 
     def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:

@@ -1,1 +1,1 @@
-"""HOW each optimizer moves the parameters: one file per rule, a frozen config with its pure update."""
+"""HOW each optimizer updates the parameters: one file per rule or family, a frozen config with its pure update."""

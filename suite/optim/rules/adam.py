@@ -26,15 +26,15 @@ class Adam(OptimizerConfig):
         - \eta_t \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
     Give ``beta`` (tied; paper 1's grids, and paper 3 finds equal betas near-optimal) or ``beta1`` and ``beta2``;
-    with none of them the betas are 0.9 and 0.999. Without bias correction the two divisions fall away. Averages that
-    start at the gradient (:math:`m_1 = g_1, v_1 = g_1^2`) need no correction (paper 3, Table 3: "GI - BC").
+    without any, the betas are 0.9 and 0.999. Without bias correction the two divisors are left out. Averages that start
+    at the gradient (:math:`m_1 = g_1, v_1 = g_1^2`) need no correction (paper 3, Table 3: "GI - BC").
 
     Attributes:
         beta: decay of both averages, 0 to below 1.
         beta1: decay of the gradient's average, where ``beta`` is not given.
         beta2: decay of the squared gradient's average, where ``beta`` is not given.
-        eps: added to the root of the second moment, after the bias correction.
-        bias_correction: make up for averages that start at zero.
+        eps: constant added to the root of the second moment, after the bias correction.
+        bias_correction: correct the bias of averages that start at zero.
         initialization: start the averages at zero, or at the first gradient and its square.
     """
 
@@ -86,7 +86,7 @@ class Adam(OptimizerConfig):
         return delta, {"exp_avg": mean, "exp_avg_sq": square}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """Torch's fused Adam, with every decay and every start; see `fused_adam`."""
+        """Torch's fused Adam, for every decay policy and initialization; see `fused_adam` for when it is None."""
         gradient_start = self.initialization == "gradient"
         correction = self.bias_correction
         return fused_adam(self, groups, self.betas, self.eps, bias_correction=correction, gradient_start=gradient_start)
@@ -99,7 +99,7 @@ class AdamW(Adam):
     .. math::
         \theta_t = \theta_{t-1} - \eta_t \lambda \theta_{t-1} - \eta_t \, d_t
 
-    with the direction :math:`d_t` of `Adam`. For Adam with another decay policy use `Adam`.
+    with the direction :math:`d_t` of `Adam`, which supports the other decay policies.
 
     Attributes:
         weight_decay: strength of the decay, at least 0.

@@ -1,4 +1,4 @@
-"""Adam in the form of a mean and a variance."""
+"""AdaVar: Adam written with a mean and a variance."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AdaVar(OptimizerConfig):
         beta: decay of the mean, 0 to below 1.
         gamma: weight of the variance, at least 0; by default ``beta``.
         tau: decay of the variance, 0 to below 1; by default ``beta``.
-        eps: added to the root.
+        eps: constant added to the root.
     """
 
     beta: float = dataclasses.field(default=0.95, metadata=AVERAGE)
@@ -60,7 +60,7 @@ class AdaVar(OptimizerConfig):
         return delta, {"exp_avg": mean, "exp_var": variance}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """Where gamma and tau are beta, the Adam that this is then, fused."""
+        """If gamma and tau equal beta, the fused Adam without bias correction, which is then the same; else None."""
         if {self.gamma, self.tau} - {None, self.beta}:
             return None
         return fused_adam(self, groups, (self.beta, self.beta), self.eps, bias_correction=False)

@@ -44,7 +44,7 @@ class SGDCoordinateClip(OptimizerConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SGDQuantileClip(StatisticConfig):
-    r"""SGD with momentum whose largest coordinates are clipped at a quantile of every step (paper 2, Algorithm 1).
+    r"""SGD with momentum whose largest coordinates are clipped at a quantile, anew in each step (paper 2, Algorithm 1).
 
     .. math::
         \tau_t = Q_{1-p}(\lvert m_t \rvert), \quad
@@ -53,12 +53,12 @@ class SGDQuantileClip(StatisticConfig):
     where the quantile is over all coordinates of the network: the :math:`\lceil (1 - p) n \rceil`-th smallest. The
     buffer keeps the unclipped momentum of `SGD`.
 
-    Above ``exact_below`` coordinates the quantile is that of about a million of them, evenly spaced at a prime stride
-    (which no row length shares). The share that is clipped then has a standard error of
+    Above ``exact_below`` coordinates, the quantile is estimated from about a million of them, evenly spaced at a prime
+    stride, which does not divide a row's length. The clipped share then has a standard error of
     :math:`\sqrt{p (1 - p) / 10^6}`: 0.0003 at p = 0.1.
 
-    Needs whole parameters: it refuses those sharded by FSDP; under DDP every process computes the same quantile.
-    `RuleOptimizer.report` gives the clipped share of every parameter.
+    The rule needs whole parameters: `build` refuses those that FSDP has sharded. Under DDP every process computes the
+    same quantile. `RuleOptimizer.report` returns the clipped share of every parameter.
 
     Attributes:
         momentum: decay of the momentum, 0 to below 1.
@@ -75,41 +75,41 @@ class SGDQuantileClip(StatisticConfig):
     buffers = ("momentum_buffer",)
 
     def accumulate(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> State:
-        """The momentum."""
+        """The new momentum."""
         buffer = accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=self.damped, step=step)
         return {"momentum_buffer": buffer}
 
     def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
-        """Magnitudes, of all coordinates or of evenly spaced ones."""
+        """Magnitudes of the momentum, at all coordinates or at evenly spaced ones."""
         stride = 1 if total <= self.exact_below else prime_up_to(total // SAMPLES)
         return state["momentum_buffer"][..., -offset % stride :: stride].abs()
 
     def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
-        """The quantile."""
+        """The quantile of the magnitudes, ``[1]`` or ``[R, 1]``."""
         share, count = hyper["share"], sketches.shape[-1]
         if isinstance(share, Tensor):
-            # The rounding before the ceiling keeps (1 - 0.1) * 10 at 9.
+            # Subtracting 1e-6 makes the ceiling of (1 - 0.1) * 10 equal 9 in spite of rounding errors.
             ranks = ((1 - share.double()) * count).sub_(1e-6).ceil().clamp_(1, count).long() - 1
             return sketches.sort(-1).values.gather(-1, ranks.expand(*sketches.shape[:-1], 1))
         rank = min(max(math.ceil((1 - share) * count - 1e-6), 1), count)
         return sketches.kthvalue(rank, dim=-1, keepdim=True).values
 
     def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
-        """A step along the clipped momentum."""
+        """The step along the clipped momentum."""
         momentum = state["momentum_buffer"]
         return clamped(momentum, statistic).mul_(rounded(-hyper["lr"], momentum))
 
     def observe(self, state: State, statistic: Tensor) -> State:
-        """``clipped_share``: share of the coordinates that lie beyond the quantile."""
+        """``clipped_share``: the share of the coordinates whose magnitude exceeds the quantile."""
         return {"clipped_share": (state["momentum_buffer"].abs() > statistic).float().mean(-1, keepdim=True)}
 
 
 SAMPLES = 1_000_000
-"""Coordinates in a sampled quantile, at least."""
+"""Smallest number of coordinates in a sampled quantile."""
 
 
 def clamped(values: Tensor, largest: Number) -> Tensor:
-    """``values`` cut to magnitude ``largest``, in a new tensor."""
+    """``values`` clipped to magnitude ``largest``, in a new tensor."""
     return torch.clamp(values, -largest, largest)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Grafting: how far from one rule, where to from another."""
+"""Grafting: the step's length from one rule, its direction from another."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ class Grafted(StatisticConfig):
     .. math::
         \theta_t = \theta_{t-1} + \eta_t \frac{\lVert \Delta^M_t \rVert_2}{\lVert \Delta^D_t \rVert_2} \Delta^D_t
 
-    with the steps of both rules at learning rate 1: paper 2 writes M#D, so SGD#Adam has ``magnitude: {name: sgd}`` and
-    ``direction: {name: adam}``. Both rules see the same gradients and keep states of their own; neither sees its own
-    step being taken. The norms are over the whole network, or over each parameter. Where the direction is zero, so is
-    the step.
+    with the steps of both rules at learning rate 1. Paper 2 writes M#D: SGD#Adam has ``magnitude: {name: sgd}`` and
+    ``direction: {name: adam}``. Both rules get the same gradients, taken where the joint step leads, and each has its
+    own state. The norms are over the whole network, or over each parameter. If the direction is zero, so is the step.
 
-    Needs whole parameters: it refuses those sharded by FSDP; under DDP every process computes the same norms. The state
-    holds the last direction beside both rules' states.
+    The rule needs whole parameters: `build` refuses those that FSDP has sharded. Under DDP every process computes the
+    same norms. The state holds the last step of both rules beside their states.
 
     Attributes:
-        magnitude: plain values of the rule that gives the length, without ``lr``: ``{name: sgd, momentum: 0.9}``.
-        direction: plain values of the rule that gives the direction, without ``lr``.
-        per: what the norms are over: the network as one vector, or each tensor.
+        magnitude: plain values of the rule that sets the length, without ``lr``: ``{name: sgd, momentum: 0.9}``.
+        direction: plain values of the rule that sets the direction, without ``lr``.
+        per: whether the norms are over the network as one vector, or over each tensor.
     """
 
     magnitude: dict[str, Any]
@@ -62,16 +61,16 @@ class Grafted(StatisticConfig):
 
     @property
     def scope(self) -> Scope:
-        """All parameters, or one."""
+        """All parameters, or each parameter alone; see ``per``."""
         return "global" if self.per == "network" else "tensor"
 
     @cached_property
     def parts(self) -> dict[str, OptimizerConfig]:
-        """The rules that give the ``magnitude`` and the ``direction``, at learning rate 1."""
+        """The rules of ``magnitude`` and ``direction``, at learning rate 1."""
         return {name: parse({**getattr(self, name), "lr": 1.0}) for name in _PARTS}
 
     def hyperparameters(self) -> dict[str, float]:
-        """The learning rate, weight decay if there is any, and both rules' own: ``magnitude.momentum``, ..."""
+        """The learning rate, weight decay if there is any, and both rules' numbers: ``magnitude.momentum``, ..."""
         numbers = super().hyperparameters()
         for name in _PARTS:
             of_part = self.parts[name].hyperparameters()
@@ -79,12 +78,12 @@ class Grafted(StatisticConfig):
         return numbers
 
     def init_state(self, param: Tensor) -> State:
-        """Both rules' states and the last steps."""
+        """The states of both rules and their last steps."""
         state = {f"{name}.{key}": value for name in _PARTS for key, value in self.parts[name].init_state(param).items()}
         return {**state, **{f"{name}_step": torch.zeros_like(param) for name in _PARTS}}
 
     def accumulate(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> State:
-        """Both rules' states and steps."""
+        """The new states and steps of both rules."""
         new: dict[str, Tensor] = {}
         for name in _PARTS:
             hyper_of_part = {**_of_part(hyper, name), "lr": 1.0}
@@ -94,17 +93,17 @@ class Grafted(StatisticConfig):
         return new
 
     def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
-        """Sums of squares of both steps."""
+        """The sums of squares of both steps, ``[2]`` or ``[R, 2]``."""
         return torch.cat([sum_of_squares(state[f"{name}_step"]) for name in _PARTS], dim=-1)
 
     def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
-        """Ratio of the norms, 0 where the direction is."""
+        """The ratio of the norms, ``[1]`` or ``[R, 1]``; 0 if the direction is zero."""
         sums = sketches.unflatten(-1, (-1, 2)).sum(-2)
         magnitude, direction = sums[..., :1].sqrt(), sums[..., 1:].sqrt()
         return torch.where(direction > 0, magnitude / direction, torch.zeros_like(direction))
 
     def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
-        """The scaled direction."""
+        """The step along the scaled direction."""
         direction = state["direction_step"]
         return direction * rounded(hyper["lr"] * statistic, direction)
 

@@ -1,4 +1,4 @@
-"""A rule per group of parameters."""
+"""Hybrid optimizers: one update rule per group of parameters."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hybrid(OptimizerConfig):
-    """Different rules for different parameters, each with numbers of its own (paper 1, Table 1).
+    """Different rules for different parameters, each with its own hyperparameters (paper 1, Table 1).
 
-    Written as a mapping per group, under any label beside ``name``::
+    In YAML every group is a mapping, under any label, beside ``name``::
 
         name: hybrid
         adam: {on: [head, norm], lr: 1.0e-3, beta: 0.95}
@@ -30,14 +30,14 @@ class Hybrid(OptimizerConfig):
 
     ``on`` lists parameter roles (norm, embed, head, bias, hidden; see `suite.optim.parameter_roles`) and patterns of
     parameter names such as ``blocks.*.attention.*``; a label that is itself a role needs no ``on``, and at most one
-    group without either takes all the rest. The rule is ``name``, or the label where that is an optimizer. Every
-    setting is an axis: ``adam.lr``, ``sgd.momentum``.
+    group may have neither: it takes all other parameters. A group's rule is its ``name``, or else its label. A sweep
+    can use every setting as an axis: ``adam.lr``, ``sgd.momentum``.
 
-    Every parameter belongs to exactly one group; a role or pattern that no parameter has is an error. Sharding is up
-    to the rules.
+    Every parameter belongs to exactly one group; a role or pattern that matches no parameter is an error. Whether
+    parameters may be sharded depends on the rules.
 
     Attributes:
-        lr: multiplies every group's learning rate, which has no default.
+        lr: factor on every group's learning rate, which itself has no default.
         groups: the groups by label.
     """
 
@@ -66,10 +66,10 @@ class Hybrid(OptimizerConfig):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
-        """Make the config from ``lr`` and one mapping per group, beside it or nested in ``groups``.
+        """Make the config from ``lr`` and one mapping per group, beside ``lr`` or nested in ``groups``.
 
         Raises:
-            ConfigError: a group cannot be read, or a setting is no group.
+            ConfigError: a group cannot be read, or a setting is unknown and not a group.
         """
         groups = {label: dict(group) for label, group in (values.get("groups") or {}).items()}
         common = {f.name for f in dataclasses.fields(cls)}
@@ -85,15 +85,15 @@ class Hybrid(OptimizerConfig):
         return cls(groups=groups, **fields)
 
     def init_values(self) -> dict[str, Any]:
-        """The multiplier and the groups."""
+        """The factor on the learning rates, and the groups."""
         return {"lr": self.lr, "groups": plain(self.groups)}
 
     def plain_values(self) -> dict[str, Any]:
-        """The multiplier, and the groups beside it."""
+        """The factor on the learning rates, with the groups beside it."""
         return {"lr": self.lr, **plain(self.groups)}
 
     def hyperparameters(self) -> dict[str, float]:
-        """The multiplier; the groups have the rest."""
+        """The factor on the learning rates; the other numbers belong to the groups' rules."""
         return {"lr": self.lr}
 
     def assign(
@@ -102,7 +102,7 @@ class Hybrid(OptimizerConfig):
         """Each group's rule with its parameters.
 
         Raises:
-            ConfigError: a parameter in two groups or in none, or a role or pattern, or the rest, without parameters.
+            ConfigError: a parameter is in two groups or in none, or a group, role or pattern has no parameters.
         """
         owners: dict[str, str] = {}
         rest = None
@@ -169,7 +169,7 @@ def _chosen(
 
 
 def bare_name(name: str) -> str:
-    """A parameter's name without what DDP, FSDP and torch.compile put into it."""
+    """A parameter's name without the prefixes that DDP, FSDP and torch.compile insert."""
     for wrapper in _WRAPPERS:
         name = name.removeprefix(wrapper) if wrapper == "module." else name.replace(wrapper, "")
     return name

@@ -1,4 +1,4 @@
-"""Muon."""
+"""Muon: orthogonalised momentum."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ class Muon(OptimizerConfig):
 
     NS brings all singular values near 1 by Newton-Schulz iterations of an odd quintic polynomial in bfloat16. For a
     matrix of :math:`a` rows and :math:`b` columns the scale s is :math:`\sqrt{\max(1, a / b)}` (``original``) or
-    :math:`0.2 \sqrt{\max(a, b)}` (``match_rms_adamw``: steps as large as AdamW's, so that one learning rate serves
-    both; Liu et al. 2025). Convolution kernels are matrices of output channels by everything else.
+    :math:`0.2 \sqrt{\max(a, b)}` (``match_rms_adamw``: steps have AdamW's size, so that both can share a learning
+    rate; Liu et al. 2025). A convolution kernel is a matrix of output channels by everything else.
 
-    Hidden parameters with two dimensions or more go this way; norms, biases, embeddings and the head go to ``adam``.
-    As a group of a hybrid it moves that group's parameters alone.
+    Muon updates hidden parameters with two or more dimensions; the rule in ``adam`` updates norms, biases, embeddings
+    and the head. As a group of a hybrid, Muon updates the parameters of that group alone.
 
-    Needs whole parameters: it refuses those sharded by FSDP; under DDP every process computes the same step.
+    The rule needs whole parameters: `build` refuses those that FSDP has sharded. Under DDP every process computes the
+    same step.
 
     Attributes:
         momentum: decay of the average, 0 to below 1.
-        nesterov: mix the gradient in once more.
-        iterations: Newton-Schulz iterations.
+        nesterov: step along the mix of the average and the current gradient.
+        iterations: number of Newton-Schulz iterations.
         scale: how a step's size depends on the matrix's shape: original or match_rms_adamw.
-        adam: plain values of the rule for the rest, such as ``{lr: 1.0e-3, beta: 0.95}``; with another rule's ``name``
-            that one. Its ``lr`` may be left out with ``match_rms_adamw``, and is then the same.
+        adam: plain values of the rule for the other parameters, such as ``{lr: 1.0e-3, beta: 0.95}``; a ``name`` in it
+            selects another rule than Adam. With ``match_rms_adamw`` its ``lr`` may be omitted and is then Muon's.
     """
 
     momentum: float = dataclasses.field(default=0.95, metadata=AVERAGE)
@@ -65,10 +66,10 @@ class Muon(OptimizerConfig):
         return {"name": "adam", **shared, **self.adam}
 
     def rest(self) -> OptimizerConfig:
-        """The rule for all but the hidden matrices.
+        """The rule for the parameters that are not hidden matrices.
 
         Raises:
-            ConfigError: it has no learning rate.
+            ConfigError: the rule has no learning rate.
         """
         values = self._rest_values()
         if "lr" not in values:
@@ -80,16 +81,16 @@ class Muon(OptimizerConfig):
 
     @property
     def scope(self) -> Scope:
-        """One matrix."""
+        """Each matrix alone."""
         return "matrix"
 
     def assign(
         self, parameters: Mapping[str, Tensor], roles: Callable[[], Mapping[str, str]]
     ) -> list[tuple[str, OptimizerConfig, list[str]]]:
-        """The hidden matrices to Muon, the rest to ``adam``.
+        """Assign the hidden matrices to Muon and the other parameters to the rule in ``adam``.
 
         Raises:
-            ConfigError: there is no hidden matrix, or the rest has no learning rate.
+            ConfigError: there is no hidden matrix, or the rule in ``adam`` has no learning rate.
         """
         role_of = roles()
         matrices = [name for name, p in parameters.items() if role_of[name] == "hidden" and p.ndim >= 2]
@@ -116,7 +117,7 @@ class Muon(OptimizerConfig):
         return 0.2 * math.sqrt(max(rows, columns))
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """`torch.optim.Muon`, where all parameters are matrices."""
+        """`torch.optim.Muon`; None if a parameter has other than two dimensions, or for a decay that it lacks."""
         are_matrices = all(p.ndim == 2 for group in groups for p in group["params"])
         if self.decay in ("coupled", "independent") or not are_matrices:
             return None
@@ -132,15 +133,15 @@ class Muon(OptimizerConfig):
 
 
 def orthogonalised(matrices: Tensor, iterations: int) -> Tensor:
-    """Matrices with the same singular vectors and singular values near 1 (between about 0.7 and 1.2).
+    """Matrices with the same singular vectors, and singular values near 1 (between about 0.7 and 1.2).
 
     Args:
         matrices: ``[rows, columns]`` or ``[R, rows, columns]``.
-        iterations: each maps a singular value s to ``a s + b s^3 + c s^5``; the coefficients (Jordan et al. 2024) have
-            the largest slope at 0 that keeps the values bounded.
+        iterations: number of iterations. Each maps a singular value s to ``a s + b s^3 + c s^5``; the coefficients
+            (Jordan et al. 2024) have the largest slope at 0 that keeps the values bounded.
 
     Returns:
-        The same shape, bfloat16.
+        The matrices, of the same shape, in bfloat16.
     """
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]

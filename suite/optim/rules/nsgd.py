@@ -22,14 +22,14 @@ class NSGD(StatisticConfig):
         m_1 = g_1, \quad m_t = \mu m_{t-1} + (1 - \mu) g_t, \quad
         \theta_t = \theta_{t-1} - \eta_t \frac{m_t}{\lVert m_t \rVert_2}
 
-    It is the linear minimisation oracle of the Euclidean ball, as Signum is that of the maximum norm's (Kovalev 2025).
-    The norm is over the whole network, or over each parameter. A zero momentum gives no step.
+    The step is the linear minimisation oracle of the Euclidean ball, as Signum's is that of the maximum norm's ball
+    (Kovalev 2025). The norm is over the whole network, or over each parameter. If the momentum is zero, so is the step.
 
-    Needs whole parameters: it refuses those sharded by FSDP; under DDP every process computes the same norm.
+    The rule needs whole parameters: `build` refuses those that FSDP has sharded. Under DDP every norm is the same.
 
     Attributes:
         momentum: decay of the average, 0 to below 1.
-        per: what is normalised: the network as one vector, or each tensor.
+        per: whether the network is normalised as one vector, or each tensor.
     """
 
     momentum: float = dataclasses.field(default=0.0, metadata=AVERAGE)
@@ -39,31 +39,31 @@ class NSGD(StatisticConfig):
 
     @property
     def scope(self) -> Scope:
-        """All parameters, or one."""
+        """All parameters, or each parameter alone; see ``per``."""
         return "global" if self.per == "network" else "tensor"
 
     def accumulate(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> State:
-        """The momentum."""
+        """The new momentum."""
         return {
             "momentum_buffer": accumulated(state["momentum_buffer"], grad, hyper["momentum"], damped=True, step=step)
         }
 
     def sketch(self, state: State, *, offset: int, total: int) -> Tensor:
-        """Sum of squares."""
+        """The momentum's sum of squares, ``[1]`` or ``[R, 1]``."""
         return sum_of_squares(state["momentum_buffer"])
 
     def statistic(self, sketches: Tensor, hyper: Hyper) -> Tensor:
-        """The norm."""
+        """The norm of the momentum, ``[1]`` or ``[R, 1]``."""
         return sketches.sum(-1, keepdim=True).sqrt()
 
     def finish(self, state: State, statistic: Tensor, hyper: Hyper) -> Tensor:
-        """A step of length ``lr``."""
+        """The step of length ``lr`` along the momentum."""
         momentum = state["momentum_buffer"]
         smallest = torch.finfo(momentum.dtype).tiny
         return momentum * rounded(-hyper["lr"] / statistic.clamp(min=smallest), momentum)
 
 
 def sum_of_squares(vectors: Tensor) -> Tensor:
-    """Over the last dimension, ``[P]`` to ``[1]`` or ``[R, P]`` to ``[R, 1]``, in single precision at least."""
+    """Sum of squares over the last dimension, ``[P]`` to ``[1]`` or ``[R, P]`` to ``[R, 1]``, at least in float32."""
     dtype = torch.promote_types(vectors.dtype, torch.float32)
     return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=dtype).square()

@@ -25,8 +25,8 @@ class RMSprop(OptimizerConfig):
 
     Attributes:
         beta2: decay of the squared gradient's average, 0 to below 1.
-        eps: added to the root of the second moment.
-        bias_correction: make up for an average that starts at zero.
+        eps: constant added to the root of the second moment.
+        bias_correction: correct the bias of an average that starts at zero.
     """
 
     beta2: float = dataclasses.field(default=0.99, metadata=AVERAGE)
@@ -46,7 +46,7 @@ class RMSprop(OptimizerConfig):
         return delta, {"exp_avg_sq": square}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """`torch.optim.Adam` with a first beta of 0, fused; `torch.optim.RMSprop` without bias correction."""
+        """Fused Adam with a first beta of 0; without bias correction `torch.optim.RMSprop`, or None for its decays."""
         if self.bias_correction:
             return fused_adam(self, groups, (0.0, self.beta2), self.eps)
         if self.decay in ("decoupled", "independent"):

@@ -21,14 +21,14 @@ class SGD(OptimizerConfig):
         m_1 = g_1, \quad m_t = \mu m_{t-1} + (1 - d) g_t, \quad \theta_t = \theta_{t-1} - \eta_t m_t
 
     with :math:`d = 0` for the heavy ball (paper 1: the step then scales as :math:`\eta / (1 - \mu)`) and
-    :math:`d = \mu` when damped (papers 2 and 3; a moving average). Nesterov steps along :math:`g_t + \mu m_t`.
-    The conventions differ by a factor: a damped learning rate equals a heavy-ball one times :math:`1 / (1 - \mu)`.
-    The first step takes the gradient itself in both, as `torch.optim.SGD` does.
+    :math:`d = \mu` for damped momentum (papers 2 and 3: a moving average). Nesterov steps along :math:`g_t + \mu m_t`.
+    After the first steps, the heavy ball at learning rate :math:`\eta` makes the steps of damped momentum at
+    :math:`\eta / (1 - \mu)`. Both start at the first gradient, as `torch.optim.SGD` does.
 
     Attributes:
         momentum: the heavy-ball coefficient, 0 to below 1; 0 is plain SGD.
         damped: weigh the newest gradient by ``1 - momentum``.
-        nesterov: look ahead; needs momentum and no damping.
+        nesterov: Nesterov momentum; needs momentum above 0 and no damping.
     """
 
     momentum: float = dataclasses.field(default=0.0, metadata=AVERAGE)
@@ -49,7 +49,7 @@ class SGD(OptimizerConfig):
         return direction * rounded(-hyper["lr"], direction), {"momentum_buffer": buffer}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """`torch.optim.SGD`, fused; it has no decoupled or independent decay."""
+        """The fused `torch.optim.SGD`; None for decoupled and independent decay, which it lacks."""
         if self.decay in ("decoupled", "independent"):
             return None
         return torch.optim.SGD(
@@ -64,7 +64,7 @@ class SGD(OptimizerConfig):
 
 
 def accumulated(buffer: Tensor, grad: Tensor, momentum: Number, *, damped: bool, step: int) -> Tensor:
-    """The momentum after one more gradient: a heavy-ball sum; damped, an average that starts at the first gradient."""
+    """The momentum after one more gradient: a heavy-ball sum, or if damped an average that starts at the first."""
     if damped:
         return average(buffer, grad, momentum) if step > 1 else grad.clone()
     return heavy_ball(buffer, grad, momentum)

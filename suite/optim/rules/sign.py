@@ -1,4 +1,4 @@
-"""Rules that step along signs: all coordinates move equally far, whatever the gradient's size."""
+"""Rules that step along signs, whatever the size of the gradient."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SignSGD(OptimizerConfig):
     .. math::
         \theta_t = \theta_{t-1} - \eta_t \, \mathrm{sign}(g_t)
 
-    A zero gradient coordinate does not move.
+    A coordinate whose gradient is zero does not move.
     """
 
     def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
@@ -55,7 +55,7 @@ class Signum(OptimizerConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EMASign(Signum):
-    r"""Average of signs: momentum after the sign, not before (paper 3, "EMASign").
+    r"""Step along an average of signs: the average comes after the sign, not before (paper 3, "EMASign").
 
     .. math::
         m_t = \mu m_{t-1} + (1 - \mu) \, \mathrm{sign}(g_t), \quad \theta_t = \theta_{t-1} - \eta_t m_t
