@@ -1,4 +1,4 @@
-"""One graph for what a step computes, compiled or executed as recorded, shared by all packs of one shape."""
+"""The arithmetic of a step as one graph, compiled or replayed, which packs of equal shapes share."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 MOST_GRAPHS = 16
-"""Graphs that a process keeps."""
+"""Number of graphs that a process keeps; the least recently used is dropped."""
 
 MOST_SHAPES = 4
-"""Shapes of batches that one pack may come in; with more it runs without a graph."""
+"""Number of batch shapes for which a pack makes graphs; a pack with more shapes runs without graphs."""
 
 _GRAPHS: OrderedDict[str, Callable[..., Any]] = OrderedDict()
 
 
 class NotCompiled(RuntimeError):
-    """A step that cannot be one graph; the message says why."""
+    """The step cannot be one graph; the message says why."""
 
 
 class CompiledStep:
-    """Calls a function as one graph: forward and backward, or these with clipping and update.
+    """Executes a function as one graph: forward and backward pass, or these with clipping and update.
 
-    The function is traced once per shape of its arguments with the autograd inside it, so that the graph is plain
-    arithmetic. Compiled it is fastest, but compilation takes a minute on slow cores. As recorded, it does bit for bit
-    what the function does without what Python, autograd and vmap cost per call; tracing takes seconds. Graphs are kept
-    for the process under ``signature`` and shapes, so that the next pack of one shape starts at full speed.
+    The function is traced once per shape of its arguments, its autograd included, so that the graph is plain
+    arithmetic. A compiled graph is fastest, but compilation takes a minute on slow cores. A replayed graph has the same
+    results bit by bit as the function, without the cost of Python, autograd and vmap per call; tracing takes seconds.
+    The process keeps graphs by ``signature`` and shapes, so that the next pack with equal shapes need not trace again.
 
     Args:
-        function: takes trees of tensors, may write to them in place, and returns tensors. Arguments that are no tensors
-            are taken as constant for one shape.
-        signature: everything beside the arguments' shapes that decides what the function computes.
-        fuse: compile the graph; else it is executed as recorded.
+        function: takes trees of tensors, may write to them in place, and returns tensors. Arguments that are not
+            tensors are constants of the graph.
+        signature: everything beside the arguments' shapes on which the function's arithmetic depends.
+        fuse: compile the graph; otherwise its operations are replayed one by one.
     """
 
     def __init__(self, function: Callable[..., Any], signature: str, *, fuse: bool = True) -> None:
@@ -48,11 +48,11 @@ class CompiledStep:
         self._shapes: set[str] = set()
 
     def __call__(self, *args: Any) -> Any:
-        """The function's value; None where these shapes are new, and worth a graph only if they come again.
+        """The function's value; None for the first arguments of a shape, since only repeated shapes are worth a graph.
 
         Raises:
-            NotCompiled: the function draws random numbers, does what cannot be traced or compiled, or its arguments
-                come in too many shapes. Nothing has been written then.
+            NotCompiled: the function draws random numbers, or cannot be traced or compiled, or there are more than
+                ``MOST_SHAPES`` shapes. No argument has been changed.
         """
         leaves, tree = pytree.tree_flatten(args)
         key = self._key(leaves, tree)
@@ -73,7 +73,7 @@ class CompiledStep:
         try:
             value = _called(graph, leaves)
         except Exception as error:
-            # Compilation fails before anything has moved, and in many ways: no space, what a backend cannot do.
+            # Compilation can fail in many ways, but it does so before it has changed a tensor.
             if "torch" not in type(error).__module__:
                 raise
             raise NotCompiled(f"it cannot be compiled ({str(error).strip().partition(chr(10))[0]})") from error
@@ -89,14 +89,14 @@ class CompiledStep:
 
 
 def _called(graph: Callable[..., Any], leaves: list[Any]) -> Any:
-    """The graph's value. Autograd and autocast are in the graph already, as operations of their own."""
+    """The graph's value; autograd and autocast are off, because the graph already contains their operations."""
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     with torch.no_grad(), torch.autocast(tensors[0].device.type, enabled=False):
         return graph(*tensors)
 
 
 def _traced(function: Callable[..., Any], leaves: list[Any], tree: pytree.TreeSpec) -> GraphModule:
-    """The function as a graph over the tensors among ``leaves``, whose values stay as they are."""
+    """Trace the function to a graph over the tensors among ``leaves``, without changing their values."""
 
     def of_tensors(*tensors: Tensor) -> Any:
         rest = iter(tensors)
@@ -117,7 +117,7 @@ def _traced(function: Callable[..., Any], leaves: list[Any], tree: pytree.TreeSp
 
 
 def _draws(node: torch.fx.Node) -> bool:
-    """Whether a node draws random numbers: attention has that tag, and does so with dropout alone."""
+    """Whether a node draws random numbers; attention carries the tag but draws only if its dropout is above 0."""
     if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
         return False
     names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]

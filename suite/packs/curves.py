@@ -14,7 +14,7 @@ from suite.training.stopping import stop
 
 
 class PackCurves(Callback):
-    """Keeps every run's curves, see `Curves`; stops when all have diverged, and makes the pack forget dead runs.
+    """Records the curves of every run (see `Curves`), stops the pack once all runs diverged, and compacts it before.
 
     Args:
         lrs: peak learning rate of each run.
@@ -26,18 +26,18 @@ class PackCurves(Callback):
         self.runs = [Curves(eval_every_steps) for _ in lrs]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clocks."""
+        """Start the timing of every run."""
         for curves in self.runs:
             curves.on_train_start(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Ask for an evaluation after this block, or for none."""
+        """Schedule or skip the evaluation after this block."""
         self.runs[0].on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Fetch the block's values; compact a pack if half of its runs are dead, and stop it if all are."""
+        """Fetch the block's losses and norms; compact the pack if half of its runs diverged, stop it if all did."""
         assert isinstance(pl_module, PackedTask)
         runs = pl_module.rows.tolist()
         values = torch.stack((outputs["losses"], outputs["grad_norms"])).movedim(2, 0).tolist()
@@ -54,7 +54,7 @@ class PackCurves(Callback):
             pl_module.compact(torch.tensor(living, device=pl_module.rows.device))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the evaluation of every run that goes on."""
+        """Record the evaluation of every run that has not diverged."""
         assert isinstance(pl_module, PackedTask)
         for run, metrics in pl_module.evaluation.items():
             if self.runs[run].diverged_at is None:
@@ -67,6 +67,6 @@ class PackCurves(Callback):
         return {"runs": [curves.state_dict() for curves in self.runs]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's curves."""
+        """Restore the curves of a checkpoint."""
         for curves, state in zip(self.runs, state_dict["runs"], strict=True):
             curves.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Layers of a network under `torch.func.vmap`: linear layers as batched products, and autocast, which vmap bypasses."""
+"""Layers under `torch.func.vmap`: linear layers as batched matrix products, and autocast, which vmap bypasses."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LOSSES: frozenset[Callable[..., Any]] = frozenset(
 
 
 class PackLayers(TorchFunctionMode):
-    """A context in which the layers of one network compute what they compute outside vmap, and fast.
+    """A context in which the layers of a network under vmap compute the same numbers as without vmap, and fast.
 
-    Linear layers whose weights differ between runs become one batched product each, forward and for both gradients:
-    vmap's own rule leaves the weights' gradients transposed. Where autocast is on, layers get its precision and losses
-    full precision, as outside.
+    A linear layer whose weights differ between runs is one batched matrix product in the forward pass and one for each
+    gradient; vmap's rule would leave the weights' gradients transposed. If autocast is on, layers use its precision
+    and losses use float32, as without vmap.
 
     Args:
         device: kind of device, ``cpu`` or ``cuda``.
@@ -56,7 +56,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 class _Linear(torch.autograd.Function):
-    """``x @ weight.T`` of one run; under vmap that of all runs."""
+    """``x @ weight.T`` of one run; under vmap, of all runs at once."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        """Nothing is kept: gradients flow through the products of all runs."""
+        """Save nothing, because `_Products` computes the gradients."""
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, weight: Tensor) -> tuple[Tensor, int]:
@@ -77,7 +77,7 @@ class _Linear(torch.autograd.Function):
 
 
 class _Products(torch.autograd.Function):
-    """``[R, M, N] @ [R, O, N].T``; every gradient is one product whose result lies as the parameter does."""
+    """``[R, M, N] @ [R, O, N].T``; every gradient is one product, with the memory layout of its input."""
 
     @staticmethod
     def forward(ctx: Any, x_RMN: Tensor, weight_RON: Tensor) -> Tensor:

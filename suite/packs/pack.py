@@ -24,10 +24,10 @@ from suite.training.weights import StartingPoint
 __all__ = ["PackRefused", "run_pack"]
 
 PRECISIONS = ("32-true", "bf16-mixed")
-"""Of packs; loss scaling, which 16-mixed needs, is per run."""
+"""The precisions of packs; 16-mixed is missing, because its loss scaling would differ between runs."""
 
 RECORD_FROM = 200
-"""Steps from which recording a step saves more than the seconds that it takes."""
+"""Number of steps from which a recorded step saves more time than its recording takes."""
 
 
 def run_pack(
@@ -39,23 +39,24 @@ def run_pack(
     steps: StepKind | Literal["auto"] = "auto",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> list[Outcome]:
-    """Train runs at once and record each as a single run is recorded; see `suite.training.run.run`.
+    """Train several runs at once, and write the record of each as `suite.training.run.run` does.
 
     Args:
-        runs: they share their data, one object.
+        runs: the runs, which share one data object.
         trainer: a trainer on one device.
-        store: where the records go.
+        store: the store for the records.
         observe: makes the observer of the runs' steps, such as `suite.diagnostics.pack_recorder.pack_recorder_of`.
-        steps: how a step is executed, see `PackedTask`; ``auto``: recorded where the runs have `RECORD_FROM` steps,
-            else plain. Without a compiler ``compiled`` is ``auto``.
+        steps: how a step is executed, see `PackedTask`; ``auto``: recorded if the runs have at least `RECORD_FROM`
+            steps, otherwise plain. Without a compiler, ``compiled`` means ``auto``.
         checkpoint_seconds: least wall time between checkpoints.
 
     Returns:
-        One outcome per run, in order; runs that have a record are not trained again.
+        One outcome per run, in order; runs that have a result are not trained again.
 
     Raises:
         PackRefused: the runs cannot be trained at once.
         LeaseHeld: another process is training one of them.
+        StoreError: the store cannot be written, or lacks the weights that a run starts from.
     """
     _refuse_what_runs_alone(runs, trainer)
     data = runs[0].data
@@ -71,7 +72,7 @@ def run_pack(
 
 
 def worth_recording(data: Data) -> bool:
-    """Whether runs are long enough for recorded steps."""
+    """Whether runs have enough steps for recording to save time."""
     return data.steps >= RECORD_FROM
 
 
@@ -96,7 +97,7 @@ def _step_kind(data: Data, trainer: Trainer, steps: StepKind | Literal["auto"]) 
 
 
 def _read_starts(runs: Sequence[OpenRun], store: Store) -> None:
-    """Read the weights that runs start from, each once."""
+    """Read the weights that runs start from, each file once."""
     read: dict[StartingPoint, StartingPoint] = {}
     for task in (run.task for run in runs):
         if task.start is not None:
@@ -106,7 +107,7 @@ def _read_starts(runs: Sequence[OpenRun], store: Store) -> None:
 
 
 def _signature(run: OpenRun, trainer: Trainer) -> str:
-    """What decides the arithmetic of a step, apart from the optimizer."""
+    """Everything beside the optimizer on which the arithmetic of a step depends, as text."""
     model = {key: value for key, value in run.config["model"]["init_args"].items() if key != "optimizer"}
     parts = {"name": run.task.pair_name, "model": model, "facts": run.data.facts(), "precision": trainer.precision}
     return json.dumps(parts, sort_keys=True, default=repr)
@@ -120,7 +121,7 @@ def _train_pack(
     observer: Observer | None,
     checkpoint_seconds: float,
 ) -> None:
-    """Train runs that have no record yet, and record them."""
+    """Train runs that have no result yet, and write their records."""
     data = runs[0].data
     digest = hashlib.sha256(" ".join(run.run_id for run in runs).encode()).hexdigest()[:16]
     checkpoint = store.path / "packs" / digest / "checkpoint.ckpt"
@@ -139,10 +140,10 @@ def _train_pack(
             record = describe_run(run, trainer, of_run, ending)
             record["parameters"] = packed.layout.size
             record["pack"] = {"runs": len(runs), "compiled": packed.compiles}
-            seen = None if observer is None else observer.diagnosed(of_run.grad_norms, of_run.diverged_at, number)
-            store.write_record(record, of_run.table(run.task.clipping), leases[number], seen)
+            diagnosed = None if observer is None else observer.diagnosed(of_run.grad_norms, of_run.diverged_at, number)
+            store.write_record(record, of_run.table(run.task.clipping), leases[number], diagnosed)
             settled &= record["status"] in SETTLED
         if settled:
             checkpoint.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # what is set aside stays
+            with contextlib.suppress(OSError):  # the folder may hold a checkpoint that was set aside
                 checkpoint.parent.rmdir()

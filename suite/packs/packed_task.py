@@ -1,4 +1,4 @@
-"""R runs of one task as one module."""
+"""R runs of one task as one Lightning module."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ StepKind = Literal["plain", "recorded", "compiled"]
 
 
 class PackRefused(RuntimeError):
-    """These runs cannot be trained at once; the message says why, and they can be trained one by one."""
+    """The runs cannot be trained at once, but they can be trained one by one; the message says why."""
 
 
 class PackedTask(LightningModule):
     """R runs of one task: parameters in a flat buffer ``[R, P]``, the forward pass under `vmap`.
 
-    Runs share no parameter, so the gradient of the sum of their losses holds each run's own. Clipping, schedule and
-    divergence are per run: a run whose loss is not finite is moved no further and leaves the others untouched.
+    Runs share no parameter, so the gradient of the sum of their losses holds the gradient of each. Gradients are
+    clipped per run. A run whose loss is not finite is not updated any more and does not affect the others.
 
     Args:
         tasks: one per run; they differ in their starting weights and their optimizers' numbers alone.
-        facts: of the data.
-        signature: what decides the arithmetic of a step beside shapes and optimizer.
-        step: how a step is executed: ``compiled``, the whole of it as one compiled graph; ``recorded``, forward and
-            backward as the graph of operations that they once were; ``plain``.
+        facts: facts of the data, see `Data.facts`.
+        signature: everything beside shapes and optimizer on which the arithmetic of a step depends.
+        step: how a step is executed: ``compiled``: all of it as one compiled graph; ``recorded``: forward and backward
+            pass are traced once and then replayed; ``plain``: by autograd and vmap.
 
     Attributes:
-        rows: number of the run that each row of the buffer belongs to, int64 ``[R]``; dead runs leave by `compact`.
-        same_shapes: whether the data are to give batches of one shape, or very few, because each shape is a graph.
+        rows: number of the run in each row of the buffer, int64 ``[R]``; `compact` removes diverged runs.
+        same_shapes: whether the data should come in batches of one or few shapes, because each shape needs a graph.
 
     Raises:
-        PackRefused: the runs differ in more, or the optimizer cannot move several runs at once.
+        PackRefused: the runs differ in more than that, or the optimizer cannot update several runs at once.
     """
 
     alive: Tensor
@@ -78,7 +78,7 @@ class PackedTask(LightningModule):
         self.register_buffer("alive", torch.ones(len(tasks), 1, dtype=torch.bool))
         self.register_buffer("rows", torch.arange(len(tasks)))
         self._register_buffers([networks[task.seed, task.start] for task in tasks])
-        self.skeleton = [network]  # in a list, so that its weights are no part of this module
+        self.skeleton = [network]  # in a list, so that its weights are not parameters of this module
         self.metrics = RunMetrics(self.tasks, facts)
         rules = [fixed_part(same[0]) for same in self._groups]
         self._compiled = CompiledStep(self._traceable, f"{signature}|{rules}") if step == "compiled" else None
@@ -91,7 +91,7 @@ class PackedTask(LightningModule):
         return torch.cat([parameters[name].detach().flatten() for name in self.layout.shapes])
 
     def _register_buffers(self, networks: Sequence[nn.Module]) -> None:
-        # What a network saves (running statistics) differs between runs; what it does not (tables) is shared.
+        # Buffers that a network saves (running statistics) differ between runs; the others (tables) are shared.
         saved = set(networks[0].state_dict())
         buffers = [dict(network.named_buffers()) for network in networks]
         self._names_by_run = [name for name in buffers[0] if name in saved]
@@ -103,24 +103,24 @@ class PackedTask(LightningModule):
 
     @property
     def compiles(self) -> bool:
-        """Whether steps are compiled graphs."""
+        """Whether steps are executed as compiled graphs."""
         return self._compiled is not None
 
     @property
     def peaks(self) -> list[float]:
-        """Peak learning rate of each run, of its first group."""
+        """The peak learning rate of each run's first group."""
         return [same.hyper["lr"] for same in self._groups[0]]
 
     def configure_optimizers(self) -> RunsOptimizer:
-        """The same rules as single runs have, with one row of numbers per run."""
+        """Make the optimizer: the rules of single runs, with one row of hyperparameters per run."""
         rows = self.rows.tolist()
         return RunsOptimizer(self.flat, self.layout, [[same[row] for row in rows] for same in self._groups])
 
     def compact(self, rows: Tensor) -> None:
-        """Keep some rows of the buffer, by their places in it, and forget the others.
+        """Keep some rows of the buffer and drop the others.
 
         Args:
-            rows: int64 ``[n]``, ascending.
+            rows: indices of the rows to keep, int64 ``[n]``, ascending.
         """
         self._cut(rows)
         self.runs_optimizer.keep(rows)
@@ -131,16 +131,16 @@ class PackedTask(LightningModule):
             setattr(self, name, getattr(self, name)[rows])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Forget the runs that had been forgotten when the checkpoint was written."""
+        """Drop the runs that had been dropped when the checkpoint was written."""
         self._cut(checkpoint["state_dict"]["rows"].to(self.rows.device))
 
     def outputs(self, parameters: dict[str, Tensor], tensors: NetworkTensors, batch: Any) -> tuple[Tensor, Any]:
-        """Mean losses ``[R]`` of a batch, and outputs with a leading run dimension.
+        """The mean losses ``[R]`` of a batch, and the outputs with a leading run dimension.
 
         Args:
-            parameters: by name, with a leading run dimension.
-            tensors: whose buffers are used.
-            batch: shared by the runs.
+            parameters: parameters by name, with a leading run dimension.
+            tensors: the networks' tensors, of which only the buffers are used.
+            batch: a batch that the runs share.
         """
         task, network = self.tasks[0], self.skeleton[0]
 
@@ -156,7 +156,7 @@ class PackedTask(LightningModule):
 
     @property
     def runs_optimizer(self) -> RunsOptimizer:
-        """The optimizer of the training."""
+        """The optimizer that `configure_optimizers` made."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, RunsOptimizer)
         return optimizer
@@ -192,19 +192,19 @@ class PackedTask(LightningModule):
 
     def _take(self, multiplier: float, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
         tensors, count = self._tensors(), self.runs_optimizer.steps_done + 1
-        if self._compiled is not None and count > 1:  # the first step has code of its own in some rules
+        if self._compiled is not None and count > 1:  # some rules branch on the first step
             now = torch.tensor([float(count), multiplier], dtype=torch.float64, device=self.flat.device)
             try:
-                taken = self._compiled(tensors, now, micro_batches)
-                if taken is not None:
-                    return taken
+                result = self._compiled(tensors, now, micro_batches)
+                if result is not None:
+                    return result
             except NotCompiled as reason:
                 warnings.warn(f"The step of {self.tasks[0].pair_name} is not compiled: {reason}.", stacklevel=2)
                 self._compiled = None
         return self._step(tensors, count, multiplier, micro_batches)
 
     def network_tensors(self) -> NetworkTensors:
-        """Parameters and buffers, which share memory with this module's."""
+        """The parameters and buffers; they share memory with this module."""
         by_run, shared = (
             {name: getattr(self, _flat_name(name)) for name in names}
             for names in (self._names_by_run, self._names_shared)
@@ -212,7 +212,7 @@ class PackedTask(LightningModule):
         return NetworkTensors(self.flat.detach(), by_run, shared)
 
     def gradients(self, micro_batches: list[Any]) -> Tensor:
-        """Gradients ``[R, P]`` of a step that is not taken, before clipping; moves running statistics."""
+        """Gradients ``[R, P]`` before clipping, without taking a step; it does update running statistics."""
         with torch.enable_grad():
             return self._accumulate(self.network_tensors(), micro_batches)[1]
 
@@ -233,7 +233,7 @@ class PackedTask(LightningModule):
         with torch.no_grad():
             grad, norm = clip_runs(grad, clipping.max_norm, clipping.max_coordinate, in_place=not is_traced)
             alive: Tensor | None = tensors.alive.logical_and_(loss.isfinite().unsqueeze(1))
-            # Where asking costs no waiting for a device and no branch in a graph, the usual case saves two passes.
+            # On a CPU, outside a trace, this test is cheap; if all runs are alive it saves two passes over memory.
             if not is_traced and tensors.alive.device.type == "cpu" and bool(tensors.alive.all()):
                 alive = None
             if alive is not None:
@@ -243,19 +243,19 @@ class PackedTask(LightningModule):
         return loss, norm
 
     def _gradient(self, tensors: NetworkTensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
-        """`_accumulate`, as recorded where it is."""
+        """The result of `_accumulate`, replayed from its recording if there is one."""
         if self._recorded is not None:
             try:
-                taken = self._recorded(tensors, micro_batches)
-                if taken is not None:
-                    return taken
+                result = self._recorded(tensors, micro_batches)
+                if result is not None:
+                    return result
             except NotCompiled:
                 self._recorded = None
         with torch.enable_grad():
             return self._accumulate(tensors, micro_batches)
 
     def _accumulate(self, tensors: NetworkTensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
-        """Mean losses ``[R]`` and gradients ``[R, P]``, which are the caller's, over the micro-batches."""
+        """Mean losses ``[R]`` and gradients ``[R, P]`` over the micro-batches, in new tensors."""
         leaves = {name: view.detach().requires_grad_() for name, view in self.layout.views(tensors.flat).items()}
         share = 1 / len(micro_batches)
         mean: Tensor | None = None
@@ -263,7 +263,7 @@ class PackedTask(LightningModule):
         for batch in micro_batches:
             loss, _ = self.outputs(leaves, tensors, batch)
             loss = loss * share
-            # What a network does not use (GRIT's last pair features) has no gradient; nothing it does depends on it.
+            # A parameter that does not affect the loss (in GRIT's last pair features) gets a gradient of zero.
             grads = torch.autograd.grad(loss.sum(), list(leaves.values()), materialize_grads=True)
             flat = torch.cat([grad.flatten(1) for grad in grads], dim=1)
             total = flat if total is None else total.add_(flat)
@@ -272,17 +272,17 @@ class PackedTask(LightningModule):
         return mean, total
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last evaluation; runs that have diverged are not measured."""
+        """Reset the metrics; runs that have diverged are not evaluated."""
         self.metrics.begin(self.rows, self.alive)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Measure one batch of the validation split, for every run."""
+        """Evaluate every run on one batch of the validation split."""
         tensors = self.network_tensors()
         _, outputs = self.outputs(self.layout.views(tensors.flat), tensors, batch)
         self.metrics.update(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Compute the metrics of every run that goes on, by its number."""
+        """Compute the metrics of every run that has not diverged, by its number."""
         self.evaluation = self.metrics.compute()
 
 

@@ -1,4 +1,4 @@
-"""Metrics of the validation split for runs that are evaluated at once."""
+"""Metrics of the validation split for the runs of a pack."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from suite.training.task import Task
 
 
 class RunMetrics(nn.Module):
-    """One collection of metrics per run, fed from outputs with a leading run dimension.
+    """One collection of metrics per run, updated from outputs with a leading run dimension.
 
     Args:
         tasks: one per run.
-        facts: of the data.
+        facts: facts of the data, see `Data.facts`.
     """
 
     def __init__(self, tasks: Sequence[Task], facts: dict[str, Any]) -> None:
@@ -28,11 +28,11 @@ class RunMetrics(nn.Module):
         self.collections = nn.ModuleList(tasks[0].loss_and_metrics(facts) for _ in tasks)
 
     def begin(self, rows: Tensor, alive: Tensor) -> None:
-        """Reset all metrics; from now on only living runs are measured.
+        """Reset all metrics; from then on only the runs that are alive are evaluated.
 
         Args:
             rows: number of the run in each row, int64 ``[R]``.
-            alive: which of them go on, bool ``[R, 1]``.
+            alive: which runs have not diverged, bool ``[R, 1]``.
         """
         runs = zip(rows.tolist(), alive.flatten().tolist(), strict=True)
         self._rows = {run: row for row, (run, lives) in enumerate(runs) if lives}
@@ -40,7 +40,7 @@ class RunMetrics(nn.Module):
             metrics.reset()  # type: ignore[operator]
 
     def update(self, outputs: Any, batch: Any) -> None:
-        """Measure one batch; ``outputs`` are those of the runs in all rows."""
+        """Add one batch; ``outputs`` have a leading dimension over all rows."""
         for run, row in self._rows.items():
             metrics = self.collections[run]
             assert isinstance(metrics, MetricCollection)
@@ -48,5 +48,5 @@ class RunMetrics(nn.Module):
             self._tasks[run].measure_all(metrics, of_run, batch)
 
     def compute(self) -> dict[int, dict[str, Tensor]]:
-        """Metrics by name, of every run that goes on, by its number."""
+        """The metrics by name, for the number of every run that is alive."""
         return {run: self.collections[run].compute() for run in self._rows}  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""R runs at once: one optimizer over a flat buffer ``[R, P]`` whose hyperparameters differ from run to run."""
+"""One optimizer for R runs over a flat buffer ``[R, P]``, with hyperparameters that differ between runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from suite.packs.runs_step import RunsStep
 from suite.packs.torch_rows import SHORTEST, TorchRows
 
 ELEMENTS_AT_A_TIME = 1 << 18
-"""Elements that an elementwise rule works on at a time on a CPU, so that its temporaries stay in a cache."""
+"""Number of elements that an elementwise rule handles at a time on a CPU, so that temporaries stay in a cache."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where each parameter of a network lies in a run's row of the buffer.
+    """The columns of each parameter in a run's row of the buffer.
 
     Attributes:
-        shapes: parameter name -> shape, in order.
+        shapes: parameter name -> shape, in the order of the columns.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Elements per run, P."""
+        """Number of elements per run, P."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def spans(self) -> dict[str, tuple[int, int]]:
@@ -48,7 +48,7 @@ class Layout:
         return dict(zip(self.shapes, itertools.pairwise(ends), strict=True))
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """A buffer ``[R, P]`` as one tensor ``[R, *shape]`` per parameter, sharing its memory."""
+        """Views of a buffer ``[R, P]``, one ``[R, *shape]`` per parameter."""
         spans = self.spans()
         return {name: flat[:, slice(*spans[name])].view(len(flat), *shape) for name, shape in self.shapes.items()}
 
@@ -57,7 +57,7 @@ def shared_groups(configs: Sequence[OptimizerConfig], network: nn.Module) -> lis
     """The rule groups of R configs over one network: an outer list over groups, an inner one over runs.
 
     Raises:
-        ConfigError: the configs differ in more than float fields, or a rule cannot move several runs at once.
+        ConfigError: the configs differ in more than float fields, or a rule cannot update several runs at once.
     """
     by_run = [rule_groups(config, network) for config in configs]
     groups = [list(same) for same in zip(*by_run, strict=True)] if len({len(g) for g in by_run}) == 1 else []
@@ -75,11 +75,11 @@ def shared_groups(configs: Sequence[OptimizerConfig], network: nn.Module) -> lis
 
 
 class RunsOptimizer(torch.optim.Optimizer):
-    """Moves R runs, each with its own hyperparameters, by the same pure rules as `build` gives single runs.
+    """Updates R runs, each with its own hyperparameters, by the same pure rules as the optimizers of single runs.
 
     Args:
-        flat: the parameters of all runs, ``[R, P]``; its columns are ordered as ``layout``.
-        layout: where each parameter lies; the parameters of a group are neighbours.
+        flat: the parameters of all runs, ``[R, P]``, with columns in the order of ``layout``.
+        layout: the columns of each parameter; those of a group are contiguous.
         groups: see `shared_groups`.
     """
 
@@ -94,7 +94,7 @@ class RunsOptimizer(torch.optim.Optimizer):
 
     @property
     def steps_done(self) -> int:
-        """Steps taken so far."""
+        """Number of steps taken so far."""
         return self.state[self._flat].get("step", 0)
 
     @property
@@ -106,7 +106,7 @@ class RunsOptimizer(torch.optim.Optimizer):
 
     @property
     def buffers(self) -> dict[str, dict[str, Tensor]]:
-        """State tensors by stretch of columns and name; they are written in place."""
+        """State tensors by range of columns (named after its first parameter) and by name; written in place."""
         state = self.state[self._flat]
         if "parts" not in state:
             state["parts"] = {
@@ -118,12 +118,12 @@ class RunsOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Count a step, which `move` has made."""
+        """Count the step that `move` has taken."""
         self.state[self._flat]["step"] = self.steps_done + 1
         return None if closure is None else closure()
 
     def move(self, step: RunsStep) -> None:
-        """Move the living runs; nothing but the tensors in ``step`` is read or written, so that it can be traced."""
+        """Update the runs that are alive; it reads and writes only tensors of ``step``, so that it can be traced."""
         for (config, names), numbers, rows in zip(self._groups, step.numbers, self._torch, strict=True):
             hyper = {**numbers, "lr": numbers["lr"] * step.multiplier}
             is_later = not step.is_traced and step.count > 1
@@ -138,14 +138,14 @@ class RunsOptimizer(torch.optim.Optimizer):
                     _move(config, step, piece, shape, state, hyper)
 
     def keep(self, rows: Tensor) -> None:
-        """Forget all runs but those in ``rows``, int64; the parameters' owner has cut them already."""
+        """Drop all runs but those in ``rows``, int64, after the caller has dropped their parameters."""
         for tensors in self.buffers.values():
             tensors.update({name: value[rows] for name, value in tensors.items()})
         self._numbers = [{name: v[rows.to(v.device)] for name, v in group.items()} for group in self._numbers]
         self._torch = [kernels and kernels.keep(rows.tolist(), self._flat.detach()) for kernels in self._torch]
 
     def _stretches(self, config: OptimizerConfig, names: list[str]) -> list[tuple[str, slice, tuple[int, ...]]]:
-        """What a rule sees at once: its name, the columns, and the shape that the rule sees them in."""
+        """The ranges of columns that a rule gets at once: name, columns, and the shape that the rule needs."""
         spans = self.layout.spans()
         if config.scope in ("global", "element"):
             return [(names[0], slice(spans[names[0]][0], spans[names[-1]][1]), (-1,))]
@@ -153,7 +153,7 @@ class RunsOptimizer(torch.optim.Optimizer):
         return [(name, slice(*spans[name]), rows[name]) for name in names]
 
     def _cut(self, columns: slice) -> list[slice]:
-        """Columns in pieces whose temporaries stay in a cache."""
+        """Cut columns into pieces whose temporaries stay in a CPU's cache; no cuts on a GPU."""
         if self._flat.is_cuda:
             return [columns]
         wide = max(1024, ELEMENTS_AT_A_TIME // len(self._flat))
@@ -178,7 +178,7 @@ def _move(
 
 
 def fixed_part(group: RuleGroup) -> tuple[Any, ...]:
-    """Everything about a group that must be the same in all runs: what decides its arithmetic, beside numbers."""
+    """Everything about a group that must be equal in all runs: all on which its arithmetic depends, except numbers."""
     config = group.config
     numbers = set(group.hyper) | {"lr"}
     fields = {k: v for k, v in config.init_values().items() if k not in numbers and not _is_number_choice(config, k)}
@@ -186,7 +186,7 @@ def fixed_part(group: RuleGroup) -> tuple[Any, ...]:
 
 
 def _is_number_choice(config: OptimizerConfig, field: str) -> bool:
-    # Optional numbers, such as Adam's beta, stand behind hyperparameters of other names.
+    # An optional number, such as Adam's beta, sets hyperparameters with other names.
     return isinstance(getattr(config, field), float) or getattr(config, field) is None
 
 

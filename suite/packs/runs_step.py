@@ -1,4 +1,4 @@
-"""One step of R runs: the tensors that it reads and writes."""
+"""The tensors that one step of R runs reads and writes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from suite.optim.broadcast import LaterStep, Number
 
 
 class NetworkTensors(NamedTuple):
-    """What the networks of R runs compute with.
+    """The parameters and buffers of the networks of R runs.
 
     Attributes:
         flat: parameters, ``[R, P]``.
         by_run: buffers that a network saves (running statistics), by name, with a leading run dimension.
-        shared: buffers that it does not save (tables), by name, one for all runs.
+        shared: buffers that a network does not save (tables), by name, one for all runs.
     """
 
     flat: Tensor
@@ -30,7 +30,7 @@ class PackTensors(NamedTuple):
 
     Attributes:
         network: parameters and buffers; written in place.
-        alive: bool ``[R, 1]``, which runs have not diverged; written in place.
+        alive: which runs have not diverged, bool ``[R, 1]``; written in place.
         rule_buffers: see `RunsOptimizer.buffers`; written in place.
         numbers: see `RunsOptimizer.numbers`.
     """
@@ -43,16 +43,16 @@ class PackTensors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RunsStep:
-    """One optimizer step of R runs: what the rules read and write.
+    """The tensors that the rules read and write in one optimizer step of R runs.
 
     Attributes:
         flat: parameters, ``[R, P]``; written in place.
         grad: gradients, ``[R, P]``.
         buffers: see `RunsOptimizer.buffers`; written in place.
         numbers: see `RunsOptimizer.numbers`.
-        count: 1 for the first step; a `LaterStep` where the step is traced.
-        multiplier: of the learning rates.
-        alive: bool ``[R, 1]``, the runs that are moved; None: all.
+        count: 1 for the first step; a `LaterStep` if the step is traced.
+        multiplier: multiplier of the learning rates.
+        alive: which runs are updated, bool ``[R, 1]``; None: all.
     """
 
     flat: Tensor
@@ -65,5 +65,5 @@ class RunsStep:
 
     @property
     def is_traced(self) -> bool:
-        """Whether the step becomes a graph: its elementwise arithmetic will be fused and needs no cutting."""
+        """Whether the step is being traced; its elementwise arithmetic will be fused and is not cut into pieces."""
         return isinstance(self.count, LaterStep)

@@ -1,4 +1,4 @@
-"""Torch's fused kernels on the rows of a buffer, one row per run."""
+"""Torch's fused optimizers on the rows of a buffer, one row per run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from suite.optim.factory import RuleGroup
 from suite.packs.runs_step import RunsStep
 
 SHORTEST = 16_384
-"""Coordinates per run from which a kernel call per run is cheaper than passes over all runs at once, as
-`benchmarks/rows.py` measures for 4 to 16 runs."""
+"""Number of coordinates per run from which one kernel call per run is faster than the suite's rule over all runs;
+`benchmarks/rows.py` measured it for 4 to 16 runs."""
 
 
 class TorchRows:
-    """Moves R runs by the torch optimizer that each would have alone, in one pass over memory on a CPU.
+    """Updates R runs on a CPU by the torch optimizer that each run would have alone, in one pass over memory.
 
-    Parameters, gradients and state are the caller's; of gradients nothing is kept.
+    The caller passes parameters, gradients and state to every step.
 
     Args:
-        groups: one rule group per run; they share its parameters.
-        optimizer: of R parameter groups, one per run, each with one parameter.
+        groups: one rule group per run, all with the same parameter names.
+        optimizer: an optimizer with R parameter groups, one per run, of one parameter each.
     """
 
     def __init__(self, groups: Sequence[RuleGroup], optimizer: torch.optim.Optimizer) -> None:
@@ -32,33 +32,33 @@ class TorchRows:
 
     @classmethod
     def of(cls, groups: Sequence[RuleGroup], like: Tensor) -> TorchRows | None:
-        """The runs' optimizers for a buffer like ``like``; None where they have no kernel of torch's on its device."""
+        """The optimizers for a buffer ``like``; None if it is not on a CPU, or if torch has no fused kernel."""
         if like.device.type != "cpu":
             return None
         settings = []
         for group in groups:
             row = nn.Parameter(like.new_empty(0))
-            asked = {"params": [row]} if group.decays else {"params": [row], "weight_decay": 0.0}
-            single = group.config.torch_optimizer([asked])
+            param_group = {"params": [row]} if group.decays else {"params": [row], "weight_decay": 0.0}
+            single = group.config.torch_optimizer([param_group])
             if single is None or not single.defaults.get("fused"):
                 return None
             settings.append(single.param_groups[0])
         whole = groups[0].config.torch_optimizer(settings)
         assert whole is not None
         for param_group, of_run in zip(whole.param_groups, settings, strict=True):
-            param_group.update(of_run)  # what the first run's config has set for all
+            param_group.update(of_run)  # the constructor gave every group the defaults of the first run's config
         return cls(groups, whole)
 
     def keep(self, rows: Sequence[int], like: Tensor) -> TorchRows | None:
-        """The same for some of the runs."""
+        """The optimizers of some of the runs, given by their rows."""
         return TorchRows.of([self._groups[row] for row in rows], like)
 
     def move(self, step: RunsStep, columns: slice, state: Mapping[str, Tensor]) -> None:
         """Take a step after the first.
 
         Args:
-            step: what is moved, and by what gradients.
-            columns: of the parameters that this rule moves.
+            step: the parameters, gradients and living runs.
+            columns: columns of the parameters that this rule updates.
             state: the rule's state by name, ``[R, columns]`` each; written in place.
         """
         moved = [True] * len(step.flat) if step.alive is None else step.alive.flatten().tolist()
