@@ -1,18 +1,18 @@
 """HOW plain values become typed settings: strict reading, ranges, nearest names, dotted keys, YAML.
 
-A setting is a field of a dataclass, with its type, default and a doc line. What else is to be known of it stands in the
-field's ``metadata``, a plain dict, so that rooms that import nothing of the suite can write it too:
+A setting is a field of a dataclass, with a type, a default and a doc line. Everything else about it is in the field's
+``metadata``, a plain dict, so that packages that import nothing of the suite (`models`) can set it too:
 
 ``at_least``, ``above``, ``at_most``, ``below``
-    bounds of a number (or of every number of a list); None passes.
+    bounds of a number, or of every number in a list; None is allowed.
 ``different``
-    no item of a list may come twice.
+    the items of the list must all differ.
 ``beside``
-    why the setting cannot change a run's numbers; it is no part of the run's identity then.
+    the reason why the setting cannot change a run's numbers; the setting is then not part of the run's identity.
 ``when_set``
-    why the setting is part of the identity only where it is not empty.
+    the reason why the setting is part of the identity only if it is not empty.
 
-The room imports the standard library alone, and yaml in the one function that reads a file.
+The package imports the standard library alone, and yaml in the functions that read it.
 """
 
 from suite.fields.configurable import configurable

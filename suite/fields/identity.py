@@ -1,4 +1,4 @@
-"""Which settings of a class count towards the identity of a run."""
+"""The settings of a class that count towards the identity of a run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def without_beside(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of those settings that can change a run's numbers.
+    """The values of the settings that can change a run's numbers.
 
-    A field whose metadata has ``beside`` is left out, one that has ``when_set`` where its value is empty; what is no
-    field of a dataclass is kept.
+    A field with ``beside`` in its metadata is left out, and so is a field with ``when_set`` if its value is empty. A
+    name that is not a field is kept.
 
     Args:
-        cls: the class that the settings belong to; bases that are dataclasses count, whether it is one or not.
+        cls: the class of the settings: a dataclass or a subclass of one; of other classes every value is kept.
         values: setting -> plain value.
     """
     fields: dict[str, Mapping[str, Any]] = (

@@ -20,13 +20,13 @@ def take_options(
 
     Args:
         words: the command line.
-        families: first parts of the settings to take: ``model`` for every ``--model.field VALUE``.
+        families: first parts of the options to take: ``model`` for every ``--model.field VALUE``.
         names: options with one value, ``--name VALUE``.
         flags: options without a value.
 
     Returns:
-        Option without its dashes -> value as typed, the last where there are several (``true`` of a flag); and the
-        words that are left, in their order.
+        A dict from option, without dashes, to value as typed (``true`` for a flag; the last one if an option is
+        repeated), and the remaining words in order.
 
     Raises:
         ConfigError: an option lacks its value.
@@ -53,10 +53,10 @@ def take_options(
 
 
 def option_value(text: str, option: str) -> Any:
-    """The value of an option: YAML, or, where it is none and opens no bracket, the text itself, such as ``*.weight``.
+    """The value of an option, read as YAML; text that is not YAML, such as ``*.weight``, is returned as it is.
 
     Raises:
-        ConfigError: it opens a bracket or quotation mark and is not YAML.
+        ConfigError: the text is not YAML and begins with a bracket or quotation mark.
     """
     try:
         return yaml_value(text, option)

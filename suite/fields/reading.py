@@ -1,4 +1,4 @@
-"""Dataclasses made strictly from plain values: known names, required names, types, ranges."""
+"""Strict conversion of plain values to dataclasses: it checks names, required fields, types and ranges."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _BOUNDS = {
 
 
 def read(cls: type[Settings], values: Mapping[str, Any], *, name: str) -> Settings:
-    """Make a dataclass from plain values, strictly.
+    """Make a dataclass from plain values, and check them.
 
     Args:
-        cls: the dataclass; its own checks run as well.
-        values: field values as YAML or the command line gives them; ``"1e-3"`` becomes a number where one belongs, a
-            number alone a list where one belongs, a text with commas a tuple.
-        name: what messages call it; empty where the fields' names say enough.
+        cls: the dataclass, whose ``__post_init__`` may check more.
+        values: field values as in YAML or on the command line. For a field of that type, ``"1e-3"`` becomes a number,
+            a single number a list, and a text with commas a tuple.
+        name: the settings' name in error messages; empty if the fields' names are enough.
 
     Raises:
         ConfigError: a field is unknown, missing, of the wrong type or out of its range.
@@ -48,21 +48,21 @@ def read(cls: type[Settings], values: Mapping[str, Any], *, name: str) -> Settin
 
 
 def field_types(cls: type) -> dict[str, Any]:
-    """Types of the fields that a dataclass is made from, in order."""
+    """Name -> type of the fields that a dataclass's constructor takes, in order."""
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 
 
 def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
-    """Hold numbers against the bounds in their fields' metadata; see `suite.fields`.
+    """Check numbers against the bounds in their fields' metadata; see `suite.fields`.
 
     Args:
         cls: a dataclass.
-        values: field -> value; those of other names are passed over.
-        name: what messages call the settings, such as ``model``; empty where the fields' names say enough.
+        values: field -> value; names that are not fields are ignored.
+        name: the settings' name in error messages, such as ``model``; empty if the fields' names are enough.
 
     Raises:
-        ConfigError: a number is out of its bounds, or no finite number; a list has an item twice that may not.
+        ConfigError: a number is out of its bounds or not finite, or a list repeats an item that must differ.
     """
     for f in dataclasses.fields(cls):
         if f.name not in values:
@@ -83,10 +83,10 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
 
 
 def read_value(value: Any, kind: Any, where: str) -> Any:
-    """Read a plain value as a field of type ``kind``.
+    """Convert a plain value to the type ``kind``; error messages call it ``where``.
 
     Raises:
-        ConfigError: it is not one.
+        ConfigError: the value does not have that type.
     """
     origin, kinds = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, typing.Union):
@@ -115,7 +115,7 @@ def read_value(value: Any, kind: Any, where: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML and JSON have it: tuples become lists, settings the mapping of those that are not null."""
+    """Convert a value for YAML or JSON: tuples become lists, dataclasses mappings without their null fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {name: plain(item) for name, item in fields.items() if item is not None}
@@ -125,7 +125,7 @@ def plain(value: Any) -> Any:
 
 
 def require(condition: bool, name: str, expected: str, got: object) -> None:
-    """Raise a one-sentence `ConfigError` unless ``condition`` holds."""
+    """Raise a `ConfigError` that says what was expected, unless ``condition`` holds."""
     if not condition:
         raise ConfigError(f"{name} must be {expected}, got {got!r}.")
 

@@ -1,4 +1,4 @@
-"""Dotted keys to a tree and back: ``{"head.lr": 1}`` and ``{"head": {"lr": 1}}``."""
+"""Conversion between dotted keys, ``{"head.lr": 1}``, and nested mappings, ``{"head": {"lr": 1}}``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def nested(settings: Mapping[str, Any], into: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Settings with dotted names as nested mappings.
+    """Convert settings with dotted names to nested mappings.
 
     Args:
-        settings: dotted name -> value; a later name wins over an earlier one.
-        into: a tree whose values are kept where ``settings`` does not change them; it stays as it is.
+        settings: dotted name -> value; a later name overrides an earlier one.
+        into: a nested mapping that ``settings`` override in the result; it is not changed itself.
     """
     tree = dict(into or {})
     for name, value in settings.items():
@@ -26,7 +26,7 @@ def nested(settings: Mapping[str, Any], into: Mapping[str, Any] | None = None) -
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree as dotted names; an empty mapping is a value."""
+    """Convert nested mappings to dotted names; an empty mapping is a value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"

@@ -1,7 +1,7 @@
-"""YAML as people mean it: the core schema of YAML 1.2, every key once, nothing that unfolds without end.
+"""YAML by the core schema of YAML 1.2, with limits: no key may come twice, and aliases may not expand without end.
 
 PyYAML follows YAML 1.1, where ``on`` and ``yes`` are true, ``010`` is eight, ``1:30`` is ninety and ``1e-3`` is a text.
-Here they are a text, ten, a text and a thousandth.
+Here ``on`` and ``yes`` are texts, ``010`` is ten, ``1:30`` is a text and ``1e-3`` is a thousandth.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from suite.fields.names import ConfigError
 
 MOST_NODES = 200_000
-"""Values that a document may hold, those behind aliases counted as often as they are named."""
+"""Largest number of values in a document; a value behind an alias counts once per alias."""
 
 _TAG = "tag:yaml.org,2002:"
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
@@ -28,7 +28,7 @@ _SCALARS = {
     ),
     "merge": (r"<<", ["<"]),
 }
-"""Kind of a value -> how it is written without quotation marks, and the characters that it may begin with."""
+"""Kind of an unquoted value -> its regular expression, and the characters with which it may begin."""
 
 _TAGS = {_TAG + kind for kind in (*_SCALARS, "str", "seq", "map")}
 
@@ -38,10 +38,10 @@ def read_yaml(path: str | Path, *, what: str = "") -> dict[str, Any]:
 
     Args:
         path: the file.
-        what: what messages call it, such as ``--sources``; empty: the path alone.
+        what: words before the path in error messages, such as ``--sources``.
 
     Raises:
-        ConfigError: no such file, not YAML, a key given twice, or no mapping.
+        ConfigError: the file cannot be read, is not YAML, gives a key twice, or does not hold such a mapping.
     """
     name = f"{what} {path}".strip()
     try:
@@ -63,10 +63,10 @@ def yaml_value(text: str, name: str) -> Any:
 
     Args:
         text: the document.
-        name: what messages call it.
+        name: the document's name in error messages.
 
     Raises:
-        ConfigError: it is not YAML, gives a key twice, or unfolds without end.
+        ConfigError: the text is not YAML, gives a key twice, has a tag of its own, or its aliases expand too far.
     """
     import yaml
 
@@ -87,7 +87,7 @@ def yaml_value(text: str, name: str) -> Any:
 
 
 def _check(loader: Any, root: Any) -> None:
-    """Refuse keys given twice, tags of other kinds, and more than ``MOST_NODES`` values, or a value inside itself."""
+    """Refuse repeated keys, unknown tags, values that contain themselves, and more than ``MOST_NODES`` values."""
     import yaml
 
     sizes: dict[int, int] = {}
