@@ -1,4 +1,4 @@
-"""Measures a network that is not being trained: finds its weights and applies diagnostics to them."""
+"""Applies diagnostics to a network outside training, at saved or at initial weights."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from suite.diagnostics.rows import Rows
 
 RESOLVED = ("seed_everything", "trainer", "model", "data")
-"""Parts of a run's configuration that the task and its data are built from; `fit` alone has others."""
+"""The parts of a run's configuration from which task, data and trainer are built."""
 
 
 def config_of(run_id: str, store: Store) -> dict[str, Any]:
     """The configuration of a run in a store.
 
     Raises:
-        ValueError: there is no such run.
+        ValueError: the store has no such run.
     """
     record = store.record(run_id)
     if record is None:
@@ -28,10 +28,10 @@ def config_of(run_id: str, store: Store) -> dict[str, Any]:
 
 
 def final_weights(run_id: str, store: Store) -> Path:
-    """The file of the weights that a run ended with.
+    """The file of a run's final weights.
 
     Raises:
-        ValueError: the run left none.
+        ValueError: the run kept none.
     """
     kept = store.run_folder(run_id) / "final.ckpt"
     if not kept.is_file():
@@ -44,19 +44,19 @@ def final_weights(run_id: str, store: Store) -> Path:
 def diagnose(
     config: Mapping[str, Any], checkpoint: Path | None, diagnostics: Mapping[str, Any], device: str
 ) -> tuple[list[Rows], list[str]]:
-    """Measure a network.
+    """Apply diagnostics to a network.
 
     Args:
-        config: the resolved configuration of its run.
-        checkpoint: the file of its weights; None: those that it starts from.
-        diagnostics: name -> settings; where there are none, those of its task, else every one that is possible.
-        device: where to compute.
+        config: the resolved configuration of the network's run.
+        checkpoint: the file of the weights; None: the run's initial weights.
+        diagnostics: name -> settings; if empty, those of the task, or if it has none, every one that is possible.
+        device: the device to compute on.
 
     Returns:
         The measurements, and a sentence for each diagnostic that was left out.
 
     Raises:
-        ValueError: a diagnostic that was asked for is impossible.
+        ValueError: a requested diagnostic is impossible.
     """
     from suite.diagnostics.at_checkpoint import Checkpointed
     from suite.diagnostics.catalogue import CATALOGUE, parse

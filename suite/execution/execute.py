@@ -1,4 +1,4 @@
-"""Carries a plan out: starts what is due, grows grids as their groups complete, waits for what others train."""
+"""Trains the runs of a plan: starts those that are due, extends grids, waits for runs that other processes train."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from suite.sweep import Group, GroupKey, Plan, PlannedRun
 HELD_WAIT_SECONDS = 5.0
 
 OnGrowth = Callable[[list[PlannedRun]], None]
-"""Called with the runs that an extension added, those that already have a result included."""
+"""A function that is called with the runs that an extension added, including those that already have a result."""
 
 
 class Backlog:
-    """The runs of a plan that have no result yet; its grids grow as their groups complete.
+    """The runs of a plan that have no result yet; it extends a group's grid when the group is complete.
 
     The backlog is kept in memory: a store of 100,000 runs is read once, not after every run.
 
     Args:
-        plan: the plan; it grows by its edge extensions.
-        store: where results are.
-        on_growth: called with every extension.
-        pack: most runs of a group to train at once.
+        plan: the plan; edge extensions add runs to it.
+        store: the store with the results.
+        on_growth: called with the runs of every extension.
+        pack: largest number of runs of a group to train at once.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Backlog:
         }
 
     def due(self) -> list[PlannedRun]:
-        """Runs that can start now: without a result, their trunk done, after growing every group that is complete."""
+        """Extend every complete group, then return the runs that can start: they have no result and their trunk has."""
         for group in self._plan.groups:
             self._grow(group)
         return self._startable(self._all_open())
 
     def ended(self, job: Job) -> list[PlannedRun]:
-        """Strike out a job that has ended; returns runs that can start now: of an extension, or branches of a trunk."""
+        """Remove the runs of an ended job that have a result; returns new runs that can start: extensions, branches."""
         touched: dict[GroupKey, Group] = {}
         freed: list[PlannedRun] = []
         for run in job:
@@ -69,11 +69,11 @@ class Backlog:
         return self._startable([*freed, *(run for group in touched.values() for run in self._grow(group))])
 
     def jobs(self, runs: Iterable[PlannedRun]) -> list[Job]:
-        """Runs cut into jobs, longest first."""
+        """Divide runs into jobs, longest first."""
         return sorted(jobs_of(self._plan, runs, self._pack), key=lambda job: -job[0].steps * len(job))
 
     def _startable(self, runs: Iterable[PlannedRun]) -> list[PlannedRun]:
-        """Those that can start now; the others wait for their trunk."""
+        """The runs that can start now, which are those whose trunk is done and those without a trunk."""
         trunk_is_done = functools.cache(lambda initial: can_start(initial, self.store))
         return [run for run in runs if run.initial is None or trunk_is_done(run.initial)]
 
@@ -81,7 +81,7 @@ class Backlog:
         return itertools.chain.from_iterable(runs.values() for runs in self._open.values())
 
     def _grow(self, group: Group) -> list[PlannedRun]:
-        """Grow a group that is complete; returns its new runs that have no result."""
+        """Extend a group's grid if the group is complete; returns the new runs that have no result."""
         if self._open[group.key]:
             return []
         while not self._open[group.key] and (added := self._plan.extend_group(group, self.store)):
@@ -99,9 +99,9 @@ def execute(
     """Train every run of a plan that has no result, longest first.
 
     Args:
-        backlog: of the plan.
-        launcher: executes the runs.
-        request: makes the request to a worker from a job.
+        backlog: the plan's backlog.
+        launcher: the launcher that executes the runs.
+        request: makes a job's request to a worker.
         on_event: called with every event of a job.
 
     Returns:
@@ -127,7 +127,7 @@ def execute(
     while waiting or held:
         if waiting:
             launcher.run(backlog.jobs(waiting), request, after)
-        # What another process trains is waited for, or taken over when that process dies.
+        # Runs that another process trains are waited for; if that process dies, they are trained here.
         settled = [run for run in held if store.settled(run.run_id, run.keeps)]
         free = [run for run in held if run not in settled and not store.is_being_trained(run.run_id)]
         held = [run for run in held if run not in settled and run not in free]

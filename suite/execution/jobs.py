@@ -1,4 +1,4 @@
-"""Decides which runs of a plan are trained at once, and when that pays."""
+"""Divides the runs of a plan into jobs, and decides when training several at once pays."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ Job = tuple[PlannedRun, ...]
 """The work for one worker: one run, or several to be trained at once."""
 
 PackSize = Callable[[GroupKey], int]
-"""A group -> most of its runs to train at once."""
+"""A group -> largest number of its runs to train at once."""
 
 MAX_PACK = 16
-"""Runs per pack where the size is not given."""
+"""Largest number of runs per pack if the size is not given."""
 
 LEAST_GAIN = 1.05
-"""A pack must train its runs so many times as fast as singly to be worth it."""
+"""Smallest speed-up over single runs at which a pack is used."""
 
 
 def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: PackSize) -> list[Job]:
-    """Cut missing runs into jobs.
+    """Divide missing runs into jobs.
 
     Runs share a pack when they share optimizer, batch size, batches (so the seed, unless ``data.order_seed`` is given)
-    and every choice that is not a number. The cut is a function of the plan, not of what is missing, so that a
-    restarted sweep finds the checkpoints of the same packs. Trunks are trained singly.
+    and every choice that is not a number. Packs depend on the plan alone, so that a restarted sweep finds their
+    checkpoints; a job holds the missing runs of one pack. Trunks are trained singly.
 
     Args:
         plan: the plan.
-        missing: the runs that are to be trained.
-        size: most runs per pack of a group; 1: single runs.
+        missing: the runs to train.
+        size: largest number of runs per pack of a group; 1: single runs.
     """
     wanted = {run.run_id for run in missing}
     jobs: list[Job] = []
@@ -42,7 +42,7 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: PackSize) -> list[J
             alike.setdefault(_shared(run, seeds=ordered), []).append(run)
         most = 1 if group.panel.checkpoints else size(group.key)
         for runs in alike.values():
-            count = -(-len(runs) // most)  # packs, filled evenly
+            count = -(-len(runs) // most)  # number of packs, of nearly equal size
             for number in range(count):
                 chosen = runs[number * len(runs) // count : (number + 1) * len(runs) // count]
                 job = tuple(run for run in chosen if run.run_id in wanted)
@@ -57,7 +57,7 @@ def pays(single_seconds: float, pack_seconds: float, runs: int) -> bool:
 
 
 def _shared(run: PlannedRun, *, seeds: bool) -> object:
-    """What runs of a pack have in common; ``seeds``: those of several seeds see the same batches."""
+    """The values that all runs of a pack share; with ``seeds`` the seed may differ, as all seeds get equal batches."""
     if run.diagnosed:
         return run.run_id
     choices = tuple((k, v) for k, v in run.axes.items() if not isinstance(v, int | float) or isinstance(v, bool))

@@ -1,4 +1,4 @@
-"""Makes the launcher that executes the runs of a sweep, from the options of the command line."""
+"""Makes the launcher of a sweep from the options of the command line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from suite.records import Store
 LAUNCHERS = ("local", "ray", "slurm")
 
 WORKER_COMMAND = [sys.executable, "-m", "suite", "worker"]
-"""Starts a worker, which reads a request per line and answers with a line."""
+"""The command of a worker, which reads a request per line and answers with a line."""
 
 
 def split_launcher_options(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Take ``--launcher.FIELD VALUE`` and ``--launcher.config FILE`` out of a command line.
 
     Returns:
-        What is left, and the settings: those of the file, overridden by those of the command line.
+        The remaining arguments, and the settings: those of the file, overridden by those of the command line.
 
     Raises:
         ValueError: an option lacks its value, or the file is not a mapping in YAML.
@@ -36,17 +36,17 @@ def split_launcher_options(arguments: list[str]) -> tuple[list[str], dict[str, A
 
 
 def launcher_of(name: str, values: Mapping[str, Any], *, workers: int | None, store: Store, plan_id: str) -> Launcher:
-    """The launcher of that name.
+    """Make a launcher by its name.
 
     Args:
         name: one of ``LAUNCHERS``.
-        values: its settings, as the command line or a file gives them.
-        workers: jobs at a time; None: the launcher's own choice.
-        store: where results are.
-        plan_id: names the folder of the launcher's files.
+        values: the launcher's settings, from the command line or a file.
+        workers: number of jobs at a time; None: the launcher's default.
+        store: the store for the results.
+        plan_id: id of the plan, in whose folder the launcher keeps its files.
 
     Raises:
-        ValueError: a setting is unknown or wrong, or the launcher's engine is not there.
+        ValueError: a setting is unknown or wrong, or the launcher's engine is not installed or not reachable.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"--workers must be at least 1, got {workers}.")

@@ -1,4 +1,4 @@
-"""Which tasks exist: the files ``configs/tasks/<dataset>/<architecture>.yaml``."""
+"""Finds the tasks: the files ``configs/tasks/<dataset>/<architecture>.yaml``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from suite.fields import nearest
 
 
 def config_roots() -> list[Path]:
-    """Folders that may hold ``configs/``: the working directory, then the checkout that this code is part of."""
+    """The folders that hold ``configs/``: the working directory and the checkout of this code, if they do."""
     roots = [Path.cwd(), Path(__file__).resolve().parents[2]]
     return [root for i, root in enumerate(roots) if root not in roots[:i] and (root / "configs").is_dir()]
 
 
 def task_files() -> dict[str, Path]:
-    """Task name -> its YAML; the working directory's come before the checkout's."""
+    """Task name -> its YAML file; a task in the working directory hides one of the same name in the checkout."""
     files: dict[str, Path] = {}
     for root in config_roots():
         for path in sorted((root / "configs" / "tasks").glob("*/*.yaml")):
@@ -23,10 +23,10 @@ def task_files() -> dict[str, Path]:
 
 
 def task_file(name: str) -> Path:
-    """The YAML of a task.
+    """The YAML file of a task.
 
     Raises:
-        ValueError: there is none; the message names the nearest and lists the known.
+        ValueError: there is no such task; the message gives the nearest name and all known ones.
     """
     files = task_files()
     if name not in files:

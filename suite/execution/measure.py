@@ -1,4 +1,4 @@
-"""Measures what a step costs, to estimate a sweep and to find out where packs and compiled steps pay."""
+"""Measures the cost of a step, to estimate a sweep and to decide where packs and compiled steps pay."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from suite.execution.sweep_progress import duration
 from suite.sweep import Group, GroupKey, Plan, PlannedRun
 
 MEASURE_SECONDS = 1.5
-"""About how much wall time the measurement of one job may take after its first steps."""
+"""Approximate wall time, in seconds, of the measurement of one job after its first steps."""
 
 MEASURE_SHARE = 0.015
-"""The measurement of one job may take this share of the time that its group's training takes, run by run."""
+"""Largest duration of the measurement of one job, as a share of its group's training time run by run."""
 
 COMPILE_FROM = 180.0
-"""Seconds of training per worker from which a compiled step is tried: compilation takes a minute on slow cores, and the
-worker that compiled keeps the graph."""
+"""Seconds of training per worker from which a compiled step is tried; compilation takes a minute on slow cores, once
+per worker."""
 
 MEMORY_SHARE = 0.7
-"""Share of the free memory that packs may take."""
+"""Share of the free memory that packs may use."""
 
 WhenFaster = Literal["off", "on", "auto"]
-"""Whether steps are compiled graphs; ``auto``: where a measurement says that it pays."""
+"""Whether steps are compiled graphs; ``auto``: if they are faster in a measurement, compilation included."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Measured cost of a group's runs, trained as fast as they can be.
+    """The measured cost of a group's runs, in the fastest way of training that was found.
 
     Attributes:
         single: seconds per step of one run whose steps are not compiled.
-        job: as many of its runs as are trained at once.
-        step: what a step of that job costs.
+        job: the runs that were trained at once in the measurement.
+        step: measured cost of a step of that job.
         compiled: whether the whole step is one compiled graph.
     """
 
@@ -49,7 +49,7 @@ class Cost:
 
     @property
     def size(self) -> int:
-        """Runs trained at once."""
+        """Number of runs trained at once."""
         return len(self.job)
 
     @property
@@ -59,27 +59,27 @@ class Cost:
 
     @property
     def seconds_per_step(self) -> float:
-        """Seconds per step and run as they will be trained."""
+        """Seconds per step and run, in this way of training."""
         return self.step.seconds_per_step / self.size
 
     @property
     def gain(self) -> float:
-        """How many times as fast as single uncompiled runs."""
+        """Speed-up over single runs whose steps are not compiled."""
         return self.single / self.seconds_per_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measuring:
-    """Measures what the runs of a plan cost per step, and how they are trained fastest.
+    """Measures the cost per step of a plan's runs, and finds the fastest way to train them.
 
-    Packs are tried from the smallest batch size up: where they do not pay, larger ones leave less to be won, and their
-    runs are trained one by one.
+    Packs are tried from the smallest batch size up. Once a pack does not pay, larger batch sizes are not tried, because
+    packs gain less there, and their runs are trained one by one.
 
     Attributes:
         plan: the plan.
-        runs: resolves its runs.
-        launcher: lends its workers.
-        pack: most runs to train at once; None: as many as a measurement says that it pays.
+        runs: resolves the plan's runs to configurations.
+        launcher: executes the measurements.
+        pack: largest number of runs to train at once; None: decided by the measurement.
         compiled: whether steps are compiled.
     """
 
@@ -90,7 +90,7 @@ class Measuring:
     compiled: WhenFaster
 
     def costs(self, missing: Sequence[PlannedRun]) -> dict[GroupKey, Cost]:
-        """Costs of the groups that have runs among those that are missing.
+        """Measure the costs of the groups of the missing runs.
 
         Raises:
             ValueError: a run fails within its first steps.
@@ -118,7 +118,7 @@ class Measuring:
     def _try_packs(
         self, missing: Sequence[PlannedRun], costs: dict[GroupKey, Cost], steps: Mapping[GroupKey, int]
     ) -> None:
-        """Put packs into ``costs`` where they pay."""
+        """Replace single runs in ``costs`` by packs where packs pay."""
         packs: dict[GroupKey, Job] = {}
         for job in jobs_of(self.plan, missing, lambda key: self._room(costs[key].step)):
             if len(job) > max(1, len(packs.get(job[0].key, ()))):
@@ -136,7 +136,7 @@ class Measuring:
         self._measured(smallest.values(), steps, after)
 
     def _room(self, single: StepCost) -> int:
-        """Most runs of a pack: those that fit into a worker's share of the memory."""
+        """Largest number of runs in a pack that fits into a worker's share of the memory."""
         most = self.pack or MAX_PACK
         if not single.memory:
             return most
@@ -144,7 +144,7 @@ class Measuring:
         return max(1, min(most, int(share / single.memory)))
 
     def _try_compiled(self, costs: dict[GroupKey, Cost], steps: Mapping[GroupKey, int]) -> None:
-        """Put compiled steps into ``costs`` where they are faster over a worker's steps, their compilation included."""
+        """Put compiled steps into ``costs`` where they save time over all steps of a worker, compilation included."""
         always = self.compiled == "on"
 
         def seconds(key: GroupKey, cost: Cost) -> float:
@@ -165,9 +165,9 @@ class Measuring:
         *,
         compiled: bool = False,
     ) -> list[tuple[Job, StepCost]]:
-        """Jobs and what their steps cost; ``after`` names the jobs that a cost makes worth measuring.
+        """Measure jobs; returns them with their costs. ``after`` returns further jobs to measure.
 
-        What cannot be packed or compiled is left out: it costs as much as its runs one by one, or more.
+        Jobs that cannot be packed or compiled are left out.
         """
         measured: list[tuple[Job, StepCost]] = []
 
@@ -192,13 +192,13 @@ class Measuring:
 
 
 def _costs_as(group: Group) -> object:
-    """What groups of equal cost have in common: branch points of a panel differ in their starting weights alone."""
+    """A key that groups of equal cost share: the branch points of a panel differ in their starting weights alone."""
     branch = group.panel.branch
     return group.key if branch is None else (branch.of, *group.key[1:])
 
 
 def print_costs(costs: Mapping[GroupKey, Cost], missing: Sequence[PlannedRun], workers: int) -> None:
-    """Print what a sweep will cost, from what was measured."""
+    """Print a table of the measured costs, and the estimated duration of a sweep."""
     print(
         f"{'optimizer':12} {'batch size':>10} {'runs':>5} {'steps each':>10} {'ms/step':>8} {'pack':>5} "
         f"{'compiled':>8} {'memory':>8} {'cost':>9}"

@@ -1,4 +1,4 @@
-"""Requests of launchers to workers, and their answers: one line of JSON each."""
+"""The requests of launchers to workers and the workers' answers, each a line of JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from suite.fields import read
 
 
 class _Message:
-    """A dataclass that travels as a line of JSON."""
+    """A dataclass that is sent as a line of JSON."""
 
     def to_json(self) -> str:
-        """The message as a line."""
+        """The message as a line of JSON, without the line break."""
         return json.dumps(dataclasses.asdict(self))  # type: ignore[call-overload]
 
     @classmethod
@@ -21,25 +21,25 @@ class _Message:
         """Read a message.
 
         Raises:
-            ValueError: the text is none of this kind.
+            ValueError: the text is not a message of this class.
         """
         return read(cls, json.loads(text), name=cls.__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorkRequest(_Message):
-    """Runs to train, or to measure; several are trained at once where that is possible.
+    """A request to train runs, at once if that is possible, or to measure the cost of their steps.
 
     Attributes:
-        do: ``run``, or ``measure`` to learn what a step costs.
+        do: ``run`` to train the runs, ``measure`` to measure the cost of a step.
         configs: the resolved configuration of each run.
-        run_ids: their identities; empty for a measurement.
-        store: where the records go.
+        run_ids: the id of each run; empty for a measurement.
+        store: folder of the store for the records.
         steps: how a step is executed; see `suite.packs.pack.run_pack`.
-        fingerprint: checksum of the data that the sweep was planned with; a worker refuses other data.
-        seconds: wall time that measuring may take after the first steps, about.
-        share: of what ``run_steps`` steps of single runs will take, that measuring may take.
-        run_steps: steps of all runs that the measurement stands for.
+        fingerprint: checksum of the data with which the sweep was planned; a worker refuses other data.
+        seconds: approximate wall time that a measurement may take after the first steps.
+        share: limit on that time as a share of the time that ``run_steps`` steps of single runs will take.
+        run_steps: number of steps, over all runs, of the training that is being estimated.
     """
 
     do: Literal["run", "measure"]
@@ -54,12 +54,12 @@ class WorkRequest(_Message):
 
     @property
     def at_once(self) -> bool:
-        """Whether its runs are a pack; a compiled step is that of a pack, be it of one run."""
+        """Whether the runs form a pack; only packs have compiled steps, so one compiled run is a pack too."""
         return len(self.configs) > 1 or self.steps == "compiled"
 
     @property
     def initials(self) -> dict[str, int]:
-        """Runs whose weights must be there, and the step of those weights; none for a measurement."""
+        """Run id -> step of the weights that the runs start from; empty for a measurement."""
         configs = self.configs if self.do == "run" else []
         starts = [config.get("model", {}).get("init_args", {}).get("initial") for config in configs]
         return {start["run"]: start["step"] for start in starts if start}
@@ -67,13 +67,13 @@ class WorkRequest(_Message):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """What a step was measured to cost, of one run or of several trained at once.
+    """The measured cost of a step of one run, or of several trained at once.
 
     Attributes:
         seconds_per_step: see `suite.training.timing.StepTimer`.
-        setup_seconds: of making a graph, once per worker.
-        memory: bytes above what the process had before.
-        available: bytes that were free.
+        setup_seconds: seconds for making a graph, once per worker.
+        memory: bytes that training used beyond those in use before; 0 if unknown.
+        available: bytes that were free before; 0 if unknown.
     """
 
     seconds_per_step: float
@@ -84,14 +84,14 @@ class StepCost:
 
 @dataclasses.dataclass(frozen=True)
 class Event(_Message):
-    """What happened to a job: a worker's answer, or what its launcher saw.
+    """An event of a job: a worker's answer, or an observation of its launcher.
 
     Attributes:
         kind: ``started``, ``done`` (with statuses, or a cost), ``held`` (another process trains it) or ``crashed``.
-        statuses: of the runs' records, for jobs that were trained.
-        seconds: wall time that they took.
-        error: what went wrong, for ``failed`` runs, measurements without a cost, and crashes.
-        cost: of a step, for jobs that were measured.
+        statuses: status of each run's record, for jobs that were trained.
+        seconds: wall time of the training.
+        error: the error of failed runs, failed measurements and crashes.
+        cost: cost of a step, for jobs that were measured.
     """
 
     kind: Literal["started", "done", "held", "crashed"]

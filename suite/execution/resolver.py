@@ -1,4 +1,4 @@
-"""Builds task, data and trainer from a configuration, with one LightningCLI parser for many runs of a process."""
+"""Builds task, data and trainer from a configuration, with one LightningCLI parser for all runs of a process."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 def load_value(text: str) -> Any:
-    """Read a ``--config`` file or a value by the suite's rules for YAML; a word that ends with a colon stays a word.
+    """Read a ``--config`` file or a value by the suite's rules for YAML; a word that ends with a colon is a text.
 
     Raises:
-        ConfigError: it is not YAML, or gives a key twice.
+        ConfigError: the text is not YAML, or gives a key twice.
     """
     value = yaml_value(text, "The text")
     is_word = isinstance(value, dict) and len(value) == 1 and text.strip() == f"{next(iter(value))}:"
@@ -46,7 +46,7 @@ set_loader("yaml", load_value, exceptions=(ConfigError,))
 
 
 class SuiteParser(LightningArgumentParser):
-    """LightningCLI's parser, with errors in one sentence."""
+    """The parser of LightningCLI with errors of one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error as one line and exit with code 2."""
@@ -57,7 +57,7 @@ class SuiteParser(LightningArgumentParser):
 
 
 class Resolver:
-    """Resolves configurations and builds runs from them, many in one process; the same results as ``fit``."""
+    """Resolves configurations and builds the objects of many runs in one process, with the same results as ``fit``."""
 
     def __init__(self) -> None:
         self.parser = SuiteParser()
@@ -70,17 +70,17 @@ class Resolver:
         self._parsed_last: tuple[str, Namespace] | None = None
 
     def resolve(self, arguments: list[str]) -> dict[str, Any]:
-        """The plain resolved configuration of LightningCLI arguments.
+        """Resolve LightningCLI arguments to a configuration of plain values.
 
         Raises:
-            SystemExit: the arguments are wrong; the sentence has been printed.
+            SystemExit: the arguments are wrong; the error has been printed.
         """
         config = self.parser.parse_args(arguments)
         settle(config)
         return plain_config(self.parser, config)
 
     def build(self, config: dict[str, Any]) -> tuple[Task, Data, Trainer]:
-        """Task, data and trainer of a resolved configuration.
+        """Build task, data and trainer from a resolved configuration.
 
         Raises:
             ValueError: one of them refuses its settings.
@@ -90,7 +90,7 @@ class Resolver:
             return made.model, made.data, Trainer(**made.trainer)
 
     def build_data(self, config: dict[str, Any]) -> tuple[Task, Data]:
-        """Task and data of a resolved configuration, without a trainer.
+        """Build task and data from a resolved configuration, without a trainer.
 
         Raises:
             ValueError: one of them refuses its settings.
@@ -99,8 +99,8 @@ class Resolver:
         return made.model, made.data
 
     def _made(self, config: dict[str, Any]) -> Namespace:
-        # The runs of a sweep differ in their optimizers' numbers, which the task reads for itself, and seeds. Parsing
-        # takes longer than many a step, so the rest is parsed when it changes.
+        # Most runs of a sweep differ only in their seed and their optimizer, which the task itself parses. Parsing is
+        # slow, so the other settings are parsed again only when they change.
         model = config["model"]
         others = {key: value for key, value in model["init_args"].items() if key != "optimizer"}
         rest = {**config, "model": {**model, "init_args": others}, "seed_everything": None}
@@ -115,7 +115,7 @@ class Resolver:
 
 
 def plain_config(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
-    """A parsed configuration as plain values, every default filled in.
+    """Convert a parsed configuration to plain values, defaults included.
 
     Raises:
         ValueError: a number is infinite or NaN.

@@ -1,4 +1,4 @@
-"""Resolves the runs of a sweep to configurations, and identifies them."""
+"""Resolves the runs of a sweep to configurations and computes their ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Runs:
         spec: the sweep.
 
     Raises:
-        ValueError: unknown task, unknown diagnostic, or an override that the task does not have.
+        ValueError: the task or a diagnostic is unknown, or the task does not have an overridden setting.
     """
 
     def __init__(self, spec: SweepSpec) -> None:
@@ -39,7 +39,7 @@ class Runs:
 
     @property
     def title(self) -> str:
-        """What the task is, in a line."""
+        """The titles of the sweep's tasks, in one line."""
         lines = describe_tasks()
         titles = [lines.get(panel.task, panel.task).partition(",")[0].partition(" (")[0] for panel in self.spec.parts]
         return "; ".join(dict.fromkeys(titles))
@@ -61,7 +61,7 @@ class Runs:
         return config
 
     def identify(self, run: RunSpec) -> tuple[str, int]:
-        """Run id and number of steps; prepares the data on first use.
+        """Compute a run's id and number of steps; prepares the data on first use.
 
         Raises:
             ValueError: the optimizer's settings or the batch size are impossible.
@@ -79,12 +79,12 @@ class Runs:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Checksum of the prepared data by panel, of the panels whose runs have been identified."""
+        """Panel label -> checksum of its prepared data, for the panels whose runs have been identified."""
         return {panel: data.fingerprint for (panel, _), (_, data) in self._opened.items()}
 
 
 def _arguments(panel: Panel) -> list[str]:
-    """What a command line would say of a panel's task."""
+    """The command-line arguments for a panel's task and its overrides."""
     settings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in panel.overrides.items()}
     changes = [f"--{name}={text}" for name, text in settings.items()]
     return ["--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}", *changes]

@@ -1,4 +1,4 @@
-"""Errors of the parser, of a class and of the trainer, as one sentence each."""
+"""Turns errors of the parser, of a class and of the trainer into one sentence each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 
 def of_a_parser(message: str) -> str:
-    """A parser's message over several lines as one sentence: what was expected, what came, what to change."""
+    """Shorten a parser's message of several lines to one sentence: what was expected, what came, what to change."""
     keys = re.findall(r'Parser key "([^"]+)"', message)
     kinds = re.findall(r"Expected a typing.Literal\[(.*)\]", message)
     kinds += [_KINDS.get(kind, kind) for kind in re.findall(r"Expected an? <class '(\w+)'>", message)]
@@ -27,7 +27,7 @@ def of_a_parser(message: str) -> str:
 
 @contextlib.contextmanager
 def of_a_class() -> Iterator[None]:
-    """Let what a class says of its settings through, without the parser's words around it.
+    """A context that raises a class's error about its settings without the parser's text around it.
 
     Raises:
         ValueError: a class refuses its settings.
@@ -45,7 +45,7 @@ def of_a_class() -> Iterator[None]:
 
 @contextlib.contextmanager
 def of_the_trainer() -> Iterator[None]:
-    """Turn the trainer's word for a device that this machine has not into a sentence.
+    """A context that turns the trainer's `TypeError` for a device that is missing into a sentence.
 
     Raises:
         ValueError: the trainer refuses its settings.

@@ -1,4 +1,4 @@
-"""Refuses impossible settings that the parser accepts, before anything is built, and fills in the precision."""
+"""Refuses impossible settings that the parser accepts, and fills in the precision, before anything is built."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ OWNED = {
     "gradient_clip_val": (None, "model.clip_norm"),
     "gradient_clip_algorithm": (None, "model.clip_norm"),
 }
-"""Trainer settings that repeat a setting of the task or its data, with their default and the one to set instead."""
+"""Trainer setting that repeats a setting of the task or its data -> its default, and the settings to use instead."""
 
 
 def settle(config: Any) -> None:
     """Check and complete a parsed configuration, in place.
 
     Raises:
-        ValueError: a trainer setting that has its place elsewhere, no device to train on, no seed, or a diagnostic that
-            there is not.
+        ValueError: a trainer setting belongs to the task or the data, the devices or the seed are impossible, or a
+            diagnostic is unknown.
     """
     _check_seed(config.get("seed_everything"))
     _check_devices(config.trainer.get("devices"))
@@ -55,14 +55,14 @@ def _check_seed(seed: Any) -> None:
 
 
 def refuse_infinite(values: Any, name: str = "") -> None:
-    """Refuse numbers that no record could keep.
+    """Refuse infinite numbers and NaN, which JSON records cannot hold.
 
     Args:
-        values: plain values, nested.
-        name: the setting that they belong to.
+        values: nested plain values.
+        name: dotted name of the setting that holds the values.
 
     Raises:
-        ValueError: one of them is infinite or NaN; the message names it.
+        ValueError: a number is infinite or NaN; the message names its setting.
     """
     if isinstance(values, float) and not math.isfinite(values):
         raise ValueError(f"{name.replace('.init_args.', '.')} must be a finite number, got {values}; null is no limit.")

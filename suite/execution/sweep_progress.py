@@ -1,4 +1,4 @@
-"""How far a sweep is: one line that is drawn over on a terminal, or a line now and then in a log."""
+"""The progress of a sweep: one line that is updated on a terminal, or a line every half minute in a log."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOG_EVERY_SECONDS = 30.0
 
 
 class SweepProgress:
-    """Counts the runs of a sweep by their state, and estimates the time to go from what runs have cost so far.
+    """Counts the runs of a sweep by their state, and estimates the remaining time from the time of finished runs.
 
     Args:
-        total: runs of the sweep, those already in the store included.
+        total: number of runs of the sweep, including those already in the store.
         left: runs to train.
-        workers: jobs at a time.
-        expected: seconds per step and run, as measured before, by group.
+        workers: number of jobs at a time.
+        expected: group -> seconds per step and run, as measured before training.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class SweepProgress:
         self._terminal = sys.stderr.isatty()
 
     def add(self, added: list[PlannedRun], missing: list[PlannedRun]) -> None:
-        """Count runs that an extension added, and those of them that are to be trained."""
+        """Add the runs of an extension; ``missing`` are those among them that have to be trained."""
         self.total += len(added)
         self.counts["finished"] += len(added) - len(missing)
         self.left.update({run.run_id: run for run in missing})
 
     def drop(self, runs: list[PlannedRun]) -> None:
-        """Take runs off the list: branches whose trunk has diverged are never trained."""
+        """Remove runs that will never be trained, such as branches whose trunk has diverged."""
         for run in runs:
             self.left.pop(run.run_id, None)
 
     def update(self, job: Job, event: Event) -> None:
-        """Count what happened to a job, and draw."""
+        """Update the counts after an event of a job, and draw them."""
         for number, run in enumerate(job):
             if event.kind == "started":
                 self.running[run.run_id] = time.monotonic(), len(job)
@@ -73,14 +73,14 @@ class SweepProgress:
             self._draw("" if self._terminal else "\n")
 
     def line(self) -> str:
-        """The counts and the time to go, in words."""
+        """The counts and the remaining time, in words."""
         finished, running, diverged = self.counts["finished"], len(self.running), self.counts["diverged"]
         failed = f"{self.counts['failed']} failed, " if self.counts["failed"] else ""
         left = f"{len(self.left) - running} left of {self.total}; {self._to_go()}"
         return f"sweep: {finished} finished, {running} running, {diverged} diverged, {failed}{left}"
 
     def close(self) -> None:
-        """Draw the last state."""
+        """Draw the final counts."""
         self._draw("\n")
 
     def _draw(self, end: str) -> None:
@@ -96,7 +96,7 @@ class SweepProgress:
         return f"about {duration(seconds / self.workers)} to go"
 
     def _left_of(self, run: PlannedRun, rates: Mapping[GroupKey, float]) -> float:
-        """Seconds that a run, or its share of a pack, will still take."""
+        """Estimated remaining seconds of a run, or of its share of a pack."""
 
         def distance(key: GroupKey) -> tuple[float, bool]:
             return abs(math.log(key.batch_size / run.batch_size)), key.label != run.key.label
@@ -107,7 +107,7 @@ class SweepProgress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """A duration in words, such as ``42 s``, ``5 min`` or ``1.5 h``; ``unknown`` for NaN."""
     if math.isnan(seconds):
         return "unknown"
     if seconds < 90:

@@ -1,4 +1,4 @@
-"""Carries a sweep out: plans it, measures it, and trains it or exports it as commands."""
+"""Executes a sweep: plans it, measures it, and trains it or exports it as commands."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from suite.sweep import GroupKey, Plan, PlannedRun, SweepSpec
 
 
 class Sweep:
-    """The runs of a sweep that a store lacks, and how they are trained.
+    """A sweep with a store: it finds the runs without a result, and trains or exports them.
 
     Args:
         spec: the sweep.
-        store: where its records and its plan are kept.
-        command: the command line, kept with the plan.
-        diagnose: diagnostics of the tuned settings; None: those that the YAML or an earlier call asks for.
-        pack: most runs to train at once; None: where a measurement says that it pays.
+        store: the store for the sweep's records and plan.
+        command: the command line, saved with the plan.
+        diagnose: diagnostics of the tuned settings; None: those of the YAML, or else of an earlier call.
+        pack: largest number of runs to train at once; None: decided by a measurement.
         compiled: whether steps are compiled.
 
     Attributes:
-        missing: runs without a result, less those that can never start.
+        missing: runs without a result, except those that can never start.
         settled: number of runs that have a result.
 
     Raises:
-        ValueError: a setting is wrong, or the data is not that of the plan in the store.
+        ValueError: a setting is wrong, or the data differ from those of the plan in the store.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Sweep:
         missing = self.plan.missing(store)
         self.settled = len(self.plan.runs) - len(missing)
         self.missing = self._without_lost(missing)
-        # By name of the group, as the plan keeps them.
+        # Both are keyed by the name of the group, as in the plan's record.
         self._packs: dict[str, int] = dict(earlier.get("packs") or {}) if pack is None else {}
         self._compiled: set[str] = set(earlier.get("compiled") or ()) if compiled == "auto" else set()
         self._expected: dict[GroupKey, float] = {}
@@ -76,9 +76,9 @@ class Sweep:
         return f"{name}: {count} runs, {self.settled} in the store, {len(self.missing)} to train."
 
     def request(self, job: Job) -> WorkRequest:
-        """The request to a worker; with the data's checksum the worker refuses data that have changed since."""
+        """A job's request to a worker, with the data's checksum, so that a worker refuses data that have changed."""
         name = str(job[0].key)
-        # The graph is one for packs of the measured size; a smaller one would have to be compiled for itself.
+        # A compiled graph serves only packs of the measured size; a smaller pack would need its own compilation.
         measured = name in self._compiled and len(job) == self._packs.get(name, 1)
         return WorkRequest(
             do="run",
@@ -90,7 +90,7 @@ class Sweep:
         )
 
     def estimate(self, launcher: Launcher) -> None:
-        """Print the cost of what is missing."""
+        """Measure the missing runs and print their estimated cost."""
         print_costs(self._costs(self.missing, launcher), self.missing, launcher.slots)
 
     def start(self, launcher: Launcher) -> None:
@@ -113,7 +113,7 @@ class Sweep:
         self._write_plan()
 
     def train(self, launcher: Launcher) -> list[str]:
-        """Train what is missing; returns a sentence for every run that failed."""
+        """Train the missing runs; returns a sentence for every run that failed."""
         progress = SweepProgress(
             total=len(self.plan.runs), left=self.missing, workers=launcher.slots, expected=self._expected
         )
@@ -136,13 +136,13 @@ class Sweep:
         return failed
 
     def export(self, file: Path) -> None:
-        """Write a shell line for every job that is due, for whatever executes shell lines.
+        """Write a shell command for every job that is due, to be executed by any other tool.
 
-        A line trains what is still missing of its job, goes on from its checkpoint, and may run anywhere that sees this
-        folder of the store; it exits with 0 when its runs have results, 75 when it was asked to stop before.
+        A command trains the runs of its job that have no result, from their checkpoint if there is one, on any machine
+        that sees the store at the same path. Its exit code is 0 if the runs have results, 75 if it was stopped before.
 
         Args:
-            file: one line per job; the requests that the lines name go into the store.
+            file: file for the commands, one per line; their requests are written to the store.
 
         Raises:
             ValueError: the files cannot be written.
@@ -181,7 +181,7 @@ class Sweep:
         return [run.as_record() for run in self.plan.runs if run.keeps or run.initial]
 
     def _without_lost(self, runs: list[PlannedRun]) -> list[PlannedRun]:
-        """Runs less the branches of trunks that have diverged; a failed trunk is tried again."""
+        """The runs without branches of diverged trunks; branches of a failed trunk stay, as it is trained again."""
         statuses = lost_trunks(self._branching_runs(), self.store)
         lost = {run_id for run_id, status in statuses.items() if status == "diverged"}
         return [run for run in runs if run.initial is None or run.initial[0] not in lost]

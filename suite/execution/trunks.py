@@ -1,4 +1,4 @@
-"""Tells which trunks have finished with their weights, and which never will: branches start from these weights."""
+"""Finds out which trunks have left the weights that branches start from, and which have diverged or failed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ LOST = ("diverged", "failed")
 
 
 def can_start(initial: tuple[str, int], store: Store) -> bool:
-    """Whether the run that is started from has finished, and its weights after that step are there."""
+    """Whether a run can start from ``initial``, a run id and a step: that run has finished and kept these weights."""
     run_id, step = initial
     record = store.record(run_id)
     return record is not None and record["status"] == "finished" and store.settled(run_id, [step])
 
 
 def lost_trunks(runs: Iterable[Mapping[str, Any]], store: Store) -> dict[str, str]:
-    """Status of every trunk that diverged or failed, by run id, of runs as a plan keeps them."""
+    """Run id -> status of every trunk that diverged or failed, for the runs of a plan's record."""
     records = {run["run_id"]: store.record(run["run_id"]) for run in runs if run.get("keeps")}
     return {run_id: str(record["status"]) for run_id, record in records.items() if record and record["status"] in LOST}
 
@@ -28,8 +28,8 @@ def lost_sentences(runs: Iterable[Mapping[str, Any]], store: Store) -> list[str]
     """A sentence for every trunk that diverged or failed: which branches cannot be trained.
 
     Args:
-        runs: of a plan, as it keeps them.
-        store: where the records are.
+        runs: the runs of a plan's record.
+        store: the store with the records.
     """
     runs = list(runs)
     sentences = []

@@ -1,4 +1,4 @@
-"""``worker``: trains runs, one job per line of standard input, for a launcher; ends when its input does."""
+"""The command ``worker``: trains runs for a launcher, one job per line of standard input, until the input ends."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     Watch = Callable[[Data, Trainer], None]
 
 STOPPED = 75
-"""Exit code of a worker that was asked to stop before its runs had results: try again later."""
+"""Exit code of a worker that was stopped before its runs had results; the same command goes on later."""
 
 MOST_STEPS = 512
-"""Steps after which measuring ends at the latest."""
+"""Largest number of steps of a measurement."""
 
 _STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Read a request per line and answer each with an event, a line; see `suite.execution.messages`."""
+    """Read one request per line and answer each with a line that holds an event; see `suite.execution.messages`."""
     parser = argparse.ArgumentParser(prog="python -m suite worker", description="Do what a launcher asks.")
     parser.add_argument("--request", type=Path, help="a file with one request, instead of standard input")
     options = parser.parse_args(arguments)
@@ -72,7 +72,7 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def quiet() -> None:
-    """Silence the messages that Lightning prints once per trainer: a sweep makes hundreds."""
+    """Silence the messages that Lightning prints once per trainer, of which a sweep makes hundreds."""
     import logging
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
@@ -84,12 +84,12 @@ def quiet() -> None:
 def _read(lines: TextIO, requests: queue.Queue[str]) -> None:
     for line in lines:
         requests.put(line)
-    # The launcher is gone: nobody waits for this run any more, and a new launcher must find its lease free.
+    # The launcher has ended: this process ends at once, so that a new launcher can acquire the lease of its run.
     os._exit(0)
 
 
 class Worker:
-    """Trains and measures runs; what it has imported and parsed for one request serves the next."""
+    """Trains and measures runs; imports and parsed settings are reused from one request to the next."""
 
     def __init__(self) -> None:
         from suite.execution.resolver import Resolver
@@ -107,14 +107,14 @@ class Worker:
             return Event("done", self.train(request), seconds=time.perf_counter() - begun)
         except LeaseHeld as held:
             return Event("held", error=str(held))
-        except SystemExit:  # Lightning's way of ending at SIGTERM; the checkpoint is saved
+        except SystemExit:  # Lightning raises it on SIGTERM, after the checkpoint was saved
             return Event("done", ["interrupted"] * len(request.configs))
         except Exception as error:
             traceback.print_exc()
             return Event("done", ["failed"] * len(request.configs), error=f"{type(error).__name__}: {error}")
 
     def train(self, request: WorkRequest) -> list[str]:
-        """Train one run, or several at once where that is possible; returns their statuses."""
+        """Train one run, or several at once if that is possible; returns their statuses."""
         from suite.packs.pack import PackRefused
 
         if request.at_once:
@@ -128,7 +128,7 @@ class Worker:
         """Train runs as a pack and return their records.
 
         Raises:
-            PackRefused: they cannot be trained at once.
+            PackRefused: the runs cannot be trained at once.
         """
         from suite.diagnostics.pack_recorder import pack_recorder_of
         from suite.packs.pack import run_pack
@@ -154,7 +154,7 @@ class Worker:
         return records
 
     def measure(self, request: WorkRequest) -> StepCost:
-        """What a step costs one run, or all at once, from a training that is stopped when enough steps are timed.
+        """Measure the cost of a step of one run or of a pack, by a training that stops when enough steps are timed.
 
         Raises:
             ValueError: the step cannot be compiled.
@@ -193,7 +193,7 @@ class Worker:
         )
 
     def _built(self, config: dict[str, Any], request: WorkRequest, watch: Watch | None) -> tuple[Task, Data, Trainer]:
-        """Task, data and trainer of a run, the data that the sweep was planned with."""
+        """Build a run's task, data and trainer, and check that the data are those of the sweep's plan."""
         task, data, trainer = self.resolver.build(config)
         fingerprint = data.ensure_open()
         if request.fingerprint is not None and fingerprint != request.fingerprint:
@@ -208,12 +208,12 @@ class Worker:
 
 
 def _shortened(config: dict[str, Any]) -> dict[str, Any]:
-    """A run for measuring: of any length, evaluated once, from the seed, without diagnostics."""
+    """The configuration for measuring a run: at most ``MOST_STEPS`` steps from the seed, without diagnostics."""
     init_args, model = config["data"]["init_args"], config["model"]
     budgets = {key: None for key in init_args if key.startswith("budget_")}
     settings = {"budget_steps": MOST_STEPS, "start_step": 0, "eval_samples": 1, "eval_every_steps": None}
     changed = {**init_args, **budgets, **settings}
-    # A step costs the same from all weights, and those of a trunk may not be there yet. Diagnostics are not timed.
+    # The cost does not depend on the weights, and a trunk's weights may not exist yet. Diagnostics are not timed.
     left_out = dict.fromkeys(("initial", "keep_weights_at", "diagnostics"))
     model = {**model, "init_args": {**model["init_args"], **left_out}}
     return {**config, "model": model, "data": {**config["data"], "init_args": changed}}

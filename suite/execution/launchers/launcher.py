@@ -1,4 +1,4 @@
-"""What every launcher does: it executes jobs and reports events."""
+"""The interface of launchers, which execute jobs and report events."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from suite.execution.jobs import Job
 from suite.execution.messages import Event, WorkRequest
 
 MAX_ATTEMPTS = 3
-"""Times that a job is started when its worker dies."""
+"""Number of times that a job is started at most, if its worker dies every time."""
 
 RequestOf = Callable[[Job], WorkRequest]
-"""A job -> the request to a worker."""
+"""A job -> its request to a worker."""
 
 OnEvent = Callable[[Job, Event], Iterable[Job]]
-"""Called with every event of a job; returns jobs to add."""
+"""A function that is called with every event of a job, and returns jobs to add."""
 
 
 class Launcher(Protocol):
-    """Executes jobs somewhere."""
+    """Executes jobs, on this machine or a cluster."""
 
     @property
     def slots(self) -> int:
-        """Jobs that are executed at a time."""
+        """Number of jobs that are executed at a time."""
 
     @property
     def sharing(self) -> int:
-        """Jobs at a time that share the memory of one device, or of one machine where there is none."""
+        """Number of concurrent jobs that share the memory of one GPU, or of one machine without GPUs."""
 
     def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
         """Execute jobs until none is left.
 
         Args:
-            jobs: in the order to be started.
-            request: makes the request to a worker from a job.
-            on_event: called in this thread.
+            jobs: the jobs, in the order of their start.
+            request: makes a job's request to a worker.
+            on_event: called in this thread with every event; the jobs that it returns are executed too.
         """
 
     def close(self) -> None:
-        """End the processes that `run` left for the next call."""
+        """End the processes that `run` keeps for its next call."""
 
 
 class Attempts:
@@ -50,9 +50,9 @@ class Attempts:
         self._starts: Counter[str] = Counter()
 
     def start(self, job: Job) -> None:
-        """Count a start."""
+        """Count a start of a job."""
         self._starts[job[0].run_id] += 1
 
     def again(self, job: Job, event: Event) -> bool:
-        """Whether a job whose worker died is to be started again."""
+        """Whether to start a job again: its worker died, and it was started fewer than ``MAX_ATTEMPTS`` times."""
         return event.kind == "crashed" and self._starts[job[0].run_id] < MAX_ATTEMPTS

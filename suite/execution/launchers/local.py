@@ -20,22 +20,22 @@ class LocalSettings:
     """Settings of the local launcher.
 
     Attributes:
-        workers_per_gpu: workers that share one GPU; small networks leave most of it idle.
+        workers_per_gpu: number of workers that share a GPU; a small network leaves most of it idle.
     """
 
     workers_per_gpu: int = dataclasses.field(default=1, metadata={"at_least": 1})
 
 
 class LocalLauncher:
-    """Keeps worker processes busy; a worker that dies is replaced and its job started again.
+    """Executes jobs in worker processes; a worker that dies is replaced, and its job is started again.
 
-    Workers outlive a call of `run`: what they have imported and compiled serves the next. `close` ends them.
+    Workers stay alive between calls of `run`, because their imports and compiled code can be reused. `close` ends them.
 
     Args:
-        slots: processes.
-        command: starts one worker; it reads a request per line and answers with a line.
-        logs: folder for the workers' own output.
-        gpus: devices to spread the workers over; 0: none.
+        slots: number of worker processes.
+        command: command of a worker, which reads a request per line and answers with a line.
+        logs: folder for the output of the workers.
+        gpus: number of GPUs to distribute the workers over; 0: none.
     """
 
     def __init__(self, slots: int, *, command: list[str], logs: Path, gpus: int = 0) -> None:
@@ -47,7 +47,7 @@ class LocalLauncher:
 
     @property
     def sharing(self) -> int:
-        """Workers that share a GPU's memory, or this machine's."""
+        """Number of workers that share the memory of a GPU, or of this machine without GPUs."""
         return -(-self.slots // (self.gpus or 1))
 
     def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
@@ -68,7 +68,7 @@ class LocalLauncher:
                 else:
                     waiting.extend(on_event(job, event))
         except BaseException:
-            self.close()  # they are in the middle of something
+            self.close()  # the workers may be in the middle of a job
             raise
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class LocalLauncher:
         self._workers = {}
 
     def _send(self, number: int, job: Job, request: WorkRequest, answers: queue.Queue[tuple[int, Job, Event]]) -> None:
-        """Ask a worker, a new one where it has died; its answer comes through the queue."""
+        """Send a request to a worker, which is started first if need be; its answer is put into the queue."""
         worker = self._workers.get(number)
         if worker is None or not worker.lives:
             threads = str(max(1, (os.cpu_count() or 1) // self.slots))

@@ -25,15 +25,15 @@ class RaySettings:
     """Settings of the Ray launcher.
 
     Attributes:
-        address: of the cluster: ``auto`` finds the one of this machine, ``ray://HOST:PORT`` is a client connection;
-            null starts one on this machine, which ends with the sweep.
-        cpus: cores that a job takes.
-        gpus: GPUs that a job takes; a fraction lets several jobs share one.
-        memory_gb: memory that a job takes, GB; null: not counted.
-        retries: times that a job is started again when its node is lost.
-        shared_store: whether every node sees the store's folder; if not, records come back through Ray, and a job whose
-            node is lost begins anew.
-        working_dir: folder that is sent to the nodes, with the suite, ``tasks`` and ``models``; null: they have it.
+        address: address of the cluster: ``auto`` finds the one of this machine, ``ray://HOST:PORT`` is a client
+            connection; null starts a cluster on this machine, which ends with the sweep.
+        cpus: cores per job.
+        gpus: GPUs per job; with a fraction several jobs share one.
+        memory_gb: memory per job, GB; null: not counted.
+        retries: number of times that Ray starts a job again when its node is lost.
+        shared_store: whether every node can read and write the store's folder; if not, records are sent back through
+            Ray, and a job whose node is lost begins anew.
+        working_dir: folder with the suite, ``tasks`` and ``models`` to send to the nodes; null: they have them.
     """
 
     address: str | None = None
@@ -46,13 +46,13 @@ class RaySettings:
 
 
 class RayLauncher:
-    """Keeps as many tasks in the cluster as it has room for; lost ones are started again.
+    """Runs as many jobs at a time as the cluster has resources for; a job whose node is lost is started again.
 
     Args:
-        settings: of the launcher.
-        command: starts one worker on a node; it reads a request per line and answers with a line.
-        store: where results are.
-        jobs: most jobs at a time; None: what the cluster has room for.
+        settings: the launcher's settings.
+        command: command of a worker on a node, which reads a request per line and answers with a line.
+        store: the store for the results.
+        jobs: largest number of jobs at a time; None: as many as the cluster has resources for.
 
     Raises:
         ValueError: Ray is not installed, or there is no such cluster.
@@ -67,7 +67,7 @@ class RayLauncher:
 
     @property
     def slots(self) -> int:
-        """Jobs that the cluster has room for as it is now, at least one."""
+        """Number of jobs that the cluster's present resources allow at a time, at least one."""
         have = self._ray.cluster_resources()
         memory = None if self.settings.memory_gb is None else self.settings.memory_gb * 1e9
         needs = {"CPU": self.settings.cpus, "GPU": self.settings.gpus, "memory": memory}
@@ -77,7 +77,7 @@ class RayLauncher:
 
     @property
     def sharing(self) -> int:
-        """Jobs that share a GPU's memory, or that of the largest node."""
+        """Number of jobs that share the memory of a GPU, or of the node with most cores."""
         if self.settings.gpus:
             return max(1, int(1 / self.settings.gpus))
         cores = (node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"])
@@ -116,13 +116,13 @@ class RayLauncher:
                 leases.close()
 
     def close(self) -> None:
-        """Nothing is kept between calls; the cluster keeps its own processes."""
+        """Do nothing: the launcher keeps no processes, and the cluster ends its own."""
 
     def _submitted(self, request: WorkRequest, leases: _Leases) -> Any:
         settings = self.settings
         carried: dict[str, dict[str, bytes]] = {}
         if not settings.shared_store:
-            # Nobody else sees the folder that the node trains in, so the right to train is held from here.
+            # No other process can see leases in the folder of the node, so this process holds them in the store.
             for run_id in request.run_ids:
                 leases.take(run_id)
             carried = {run_id: self.store.export_record(run_id, [step]) for run_id, step in request.initials.items()}
@@ -146,7 +146,7 @@ class RayLauncher:
 
 
 class _Leases(contextlib.ExitStack):
-    """Leases of the runs of one job, held here where the node cannot hold them."""
+    """Leases of the runs of one job, held by this process if the node does not see the store."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class _Leases(contextlib.ExitStack):
 
 
 _WORKERS: dict[tuple[str, ...], WorkerProcess] = {}
-"""Workers of this process of Ray's: importing the networks' libraries takes longer than many a run."""
+"""Workers of this Ray process, kept because importing the networks' libraries takes longer than a short run."""
 
 
 def _work(
@@ -168,19 +168,19 @@ def _work(
     folder: str | None,
     carried: Mapping[str, Mapping[str, bytes]],
 ) -> tuple[Event, dict[str, dict[str, bytes]]]:
-    """On a node: have a job done.
+    """Have a worker on this node do a job.
 
     Args:
-        command: starts a worker.
-        request: to the worker.
-        shared_store: whether the node sees the store.
+        command: command of a worker.
+        request: the request to the worker.
+        shared_store: whether the node can read and write the store.
         folder: the worker's working directory; None: that of Ray.
-        carried: records, with weights, that the job starts from, where the store is not shared.
+        carried: if the store is not shared, the records and weights that the job starts from.
 
     Returns:
-        What happened, and the records by run where the store is not shared.
+        The worker's answer and, if the store is not shared, the files of the records by run.
     """
-    # Ray tells by this variable which part of which GPU is this task's.
+    # Ray sets this variable to the GPUs of the task; a worker can serve only tasks with the same GPUs.
     key = (*command, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     if key not in _WORKERS or not _WORKERS[key].lives:
         _WORKERS[key] = WorkerProcess(command, os.environ, folder=folder)

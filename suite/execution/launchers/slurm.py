@@ -19,28 +19,28 @@ from suite.execution.messages import Event, WorkRequest
 from suite.records.files import write_text_atomically
 
 _GONE_SECONDS = 30.0
-"""A job that SLURM no longer lists may have an answer that a network file system does not show yet."""
+"""Seconds to wait for the answer of a job that SLURM no longer lists; a network file system may show it late."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlurmSettings:
-    """Settings of the SLURM launcher; null leaves one to the cluster's own default.
+    """Settings of the SLURM launcher; null: the cluster's default.
 
     Attributes:
-        partition: to submit to.
+        partition: partition to submit to.
         qos: quality of service.
-        account: that the time is booked on.
+        account: account that is charged for the time.
         gres: generic resources, such as ``gpu:a100:1``.
-        time_minutes: time limit of a job; what is not finished by then queues again.
-        signal_seconds: before the time limit, for saving a checkpoint.
-        cpus_per_task: cores of a job.
-        mem_gb: memory of a job, GB.
-        array_parallelism: jobs of an array that run at a time.
-        max_array: jobs of one array; at most the cluster's MaxArraySize - 1.
-        max_requeues: times that a job may reach its time limit.
-        setup: shell lines before the work, such as ``module load cuda``.
+        time_minutes: time limit of a job; a job that reaches it is queued again.
+        signal_seconds: seconds before the time limit at which a job starts to save its checkpoint.
+        cpus_per_task: cores per job.
+        mem_gb: memory per job, GB.
+        array_parallelism: number of jobs of an array that run at a time.
+        max_array: largest number of jobs in an array; at most the cluster's MaxArraySize - 1.
+        max_requeues: number of times that a job may reach its time limit.
+        setup: shell lines to execute before the job, such as ``module load cuda``.
         additional: other options of sbatch, by their long names.
-        poll_seconds: between two looks at the queue.
+        poll_seconds: seconds between two queries of the queue.
     """
 
     partition: str | None = None
@@ -60,11 +60,11 @@ class SlurmSettings:
 
 
 class WorkOnNode:
-    """What a SLURM job executes: a worker with one request. submitit calls `checkpoint` at the time limit's signal.
+    """The content of a SLURM job: a worker with one request. submitit calls `checkpoint` before the time limit.
 
     Args:
-        command: starts the worker.
-        wait_seconds: that it is given to save its checkpoint.
+        command: command of the worker.
+        wait_seconds: seconds that the worker has to save its checkpoint.
     """
 
     def __init__(self, command: list[str], wait_seconds: float) -> None:
@@ -72,31 +72,31 @@ class WorkOnNode:
         self.wait_seconds = wait_seconds
 
     def __call__(self, request: WorkRequest) -> Event:
-        """Have the job done."""
-        # Lightning takes a SLURM job for one of its own making; the worker is to know nothing of it.
+        """Start a worker and have it carry out the request."""
+        # Lightning would configure itself for SLURM, so the worker does not get SLURM's variables.
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SUBMITIT_"))}
         self._worker = WorkerProcess(self.command, environment)
         return self._worker.ask(request)
 
     def checkpoint(self, request: WorkRequest) -> Any:
-        """Have the worker save its checkpoint and end; returns what to do when the job's turn comes again."""
+        """Have the worker save its checkpoint and end; returns the job that submitit is to queue next."""
         from submitit.helpers import DelayedSubmission
 
         if not self._worker.ask_to_stop(self.wait_seconds):
-            self._worker.kill()  # the last checkpoint is there
+            self._worker.kill()  # the checkpoint before remains
         return DelayedSubmission(WorkOnNode(self.command, self.wait_seconds), request)
 
 
 class SlurmLauncher:
-    """Submits jobs as arrays and waits for their answers; what an earlier call submitted is waited for too.
+    """Submits jobs as arrays and waits for their answers, also for those of jobs that an earlier call submitted.
 
     Args:
-        settings: of the launcher.
-        command: starts one worker; it reads a request per line and answers with a line.
-        folder: for submitit's files, the jobs' output, and which runs were submitted; every node must see it.
+        settings: the launcher's settings.
+        command: command of a worker, which reads a request per line and answers with a line.
+        folder: folder for submitit's files, the jobs' output and the list of submitted runs; all nodes must see it.
 
     Raises:
-        ValueError: submitit is not installed, or this machine does not reach a SLURM cluster.
+        ValueError: submitit is not installed, or this machine has no access to a SLURM cluster.
     """
 
     def __init__(self, settings: SlurmSettings, *, command: list[str], folder: Path) -> None:
@@ -108,12 +108,12 @@ class SlurmLauncher:
 
     @property
     def slots(self) -> int:
-        """Jobs of an array that run at a time."""
+        """Number of jobs of an array that run at a time."""
         return self.settings.array_parallelism
 
     @property
     def sharing(self) -> int:
-        """One: each job has an allocation of its own."""
+        """One, because each job has its own allocation."""
         return 1
 
     def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
@@ -143,7 +143,7 @@ class SlurmLauncher:
                 time.sleep(self.settings.poll_seconds)
 
     def close(self) -> None:
-        """Nothing is kept between calls."""
+        """Do nothing: the launcher keeps no processes."""
 
     def _submitted(self, jobs: list[Job], request: RequestOf) -> list[_Watched]:
         """Submit jobs that are not in the queue already."""
@@ -166,7 +166,7 @@ class SlurmLauncher:
         from submitit import SlurmJob
 
         states = queue()
-        # A job that has answered may be listed for some seconds more.
+        # SLURM may list a job for some seconds after it has answered.
         return {
             runs: SlurmJob(folder=self.folder / "jobs", job_id=job_id)
             for job_id, runs in submitted(self.folder).items()
@@ -176,7 +176,7 @@ class SlurmLauncher:
 
 @dataclasses.dataclass
 class _Watched:
-    """A job in the queue, and submitit's handle of it."""
+    """A submitted job with its handle in submitit."""
 
     handle: Any
     job: Job
@@ -184,7 +184,7 @@ class _Watched:
     gone_since: float | None = None
 
     def event(self, listed: bool) -> Event | None:
-        """What became of the job, None while it is under way; ``listed``: whether SLURM still lists it."""
+        """The job's last event; None while it is queued or running. ``listed``: whether SLURM still lists it."""
         if self.handle.paths.result_pickle.exists():
             error = self.handle.exception()
             if error is not None:
@@ -200,7 +200,7 @@ class _Watched:
 
 
 def submitted(folder: Path) -> dict[str, str]:
-    """SLURM job -> its runs, as far as they were submitted from this folder (runs' ids, joined by blanks)."""
+    """SLURM job -> the ids of its runs, joined by blanks, for all jobs that were submitted from this folder."""
     jobs: dict[str, str] = {}
     for path in sorted(folder.glob("submitted/*.json")):
         try:
@@ -211,7 +211,7 @@ def submitted(folder: Path) -> dict[str, str]:
 
 
 def queue() -> dict[str, str]:
-    """State of every job of this user in SLURM's queue by job (``array_task``); empty where there is no SLURM."""
+    """SLURM job (``array_task``) -> its state, for all queued jobs of this user; empty without SLURM."""
     command = ["squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i %T"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -221,7 +221,7 @@ def queue() -> dict[str, str]:
 
 
 def states_of_runs(folder: Path) -> dict[str, str]:
-    """State in SLURM's queue by run, of what was submitted from this folder and is queued or running."""
+    """Run id -> state in SLURM's queue, for the runs that were submitted from this folder and are in the queue."""
     jobs = submitted(folder)
     if not jobs:
         return {}
@@ -230,7 +230,7 @@ def states_of_runs(folder: Path) -> dict[str, str]:
 
 
 def _runs_of(request: WorkRequest) -> str:
-    """The runs of a request, joined by blanks; empty for a measurement, which nobody waits for later."""
+    """The ids of a request's runs, joined by blanks; empty for a measurement, which no later call waits for."""
     return " ".join(request.run_ids)
 
 

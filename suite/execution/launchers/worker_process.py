@@ -1,4 +1,4 @@
-"""One worker: a process that reads a request per line and answers each with a line."""
+"""A worker process, which reads a request per line and answers each with a line, as its launcher handles it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import IO
 from suite.execution.messages import Event, WorkRequest
 
 STOP_SIGNAL = signal.SIGUSR2
-"""Asks a worker to save a checkpoint at the end of its block, to answer, and to end."""
+"""The signal on which a worker saves a checkpoint at the end of its block, answers, and ends."""
 
 
 class WorkerProcess:
-    """A worker, started at once; it ends when this process does, for it reads from it.
+    """Starts a worker, which ends when this process ends, because its standard input is then closed.
 
     Args:
-        command: starts it.
-        environment: its whole environment.
-        log: file that its own output is added to; None: this process's standard error.
-        folder: its working directory; None: this process's.
+        command: command of the worker.
+        environment: the worker's whole environment.
+        log: file to which the worker's output is appended; None: this process's standard error.
+        folder: the worker's working directory; None: that of this process.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class WorkerProcess:
             )  # fmt: skip
         finally:
             if output is not None:
-                output.close()  # the worker has its own
+                output.close()  # the worker has its own handle
 
     @property
     def lives(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is alive."""
         return self._process.poll() is None
 
     def ask(self, request: WorkRequest) -> Event:
-        """Send a request and wait for its answer; the process's end is one too."""
+        """Send a request and wait for the answer; a worker that ends instead gives the event ``crashed``."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(request.to_json() + "\n")
@@ -55,11 +55,11 @@ class WorkerProcess:
             try:
                 return Event.from_json(line)
             except (ValueError, TypeError, AttributeError):
-                print(line, end="", file=sys.stderr)  # a library's own words on standard output
+                print(line, end="", file=sys.stderr)  # a library has printed to standard output
         return self._death()
 
     def ask_to_stop(self, wait_seconds: float) -> bool:
-        """Ask for a checkpoint and the end; returns whether the process ended within the time."""
+        """Ask the worker to save a checkpoint and end; returns whether it ended within ``wait_seconds``."""
         if self.lives:
             self._process.send_signal(STOP_SIGNAL)
         try:
@@ -69,7 +69,7 @@ class WorkerProcess:
         return True
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill the worker at once."""
         self._process.kill()
         self._process.wait()
 
@@ -83,5 +83,5 @@ def _opened(log: Path | None) -> IO[str] | None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         return open(log, "a", encoding="utf-8")
-    except OSError:  # a full or deleted store: the workers' words go where the sweep's go
+    except OSError:  # the store is full or deleted: the worker prints to this process's standard error
         return None
