@@ -1,8 +1,8 @@
 """How do gradient descent and sign descent scale with the vocabulary of a Zipf language?
 
-Setting of Kunstner & Bach 2025: a linear bigram model under squared error, words with frequencies
-``pi_k ~ k^(-alpha)``, ``k = 1 .. d``, and for every word the next one's conditional frequencies a permutation of the
-same. Losses are relative: excess over the optimum, 1 at the start (zero weights).
+Setting of Kunstner & Bach 2025: a linear bigram model is trained with squared error. Word ``k`` has the frequency
+``pi_k ~ k^(-alpha)``, ``k = 1 .. d``, and the frequencies of the words that follow any word are a permutation of these.
+The relative loss is the excess over the smallest loss, divided by the excess at the start (zero weights).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def gradient_descent_loss(steps: ArrayLike, vocab_size: int, exponent: float) ->
 def sign_descent_loss(steps: float, lr: ArrayLike, vocab_size: int, exponent: float) -> Array:
     r"""Relative loss after ``T`` steps of sign descent with a constant learning rate (their Proposition 4.2).
 
-    Every weight moves by ``lr`` per step until it is there, then swings around its target at the distance ``lr / 2``:
+    Every weight moves by ``lr`` per step until it reaches its target, then swings around it at the distance ``lr / 2``:
 
     .. math:: \frac{\sum_{k \le k^*} (\pi_k - T\eta)^2 + (d - k^*) \eta^2 / 4}{\sum_k \pi_k^2},
         \qquad k^* = \#\{k : \pi_k > T\eta\}
@@ -50,7 +50,7 @@ def sign_descent_loss(steps: float, lr: ArrayLike, vocab_size: int, exponent: fl
     rising, sums, squares = _cumulative(vocab_size, exponent)
     eta = np.asarray(lr, dtype=float)
     walked = steps * eta
-    # Sums over the largest k* of (pi - walked)^2, from cumulative sums: a table of steps costs no pass per step.
+    # The sum of (pi - walked)^2 over the k* largest frequencies comes from cumulative sums, without a pass over them.
     far = vocab_size - np.searchsorted(rising, walked, side="right")
     distances = np.maximum(squares[far] - 2 * walked * sums[far] + far * walked**2, 0)
     return (distances + (vocab_size - far) * eta**2 / 4) / squares[-1]
@@ -63,7 +63,7 @@ def tuned_sign_descent(steps: float, vocab_size: int, exponent: float) -> tuple[
         The relative loss and the learning rate.
     """
     pi = zipf(vocab_size, exponent)
-    # Beyond pi_1 / T every weight has arrived, and a larger step only swings more.
+    # From pi_1 / T on every weight reaches its target, and a larger learning rate only widens the swing.
     grid = pi[0] / steps * np.geomspace(1e-6, 1, 400)
     losses = sign_descent_loss(steps, grid, vocab_size, exponent)
     best = int(np.argmin(losses))
@@ -77,7 +77,7 @@ def tuned_sign_descent(steps: float, vocab_size: int, exponent: float) -> tuple[
 
 
 def steps_needed(method: str, target: float, vocab_size: int, exponent: float) -> float:
-    """Steps until the relative loss is ``target``, at least 1: bisection of the formulas above, in real numbers.
+    """Steps until the relative loss falls to ``target``: a real number from 1 up, by bisection of the formulas above.
 
     Args:
         method: ``gd`` or ``signsgd`` (tuned).
@@ -106,7 +106,7 @@ def steps_needed(method: str, target: float, vocab_size: int, exponent: float) -
 
 
 def scaling_exponent(method: str, exponent: float, target: float = 0.5) -> float:
-    r"""Power of the vocabulary size that the steps grow with at large vocabularies (Kunstner & Bach 2025).
+    r"""Exponent ``p`` such that the steps grow as ``d^p`` at large vocabulary sizes ``d`` (Kunstner & Bach 2025).
 
     Gradient descent: ``alpha`` below 1, ``1 - target`` at 1 (the target is the relative loss), 0 above. Sign descent: 0
     below 1/2, ``(1 - target) / 2`` at 1/2, 1/2 above.
@@ -114,7 +114,7 @@ def scaling_exponent(method: str, exponent: float, target: float = 0.5) -> float
     Args:
         method: ``gd`` or ``signsgd``.
         exponent: ``alpha``.
-        target: relative loss to reach; it matters at the boundary alone.
+        target: relative loss to reach; it matters only at the boundary (``alpha`` of 1 or 1/2).
 
     Raises:
         ValueError: no such method.
@@ -129,6 +129,6 @@ def scaling_exponent(method: str, exponent: float, target: float = 0.5) -> float
 
 @lru_cache(maxsize=8)
 def _cumulative(vocab_size: int, exponent: float) -> tuple[Array, Array, Array]:
-    """Frequencies ascending; sums of the ``k`` largest and of their squares, ``k = 0 .. vocab_size``."""
+    """Frequencies in ascending order; sums of the ``k`` largest and of their squares, ``k = 0 .. vocab_size``."""
     pi = zipf(vocab_size, exponent)
     return pi[::-1].copy(), np.concatenate(([0.0], np.cumsum(pi))), np.concatenate(([0.0], np.cumsum(pi**2)))

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Constants:
-    """What a problem has in every geometry.
+    """Constants of a problem that do not depend on the norm.
 
     Attributes:
         noise: ``sigma``, standard deviation of one sample's gradient.
@@ -27,7 +27,7 @@ class Constants:
         budget: ``T``, samples that may be consumed.
 
     Raises:
-        ValueError: a number is not positive, here or in a class that adds to these.
+        ValueError: a field, here or in a subclass, is not a positive number.
     """
 
     noise: float
@@ -56,7 +56,7 @@ class Method(Constants):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem(Constants):
-    """A problem in both geometries.
+    """A problem with its smoothness in both norms.
 
     Attributes:
         dimension: ``d``.
@@ -64,7 +64,7 @@ class Problem(Constants):
         smoothness_inf: ``L_inf``, in the maximum norm; ``1 <= r = L_inf / L_2 <= d``.
 
     Raises:
-        ValueError: the ratio is impossible.
+        ValueError: the ratio is below 1 or above ``d``, or a field is not a positive number.
     """
 
     dimension: int
@@ -100,7 +100,7 @@ class Problem(Constants):
 
 
 FIGURE_8 = {"dimension": 1000, "noise": 0.01, "suboptimality": 10.0, "budget": 1e6}
-"""Constants of paper 1, Figure 8, beside the smoothness: ``L_2`` is 1 in its first panel, 1000 in its second."""
+"""Constants of paper 1, Figure 8, without the smoothness: ``L_2`` is 1 in its first panel, 1000 in its second."""
 
 FIGURE_8_SMOOTHNESS = (1.0, 1000.0)
 FIGURE_8_RATIOS = {"I": (1, 2, 4, 6, 8), "II": (10, 20, 50, 100, 1000)}
@@ -116,14 +116,14 @@ def largest_admissible_batch_size(method: Method) -> float:
 
 
 def tuned_bound(method: Method, batch_size: ArrayLike) -> Array:
-    r"""Bound at tuned momentum and step (paper 1, section 5 and appendix C).
+    r"""Bound on the gradient norm at the best momentum and step length (paper 1, section 5 and appendix C).
 
     .. math::
         U(B) = \frac{(L\Delta_0)^{1/4} (\rho\sigma)^{1/2}}{T^{1/4}} + \frac{(\rho\sigma)^2}{\sqrt{L\Delta_0 T B}}
         + \frac{(L\Delta_0)^{3/4} B}{(\rho\sigma)^{1/2} T^{3/4}}
 
     Args:
-        method: the method.
+        method: the method, with the constants of the problem.
         batch_size: ``B``, any shape.
     """
     b = np.asarray(batch_size, dtype=float)

@@ -1,4 +1,4 @@
-"""Do measured gaps follow the theory's three terms, and where would they pass zero?
+"""Do measured gaps follow the theory's three terms, and where does the fit pass zero?
 
 The model ``Delta(B) = c0 + c1 B^(-1/2) + c2 B`` of paper 1 (appendix C) is linear in its coefficients: least squares
 over ``c0 >= 0`` and ``c1 >= 0`` (theory's signs, `GapModel`) with ``c2`` free. A measured loss gap is not a bound on a
@@ -17,11 +17,11 @@ from suite.theory.bounds import Array
 from suite.theory.regimes import GapModel
 
 COVERAGE = 0.9
-"""Of the crossover's interval."""
+"""Share of the resampled crossovers that the crossover's interval holds."""
 
 _DRAWS = 400
 _SETS = ((0, 1, 2), (0, 2), (1, 2), (2,))
-"""Coefficients that a fit may use: which of ``c0`` and ``c1`` is held at zero."""
+"""Sets of coefficients that a fit may use; the others are held at zero."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,13 @@ class GapFit:
         gaps: measured gaps.
         r_squared: share of the gaps' (weighted) variance that the fit explains; NaN where they do not vary.
         rms_residual: root of the mean squared residual, in the gaps' unit.
-        spare: measured gaps beyond the coefficients used: with 0 the fit cannot fail and says nothing.
+        spare: degrees of freedom left, gaps minus nonzero coefficients; with 0 the fit passes through every gap.
         crossover: batch size where the fit passes from positive to negative; None where it does not.
         interval: bounds of `COVERAGE` of the resampled crossovers; None without noise, or where fewer than that share
-            of resampled fits have one.
-        share: of the resampled fits that have a crossover; NaN where nothing was resampled.
-        weighted: whether the gaps' uncertainties weighed the fit and were resampled within; otherwise the noise is the
-            residuals' spread, which the spare degrees of freedom tell badly: it is resampled from Student's t.
+            of the resampled fits have a crossover.
+        share: share of the resampled fits that have a crossover; NaN where nothing was resampled.
+        weighted: whether the gaps' uncertainties were the weights of the fit and the noise of the resampling; otherwise
+            the noise is the residuals' spread, drawn from Student's t because few degrees of freedom estimate it.
     """
 
     model: GapModel
@@ -55,7 +55,7 @@ class GapFit:
     weighted: bool
 
     def sentence(self) -> str:
-        """How well the model fits and what it predicts, for people."""
+        """How well the model fits and where it passes zero, in one or two sentences."""
         first, last = self.batch_sizes[0], self.batch_sizes[-1]
         if self.spare == 0:
             quality = f"The three-term model passes through {len(self.gaps)} gaps with as many coefficients: no test."
@@ -95,14 +95,14 @@ def fit_gap_model(
     """Fit the three-term model to measured gaps.
 
     The interval of the crossover comes from refitting resampled gaps: the fit plus Gaussian noise of the given
-    uncertainties; or without them noise of the residuals' standard deviation (over the spare degrees of freedom), in
-    each draw rescaled so that coefficients follow Student's t with those degrees of freedom.
+    uncertainties. Without them the noise has the residuals' standard deviation (over the spare degrees of freedom), and
+    every draw is rescaled so that the coefficients follow Student's t with those degrees of freedom.
 
     Args:
-        batch_sizes: at least three different ones.
+        batch_sizes: at least three different batch sizes.
         gaps: measured gaps (positive: SGD better), in any unit; those that are not finite are left out.
         uncertainties: standard errors of the gaps; they weigh the fit. All positive, or None.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: fewer than three batch sizes with a finite gap, or an uncertainty is not positive.
@@ -151,9 +151,9 @@ def _basis(b: Array) -> Array:
 
 
 def _least_squares(b: Array, gaps: Array, weight: Array) -> Array:
-    """Coefficients ``[draws, 3]`` for gaps ``[draws, n]``: the best feasible of the fits on each active set.
+    """Coefficients ``[draws, 3]`` for gaps ``[draws, n]``: of the fits on all sets, the best with admissible signs.
 
-    The problem is convex with two bounds, so its solution is the unconstrained one of some active set.
+    The problem is convex with two bounds, so its solution is the unconstrained fit on one of the sets.
     """
     basis = _basis(b) * weight[:, None]
     scale = np.linalg.norm(basis, axis=0)

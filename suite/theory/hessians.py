@@ -1,8 +1,8 @@
 """Which Hessians are heterogeneous over their blocks, and which hold the same eigenvalues homogeneously?
 
 The quadratic of paper 2, appendix I (after Zhang et al. 2024): nine dimensions in three blocks, eigenvalues from 1 to
-5000. A heterogeneous Hessian has like eigenvalues in a block and unlike ones between blocks, as a transformer's; a
-homogeneous one has the whole range in every block, as a convolutional network's.
+5000. A heterogeneous Hessian has similar eigenvalues inside a block and different ones in different blocks, as a
+transformer's has; a homogeneous one has the whole range in every block, as a convolutional network's has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLOCKS: dict[str, tuple[tuple[float, ...], ...]] = {
 
 
 def block_hessian(layout: str, seed: int = 0) -> Array:
-    """Block-diagonal Hessian, each block its eigenvalues in a random basis.
+    """Block-diagonal Hessian; the eigenvectors of each block are a random basis.
 
     As in the released code of paper 3, a basis is the eigenvectors of ``A A'`` with a Gaussian ``A`` of 3 by 6.
 

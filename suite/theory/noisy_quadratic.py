@@ -21,13 +21,13 @@ Noise = Literal["rows", "gaussian"]
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class NoisyQuadratic:
-    """Loss ``w' H w / 2``, seen through samples.
+    """Loss ``w' H w / 2`` whose gradient is known from noisy samples.
 
     Attributes:
         hessian: ``[d, d]``.
         noise: ``gaussian``: a sample's gradient is ``H w + sigma xi``; ``rows``: sample ``i`` has the loss
             ``(a_i' w)^2 / 2``, a batch is a random subset of the ``d`` rows (paper 2, appendix I).
-        sigma: of the Gaussian noise, per coordinate.
+        sigma: standard deviation of one sample's Gaussian noise, per coordinate.
     """
 
     hessian: Array
@@ -76,6 +76,9 @@ def sgd_losses(problem: NoisyQuadratic, start: Array, lrs: Array, batch_size: in
 
     Returns:
         Loss before every step and after the last, ``[steps + 1, ...]``; huge or not finite where SGD diverges.
+
+    Raises:
+        ValueError: a batch of rows is larger than their number.
     """
     h = problem.hessian
     runs = np.shape(lrs)[1:]
@@ -117,7 +120,7 @@ def sign_losses(
         lrs: learning rate of each step, ``[steps, ...]``; further dimensions are further runs.
         batch_size: ``B``.
         rng: the source of noise.
-        paths: that are averaged.
+        paths: number of simulated paths that are averaged.
 
     Returns:
         Loss before every step and after the last, ``[steps + 1, ...]``, and the standard error of the mean.
@@ -146,9 +149,9 @@ class Prediction:
         batch_size: ``B``.
         steps: optimizer steps.
         sgd: expected final loss of tuned SGD.
-        sgd_lr: its learning rate.
+        sgd_lr: peak learning rate of tuned SGD.
         signsgd: expected final loss of tuned sign descent.
-        signsgd_lr: its learning rate.
+        signsgd_lr: peak learning rate of tuned sign descent.
         error: standard error of ``signsgd``.
     """
 
@@ -176,16 +179,19 @@ def predict(
     paths: int = 64,
     seed: int = 0,
 ) -> Prediction:
-    """Tune both methods on a grid of peak learning rates, from ``w = 1``.
+    """Tune both methods over grids of peak learning rates, starting from ``w = 1``.
 
     Args:
         problem: the quadratic.
         batch_size: ``B``.
-        multipliers: of the peak learning rate, ``[steps]``.
+        multipliers: learning rate of each step as a share of the peak, ``[steps]``.
         sgd_lrs: peak learning rates that SGD tries.
         sign_lrs: peak learning rates that sign descent tries.
-        paths: of the simulation.
-        seed: of the simulation.
+        paths: simulated paths of sign descent.
+        seed: seed of the simulation.
+
+    Raises:
+        ValueError: a batch of rows is larger than their number.
     """
     start = np.ones(len(problem.hessian))
     sgd = sgd_losses(problem, start, np.multiply.outer(multipliers, sgd_lrs), batch_size)[-1]

@@ -25,9 +25,9 @@ class GapModel:
     Theory gives ``c_0 > 0`` and ``c_1 > 0``, and the sign of ``c_2`` decides the regime; a fit may give any.
 
     Attributes:
-        c0: constant.
-        c1: of ``B^(-1/2)``.
-        c2: of ``B``.
+        c0: the constant term.
+        c1: coefficient of ``B^(-1/2)``.
+        c2: coefficient of ``B``.
     """
 
     c0: float
@@ -46,7 +46,7 @@ class GapModel:
 
     @property
     def regime(self) -> Regime:
-        """I: the gap falls without end, large batches favour sign descent; II: it rises in the end."""
+        """I where ``c2 < 0``: the gap falls without bound, and large batches favour sign descent; else II."""
         return "I" if self.c2 < 0 else "II"
 
     @property
@@ -58,7 +58,7 @@ class GapModel:
 
     def crossovers(self) -> tuple[float, ...]:
         """Batch sizes where the gap passes zero, ascending: ``z = sqrt(B)`` solves ``c2 z^3 + c0 z + c1 = 0``."""
-        # Scaled by powers of the cubic's own unit, so that coefficients of any size give roots of order one.
+        # The cubic is rescaled so that coefficients of any size give roots of order one.
         if self.c2 == 0:
             z = -self.c1 / self.c0 if self.c0 else 0.0
             return (z * z,) if z > 0 else ()
@@ -92,7 +92,7 @@ def gap_model(problem: Problem) -> GapModel:
 
 
 def relative_gap(problem: Problem, batch_size: ArrayLike) -> Array:
-    """``(U_inf - U_2) / (U_inf + U_2)``, what paper 1's Figure 8 draws; between -1 and 1, positive: SGD."""
+    """``(U_inf - U_2) / (U_inf + U_2)``, as in paper 1, Figure 8; between -1 and 1, positive: SGD better."""
     sign, sgd = tuned_bound(problem.sign_sgd, batch_size), tuned_bound(problem.normalised_sgd, batch_size)
     return (sign - sgd) / (sign + sgd)
 
@@ -108,7 +108,7 @@ def approximate_crossover(problem: Problem) -> float | None:
     .. math::
         B_\times \approx \frac{\sigma\sqrt{T}}{\sqrt{L_2\Delta_0}} \cdot \frac{(rd)^{1/4} - 1}{1 - r^{3/4} d^{-1/4}}
 
-    Growing with the noise and the budget, and without end towards ``r = d^(1/3)``; a lower bound of the exact one.
+    It grows with noise and budget, without bound as ``r`` nears ``d^(1/3)``, and is at most the exact crossover.
     """
     if regime(problem) == "II":
         return None

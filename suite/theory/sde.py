@@ -1,4 +1,4 @@
-"""How well does a batch know the sign of the gradient? The diffusion limit of sign descent.
+"""How often does a batch's gradient have the sign of the true one? The diffusion limit of sign descent.
 
 With ``Sigma`` the covariance of one sample's gradient (diagonal here, ``noise`` its roots), Compagnoni et al. 2025 and
 paper 2, section 4.3, give for SGD ``dX = -grad f dt + sqrt(lr Sigma / B) dW``: the batch size enters the jitter alone.
@@ -20,7 +20,7 @@ def expected_sign(gradient: ArrayLike, noise: ArrayLike, batch_size: ArrayLike) 
 
     Args:
         gradient: true gradient, any shape.
-        noise: standard deviation of one sample's gradient, broadcasts; 0 gives the sign itself.
+        noise: standard deviation of one sample's gradient, broadcasts; 0 gives the sign of ``gradient``.
         batch_size: ``B``, broadcasts.
     """
     g, sigma, b = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (gradient, noise, batch_size)))

@@ -1,4 +1,4 @@
-"""Which power-law spectra put a quadratic into Regime I (sign descent wins large batches), which into Regime II?
+"""Which power-law spectra put a quadratic into Regime I (sign descent wins at large batch sizes), which into Regime II?
 
 Setting of paper 1, section 5.3: ``f(x) = x' H x / 2`` with diagonal ``H`` and eigenvalues ``i^(-p)``, ``i = 1 .. d``.
 Then ``L_2 = 1`` and ``L_inf`` is the sum of the eigenvalues.
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 LIMIT_EXPONENT = 2 / 3
-"""Threshold as the dimension grows: below it ``r`` outgrows ``d^(1/3)``."""
+"""Limit of the threshold as the dimension grows: below it ``r`` grows faster than ``d^(1/3)``."""
 
 
 def smoothness_ratio(dimension: int, exponent: float) -> float:
@@ -19,7 +19,7 @@ def smoothness_ratio(dimension: int, exponent: float) -> float:
 
 
 def threshold_exponent(dimension: int) -> float:
-    """Exponent at which ``r(d, p) = d^(1/3)``: smaller ones are Regime II, larger ones Regime I.
+    """Exponent at which ``r(d, p) = d^(1/3)``: smaller exponents are in Regime II, larger ones in Regime I.
 
     It falls to 2/3 as the dimension grows, slowly: 0.91 at a thousand, 0.77 at a million.
 
