@@ -1,7 +1,7 @@
 """Turns the short options (``--task``, ``--optimizer``, ``--schedule``) into LightningCLI's own.
 
 LightningCLI's parser takes ``--config`` layers and ``--model.*``, ``--data.*``, ``--trainer.*``; a task is such a layer
-and an optimizer a value of the model's. Checking the optimizer here gives its errors before anything heavy is loaded.
+and an optimizer is a setting of the model. It is checked here, so that its errors come before heavy imports.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Request:
     """A training command, its short options resolved.
 
     Attributes:
-        arguments: for LightningCLI's parser.
+        arguments: words for LightningCLI's parser.
         store: folder of the records.
         rerun: train again even if there is a record.
         keep_checkpoint: leave the final weights beside the record.
@@ -66,7 +66,7 @@ def read_request(arguments: list[str]) -> Request:
 
 
 def read_diagnostics(text: str) -> dict[str, Any]:
-    """Read ``--diagnostics``: names with commas between, or a mapping from names to settings; checked.
+    """Read and check ``--diagnostics``: names with commas between, or a mapping from names to settings.
 
     Raises:
         ValueError: unknown diagnostic or setting.

@@ -21,7 +21,7 @@ from suite.training.opening import give_seed
 
 
 class SuiteCLI(LightningCLI):
-    """``fit``, ``validate``, ``test`` and ``predict``.
+    """Parse one of the four commands and run it.
 
     Args:
         command: one of them.
@@ -47,7 +47,7 @@ class SuiteCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the rewritten command line and complete what it says, before Lightning takes the seed from it.
 
-        Lightning warns that the command line is not ``sys.argv``; it is not meant to be.
+        Lightning's warning that the command line is not ``sys.argv`` is silenced: it is not meant to be.
         """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LightningCLI's args parameter")

@@ -1,4 +1,4 @@
-"""``python -m suite COMMAND``: finds the command, answers errors in one sentence."""
+"""``python -m suite COMMAND``: finds and calls the command, and reports an error in one sentence."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def print_lines(lines: dict[str, str]) -> None:
-    """Print what each name stands for, below each other."""
+    """Print every name with its line, one below the other."""
     width = max(map(len, lines), default=0)
     for name, line in lines.items():
         print(f"{name:{width}}  {line}")

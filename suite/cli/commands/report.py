@@ -9,11 +9,11 @@ from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import FINAL_LOSSES, Store
 
 MOST_WORKERS = 8
-"""Processes that draw an index's pages: more would ask for more than 2 GB of memory."""
+"""Processes that draw an index's pages: more would need more than 2 GB of memory."""
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Draw everything anew from the store."""
+    """Write the report of one sweep, or of every sweep of the store with an index."""
     description = "Figures, tables and a page of a sweep; without a sweep, of every sweep of the store, with an index."
     parser = sweep_parser("report", description, file="?")
     parser.add_argument("--out", type=Path, help="folder of the report (default: in the store)")

@@ -1,4 +1,4 @@
-"""``status``: how far a sweep is, from its store and, where it was sent to SLURM, from SLURM's queue."""
+"""``status``: shows how far a sweep has come, from its store and, if it was sent to SLURM, from SLURM's queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sweep``: trains the runs of a sweep that are missing, extends grids at their edges, shows how far it is."""
+"""``sweep``: trains the runs of a sweep that are missing, extends grids at their edges, shows its progress."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _pack_of(text: str) -> int | None:
-    """Most runs to train at once; None: as many as a measurement says that it pays."""
+    """Largest number of runs to train at once; None: as many as a measurement finds worth it."""
     if text not in ("off", "auto") and not (text.isdigit() and int(text) > 0):
         raise ValueError(f"--pack must be off, auto or a number of runs, got {text!r}.")
     return None if text == "auto" else 1 if text == "off" else int(text)

@@ -25,11 +25,11 @@ SUBJECTS = {
 }
 
 LARGEST_SPECTRUM = 10_000_000
-"""Dimension up to which the threshold of the spectra is computed: its sum has as many terms."""
+"""Largest dimension for which the threshold of the spectra is computed: its sum has a term per dimension."""
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Print the tables and write the figures of one subject, or of the three that need no runs."""
+    """Print the tables and write the figures of one subject; without a subject, of the three that need no runs."""
     if arguments[:1] == ["fit"]:
         return _fit(arguments[1:])
     lines = "\n".join(f"  {name:10} {line}" for name, line in SUBJECTS.items())
@@ -126,7 +126,7 @@ def _quadratic(options: argparse.Namespace) -> Figure:
 
 
 def _predictions(noise: Any, sigma: float, steps_of: Mapping[int, int]) -> dict[str, list[Prediction]]:
-    """Predictions by the Hessian's layout, for the batch sizes of `steps_of`."""
+    """Predictions by the Hessian's layout; ``steps_of`` has the number of steps of every batch size."""
     import numpy as np
 
     from suite.optim.schedule import WarmupCosine
@@ -190,7 +190,7 @@ def _fit(arguments: list[str]) -> int:
 
 
 def print_fits(comparison: Comparison) -> None:
-    """Coefficients, fitted gaps and a sentence for every pair of optimizers that was compared.
+    """Print coefficients, fitted gaps and a sentence for every pair of optimizers that was compared.
 
     Args:
         comparison: see `suite.analysis.comparison`.

@@ -1,4 +1,4 @@
-"""``why``: what diagnostics measured beside the gaps of a store's sweeps, and what goes along with the crossover."""
+"""``why``: shows what diagnostics measured beside the gaps of a store's sweeps, and what correlates with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = {
     "js_distance": "JS",
     "js_distance_end": "JS end",
 }
-"""Column -> heading, of those that are printed."""
+"""Columns that are printed, with their headings."""
 
 LEGEND = """\
 Gap: reference less challenger; positive: the challenger (SGD) is better. Theory: the crossover that
@@ -87,7 +87,7 @@ def _draw(measured: Why, folder: Path) -> None:
 
 
 def sentences(measured: Why) -> list[str]:
-    """What goes along with what, one line per quantity, and how much that can mean."""
+    """The correlations, one line per quantity, and how many of them chance alone would make significant."""
     lines = ["With the crossover, one pair of values per task:"]
     lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in measured.with_crossover.items()]
     lines += ["With the relative gap, over the batch sizes of each task:"]
