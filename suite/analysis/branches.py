@@ -19,7 +19,7 @@ class BranchPoint:
     Attributes:
         panel: label of the panel that the sweep's YAML has; may be empty.
         trunk: label of the trunk's optimizer.
-        share: of the trunk's steps that were taken.
+        share: share of the trunk's steps after which the runs start.
     """
 
     panel: str

@@ -13,7 +13,7 @@ from suite.analysis.tuning_cost import tuning_cost_sentences
 from suite.analysis.words import batch_sizes_text, edge_text, optimizer_title, seeds_text
 
 MOST_NAMED = 6
-"""Points that are named in one sentence; the tables mark all of them."""
+"""Largest number of points that one sentence names; the tables mark all of them."""
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -60,7 +60,7 @@ def caveats(comparison: Comparison) -> list[str]:
 
 
 def _seed_notes(comparison: Comparison) -> list[str]:
-    """What the seeds allow to say, and how many a claim would need."""
+    """What the number of seeds does not cover, and how many seeds a claim would need."""
     tuned, gaps = comparison.tuned, comparison.gaps
     measured = tuned[tuned["seeds"] > 0]
     if measured.empty:

@@ -13,7 +13,7 @@ class Column(NamedTuple):
 
     Attributes:
         heading: above it.
-        show: what it shows of a row.
+        show: makes its cell from a row.
         words: whether it holds words, which are aligned left; numbers are aligned right.
     """
 
@@ -23,7 +23,7 @@ class Column(NamedTuple):
 
 
 def cells(columns: Sequence[Column], rows: Iterable[Any]) -> tuple[list[str], list[list[Any]], list[int]]:
-    """The headings of a table, its cells row by row, and the places of the columns that hold words."""
+    """The headings of a table, its cells row by row, and the indices of the columns that hold words."""
     body = [[column.show(row) for column in columns] for row in rows]
     return [column.heading for column in columns], body, [i for i, column in enumerate(columns) if column.words]
 

@@ -42,9 +42,9 @@ class Comparison:
         tuned: see `suite.analysis.tuned.tuned_points`.
         gaps: see `suite.analysis.gap.gap_table`.
         start_losses: loss of the untrained network by task and batch size, where a curve is known.
-        tuned_by: definition of the final loss that edges were extended by and reporting runs chosen by.
+        tuned_by: definition of the final loss by which grids were extended and reporting runs chosen.
         published: values that a paper prints for the same question; see `suite.analysis.published`.
-        points: the branch point that each task is, in a sweep with a trunk; see `suite.analysis.branches`.
+        points: branch point of each task, in a sweep with a trunk; see `suite.analysis.branches`.
         trunks: one row per trunk, as ``runs``.
     """
 
@@ -87,7 +87,7 @@ class Comparison:
         return lr_width_table(self.runs)
 
     def of_task(self, task: str) -> Comparison:
-        """The part of the comparison that one task is in."""
+        """The comparison of one task alone."""
         frames = {name: getattr(self, name) for name in ("runs", "tuned", "gaps")}
         definition = self.panel_losses.get(task)
         losses: dict[str, Any] = {"final_loss": definition, "tuned_by": definition} if definition else {}
@@ -101,7 +101,7 @@ class Comparison:
 
     @property
     def final_losses(self) -> str:
-        """The definitions of the final loss: ``val (ViT: mean_last_1pct)``."""
+        """The definitions of the final loss in words, such as ``val (ViT: mean_last_1pct)``."""
         panels = ", ".join(f"{task}: {definition}" for task, definition in self.panel_losses.items())
         return self.final_loss + (f" ({panels})" if panels else "")
 

@@ -1,12 +1,11 @@
 """The crossover: at which batch size does the gap pass zero, if it does?
 
-Two estimates, because a handful of batch sizes can carry neither alone. The *line* is the least-squares
-line of the relative gap in log2 of the batch size (the dashed line of paper 1, Figure 1). The
-*interpolation* makes no assumption but that the gap is monotone: the closest monotone sequence to the
-measured gaps, joined by straight pieces in log2. The
-*interval* assumes less still: up to its lower end every resolved gap favours one optimizer, from its upper
-end on every one favours the other. Each estimate has an interval of its own as well
-(`suite.analysis.crossover_interval`): where its zero lies when the gaps move within their uncertainty.
+There are two estimates, because neither can be trusted alone on a handful of batch sizes. The *line* is the
+least-squares line of the relative gap in log2 of the batch size (the dashed line of paper 1, Figure 1). The
+*interpolation* assumes only that the gap is monotone: it joins the monotone sequence that is closest to the measured
+gaps by straight pieces in log2. The *interval* needs no fit: up to its lower end every resolved gap favours one
+optimizer, from its upper end on every resolved gap favours the other. Each estimate has its own interval as well
+(`suite.analysis.crossover_interval`): where its zero lies when the gaps vary within their uncertainty.
 """
 
 from __future__ import annotations
@@ -29,17 +28,15 @@ class Crossover:
 
     Attributes:
         task: the task.
-        reference: label of the optimizer that the gap is positive against.
+        reference: label of the optimizer that a negative gap favours.
         challenger: label of the optimizer that a positive gap favours.
         batch_sizes: smallest and largest measured batch size; None when no gap is known.
-        slope: of the line, in percent of the reference's loss per doubling of the batch size; NaN below two
-            points.
-        intercept: of the line, in percent, at batch size 1.
-        line: batch size at which the line is zero; None when that is over one octave outside the data.
-        interpolated: batch size at which the monotone interpolation is zero; None when it has one sign or
-            contradicts the interval.
-        line_interval: of the line's zero; None when an uncertainty is not known.
-        interpolated_interval: of the monotone fit's zero, likewise.
+        slope: slope of the line, in percent of the reference's loss per doubling of the batch size; NaN of one point.
+        intercept: value of the line at batch size 1, in percent.
+        line: batch size at which the line is zero; None when that is more than one octave outside the data.
+        interpolated: batch size at which the interpolation is zero; None if it has one sign or is outside the interval.
+        line_interval: interval of the line's zero; None when an uncertainty is not known.
+        interpolated_interval: interval of the interpolation's zero; None when an uncertainty is not known.
         low: lower end of the interval; None when the side below is not resolved.
         high: upper end of the interval; None when the side above is not resolved.
         small_batch: who is better at the smallest batch size, by the sign of the monotone fit.
@@ -184,7 +181,7 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
 
 
 def _is_falling(measured: pd.DataFrame, slope: float) -> bool:
-    """Direction of the gap; an infinite gap at one end decides before the slope of the finite ones."""
+    """Whether the gap falls with the batch size: by an infinite gap at an end if there is one, else by the slope."""
     ends = measured["gap"].to_numpy(dtype=float)[[0, -1]]
     if np.isinf(ends).any():
         return bool(ends[0] > ends[1])
@@ -209,7 +206,7 @@ def _zeros(log_sizes: np.ndarray, values: np.ndarray, *, falling: bool) -> tuple
 
 
 def _interval(measured: pd.DataFrame, small_sign: int) -> tuple[int | None, int | None]:
-    """Up to where every resolved gap has the small side's sign, and from where every one has the other."""
+    """Batch sizes up to which every resolved gap has ``small_sign``, and from which on every one has the other sign."""
     resolved = measured[measured["resolved"].astype(bool)]
     signs = np.sign(resolved["gap"].to_numpy(dtype=float)).astype(int)
     sizes = resolved["batch_size"].to_numpy()

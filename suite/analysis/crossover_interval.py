@@ -14,18 +14,18 @@ DRAWS = 2000
 _SEED = 0
 
 Interval = tuple[float, float]
-"""Batch sizes; 0 and infinity stand for ends outside the measured range and one octave beyond."""
+"""Two batch sizes; 0 and infinity stand for a zero outside the measured range (for the line, by over an octave)."""
 
 
 def crossover_intervals(gaps: pd.DataFrame, *, falling: bool) -> tuple[Interval | None, Interval | None]:
     """Intervals of the line's zero and of the monotone fit's.
 
     Every gap is drawn anew from a normal distribution with its uncertainty as standard deviation, `DRAWS` times with a
-    fixed seed, and both estimates are made of each draw; a draw without a zero in range counts as one beyond the end
-    at which the winner is missing. The ends are quantiles, so an interval may be open (0 or infinity).
+    fixed seed, and both estimates are computed from each draw. A fit of one sign counts as a zero beyond the end at
+    which it is nearest to zero. The ends are quantiles, so an interval may be open (0 or infinity).
 
     Args:
-        gaps: rows of a gap table with a gap, ascending in batch size.
+        gaps: rows of a gap table whose gap is known, ascending in batch size.
         falling: direction of the monotone fit.
 
     Returns:
@@ -66,9 +66,9 @@ def monotone_zeros(log_sizes: np.ndarray, gaps: np.ndarray, *, falling: bool) ->
 
 
 def line_zeros(log_sizes: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Where the least-squares lines of many sets of gaps are zero; arguments and result as `monotone_zeros`.
+    """Where the least-squares lines of many sets of gaps are zero; arguments and result are as in `monotone_zeros`.
 
-    -inf or inf where that is over one octave outside the data.
+    A zero more than one octave outside the data is -inf or inf.
     """
     slopes, intercepts = np.polyfit(log_sizes, gaps.T, 1)
     with np.errstate(invalid="ignore", divide="ignore"):

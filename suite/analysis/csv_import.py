@@ -1,7 +1,7 @@
 """Runs from a CSV export in the format of paper 1's released results: a row per run with its loss history.
 
-The file is only ever read as text: histories are split at their commas and converted to numbers, nothing in
-them is evaluated. One row at a time is in memory.
+Histories are split at their commas and converted to numbers; nothing in the file is evaluated. The file is read row by
+row, and no history is kept.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from suite.records.tuning import Setting, setting_of
 HISTORY = "tr_loss_history"
 VAL_HISTORY = "vl_loss_history"
 VARIED = {"wd": "weight_decay", "cool_ratio": "cool_ratio"}
-"""Columns that are an axis where they vary, with their names as settings."""
+"""Columns that become an axis of the grid where their values vary, and the setting that each one stands for."""
 
 MOMENTUM_FIELD = {"adam": "beta"}
-"""What column ``mom`` is called, by optimizer: paper 1's Adam has one beta for both moments."""
+"""Setting that the column ``mom`` stands for, if not ``momentum``: paper 1's Adam has one beta for both moments."""
 
 COMPLETE = 0.99
-"""Share of the longest history of the same data and batch size that a finished run has.
+"""A run is finished if its history has at least this share of the points of the longest one at its task and batch size.
 
-Exports subsample long runs, and not always to the same number of points."""
+The share is below 1 because exports subsample long runs, and not always to the same number of points."""
 
 _WORDS = (
     (re.compile(r"""['"]\s*nan\s*['"]""", re.IGNORECASE), "inf"),
@@ -44,27 +44,27 @@ _WORDS = (
 def load_csv(path: str | Path, final_loss: str = "ema") -> pd.DataFrame:
     """One row per run of a CSV export, in the columns of `suite.analysis.table`.
 
-    Needed columns are ``opt``, ``bs`` (the batch size), ``lr`` and ``tr_loss_history`` (a list of the
-    logged train losses; a number that was never finite is written ``'NaN'``, ``'Infinity'`` or the like).
-    ``data`` names the task, by default the file; ``mom`` is the momentum or beta; ``wd`` (weight decay) and
-    ``cool_ratio`` (share of a branch that cools down) are axes where they vary; ``seed`` is 42 by default;
-    the last number of ``vl_loss_history`` is the final loss ``val``. Every other column is ignored.
+    The file must have the columns ``opt``, ``bs`` (batch size), ``lr`` and ``tr_loss_history`` (a list of the logged
+    train losses, in which a loss that was not finite is written ``'NaN'``, ``'Infinity'`` or the like). It may have
+    ``data``, which names the task (default: the file's name), ``mom`` (momentum or beta), ``seed`` (default: 42),
+    ``wd`` (weight decay) and ``cool_ratio`` (share of a branch that cools down), both axes where they vary, and
+    ``vl_loss_history``, whose last finite number is the final loss ``val``. Every other column is ignored.
 
-    A run is ``diverged`` when its history holds a written-out NaN or an infinity, or ends in a missing value;
-    ``interrupted`` when it is shorter than `COMPLETE` of the longest with the same data and batch size;
-    ``missing`` when it is empty. Missing values inside a history (steps that logged something else) are
-    skipped.
+    A run is ``diverged`` if its history holds a quoted ``'NaN'`` or an infinity, or ends in a missing value,
+    ``interrupted`` if its history is shorter than `COMPLETE` allows, and ``missing`` if its history is empty or it
+    lacks the final loss. Missing values inside a history (steps that logged something else) are skipped.
 
     Args:
         path: the file.
         final_loss: which definition of the final loss; see `suite.records.final_losses`.
 
     Returns:
-        One row per run; ``noise`` is filled in, since the histories are not kept.
+        One row per run. ``steps`` is the number of points of the longest history at its task and batch size, and
+        ``noise`` is computed here, since the histories are not kept.
 
     Raises:
-        ValueError: the file cannot be read, a needed column is missing, or a cell is not what its column
-        holds.
+        ValueError: the file cannot be read or has no row, a column is missing, a cell does not hold what its column
+            must, or there is no such final loss.
     """
     rows = []
     for number, cells in _rows(Path(path), VAL_HISTORY if final_loss == "val" else HISTORY):
@@ -87,11 +87,11 @@ def load_csv(path: str | Path, final_loss: str = "ema") -> pd.DataFrame:
 
 
 def csv_losses(path: str | Path, run_ids: set[str]) -> dict[str, np.ndarray]:
-    """Train losses of some rows of a CSV export, read once more: keeping all of them would fill the memory.
+    """Train losses of some rows of a CSV export; the file is read again, since all histories would fill the memory.
 
     Args:
         path: the file that `load_csv` read.
-        run_ids: which of its runs.
+        run_ids: runs whose losses are wanted.
 
     Returns:
         Run id to the logged losses that are not missing, shape ``[points]``.
@@ -105,8 +105,8 @@ def parse_history(text: str) -> np.ndarray:
     """A loss history from its text, such as ``[3.2, 'NaN', nan, None]``, without evaluating any of it.
 
     Returns:
-        Shape ``[points]``. A written-out ``'NaN'`` becomes +inf (the run logged a loss that was not a number),
-        ``nan``, ``None`` and ``null`` become NaN (nothing was logged).
+        Shape ``[points]``. A quoted ``'NaN'`` and infinities of either sign become +inf (the run logged a loss that was
+        not finite); ``nan``, ``None`` and ``null`` become NaN (nothing was logged).
 
     Raises:
         ValueError: the text holds something that is not a number.
@@ -172,7 +172,7 @@ def _run(number: int, cells: dict[str, str], default_task: str) -> dict[str, obj
 
 
 def _number(number: int, cells: dict[str, str], column: str, default: float | None = None) -> float:
-    """The number in a cell; a column without a default needs one that is finite."""
+    """The number in a cell; an empty cell has the default, and without a default the number must be finite."""
     text = cells.get(column, "").strip()
     if not text and default is not None:
         return default

@@ -57,8 +57,8 @@ def final_noise(losses: Sequence[float] | np.ndarray, final_loss: str = "ema") -
 
     The spread of the per-step loss over the last `NOISE_STEPS` steps is taken as independent from step to
     step. An exponential moving average of weight alpha keeps ``sqrt(alpha / (2 - alpha))`` of it, a mean
-    over n steps ``1 / sqrt(n)``, a minimum is given all of it. A validation loss has none: all runs are
-    measured on the same samples, and what is left differs between seeds alone.
+    over n steps ``1 / sqrt(n)``, a minimum keeps all of it. A validation loss has none: all runs are
+    measured on the same samples, and it differs only between seeds.
 
     Args:
         losses: train loss of every step, shape ``[steps]``.

@@ -12,7 +12,7 @@ import pyarrow as pa
 from suite.records import Store, StoreError
 
 DiagnosticReader = Callable[[str], pd.DataFrame | None]
-"""Run id to what its diagnostics found, see `suite.records.Diagnosed`; None where it was asked for nothing."""
+"""Run id to the table of its diagnostics, see `suite.records.Diagnosed`; None where the run has none."""
 
 KEY = ["diagnostic", "quantity", "group", "step"]
 
@@ -22,7 +22,7 @@ def store_diagnostics(store: Store, plans: Iterable[Mapping[str, Any]] = ()) -> 
 
     Args:
         store: where the runs are.
-        plans: of sweeps; a run that was trained again with diagnostics has what that training found.
+        plans: plans of sweeps; for a run that was trained again with diagnostics, the later training's table is read.
     """
     again = {run["diagnoses"]: run["run_id"] for plan in plans for run in plan["runs"] if run.get("diagnoses")}
 
@@ -64,7 +64,7 @@ def diagnosed_points(tuned: pd.DataFrame, read: DiagnosticReader) -> pd.DataFram
 
 
 def chosen(points: pd.DataFrame, quantity: str, *, groups: bool) -> pd.DataFrame:
-    """The rows of one quantity of one diagnostic's points: those of its groups, or of the whole alone."""
+    """The rows of one quantity of one diagnostic: those of its groups, or those of the whole network."""
     rows = points[points["quantity"] == quantity]
     return rows[(rows["group"] != "") == groups]
 

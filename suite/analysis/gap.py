@@ -1,4 +1,4 @@
-"""The gap between two optimizers, with the rules that decide it. They stand here before any run is looked at.
+"""The gap between two optimizers, and the rules that decide it, which were fixed before any run was looked at.
 
 **Gap.** For one task and batch size: final loss of the reference's tuned point minus that of the
 challenger's. The reference is Adam and the challenger SGD wherever a sweep has both, so a positive gap says
@@ -9,13 +9,13 @@ the sweep when there is no Adam.
 **Tuned point.** The lowest final loss over all settings of the grid. A setting that diverged counts as
 +infinity. A point is *on the grid's edge* when the best value of an axis is the smallest or largest of at
 least two values that have a result: a better value may lie outside, so such a point is not tuned. An axis
-with a single value is *untuned*, which is said apart. A point whose grid has runs without a result is
+with a single value is *untuned*, which is reported separately. A point whose grid has runs without a result is
 *provisional*.
 
 **Seed rule.** The tuned point is chosen on the mean over seeds; a setting with one diverged seed is not
 chosen while another is finite; settings with fewer results than others do not compete. A sweep may name
 reporting seeds: the chosen setting is trained again with them, and they alone give its loss, because a loss that
-was chosen for being low is low partly by luck. Without them a reader is told so.
+was chosen for being low is low partly by luck. Without reporting seeds the report says so.
 
 **Uncertainty.** Of one tuned point, two parts added in quadrature. From the runs: the standard error over
 seeds, or with one seed the minibatch noise left in the final loss (`suite.analysis.curves.final_noise`),

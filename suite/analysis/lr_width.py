@@ -1,4 +1,4 @@
-"""How forgiving an optimizer is: the range of learning rates whose loss is within some percent of the best."""
+"""How sensitive is an optimizer to its learning rate? The range whose loss is within some percent of the best."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from suite.analysis.tuned import POINT, choosing, lowest_losses
 from suite.analysis.words import optimizer_title
 
 PERCENT = 2.0
-"""How much worse than the best a learning rate may be and still count, in percent of the best loss."""
+"""Largest excess over the best loss of a learning rate in the range, in percent of the best loss."""
 
 COLUMNS = [*POINT, "percent", "low", "high", "width", "open"]
 
@@ -23,7 +23,7 @@ def lr_width_table(runs: pd.DataFrame) -> pd.DataFrame:
 
     At every learning rate the other axes are at their best. Between neighbouring learning rates the loss is taken as a
     straight line in log10 of the learning rate; beside a diverged neighbour the range ends at the last finite one.
-    (Paper 1 remarks that Adam is the more stable one; this is the remark as a number.)
+    This puts a number on paper 1's remark that Adam is the more stable optimizer.
 
     Args:
         runs: see `suite.analysis.table`.
@@ -49,7 +49,7 @@ def lr_width_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def lr_width_sentences(widths: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Which of two optimizers forgives more, one sentence per task and pair.
+    """Which of two optimizers has the wider range of learning rates, one sentence per task and pair.
 
     Args:
         widths: see `lr_width_table`.

@@ -12,18 +12,18 @@ import numpy as np
 from scipy.stats import rankdata
 
 MOST_ORDERS = math.factorial(8)
-"""Where there are no more orders, every one is tried; else `DRAWS` random ones."""
+"""Up to so many orders, every one is tried; of more orders, `DRAWS` random ones."""
 
 DRAWS = 20_000
 
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """A rank correlation and how surprising it is.
+    """A rank correlation and its p-value.
 
     Attributes:
         rho: Spearman's, from -1 to 1; NaN where one side does not vary or there are fewer than three pairs.
-        pairs: how many there are.
+        pairs: number of pairs that were ranked.
         p: share of orders of one side that correlate as strongly or more, in magnitude.
         smallest_p: the smallest ``p`` that so many pairs allow: above 0.05 no correlation can be told from chance.
     """
@@ -48,13 +48,13 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Spearman's rank correlation with a two-sided permutation test; with groups, its mean inside them.
 
-    What differs between groups counts for nothing: the question is whether both rise together inside each, and values
-    change places inside their group alone.
+    Differences between groups are disregarded: the question is whether both rise together inside each group, and values
+    are permuted only inside their group.
 
     Args:
         first: values; pairs with a NaN on either side are left out, infinities are ranked.
-        second: as many.
-        groups: to which each pair belongs; those with fewer than three pairs say nothing. By default all are one group.
+        second: as many values.
+        groups: group of each pair; groups with fewer than three pairs are left out. By default all are one group.
     """
     a, b, names = np.array(first, dtype=float), np.array(second, dtype=float), np.array(groups or [""] * len(first))
     paired = ~(np.isnan(a) | np.isnan(b))
@@ -73,6 +73,6 @@ def rank_correlation(
     else:
         rng = np.random.default_rng(0)
         sums = sum(np.vstack([y, rng.permuted(np.tile(y, (DRAWS, 1)), axis=1)]) @ x for x, y in ranked)
-    drawn = sums / len(ranked)  # of the order that the pairs have first
+    drawn = sums / len(ranked)  # the first is that of the measured order
     p, smallest = (float(np.mean(abs(drawn) >= least - 1e-12)) for least in (abs(drawn[0]), abs(drawn).max()))
     return RankCorrelation(float(drawn[0]), sum(counts), p, smallest)

@@ -18,12 +18,12 @@ def seeds_needed(gap: float, reference_spread: float, challenger_spread: float) 
     A two-sample t interval of level `CONFIDENCE`: the smallest n from 2 up with
     ``t(n) * sqrt((s_ref^2 + s_cha^2) / n) < |gap|``, where t(n) is the two-sided quantile at 2 (n - 1) degrees of
     freedom (the two spreads taken as equal in the degrees of freedom). The spread is that between seeds at a fixed
-    setting; what the grid leaves untuned no number of seeds removes.
+    setting; no number of seeds removes the error of a coarse grid.
 
     Args:
         gap: difference of the tuned losses.
         reference_spread: standard deviation over seeds of the reference.
-        challenger_spread: the challenger's.
+        challenger_spread: the same of the challenger.
 
     Returns:
         A whole number from 2 up; infinity above `MOST_SEEDS`; NaN where the gap or a spread is not known.

@@ -42,7 +42,7 @@ def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
 
 
 def _circumstances(sides: TwoSides) -> str:
-    """What the runs were not made alike from, as far as both sides tell."""
+    """Which of data, code, packages and device differ between the sides, as far as both record them."""
     different: list[str] = []
     for column, name in _CIRCUMSTANCES.items():
         first, second = (set(side.runs.get(column, pd.Series()).dropna()) for side in (sides.first, sides.second))

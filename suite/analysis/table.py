@@ -1,7 +1,7 @@
 """The runs of a plan as a table: one row per run, whatever became of it.
 
-Every other file of this package starts from this table and does not care whether it came from a store or
-from a CSV export. Its columns:
+Every other file of this package starts from this table, whether it was read from a store or from a CSV export. Its
+columns:
 
 ==================  ====================================================================================
 task                ``<dataset>/<architecture>``; the panel's name in a sweep of several; the data set's name for
@@ -37,13 +37,13 @@ STATUSES = ("finished", "diverged", "failed", "interrupted", "missing")
 def panel_losses(plan: Mapping[str, Any]) -> dict[str, str]:
     """Definition of the final loss by panel, of the panels of a plan that have one of their own."""
     panels = plan.get("panels") or {}
-    return {label: said["final_loss"] for label, said in panels.items() if said.get("final_loss")}
+    return {label: panel["final_loss"] for label, panel in panels.items() if panel.get("final_loss")}
 
 
 def load_runs(
     store: Store, plan: Mapping[str, Any], *, final_loss: str | None = None, trunks: bool = False
 ) -> pd.DataFrame:
-    """One row per run of a plan, in the plan's order, with what the store knows about it.
+    """One row per run of a plan, in the plan's order, with what its record holds.
 
     Runs that were trained again for their diagnostics are left out.
 
@@ -51,7 +51,7 @@ def load_runs(
         store: where the records are; broken ones count as missing and are named in ``store.problems``.
         plan: what the sweep asked for; see `suite.records.Store.plan`.
         final_loss: definition of the final loss; by default the plan's, panel by panel.
-        trunks: the runs that others start from, which are compared with nothing, instead of all others.
+        trunks: load the trunks, from which other runs start, instead of all other runs.
 
     Returns:
         The columns of this module's docstring, and the provenance columns ``diverged_at``, ``version``,

@@ -9,7 +9,7 @@ from suite.analysis.gap import BASELINE, CHALLENGER
 from suite.theory.gap_fit import GapFit, fit_gap_model
 
 LEAST_POINTS = 4
-"""Batch sizes below which the model's three terms would pass through nearly everything."""
+"""Smallest number of batch sizes that is fitted: the model's three terms would fit nearly any three gaps."""
 
 
 def theory_fit(gaps: pd.DataFrame) -> GapFit | None:

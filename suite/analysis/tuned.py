@@ -23,13 +23,13 @@ POINT = ["task", "optimizer", "batch_size"]
 _SIDES = {"low": "smallest", "high": "largest"}
 
 NEAR = 0.05
-"""Settings at most this share above the best loss count towards the spread between seeds: one setting's few seeds
-tell it badly, and settings far from the best have other spreads."""
+"""The spread between seeds is pooled over the settings at most this share above the best loss: the few seeds of one
+setting estimate it poorly, and settings far from the best have other spreads."""
 
 
 @dataclass(frozen=True)
 class SettingResult:
-    """What all seeds of one setting gave.
+    """The results of all seeds of one setting.
 
     Attributes:
         setting: the tried values.
@@ -67,7 +67,7 @@ class TunedPoint:
         spread: standard deviation over seeds.
         seed_spread: standard deviation over seeds, pooled over the settings `NEAR` the best; NaN with one seed.
         noise: standard deviation of the loss from minibatch noise.
-        grid: half the way to the best grid neighbour.
+        grid: half the difference in loss to the best neighbour on the grid.
         uncertainty: see `suite.analysis.gap`.
         edges: axes whose best value is at an end of what was tried.
         untuned: axes with a single value.
@@ -129,7 +129,7 @@ def tuned_points(
 
 
 def setting_results(group: pd.DataFrame) -> list[SettingResult]:
-    """What every setting of one optimizer at one batch size gave, in the order of the runs.
+    """The results of every setting of one optimizer at one batch size, in the order of the runs.
 
     Args:
         group: runs of one task, optimizer and batch size.
@@ -176,7 +176,7 @@ def lowest_losses(group: pd.DataFrame, axes: Sequence[str]) -> dict[tuple[Any, .
 
 
 def choosing(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that have a say in what is chosen: those whose seeds do not report."""
+    """The runs by which the tuned setting is chosen: all but those with reporting seeds."""
     return runs[~runs["reporting"]]
 
 
@@ -244,7 +244,7 @@ def _noise(best: SettingResult, losses: LossReader | None, final_loss: str) -> f
 
 
 def _grid_error(best: SettingResult, results: Mapping[Setting, SettingResult]) -> float:
-    """Half the way from the best setting to the best of its neighbours (one step away on one axis)."""
+    """Half the difference in loss between the best setting and the best of its neighbours (one step on one axis)."""
     chosen = dict(best.setting)
     neighbours = []
     for name, values in axes_of(results):

@@ -51,8 +51,8 @@ def tuning_cost_table(
     """The gap to expect after k random trials of each optimizer, for every row of a gap table.
 
     A trial is one setting (mean over the seeds that chose; edge extensions are part of the grid). A trial that diverged
-    or ended above the loss of the untrained network counts as the latter: whoever sees that has lost the trial, not an
-    infinite amount. Where the untrained loss is not known, the worst finite loss of either optimizer stands for it.
+    or ended above the loss of the untrained network counts as that loss: the trial was wasted, but its cost is finite.
+    Where the untrained loss is not known, the worst finite loss of either optimizer stands for it.
 
     Args:
         runs: see `suite.analysis.table`.

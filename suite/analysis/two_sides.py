@@ -28,10 +28,10 @@ class TwoSides:
     """What two sides say about the same question.
 
     Attributes:
-        first: one side.
-        second: the other.
-        runs: matched runs: ``first_status``, ``second_status``, ``first_loss``, ``second_loss`` and ``difference``
-            (second less first), after what they were matched by.
+        first: the first side.
+        second: the second side.
+        runs: matched runs, with ``first_status``, ``second_status``, ``first_loss``, ``second_loss`` and ``difference``
+            (second minus first), after the columns that they were matched by.
         by_id: whether runs were matched by id.
         tuned: matched tuned points: losses, ``difference`` and its ``uncertainty``, and both settings.
         gaps: matched gaps, ``difference`` and its ``uncertainty``, and whether the winners ``agree``.
@@ -54,7 +54,7 @@ def open_side(source: str | Path, *, sweep: str | None = None, final_loss: str |
         final_loss: definition of the final loss; by default the sweep's, and ``ema`` for a CSV.
 
     Raises:
-        ValueError: there is nothing, or the sweep is not named.
+        ValueError: there is no such sweep, or there are several and none is named.
     """
     path = Path(source)
     if path.is_file():
@@ -73,7 +73,7 @@ def open_side(source: str | Path, *, sweep: str | None = None, final_loss: str |
 
 
 def two_sides(first: Comparison, second: Comparison) -> TwoSides:
-    """Match two sides.
+    """Match the runs, tuned points and gaps of two sides.
 
     Raises:
         ValueError: they have different definitions of the final loss, or nothing in common.

@@ -1,9 +1,9 @@
-"""What was measured inside the runs, beside the gap: one row per task and batch size, and what goes along with what.
+"""What was measured inside the runs, beside the gap: one row per task and batch size, and their correlations.
 
-The definitions stand here before any run is looked at. Every measure of a row is taken from the tuned runs of both
-optimizers: over the steps as `MEASURES` says, then the mean over the two, geometric for what spans decades. A
-correlation of a measure with the crossover has one pair of values per task, so a handful of tasks can say little: what
-chance alone would give is always told beside it.
+These definitions were fixed before any run was looked at. Every measure of a row is taken from the tuned runs of both
+optimizers: it is reduced over the steps as `MEASURES` says, then averaged over the two, geometrically where it spans
+decades. A correlation of a measure with the crossover has one pair of values per task, so that a handful of tasks shows
+little; what chance alone would give is always reported beside it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Measure:
     """How a column comes from what was measured.
 
     Attributes:
-        diagnostic: its diagnostic.
-        quantity: of the whole, not of a group.
+        diagnostic: name of the diagnostic.
+        quantity: its quantity, of the whole network.
         at: ``first`` step (the network as it starts), ``last`` (as it ends) or the ``median`` over steps.
         log: whether the mean over the two optimizers is geometric.
     """
@@ -65,7 +65,7 @@ CORRELATED = {
 """Columns that are set against gap and crossover: what the axis of each is called, and whether it is logarithmic."""
 
 AT_START = {name for name, measure in MEASURES.items() if measure.at == "first"}
-"""Columns that are of the network as it starts, so that the batch size can make no difference."""
+"""Columns that are measured before training, where the batch size makes no difference."""
 
 COLUMNS = [
     "task", "batch_size", "reference", "challenger", "gap", "relative_gap", "uncertainty", "better", "crossover",
@@ -75,7 +75,7 @@ COLUMNS = [
 
 @dataclasses.dataclass(frozen=True)
 class Why:
-    """What goes along with the gap.
+    """What was measured beside the gaps, and how it correlates with them.
 
     Attributes:
         table: one row per task, pair of optimizers and batch size, see `COLUMNS`.
@@ -90,10 +90,10 @@ class Why:
 
 
 def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
-    """Set what was measured beside the gaps.
+    """Put the measures beside the gaps, and correlate them.
 
     Args:
-        comparisons: of the sweeps.
+        comparisons: one per sweep.
         read: reads a run's diagnostics.
 
     Raises:
@@ -122,9 +122,9 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
 def crossover_rank(crossover: Crossover) -> float:
     """The crossover as a number to rank, from resolved gaps alone.
 
-    0 where the reference is better wherever it is known who is, infinite where the challenger is, the interpolated
-    batch size where the challenger is better below and the reference above. NaN for what has no place in this order:
-    nothing resolved, a crossing the other way round, resolved gaps that contradict each other.
+    It is 0 where every resolved gap favours the reference, infinite where every one favours the challenger, and the
+    interpolated batch size where the challenger is better below it and the reference above. It is NaN where no gap is
+    resolved, the gap crosses in the other direction, or resolved gaps contradict each other.
     """
     if crossover.small_batch is None or crossover.unresolved == crossover.measured or crossover.contrary:
         return math.nan
@@ -165,7 +165,7 @@ def _value(points: pd.DataFrame, measure: Measure) -> float:
 
 
 def _frequency_gap(gaps: pd.DataFrame) -> float:
-    """The gap on the rarest classes less that on the most frequent; negative: Adam's lead is on the rare ones."""
+    """The gap on the rarest classes minus that on the most frequent; negative: the reference leads on the rare."""
     if len(gaps) < 2:
         return math.nan
     ordered = gaps.assign(group=gaps["group"].astype(int)).sort_values("group")["gap"].to_numpy(dtype=float)

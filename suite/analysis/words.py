@@ -33,7 +33,7 @@ _TITLES = {
 
 
 def optimizer_title(label: str) -> str:
-    """How an optimizer's label is written for people; labels without an entry stand for themselves."""
+    """How an optimizer's label is written for people; labels without an entry are returned unchanged."""
     return _TITLES.get(label, label)
 
 
@@ -43,7 +43,7 @@ def pair_text(reference: str, challenger: str) -> str:
 
 
 def series_names(series: Sequence[tuple[str, str, str]]) -> list[str]:
-    """What tells series of gaps apart: their tasks, their pairs of optimizers, or both; empty for a single one.
+    """Names that distinguish series of gaps: their tasks, their pairs of optimizers, or both; empty for a single one.
 
     Args:
         series: task, reference and challenger of each.
@@ -97,7 +97,7 @@ def share_text(share: float) -> str:
 
 
 def batch_size_text(size: float) -> str:
-    """A batch size that an estimate gives: two digits where there are no more to be had."""
+    """A batch size that an estimate gives: with two digits below 10, else as a whole number."""
     return f"{size:.2g}" if size < 10 else f"{size:.0f}"
 
 

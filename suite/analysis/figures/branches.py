@@ -59,7 +59,7 @@ def branches_figure(gaps: pd.DataFrame) -> Figure | None:
 
 
 def _names(gaps: pd.DataFrame) -> dict[tuple[str, int, str, str], str]:
-    """What tells the lines of a panel apart."""
+    """Labels of the lines: the trunk, and the batch size and pair where these differ."""
     keys = list(gaps.groupby(_SERIES, sort=False).groups)
     sizes, pairs = {key[1] for key in keys}, {key[2:] for key in keys}
     names = {}

@@ -1,4 +1,4 @@
-"""The two best runs side by side: smoothed train loss against the share of the budget, and the slowdown."""
+"""Smoothed train loss of the tuned points against the share of the budget, and the slowdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from suite.analysis.figures.style import INK, at_left, legend_above, legend_entr
 from suite.analysis.words import optimizer_title
 
 MOST_POINTS = 600
-"""Points of a curve that are drawn: more than a printed panel resolves, few enough for a light page."""
+"""Points of a curve that are drawn at most: more than a printed panel resolves, few enough for a small page."""
 
 _REACHES = "reaches the other's final loss after this share of the budget"
 

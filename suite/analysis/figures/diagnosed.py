@@ -28,7 +28,7 @@ from suite.analysis.figures.style import (
 from suite.analysis.words import optimizer_title
 
 NAMED_GROUPS = 12
-"""Up to so many groups have their names on the axis."""
+"""Largest number of groups whose names are written on the axis."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Drawing:
 
     Attributes:
         quantity: what is drawn.
-        label: of its axis.
+        label: label of the y-axis.
         over: ``steps``, ``groups``, or ``gap``: the difference between reference and challenger by group.
         at: which step stands for a group: ``last`` or the ``median``.
-        log: whether its axis is logarithmic.
+        log: whether the y-axis is logarithmic.
         beside: a second quantity, drawn thin and dotted.
         line: a value to compare with, or the quantity that holds it.
         groups: what the groups are.
@@ -168,7 +168,7 @@ DIAGNOSTICS: dict[str, Diagnostic] = {
 
 
 def described(name: str, points: pd.DataFrame) -> Diagnostic:
-    """What is drawn of a diagnostic; of one without an entry every quantity over the steps."""
+    """How a diagnostic is drawn; one without an entry has every quantity drawn over the steps."""
     plain = (Drawing(quantity, quantity) for quantity in points["quantity"].unique())
     return DIAGNOSTICS.get(name) or Diagnostic(name, f"What {name} measured.", tuple(plain))
 
@@ -266,9 +266,9 @@ def _step_axis(axes: Axes, steps: np.ndarray) -> None:
 
 
 def _points(rows: pd.DataFrame, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the values of some rows are drawn: over the place of their group, or over their step."""
-    places = {group: float(place) for place, group in enumerate(groups)}
-    drawn = rows.assign(x=rows["group"].map(places)).dropna(subset="x") if groups else rows.sort_values("step")
+    """Coordinates of some rows' values: over the position of their group on the axis, or over their step."""
+    positions = {group: float(position) for position, group in enumerate(groups)}
+    drawn = rows.assign(x=rows["group"].map(positions)).dropna(subset="x") if groups else rows.sort_values("step")
     return drawn["x" if groups else "step"].to_numpy(dtype=float), drawn["value"].to_numpy(dtype=float)
 
 

@@ -118,7 +118,7 @@ def _values_and_bars(gaps: pd.DataFrame, *, relative: bool) -> tuple[np.ndarray,
 
 
 def _frame(axes: Axes, gaps: pd.DataFrame, published: pd.Series, *, relative: bool) -> None:
-    """Limits that hold zero, every bar and every published value; infinite gaps become arrows at the border."""
+    """Set limits that include zero, every bar and every published value; draw infinite gaps as arrows at the border."""
     values, bars = _values_and_bars(gaps, relative=relative)
     finite = np.isfinite(values)
     low = min(0.0, *(values - bars)[finite]) if finite.any() else -1.0
@@ -172,7 +172,7 @@ def _name_sides(
 
 
 def _room_at(octaves: np.ndarray, free: np.ndarray) -> tuple[float, float]:
-    """What is free in the left and in the right third of a panel: at each point the distance to its bar's end."""
+    """Smallest of the distances ``free`` among the points in the left and in the right two fifths of a panel."""
     share = (octaves - octaves.min() + 1) / (np.ptp(octaves) + 2)
     rooms = [free[near] for near in (share < 0.4, share > 0.6)]
     left, right = (float(np.nanmin(room)) if np.isfinite(room).any() else math.inf for room in rooms)

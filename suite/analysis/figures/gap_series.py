@@ -22,8 +22,8 @@ class GapSeries:
 
     Attributes:
         rows: of a gap table; infinite gaps are left out.
-        color: of everything.
-        marker: of the points.
+        color: colour of points, bars and line.
+        marker: marker of the points.
         relative: whether the relative gap is drawn, else the absolute one.
         shift: octaves between the points and their batch size, which tells those of several series apart.
         name: before the words of a tooltip, on a line of its own; may be empty.
@@ -40,9 +40,9 @@ class GapSeries:
 
 
 def draw_gaps(axes: Axes, series: GapSeries) -> None:
-    """Draw one series: its points open where a tuned point lies on the edge of its grid.
+    """Draw one series; a point is open where a tuned point lies on the edge of its grid.
 
-    Dashed is the least-squares line in log2 of the batch size, one octave past the data on each side.
+    The dashed line is the least-squares line in log2 of the batch size, one octave past the data on each side.
     """
     prefix = "relative_" if series.relative else ""
     rows = series.rows[np.isfinite(series.rows[f"{prefix}gap"].to_numpy(dtype=float))]

@@ -26,7 +26,7 @@ WORST_QUANTILE = 0.8
 MAPS_WIDTH = 0.82 * WIDTH
 _GONE = "#ececec"
 LABELLED_INCHES = 0.185
-"""Width of a cell from which on it has room for its number."""
+"""Smallest width of a cell that has room for its number."""
 
 
 def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str], *, momenta: bool = False) -> Figure | None:
@@ -46,7 +46,7 @@ def heatmap_figure(runs: pd.DataFrame, labels: Sequence[str], *, momenta: bool =
 
 
 def _maps_figure(runs: pd.DataFrame, names: Mapping[str, tuple[str, str]]) -> Figure | None:
-    """Excess of the final loss over the lowest of its map, on the seeds that chose, at the best of any further axes.
+    """Draw the final loss above the lowest of its map, on the seeds that chose, with further axes at their best.
 
     Numbers in the cells are final losses, a frame marks the tuned point, grey a diverged setting, white one
     without a result.
@@ -101,7 +101,7 @@ def _losses(
     Args:
         group: its runs.
         names: the axes along x and y.
-        values: of the two axes.
+        values: values of the two axes.
 
     Returns:
         Losses of shape ``[ys, xs]``, NaN without a result and +inf diverged; and the cell of the tuned point as
@@ -150,4 +150,4 @@ def _draw(axes: Axes, losses: np.ndarray, tuned: tuple[int, int] | None, norm: P
 
 def _note(axes: Axes, x: float, y: float, words: str, color: str) -> None:
     written = axes.text(x, y, words, ha="center", va="center", fontsize=5, color=color)
-    written.set_in_layout(False)  # hundreds of these, all inside their cells: measuring them takes seconds
+    written.set_in_layout(False)  # there are hundreds, all inside their cells, and measuring them takes seconds

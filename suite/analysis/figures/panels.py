@@ -106,7 +106,7 @@ def _panel_per_task(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
 
 
 def _only(labels: set[str]) -> str | None:
-    """The title of an optimizer that is the only one; None where there are several."""
+    """The title of the only optimizer; None where there are several."""
     return optimizer_title(next(iter(labels))) if len(labels) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""How sharp is the tuning? Final loss against learning rate, a line per momentum, a panel per batch size."""
+"""Sensitivity to tuning: final loss against learning rate, a line per momentum, a panel per batch size."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _panel(axes: Axes, group: pd.DataFrame, lines: _Lines, limits: tuple[float, 
 def _draw_line(
     axes: Axes, points: np.ndarray, number: int, color: tuple[float, float, float], limits: tuple[float, float]
 ) -> Line2D:
-    """One momentum's line, cut at the top of the panel, and its diverged runs in a row of their own above."""
+    """Draw one momentum's line, cut at the top of the panel, and its diverged runs in a separate row above."""
     bottom, top = limits
     x, y = points.T
     marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]

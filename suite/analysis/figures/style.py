@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from suite.analysis.words import format_value
 
 WIDTH = 7.2
-"""Inches: the text width of a two-column journal page, and legible when shown on a slide."""
+"""Width of a figure in inches: the text width of a two-column journal page."""
 
 PANELS_PER_ROW = 5
 TILES_PER_ROW = 3
@@ -47,7 +47,7 @@ _RC: Any = {
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.titlelocation": "left",
-    "axes.titley": 1.0,  # where titles are anyway; not to be sought at every drawing
+    "axes.titley": 1.0,  # the default height, set so that it is not computed at every drawing
     "axes.labelsize": 8,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -89,9 +89,9 @@ def style() -> Iterator[None]:
 
 
 def optimizer_style(label: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Colour, marker and line style of an optimizer: fixed for Adam and SGD, else by place in the sweep.
+    """Colour, marker and line style of an optimizer: fixed for Adam and SGD, else by its position in the sweep.
 
-    Colours come again after six others, with other markers and lines: thirty look different.
+    Colours repeat after six optimizers, with other markers and lines, so that thirty optimizers look different.
     """
     if label in _FIXED:
         return dict(zip(("color", "marker", "linestyle"), _FIXED[label], strict=True))
@@ -109,7 +109,7 @@ def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
 
 
 def shades(color: str, count: int) -> list[tuple[float, float, float]]:
-    """An ordered ramp of one hue, light to dark: order in the data is order in lightness, in grey too."""
+    """Shades of one hue from light to dark, so that the order is visible in grey prints too."""
     base, mixes = np.array(to_rgb(color)), np.linspace(0.62, -0.5, count) if count > 1 else np.array([0.0])
     return [tuple(base + (1 - base) * mix if mix >= 0 else base * (1 + mix)) for mix in mixes]
 
@@ -127,11 +127,11 @@ def panel_grid(
     """An empty figure of panels side by side, wrapped where they do not fit beside each other; sizes are in inches.
 
     Args:
-        count: panels.
-        height: of a row.
-        rows: of each panel.
+        count: number of panels side by side.
+        height: height of a row.
+        rows: number of rows of panels.
         per_row: how many panels stand side by side at most.
-        width: of the figure; by default the text's, and less for one or two panels.
+        width: width of the figure; by default `WIDTH`, and less for one or two panels.
         margin: added to the rows' heights.
         shared: ``sharex`` and ``sharey``, see `Figure.subplots`.
 
@@ -151,8 +151,8 @@ def panel_grid(
 
 def at_left(axes: Axes) -> bool:
     """Whether a panel stands at the left of the figure, where the y-axis is labelled."""
-    place = axes.get_subplotspec()
-    return place is None or place.is_first_col()
+    cell = axes.get_subplotspec()
+    return cell is None or cell.is_first_col()
 
 
 def same_limits(panels: Sequence[Axes]) -> tuple[float, float]:
@@ -176,23 +176,23 @@ def legend_entries(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
 
 
 def note(axes: Axes, words: str, at: tuple[float, float], offset: tuple[float, float], **looks: Any) -> None:
-    """Words beside a point, at an offset in printer's points; ``looks`` go to `Axes.annotate`."""
+    """Write words beside a point, at an offset in printer's points; ``looks`` go to `Axes.annotate`."""
     axes.annotate(words, at, offset, textcoords="offset points", **{"fontsize": 7.5, **looks})
 
 
 def zero_line(axes: Axes) -> None:
-    """The line that decides: above it the challenger is better."""
+    """Draw the line of zero gap: above it the challenger is better."""
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
 
 
 def plot_points(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, color: str, **looks: Any) -> None:
-    """Points, those that are open with a white face; ``looks`` go to `Axes.plot`."""
+    """Draw points, the open ones with a white face; ``looks`` go to `Axes.plot`."""
     for chosen, face in ((~is_open, color), (is_open, "white")):
         axes.plot(x[chosen], y[chosen], linestyle="none", color=color, markerfacecolor=face, zorder=3, **looks)
 
 
 def fixed_ticks(axis: Axis, ticks: Sequence[float], write: Callable[[float], str]) -> None:
-    """Label an axis at some values alone, as ``write`` writes them."""
+    """Label an axis only at some values, as ``write`` writes them."""
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
     axis.set_minor_locator(NullLocator())
@@ -200,7 +200,7 @@ def fixed_ticks(axis: Axis, ticks: Sequence[float], write: Callable[[float], str
 
 
 def batch_size_axis(axes: Axes, sizes: Iterable[int], *, octaves: float = 1.0) -> None:
-    """Log2 axis with the measured batch sizes as plain numbers, some octaves of room on each side."""
+    """Make a log2 x-axis with the measured batch sizes as plain numbers and ``octaves`` of room on each side."""
     ticks = sorted(set(sizes))
     axes.set_xscale("log", base=2)
     axes.set_xlim(ticks[0] / 2**octaves, ticks[-1] * 2**octaves)
@@ -263,8 +263,8 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
         The two paths.
     """
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    # The layout is the same for both files, found at the dots of the PNG, whose letters are wider. Each canvas draws
-    # once; `savefig` would draw twice, once to find a layout.
+    # Both files have the layout that is computed at the resolution of the PNG, whose letters are wider. Each canvas
+    # draws once; `savefig` would draw twice, once to compute a layout.
     usual = figure.dpi
     figure.dpi = 200
     engine = figure.get_layout_engine()

@@ -1,4 +1,4 @@
-"""What theory predicts, drawn: the gap's regimes, the noisy quadratic, the Zipf bigram model."""
+"""Figures of what theory predicts: the gap's regimes, the noisy quadratic, the Zipf bigram model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def regimes_figure(panels: Sequence[Mapping[int, Problem]]) -> Figure:
     SGD is extrapolated: its tuned momentum would have to be below zero.
 
     Args:
-        panels: problems by their ratio ``r = L_inf / L_2``, a panel each, of one ``L_2`` per panel.
+        panels: for each panel, problems of one ``L_2`` by their ratio ``r = L_inf / L_2``.
     """
     figure = Figure(figsize=(WIDTH, 3.3))
     panel_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]

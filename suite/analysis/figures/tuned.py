@@ -15,11 +15,11 @@ from suite.analysis.figures.style import WIDTH, batch_size_axis, decade_axis, le
 from suite.analysis.words import format_setting, optimizer_title
 
 MOST_INSIDE = 4
-"""Optimizers whose names find a place among their lines."""
+"""Largest number of optimizers whose legend stands inside the panel."""
 
 
 def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
-    """Tuned final loss (left) and winning learning rate (right) against batch size; open on the grid's edge.
+    """Tuned final loss (left) and winning learning rate (right) against batch size; points on the grid's edge are open.
 
     Args:
         tuned: tuned points of one task.

@@ -30,7 +30,7 @@ from suite.analysis.rank_correlation import RankCorrelation
 from suite.analysis.why import CORRELATED
 
 LINEAR_BELOW = 1.0
-"""Per cent of gap below which the axis is linear: gaps of tasks span two decades and both signs."""
+"""Gap in percent below which the axis is linear: gaps of tasks span two decades and both signs."""
 
 
 def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> Figure | None:

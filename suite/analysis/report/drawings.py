@@ -29,13 +29,13 @@ from suite.analysis.theory_fit import theory_fit
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-    """What stands around a figure.
+    """Heading, alternative text and caption of a figure.
 
     Attributes:
         heading: above it; empty where the page has one.
         alt: what it shows, for those who cannot see it.
         caption: how to read it.
-        inline: whether its tooltips are wanted.
+        inline: whether the SVG becomes part of the page, so that its tooltips work.
         level: of the heading.
     """
 
@@ -60,7 +60,7 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
         comparison: of one task.
         losses: reads the curves.
         folder: where PNG and SVG go.
-        suffix: of the files' names, where there are several tasks.
+        suffix: end of the files' names, where there are several tasks.
 
     Returns:
         Figures in HTML by name; nothing for those without anything to show.
@@ -93,7 +93,7 @@ def draw_diagnosed(comparison: Comparison, points: pd.DataFrame, folder: Path, s
         comparison: of one task.
         points: see `suite.analysis.diagnosed.diagnosed_points`.
         folder: where PNG and SVG go.
-        suffix: of the files' names.
+        suffix: end of the files' names.
     """
     labels = list(comparison.runs["optimizer"].drop_duplicates())
     pair = next(iter(comparison.pairs), None)

@@ -22,7 +22,7 @@ from suite.records import Store
 def write_index(
     store: Store, out_dir: Path, *, final_loss: str | None = None, workers: int = 1
 ) -> tuple[Path, list[str]]:
-    """Write a report for every sweep of a store, and a page that leads to them; pages that are still true are kept.
+    """Write a report for every sweep of a store, and a page that links to them; pages that are up to date are kept.
 
     A sweep whose YAML or overrides were changed between calls has several plans; the one written last is reported.
 
@@ -66,7 +66,7 @@ def write_index(
 def _written(
     store: Path, plans: Sequence[Mapping[str, Any]], out_dir: Path, final_loss: str | None, workers: int
 ) -> Iterator[Report | str]:
-    """The plans' reports in their order, or why there is none. Drawing takes longest: many are drawn side by side."""
+    """The plans' reports in their order, or why there is none; several processes draw, which takes longest."""
     write = functools.partial(_report_or_reason, store, out_dir, final_loss)
     workers = min(workers, len(plans))
     if workers < 2:

@@ -1,4 +1,4 @@
-"""Which pages of a store are still true: what a page was made from, in one number."""
+"""Which pages of a store are up to date: a digest of all that a page was made from is kept beside it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def made_from(store: Store, plan: Mapping[str, Any], comparison: Comparison) -> 
 
 
 def is_kept(folder: Path, digest: str) -> bool:
-    """Whether a folder holds the page that was made from the same."""
+    """Whether a folder holds the page with this digest."""
     try:
         return (folder / "index.html").exists() and (folder / NAME).read_text(encoding="utf-8") == digest
     except (OSError, UnicodeDecodeError):

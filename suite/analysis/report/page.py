@@ -1,4 +1,4 @@
-"""The pieces of an HTML page. All content passes `text`, so that no name from a record is ever markup."""
+"""The pieces of an HTML page. All content passes through `text`, so that no name from a record becomes markup."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ def download(path: Path, *, embedded: bool) -> Markup:
 
 
 def data_address(content: str, kind: str) -> str:
-    """Content as an address of its own."""
+    """A data URL that holds the content."""
     return f"data:{kind};base64,{base64.b64encode(content.encode()).decode('ascii')}"
 
 
 def _inline(written: str, prefix: str, alt: str) -> Markup:
-    """An SVG as part of the document: without what only a file has, its ids made its own."""
+    """An SVG as an HTML element: without file header and metadata, its ids made unique in the page by a prefix."""
     body = written[written.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", body)
@@ -123,7 +123,7 @@ def _inline(written: str, prefix: str, alt: str) -> Markup:
 
 
 def page(title: str, *content: object) -> str:
-    """A whole page that loads nothing from anywhere."""
+    """A complete HTML document, which loads nothing else."""
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -50,7 +50,7 @@ def provenance(runs: pd.DataFrame, plan: Mapping[str, Any], problems: Sequence[t
 
 
 def provenance_caveats(runs: pd.DataFrame) -> list[str]:
-    """What about the origin of the runs a reader must know first, one sentence each."""
+    """Caveats about the origin of the runs, one sentence each."""
     recorded = runs[runs["status"] != "missing"]
     notes = []
     versions = recorded[["version", "commit"]].drop_duplicates()

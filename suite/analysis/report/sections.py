@@ -32,7 +32,7 @@ from suite.analysis.words import (
 from suite.records import FINAL_LOSSES
 
 MOST_FIRST = 12
-"""Comparisons that are answered before the first figure; of more, each in a sentence, they follow it."""
+"""Largest number of comparisons whose answers stand before the first figure; the answers of more follow it."""
 
 
 def head(comparison: Comparison, notes: Sequence[str]) -> Markup:
@@ -126,7 +126,7 @@ def branching_section(comparison: Comparison) -> Markup:
 
 
 def _gap_tables(gaps: pd.DataFrame, of: str, before: Sequence[Column], after: Sequence[Column] = ()) -> list[Markup]:
-    """A table per pair of optimizers under what its signs mean; winning settings are tooltips of the losses."""
+    """A table per pair of optimizers below what its signs mean; winning settings are tooltips of the losses."""
     parts = []
     for (reference, challenger), rows in gaps.groupby(["reference", "challenger"], sort=False):
         names = optimizer_title(str(reference)), optimizer_title(str(challenger))
@@ -157,7 +157,7 @@ def _better(row: pd.Series) -> Markup:
 
 
 def _at(row: Any) -> str:
-    """The unit, with our batch size where the paper's is not known."""
+    """The unit of our relative gap, with our batch size where the paper's is not known."""
     return f" % at {row.own_batch_size:.0f}" if pd.isna(row.batch_size) and pd.notna(row.own_batch_size) else " %"
 
 

@@ -21,7 +21,7 @@ _LATEX = {
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write every table of a comparison; what is there from an earlier time is replaced.
+    """Write every table of a comparison; files of an earlier call are replaced.
 
     Args:
         comparison: what was compared.

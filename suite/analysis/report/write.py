@@ -37,8 +37,8 @@ class Report:
     """A report that was written.
 
     Attributes:
-        page: its page.
-        comparison: what it says.
+        page: path of its page.
+        comparison: the numbers in it.
         figure: the figure that answers the question, as SVG; None without one.
     """
 
@@ -50,7 +50,7 @@ class Report:
 def write_report(
     store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_loss: str | None = None, anew: bool = True
 ) -> Report:
-    """Write the report of one plan; what is there from an earlier time is replaced.
+    """Write the report of one plan; files of an earlier call are replaced.
 
     Args:
         store: where the records are.
@@ -100,7 +100,7 @@ def _report(folder: Path, comparison: Comparison) -> Report:
 
 
 def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticReader, out_dir: Path) -> list[Markup]:
-    """What is said of each task, under its name where there are several."""
+    """The sections of each task, under its name where there are several."""
     folder = out_dir / "figures"
     points = diagnosed_points(comparison.tuned, diagnostics)
     if not points.empty:
