@@ -1,4 +1,4 @@
-"""Branching in a sweep's YAML: trunks that keep weights on their way, and branches that go on from them.
+"""Branching in a sweep's YAML: trunks, which save weights during training, and branches, which start from them.
 
 ::
 
@@ -8,10 +8,10 @@
       checkpoints: [0.1, 0.25, 0.5]
     branches: {schedule: linear}
 
-Every optimizer of ``trunk`` trains the task once per batch size and seed and keeps its weights after the shares
-``checkpoints`` of its steps. From each the sweep's own optimizers start anew, tuned per branch point, on the data that
-the trunk has not seen, for what is left of the budget. A schedule given here has no warm-up unless it says so.
-``overrides`` of either change settings of the task for trunks or for branches alone.
+Every optimizer of ``trunk`` trains the task once per batch size and seed, and saves its weights after the shares
+``checkpoints`` of its steps. At each of these branch points the sweep's optimizers start anew: they are tuned per
+branch point, and train on the data after that step, for the rest of the budget. A schedule given here has no warm-up
+unless it sets one. ``overrides`` of ``trunk`` or ``branches`` change settings of the task for these runs alone.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from suite.sweep.panel import Branch, Branches, Panel, Trunk
 
 
 def branch_panels(panel: Panel, trunk: Trunk, branches: Branches) -> Iterator[Panel]:
-    """The panels of trunks and branch points that one panel of the YAML stands for, each trunk before its branches.
+    """The panels of the trunks and branch points of one panel of the YAML, each trunk before its branches.
 
     Raises:
-        ConfigError: no trunk can be made of these settings.
+        ConfigError: the trunk's checkpoints, optimizers or schedule are missing or wrong.
     """
     optimizers, shares = trunk.optimizers or {}, trunk.checkpoints or []
     if not shares or sorted(set(shares)) != shares:
@@ -55,10 +55,10 @@ def branch_panels(panel: Panel, trunk: Trunk, branches: Branches) -> Iterator[Pa
 
 
 def kept_steps(shares: tuple[float, ...], steps: int) -> tuple[int, ...]:
-    """The steps of a trunk after which its weights are kept.
+    """The steps of a trunk after which its weights are saved.
 
     Raises:
-        ValueError: two shares fall on one step, or one on none.
+        ValueError: two shares fall on the same step, or one falls before the first step.
     """
     kept = tuple(int(share * steps + 1e-9) for share in shares)
     if 0 in kept or len(set(kept)) < len(kept):

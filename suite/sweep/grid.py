@@ -1,4 +1,4 @@
-"""Grids of one hyperparameter: exact values that nest under refinement and extend past their edges."""
+"""Grids of one hyperparameter: a refined or extended grid contains the old values exactly."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from suite.records.tuning import Side, is_ordered
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """The values of one hyperparameter, ascending.
+    """The values of one hyperparameter.
 
     Attributes:
         name: the optimizer's setting.
-        values: numbers ascending; or, for a choice, anything in the order given.
-        per_decade: of a logarithmic grid; None for a list.
+        values: numbers in ascending order; other values in the order of the YAML.
+        per_decade: values per power of ten of a logarithmic grid; None for a list.
     """
 
     name: str
@@ -27,13 +27,13 @@ class Axis:
     per_decade: int | None = None
 
     def extended(self, side: Side) -> Axis | None:
-        """The axis with one more value past an edge; all old values stay exactly as they are.
+        """The axis with one more value past an edge; the old values are kept exactly.
 
-        A logarithmic grid goes on at its spacing, a list at the ratio of its two outermost values. Momenta and betas
-        move geometrically in ``1 - value``.
+        A logarithmic grid continues at its spacing, a list at the ratio of its two outermost values. For momenta and
+        betas this ratio is that of ``1 - value``.
 
         Returns:
-            None where there is no next value (after zero, one value, equal values).
+            The longer axis; None if there is no next value (below zero, for a single value, for values without order).
         """
         if not is_ordered(self.values) or len(self.values) < 2:
             return None
@@ -53,10 +53,10 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decades:
-    """A logarithmic grid as YAML states it.
+    """A logarithmic grid in a sweep's YAML.
 
     Attributes:
-        decades: the exponents of ten at its two ends.
+        decades: the exponents of ten of the smallest and the largest value.
         per_decade: values per power of ten.
     """
 
@@ -64,10 +64,10 @@ class Decades:
     per_decade: int = dataclasses.field(default=1, metadata={"at_least": 1, "at_most": 100})
 
     def axis(self, name: str) -> Axis:
-        """The grid's values.
+        """The axis with the grid's values.
 
         Raises:
-            ConfigError: its ends are no two ascending values of it.
+            ConfigError: ``decades`` are not two ascending multiples of ``1 / per_decade``.
         """
         exponents = [Fraction(str(end)) * self.per_decade for end in self.decades]
         if len(exponents) != 2 or exponents[0] > exponents[1] or any(end.denominator != 1 for end in exponents):
@@ -84,8 +84,8 @@ def read_axis(name: str, value: Any, batch_size: int) -> Axis | None:
     Args:
         name: the optimizer's setting.
         value: a list of values; ``{decades: [low, high], per_decade: n}``, powers of ten; or
-            ``{by_batch_size: {B: either}}``. Anything else is a fixed value.
-        batch_size: chooses from ``by_batch_size``.
+            ``{by_batch_size: {B: one of these}}``. Anything else is a fixed value.
+        batch_size: the batch size, by which ``by_batch_size`` is looked up.
 
     Returns:
         The axis, or None for a fixed value.
@@ -110,17 +110,17 @@ def read_axis(name: str, value: Any, batch_size: int) -> Axis | None:
 
 
 def fixed_value(value: Any) -> Any:
-    """A fixed setting; ``{value: [...]}`` is a list that is one value."""
+    """The value of a fixed setting; ``{value: [...]}`` stands for the list itself, which is not a grid."""
     return value["value"] if isinstance(value, Mapping) and set(value) == {"value"} else value
 
 
 def log_value(exponent: Fraction) -> float:
-    """Ten to an exact exponent, to six digits: the same number in every grid that holds it."""
+    """Ten to an exact exponent, rounded to six digits, so that it is the same number in every grid."""
     return rounded(10.0 ** float(exponent))
 
 
 def rounded(value: float) -> float:
-    """``value`` to six significant digits."""
+    """Round ``value`` to six significant digits."""
     return float(f"{value:.6g}")
 
 

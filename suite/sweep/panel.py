@@ -1,4 +1,4 @@
-"""Panels, the parts of a sweep: a task with batch sizes and grids, and the trunks and branches that they stand for."""
+"""Panels, the parts of a sweep: each is a task with batch sizes and grids, and may have trunks and branches."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from suite.fields import ConfigError, plain, require
 from suite.records import FINAL_LOSSES
 
 Optimizers = dict[str, dict[str, Any]]
-"""Label -> settings, each fixed or a grid; the label is the optimizer unless ``name`` says otherwise."""
+"""Label -> settings, each fixed or a grid; the optimizer is ``name``, or the label if ``name`` is not given."""
 
 SET_BY_THE_SWEEP = {"data.batch_size": "batch_size", "seed_everything": "seeds", "model.optimizer": "optimizers"}
-"""Settings of the task that no override can change -> the key of a sweep that sets them."""
+"""Setting of the task that overrides cannot change -> the key of the sweep that sets it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,10 @@ class Branches:
     """Settings that all branches share."""
 
     schedule: str | dict[str, Any] | None = None
-    """Learning-rate schedule, a name or a mapping; without warm-up unless it says so; by default linear."""
+    """Learning-rate schedule, a name or a mapping; without warm-up unless it sets one; by default linear."""
 
     overrides: dict[str, Any] | None = None
-    """Settings of the task that change for these runs alone."""
+    """Settings of the task that are changed for these runs alone."""
 
     def __post_init__(self) -> None:
         check_overrides(self.overrides or {})
@@ -36,18 +36,18 @@ class Branches:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trunk(Branches):
-    """The run that branches go on from; its schedule is constant by default."""
+    """Settings of the runs from which branches start; their schedule is constant by default."""
 
     optimizers: Optimizers | None = None
-    """Label -> settings, one value each: a trunk is not tuned."""
+    """Label -> settings, one value each, because a trunk is not tuned."""
 
     checkpoints: list[float] | None = dataclasses.field(default=None, metadata={"above": 0, "below": 1})
-    """Shares of a trunk's steps after which its weights are kept, ascending."""
+    """Shares of a trunk's steps after which its weights are saved, ascending."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PanelSettings:
-    """Settings of one panel, which replace the sweep's; mappings are merged with the sweep's, setting by setting."""
+    """Settings of one panel, which override those of the sweep; mappings are merged setting by setting."""
 
     task: str | None = None
     """Name of the task."""
@@ -59,13 +59,13 @@ class PanelSettings:
     """Label -> settings, each fixed or a grid; null leaves an optimizer out."""
 
     overrides: dict[str, Any] | None = None
-    """Settings of the task that change, dotted as on the command line."""
+    """Settings of the task that are changed, with dotted names as on the command line."""
 
     final_loss: str | None = None
-    """Definition of the final loss that tuning goes by."""
+    """Definition of the final loss by which settings are tuned."""
 
     trunk: Trunk | None = None
-    """The run that the branches go on from; see `suite.sweep.branching`."""
+    """Settings of the runs from which the branches start; see `suite.sweep.branching`."""
 
     branches: Branches | None = None
     """Settings that all branches share."""
@@ -78,13 +78,13 @@ class PanelSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Branch:
-    """Where the runs of a panel start: from the weights that a trunk had on its way.
+    """A branch point: the weights of a trunk from which the runs of a panel start.
 
     Attributes:
-        of: label of the panel that the sweep's YAML has, of which this is a branch point; may be empty.
+        of: label of the branching panel in the sweep's YAML; empty in a sweep without panels.
         trunk: label of the trunk's panel.
         optimizer: label of the trunk's optimizer.
-        share: of the trunk's steps, after which its weights were kept.
+        share: share of the trunk's steps after which the weights were saved.
     """
 
     of: str
@@ -95,17 +95,17 @@ class Branch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One part of a sweep, everything filled in; a sweep without panels is one, without a label.
+    """One part of a sweep with all settings filled in; a sweep without panels has one, with an empty label.
 
     Attributes:
-        label: its name in figures and tables.
+        label: the panel's name in figures and tables.
         task: name of the task.
         batch_size: batch sizes.
         optimizers: label -> settings.
-        overrides: settings of the task that it changes.
-        final_loss: definition of the final loss that tuning goes by.
-        checkpoints: shares of the steps after which weights are kept; its runs are trunks then.
-        branch: where its runs start; None: from the seed.
+        overrides: changed settings of the task.
+        final_loss: definition of the final loss by which settings are tuned.
+        checkpoints: shares of the steps after which weights are saved; if there are any, the runs are trunks.
+        branch: the weights from which the runs start; None: weights drawn by the seed.
     """
 
     label: str
@@ -119,10 +119,10 @@ class Panel:
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:
-    """Refuse overrides of what the sweep sets itself.
+    """Refuse overrides of settings that the sweep itself sets.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: an override changes such a setting.
     """
     for name in overrides:
         for setting, key in SET_BY_THE_SWEEP.items():

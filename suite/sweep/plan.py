@@ -1,4 +1,4 @@
-"""Turns a sweep into its runs: crosses grids, identifies runs, extends grids at their edges as results come in."""
+"""Plans the runs of a sweep: crosses its grids, identifies the runs, and extends grids when results are there."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from suite.sweep.planned_run import GroupKey, PlannedRun, RunSpec
 from suite.sweep.spec import SweepSpec
 
 Identify = Callable[[RunSpec], tuple[str, int]]
-"""A run -> its id and number of optimizer steps; raises ValueError for a run that cannot be."""
+"""A run -> its id and number of optimizer steps; raises ValueError for impossible settings."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class Group:
-    """The runs of one optimizer at one batch size: what is tuned together.
+    """The runs of one optimizer at one batch size, which are tuned together.
 
     Attributes:
-        key: its name.
-        panel: the part of the sweep that it belongs to.
-        fixed: settings that do not vary, ``name`` among them.
-        axes: grids, as extended so far.
-        runs: every run so far.
-        extensions: times that each side of each axis has grown.
+        key: the group's panel, optimizer and batch size.
+        panel: the part of the sweep to which the group belongs.
+        fixed: settings that do not vary, including ``name``.
+        axes: grids with their extensions so far.
+        runs: all runs so far.
+        extensions: (axis, side) -> number of extensions so far.
     """
 
     key: GroupKey
@@ -63,11 +63,11 @@ class Plan:
         ]
 
     def remember(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Take back runs that an earlier call of the sweep had added: extensions, finalists, reporting seeds.
+        """Add the runs that earlier calls of the sweep had added: extensions, finalists, reporting seeds.
 
         Args:
-            records: the runs of the plan in the store, see `PlannedRun.as_record`; those that the sweep would not make
-                in this way are left out.
+            records: the runs of the plan in the store, see `PlannedRun.as_record`; a run whose id the present settings
+                do not reproduce is left out.
         """
         groups = {group.key: group for group in self.groups}
         planned = {(run.key, run.run_id) for run in self.runs}
@@ -88,11 +88,11 @@ class Plan:
 
     @property
     def runs(self) -> list[PlannedRun]:
-        """Every run, extensions included."""
+        """All runs, extensions included."""
         return [run for group in self.groups for run in group.runs]
 
     def missing(self, store: Store) -> list[PlannedRun]:
-        """Runs without a result in ``store``; a trunk whose weights are gone, while a branch is to start from them."""
+        """The runs without a result in ``store``, and the trunks whose weights are gone but needed by such a run."""
         runs = self.runs
         left = {run.run_id for run in runs if not store.settled(run.run_id)}
         needed: dict[str, set[int]] = {}
@@ -103,11 +103,11 @@ class Plan:
         return [run for run in runs if run.run_id in left]
 
     def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
-        """Grow one group's grids, if it is complete and its best value lies on an edge; returns the new runs.
+        """Add the next runs of a group once all its runs have results; returns the new runs.
 
-        When nothing is left to grow, the new runs are those of the finalists with the seeds that choose among them.
-        Where the winner lies on an edge that may still grow, they are those of its neighbour beyond, with all seeds
-        that choose. Then those of the best setting with the reporting seeds, and one with the sweep's diagnostics.
+        First the grids are extended while the best setting lies on an edge. Then the finalists are trained with further
+        seeds; if the best of them lies on an edge, its neighbour past the edge is trained with all these seeds. Last,
+        the best setting is trained with the reporting seeds, and once with the sweep's diagnostics.
         """
         panel = group.panel
         best_first = [] if panel.checkpoints else ranked_settings(group.runs, store, panel.final_loss)
@@ -129,10 +129,10 @@ class Plan:
         return new
 
     def _grow(self, group: Group, best: Mapping[str, Any], *, alone: bool) -> list[PlannedRun]:
-        """The runs beyond the edges that the best setting lies on; none past the last value that an optimizer takes.
+        """The runs past the edges at which the best setting lies, as far as the optimizer allows the new values.
 
-        They are a row of the grid with the sweep's seeds, or the best setting's neighbour `alone` with the finalists'
-        seeds too.
+        They are a row of the grid with the sweep's seeds or, with ``alone``, only the best setting's neighbour, with
+        the finalists' seeds too.
         """
         seeds = [*self.spec.seeds, *(self.spec.finalist_seeds if alone else [])]
         new: list[PlannedRun] = []
@@ -156,7 +156,7 @@ class Plan:
         return new
 
     def as_record(self, *, command: str, title: str) -> dict[str, Any]:
-        """The plan as the store keeps it."""
+        """The plan as plain values, for the store."""
         spec = self.spec
         panels = [panel.label for panel in spec.parts]
         runs = sorted(self.runs, key=lambda run: (panels.index(run.panel), run.optimizer, run.batch_size))
@@ -187,7 +187,7 @@ class Plan:
         axes = {name: axis for name, value in settings.items() if (axis := read_axis(name, value, batch_size))}
         fixed = {"name": label, **{name: fixed_value(value) for name, value in settings.items() if name not in axes}}
         group = Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
-        # Branches of later seeds go on from trunks of theirs.
+        # Branches with finalist or reporting seeds need trunks with the same seeds.
         later = [*self.spec.finalist_seeds, *self.spec.report_seeds] if panel.checkpoints else []
         group.runs += self._cross(group, axes, [*self.spec.seeds, *later])
         return group
@@ -198,7 +198,7 @@ class Plan:
         return [self._run(group, dict(zip(axes, values, strict=True)), seed) for values in crossed for seed in seeds]
 
     def _run(self, group: Group, axes: dict[str, Any], seed: int) -> PlannedRun:
-        """One run of a group, identified; a trunk is remembered for its branches."""
+        """Make and identify one run of a group; a trunk is also registered for its branches."""
         panel, size = group.panel, group.key.batch_size
         initial = None
         if panel.branch is not None:
@@ -214,13 +214,13 @@ class Plan:
         return run
 
     def _diagnosed(self, tuned: PlannedRun) -> PlannedRun:
-        """The run that trains a tuned run again, with the sweep's diagnostics."""
+        """The run that repeats a tuned run with the sweep's diagnostics."""
         run = dataclasses.replace(tuned, diagnosed=True, diagnoses=tuned.run_id)
         return dataclasses.replace(run, run_id=self._identify(run)[0])
 
 
 _ADDED = {"round": 0, "reporting": False, "diagnoses": ""}
-"""What a record says of a run that the sweep has added, with what holds for the runs of its own grid."""
+"""Fields in the record of a run that an extension has added -> their values for the runs of the first grid."""
 
 
 def _widen(group: Group, run: PlannedRun) -> None:
@@ -236,18 +236,18 @@ def _widen(group: Group, run: PlannedRun) -> None:
 
 
 def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -> list[dict[str, Any]]:
-    """Axis values of the settings, the best first; see `suite.records.tuning.ranked`.
+    """The settings of a grid by their values on its axes, the best first; see `suite.records.tuning.ranked`.
 
     Args:
-        runs: of one optimizer at one batch size.
-        store: where their records are.
+        runs: the runs of one optimizer at one batch size.
+        store: the store with their records.
         final_loss: definition of the final loss.
 
     Returns:
-        Empty while a run that has a say has no result.
+        The settings; empty while a run that counts in tuning has no result.
 
     Raises:
-        ValueError: a record lacks the definition.
+        ValueError: a record lacks this definition of the final loss.
     """
     trials = [
         Trial(setting_of(run.axes), loss_of(store.record(run.run_id), final_loss), run.reporting, bool(run.diagnoses))
@@ -260,7 +260,7 @@ def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -
 
 
 def _panel_record(panel: Panel, spec: SweepSpec) -> dict[str, Any]:
-    """A panel as the store keeps it."""
+    """A panel as plain values, for the store."""
     record: dict[str, Any] = {"task": panel.task, "overrides": panel.overrides}
     if panel.final_loss != spec.final_loss:
         record["final_loss"] = panel.final_loss

@@ -1,4 +1,4 @@
-"""One run that a sweep asks for, and the group of runs that it is tuned in."""
+"""One run of a sweep, and the key of the group of runs with which it is tuned."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 
 class GroupKey(NamedTuple):
-    """Names a group of a sweep: one optimizer at one batch size, in one panel. Its runs cost the same per step.
+    """The key of a group of runs: one optimizer at one batch size, in one panel. Its runs cost the same per step.
 
     Attributes:
-        panel: label of the sweep's panel; empty in a sweep without.
-        optimizer: label in the sweep.
+        panel: label of the sweep's panel; empty in a sweep without panels.
+        optimizer: label of the optimizer in the sweep.
         batch_size: samples per optimizer step.
     """
 
@@ -21,7 +21,7 @@ class GroupKey(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Optimizer label, after the panel's where there are several."""
+        """The optimizer's label, after the panel's label if there is one."""
         return f"{self.panel}: {self.optimizer}" if self.panel else self.optimizer
 
     def __str__(self) -> str:
@@ -30,16 +30,16 @@ class GroupKey(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """A run of a sweep that has no id yet; with the sweep's panel it makes a whole configuration.
+    """A run of a sweep without an id; together with its panel it determines a whole configuration.
 
     Attributes:
-        settings: plain values of the optimizer config, its ``name`` among them.
+        settings: plain values of the optimizer config, including ``name``.
         batch_size: samples per optimizer step.
-        seed: of initial weights and data order.
-        panel: label of the sweep's panel; empty in a sweep without.
-        initial: run and step whose weights it starts from; None: from the seed.
-        keeps: steps after which it keeps its weights; it is a trunk then.
-        diagnosed: whether it is trained with the sweep's diagnostics.
+        seed: seed of initial weights and data order.
+        panel: label of the sweep's panel; empty in a sweep without panels.
+        initial: run id and step of the weights from which the run starts; None: weights drawn by the seed.
+        keeps: steps after which the run saves its weights; if there are any, the run is a trunk.
+        diagnosed: whether the run is trained with the sweep's diagnostics.
     """
 
     settings: dict[str, Any]
@@ -53,16 +53,16 @@ class RunSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedRun(RunSpec):
-    """One run of a plan, identified.
+    """One run of a plan, with its id.
 
     Attributes:
-        run_id: its identity.
-        optimizer: label in the sweep.
+        run_id: the run's id.
+        optimizer: label of the optimizer in the sweep.
         axes: the settings that the sweep varies, with this run's values.
-        steps: optimizer steps.
-        round: 0 for the sweep's own grid, n for its n-th extension.
-        reporting: whether it trains a chosen setting again, with a seed that had no part in the choice.
-        diagnoses: the tuned run that it trains again, with diagnostics; its own loss counts for nothing.
+        steps: number of optimizer steps.
+        round: 0 for the sweep's first grid, n for its n-th extension.
+        reporting: whether the run repeats a chosen setting with a seed that was not used in the choice.
+        diagnoses: id of the tuned run that this run repeats with diagnostics; its loss does not count in tuning.
     """
 
     run_id: str
@@ -75,9 +75,9 @@ class PlannedRun(RunSpec):
 
     @property
     def key(self) -> GroupKey:
-        """The group that it belongs to."""
+        """The key of the run's group."""
         return GroupKey(self.panel, self.optimizer, self.batch_size)
 
     def as_record(self) -> dict[str, Any]:
-        """The run as a plan in the store keeps it."""
+        """The run as plain values, for the plan in the store."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("settings", "diagnosed")}

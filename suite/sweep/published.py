@@ -1,4 +1,4 @@
-"""Values that a paper prints, as a sweep's YAML states them beside the question: shown next to what was measured.
+"""Values that a paper prints, given in a sweep's YAML, which reports show beside the measured values.
 
 One entry is a mapping::
 
@@ -21,22 +21,22 @@ class Published:
     """One entry: at least one of the gaps, losses and perplexities, with its source."""
 
     source: str
-    """Where the value was read."""
+    """The table, figure or file from which the value was read."""
 
     panel: str | None = None
-    """Label of the sweep's panel that it belongs to."""
+    """Label of the sweep's panel to which the value belongs."""
 
     batch_size: int | None = None
     """Samples per optimizer step."""
 
     reference: str | None = None
-    """Optimizer that the gap is measured from; by default Adam."""
+    """Optimizer whose loss the gap starts from; by default Adam."""
 
     challenger: str | None = None
-    """Optimizer that is compared with it; by default SGD."""
+    """Optimizer whose loss is subtracted; by default SGD."""
 
     gap: float | None = None
-    """Reference less challenger, with this suite's sign."""
+    """The reference's loss minus the challenger's; positive if the challenger is better."""
 
     relative_gap: float | None = None
     """The gap in percent of the reference's loss."""

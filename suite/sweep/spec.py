@@ -1,4 +1,4 @@
-"""A sweep's YAML: its question, its tasks and its grids."""
+"""Reads and checks a sweep's YAML: its question, tasks, grids and seeds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from suite.sweep.published import Published
 LARGEST_SEED = 2**32 - 1
 
 _BESIDE = ("file", "question", "source", "published", "diagnose")
-"""Keys that describe a sweep, or add runs beside its answer; they change no run that the answer rests on."""
+"""Keys that do not count towards a plan's id: they describe the sweep, or add runs that do not affect its answer."""
 
 _LATER = ("panels", "finalists", "report_seeds", "trunk", "branches")
-"""Keys that count towards a plan's name only where they are given: plans of earlier stores keep theirs."""
+"""Keys that count towards a plan's id only if they are given, so that plans in earlier stores keep their ids."""
 
 Part = TypeVar("Part", bound=Branches)
 
@@ -30,10 +30,10 @@ _SEEDS = {"at_least": 0, "at_most": LARGEST_SEED, "different": True}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finalists:
-    """A second round of choosing: successive halving (Jamieson & Talwalkar 2016)."""
+    """A second round of tuning, as in successive halving (Jamieson & Talwalkar 2016)."""
 
     settings: int = dataclasses.field(metadata={"at_least": 2})
-    """How many of the best settings of a finished grid are trained with further seeds; the best over all is chosen."""
+    """Number of best settings of a finished grid that are trained with further seeds; the best mean is chosen."""
 
     seeds: list[int] = dataclasses.field(metadata=_SEEDS)
     """The further seeds."""
@@ -44,13 +44,13 @@ class Finalists:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepSettings(PanelSettings):
-    """A sweep as its YAML states it."""
+    """The settings in a sweep's YAML."""
 
     question: str = ""
-    """Shown in the report."""
+    """The question of the sweep, which the report shows."""
 
     source: str = ""
-    """The paper's figure or table, or what else the sweep follows."""
+    """The figure or table of a paper, or any other source, that the sweep follows."""
 
     task: str = ""
     batch_size: list[int] = dataclasses.field(default_factory=list, metadata={"at_least": 1, "different": True})
@@ -62,19 +62,19 @@ class SweepSettings(PanelSettings):
     """Seeds of initial weights and data order."""
 
     extend_edges: int = dataclasses.field(default=0, metadata={"at_least": 0})
-    """Times a grid may grow when its best value lies on the edge."""
+    """Number of times that each edge of a grid may be extended when the best value lies on it."""
 
     extend_axes: list[str] = dataclasses.field(default_factory=lambda: ["lr"])
-    """The settings whose grids grow."""
+    """The settings whose grids may be extended."""
 
     finalists: Finalists | None = None
-    """The second round of choosing, if there is one."""
+    """The second round of tuning; null: none."""
 
     report_seeds: list[int] = dataclasses.field(default_factory=list, metadata=_SEEDS)
-    """Seeds that the tuned settings are trained again with; none of them has chosen."""
+    """Seeds with which the tuned settings are trained again; they must not be seeds that tuning uses."""
 
     panels: dict[str, PanelSettings] = dataclasses.field(default_factory=dict)
-    """Label -> what a part of the sweep has instead of the settings above."""
+    """Label -> settings of a part of the sweep, which override those above."""
 
     published: list[Published] = dataclasses.field(default_factory=list)
     """Values that the paper prints for this question."""
@@ -85,14 +85,14 @@ class SweepSettings(PanelSettings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepSpec(SweepSettings):
-    """A sweep with the file that states it; checked when made.
+    """The settings of a sweep with its file; they are checked against each other.
 
     Attributes:
-        name: the file's name without its ending, after the folders below ``sweeps`` that it lies in.
+        name: the file's path below ``sweeps``, without its suffix and joined by hyphens.
         file: the file.
 
     Raises:
-        ConfigError: settings that are right one by one and cannot be together.
+        ConfigError: settings contradict each other.
     """
 
     name: str
@@ -129,12 +129,12 @@ class SweepSpec(SweepSettings):
 
     @property
     def finalist_seeds(self) -> list[int]:
-        """Seeds that choose among the finalists; none without such a round."""
+        """The seeds that choose among the finalists; empty if there are no finalists."""
         return [] if self.finalists is None else self.finalists.seeds
 
     @property
     def parts(self) -> list[Panel]:
-        """The panels with what they share filled in; one for every trunk and branch point, where there are any."""
+        """The panels with the shared settings filled in; a branching panel gives one per trunk and branch point."""
         parts: list[Panel] = []
         for label, settings in (self.panels or {"": PanelSettings()}).items():
             panel = Panel(
@@ -155,7 +155,7 @@ class SweepSpec(SweepSettings):
         return parts
 
     def changed(self, overrides: Mapping[str, Any]) -> SweepSpec:
-        """The sweep with settings of the task changed in every panel."""
+        """A copy of the sweep in which ``overrides`` change settings of the task in every panel."""
 
         def with_them(part: Any) -> Any:
             inner = {
@@ -168,7 +168,7 @@ class SweepSpec(SweepSettings):
         return changed
 
     def with_sources(self, sources: Mapping[str, str]) -> SweepSpec:
-        """The sweep on other data: dataset -> ``data.source``, for every panel whose task is of that dataset."""
+        """A copy of the sweep with other data; ``sources`` maps a dataset to the ``data.source`` of its panels."""
 
         def with_source(part: Any, task: str) -> Any:
             source = sources.get(task.partition("/")[0])
@@ -183,7 +183,7 @@ class SweepSpec(SweepSettings):
 
     @property
     def plan_id(self) -> str:
-        """Name of the sweep's plan in a store: the same as long as the same runs are asked for."""
+        """The id of the sweep's plan in a store: the name and a hash of the settings that determine its runs."""
         counted = {k: v for k, v in plain(self).items() if k not in _BESIDE and (v or k not in _LATER)}
         digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
@@ -193,7 +193,7 @@ def read_spec(file: str | Path) -> SweepSpec:
     """Read and check a sweep's YAML.
 
     Raises:
-        ValueError: no such file, not YAML, a key is unknown or missing or of the wrong type.
+        ValueError: there is no such file; it is not YAML; or a key is unknown, missing or of the wrong type.
     """
     path = Path(file)
     if not path.is_file():
@@ -231,7 +231,7 @@ def _merged_optimizers(shared: Mapping[str, Any], changes: Mapping[str, Any]) ->
 
 
 def _merged(shared: Part | None, panel: Part | None) -> Part | None:
-    """A panel's trunk or branches: the sweep's, changed setting by setting by what the panel says."""
+    """A panel's trunk or branches: those of the sweep, with the settings that the panel gives."""
     if shared is None or panel is None:
         return panel or shared
     changes = {name: value for name, value in vars(panel).items() if value is not None}
