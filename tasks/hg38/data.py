@@ -29,8 +29,8 @@ class HG38(TokenWindows):
     ``source: sample`` is the generated sequence of `tasks.hg38.sample`; its statistics are a genome's, its content is
     not. A path names FASTA files, plain or gzipped.
 
-    Letters are upper-cased; A, C, G, T, N count, other IUPAC letters are N. As in the paper, samples come in stored
-    order unless ``shuffle`` is set.
+    Case is ignored, U is read as T, and other IUPAC letters than A, C, G and T as N. As in the paper, samples come in
+    stored order unless ``shuffle`` is set.
     """
 
     dataset: ClassVar[str] = "hg38"
@@ -46,7 +46,7 @@ class HG38(TokenWindows):
     """Share of the tokens, at the end, that is the validation split."""
 
     shuffle: bool = False
-    """A fresh permutation of the training samples every epoch."""
+    """Whether every epoch has a fresh permutation of the training samples."""
 
     def genome(self) -> TokenizedGenome:
         """What is prepared: the nucleotides that ``source`` names, and the settings that decide the tokens.

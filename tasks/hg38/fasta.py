@@ -1,7 +1,7 @@
 """FASTA, plain or gzipped, as a stream of codes: A, C, G, T, N are 0 to 4, and no more than a chunk is in memory.
 
-A whole chunk is turned into codes by one table, line ends left out in the same pass; only headers are looked for one
-by one.
+One look-up table turns a whole chunk into codes and drops its line ends in the same pass; only headers are searched for
+one by one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from tasks.kinds.local_files import DamagedSource
 
 CHUNK_BYTES = 1 << 20
-"""At most so much decompressed text is held at once."""
+"""Largest amount of decompressed text that is held at once."""
 
 N = 4
 """Code of a nucleotide that is not known: N, and every IUPAC letter that stands for several."""
@@ -114,8 +114,8 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
     """Turn the text of a FASTA file into codes.
 
     Args:
-        name: of the file, for messages.
-        chunks: its text, cut anywhere.
+        name: name of the file, for messages.
+        chunks: text of the file, cut anywhere.
 
     Yields:
         Stretches; together the nucleotides of all records in order.

@@ -32,11 +32,11 @@ class LocalGenome(LocalFiles):
     kind: ClassVar[str] = "FASTA files"
 
     def reads(self, file: Path) -> bool:
-        """Whatever its name is."""
+        """Whether a single file may be read: yes, whatever its name is."""
         return True
 
     def expected_nucleotides(self) -> int:
-        """Size of plain files, and a typical multiple of the size of compressed ones."""
+        """Rough number of nucleotides: the bytes of plain files, and four times the bytes of compressed ones."""
         return sum(path.stat().st_size * (4 if path.suffix in (".gz", ".bgz") else 1) for path in self.files())
 
     def stretches(self) -> Iterator[Stretch]:
@@ -50,9 +50,9 @@ class FetchedGenome:
     """A FASTA file on the network, kept in ``<data_dir>/downloads``; a download that broke off is resumed.
 
     Args:
-        url: of the file.
+        url: address of the file.
         data_dir: folder for prepared data.
-        nucleotides: expected number.
+        nucleotides: expected number of nucleotides.
     """
 
     url: str
@@ -62,11 +62,11 @@ class FetchedGenome:
     label = "paper"
 
     def identity(self) -> dict[str, Any]:
-        """The address."""
+        """The URL, which decides the nucleotides."""
         return {"kind": "url", "url": self.url}
 
     def expected_nucleotides(self) -> int:
-        """As given."""
+        """The number that is expected, for the disk check."""
         return self.nucleotides
 
     def stretches(self) -> Iterator[Stretch]:
@@ -81,7 +81,7 @@ class FetchedGenome:
             Its path.
 
         Raises:
-            ValueError: it cannot be fetched; what came so far is kept.
+            ValueError: it cannot be fetched; what was downloaded so far is kept.
         """
         path = self.data_dir / "downloads" / self.url.rpartition("/")[2]
         with only_process(path):
@@ -112,7 +112,7 @@ class FetchedGenome:
             raise
         with answer:
             if done and answer.status != 206:
-                done = 0  # the server sends the whole again
+                done = 0  # the server sends the whole file again
             left = answer.headers.get("Content-Length")
             total = None if left is None else done + int(left)
             _log.info("Fetching %s to %s from byte %d on.", self.url, part, done)

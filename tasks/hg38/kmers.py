@@ -11,7 +11,7 @@ LARGEST_K = 7
 
 
 class KmerTokens:
-    """Makes tokens of stretches as they come, with at most k - 1 nucleotides kept between two.
+    """Turns stretches into tokens one after the other; at most k - 1 nucleotides are kept from one to the next.
 
     The id of a k-mer is its nucleotides read as digits of a number to base 4, the first one highest; any k-mer with an
     N is ``4 ** k``. A record starts a new k-mer, and the nucleotides that are left at its end, fewer than k, are

@@ -1,7 +1,7 @@
 """From nucleotides to token files: one pass, a chunk in memory, finished in one step.
 
-The whole genome takes about a minute, so an interrupted preparation starts again; what takes long, the download, goes
-on where it was (`tasks.hg38.genomes.FetchedGenome`).
+The whole genome takes about a minute, so an interrupted preparation starts again; the download, which takes long, is
+resumed (`tasks.hg38.genomes.FetchedGenome`).
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ It is four chromosomes of a million nucleotides, the same on every machine, made
 - N runs: 5%, 10,000 at either end of a chromosome and a gap of 30,000 inside.
 
 The letters' frequencies alone, N among them, have an entropy of 1.50 nats (1.37 without N); knowing the letter before
-brings 1.21, mostly because N follows N; remembering the ancestors is the rest. No gene is in it, and results on it say
-nothing about genomes.
+lowers it to 1.21, mostly because N follows N; a predictor that remembers the ancestors gets lower still. The sequence
+has no genes, and results on it say nothing about genomes.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Family:
     """Copies of one ancestor.
 
     Attributes:
-        length: of the ancestor, in nucleotides.
+        length: length of the ancestor, in nucleotides.
         copy_length: mean length of a copy, which keeps the ancestor's end.
         gc: share of G and C in the ancestor.
         divergence: share of nucleotides that a copy has changed.
-        share: of the sequence that is made of copies.
+        share: share of the sequence that is made of its copies.
     """
 
     length: int
@@ -79,15 +79,15 @@ class SampleGenome:
     label = "sample"
 
     def identity(self) -> dict[str, Any]:
-        """The recipe."""
+        """What decides the nucleotides: the recipe."""
         return {"kind": "sample", "recipe": RECIPE}
 
     def expected_nucleotides(self) -> int:
-        """Exactly as many as there are."""
+        """The exact number of nucleotides."""
         return CHROMOSOMES * CHROMOSOME_LENGTH
 
     def stretches(self) -> Iterator[Stretch]:
-        """Nucleotides, by way of FASTA like any other."""
+        """Nucleotides, read from FASTA text as any other genome's."""
         yield from parse_fasta("the sample genome", fasta_text())
 
 
@@ -126,8 +126,8 @@ def _chromosome(rng: np.random.Generator, ancestors: list[np.ndarray]) -> np.nda
 
 
 def _inserts(rng: np.random.Generator, ancestors: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-    """Endless repeats, each with the nucleotides of unique sequence before it."""
-    # A kind is drawn as often as its share of the sequence over its mean length asks for.
+    """An endless stream of repeats, each after the number of nucleotides of unique sequence before it."""
+    # The frequency of a kind is proportional to its share of the sequence over its mean length.
     microsatellite_length = 40
     lengths = np.array([*(family.copy_length for family in FAMILIES), microsatellite_length])
     shares = np.array([*(family.share for family in FAMILIES), MICROSATELLITE_SHARE])

@@ -27,12 +27,12 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: Path, *, schema: int, what: str) -> dict[str, Any]:
-    """What a prepared folder holds, after a look at its files' sizes.
+    """Read the manifest of a prepared folder, and compare its files' sizes with it.
 
     Args:
-        folder: a finished one.
+        folder: a finished folder.
         schema: the version that its manifest must have.
-        what: it must hold, for the message.
+        what: what the folder must hold, for the message.
 
     Raises:
         ValueError: it cannot be read or is of another version.
@@ -55,8 +55,8 @@ def verify_arrays(folder: Path, arrays: dict[str, dict[str, Any]]) -> None:
     """Read all arrays and compare their checksums with the manifest.
 
     Args:
-        folder: a finished one.
-        arrays: by file name, with ``sha256``.
+        folder: a finished folder.
+        arrays: entries of the manifest by file name, with ``sha256``.
 
     Raises:
         ValueError: a file is not what was prepared; the message names it.
@@ -70,15 +70,15 @@ def verify_arrays(folder: Path, arrays: dict[str, dict[str, Any]]) -> None:
 
 
 def mapped_array(path: Path, dtype: Any, shape: tuple[int, ...], *, goes_on: bool = False) -> np.memmap:
-    """An array on disk, to be filled through memory; its room is taken at once.
+    """An array on disk, to be filled through a memory map; its disk space is reserved at once.
 
-    A full disk under a mapping that has no room of its own would end the process without a word.
+    Without that, a disk that fills up under the map would end the process without a message.
 
     Args:
-        path: of the ``.npy`` file.
-        dtype: of the array.
-        shape: of the array.
-        goes_on: the file is there, and its content stays.
+        path: path of the ``.npy`` file.
+        dtype: type of the array's elements.
+        shape: shape of the array.
+        goes_on: whether the file exists already and keeps its content.
 
     Raises:
         OSError: the disk is full.

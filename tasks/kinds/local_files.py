@@ -75,7 +75,7 @@ class LocalFiles:
         return sorted(visible, key=lambda path: path.relative_to(self.path).as_posix())
 
     def reads(self, file: Path) -> bool:
-        """Whether a single file may be read by its name."""
+        """Whether a single file may be read, which its name decides."""
         return file.name.lower().endswith(self.suffixes)
 
     def identity(self) -> dict[str, Any]:

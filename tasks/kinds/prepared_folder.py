@@ -63,7 +63,7 @@ def prepare_folder(folder: Path, work: Callable[[Path], object], *, goes_on: boo
 
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Hold the lock of a prepared folder; the lock is the kernel's and ends with its holder.
+    """Hold the lock of a prepared folder, which the kernel releases when its holder ends.
 
     Args:
         folder: the final folder, which need not exist; its parent is made.
@@ -109,13 +109,13 @@ def require_space(folder: Path, needed_bytes: int, *, what: str, less: str) -> N
     """Refuse to start what the disk cannot hold.
 
     Args:
-        folder: where it is made; its parent exists.
+        folder: the folder that will be made; its parent exists.
         needed_bytes: expected size, less what is already there.
-        what: is made, for the message.
-        less: the setting that makes it smaller.
+        what: what is made, for the message.
+        less: the setting that makes it smaller, for the message.
 
     Raises:
-        ValueError: there is less room, counting a reserve.
+        ValueError: the disk has less room than that and a reserve.
     """
     free = shutil.disk_usage(folder.parent).free
     if free < needed_bytes + _RESERVE_BYTES:
@@ -130,7 +130,7 @@ def full_disk_explained(folder: Path, *, kept: bool) -> Iterator[None]:
     """Turn the operating system's error for a full disk into one sentence.
 
     Args:
-        folder: what is written to.
+        folder: the folder that is written to.
         kept: whether starting again goes on with what is done so far.
 
     Raises:

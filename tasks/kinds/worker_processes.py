@@ -24,10 +24,10 @@ def in_processes(
     Workers are started fresh, not forked, because this process may hold threads of torch.
 
     Args:
-        function: sent to every worker once.
+        function: what is done with an item; it is sent to every worker once.
         items: taken in this process, a few ahead of what is returned.
         workers: processes.
-        until: what is done then, for the message about a worker that died.
+        until: what the workers must live to finish, a clause for the message when one dies.
 
     Raises:
         ValueError: a worker process died.
@@ -60,7 +60,7 @@ _function: Callable[[Any], Any]
 def _start(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    # One core per worker: a library's own threads would only fight over them.
+    # One core per worker: a library's own threads would compete for the cores.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -17,7 +17,7 @@ from tasks.toy.language import ZipfLanguage
 from tasks.toy.randomness import normals, uniforms
 
 COUNTED_WINDOWS = 4096
-"""Windows of the generated language that its words are counted in."""
+"""Number of windows of the generated language in which its words are counted."""
 
 _VAL_SEED = 0
 """The validation split is the same for every seed of a run."""
@@ -25,11 +25,10 @@ _VAL_SEED = 0
 
 @configurable
 class NoisyQuadratic(Generated):
-    """A quadratic of nine dimensions seen through noise (paper 2, appendix I).
+    """A quadratic of nine dimensions with noisy gradients (paper 2, appendix I).
 
-    A training sample is what the noise of one gradient is made of; a batch averages ``batch_size`` of them. The
+    A training sample decides the noise of one gradient; a batch averages ``batch_size`` of these gradients. The
     validation loss is the exact loss.
-
     """
 
     hessian: str = "heterogeneous"
@@ -43,7 +42,7 @@ class NoisyQuadratic(Generated):
     """Standard deviation of the Gaussian noise of one sample's gradient, per coordinate."""
 
     hessian_seed: int = 0
-    """Of the blocks' bases."""
+    """Seed of the bases of the Hessian's blocks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +72,7 @@ class NoisyQuadratic(Generated):
 
         Returns:
             Gaussian noise, float32 ``[n, d]``; or the numbers of design rows, int64 ``[n, 1]``, of which those of one
-            step differ. For ``val`` no noise, respectively all rows.
+            step differ. For ``val``, zeros or all rows.
         """
         dimension = len(self._matrix)
         if self.noise == "gaussian":
@@ -82,9 +81,9 @@ class NoisyQuadratic(Generated):
             return torch.from_numpy(self.sigma * normals(self.seed, "noise", indices, dimension)).float()
         if split == "val":
             return torch.arange(dimension).repeat(len(indices))[:, None]
-        steps, places = np.divmod(np.asarray(indices), self.batch_size)
+        steps, positions = np.divmod(np.asarray(indices), self.batch_size)
         orders = uniforms(self.seed, "rows", steps, dimension).argsort(axis=1)
-        return torch.from_numpy(orders[np.arange(len(places)), places])[:, None]
+        return torch.from_numpy(orders[np.arange(len(positions)), positions])[:, None]
 
 
 class BigramBatch(NamedTuple):
@@ -93,8 +92,8 @@ class BigramBatch(NamedTuple):
     Attributes:
         words: first words, int64 ``[n]``.
         targets: second words, int64 ``[n]``; of the population, their conditional frequencies, float32 ``[n, V]``.
-        weights: of each row in the sum of the loss, float32 ``[n]``.
-        count: that the sum is divided by.
+        weights: weight of each row in the sum of the loss, float32 ``[n]``.
+        count: number that the sum is divided by.
     """
 
     words: Tensor
@@ -109,21 +108,20 @@ class Bigrams(Generated):
 
     The first word has the frequencies ``pi_k ~ k^(-alpha)``, the second the same after a permutation that the first
     word decides. The validation loss is the population's.
-
     """
 
     vocab_size: int = dataclasses.field(default=256, metadata={"at_least": 2, "at_most": 8192})
-    """Words; a table of their pairs is kept."""
+    """Number of words; a table of their pairs is kept in memory."""
 
     exponent: float = dataclasses.field(default=1.0, metadata={"at_least": 0, "at_most": 10})
-    """``alpha``."""
+    """``alpha`` of Zipf's law; 0: all words are equally frequent."""
 
     gradients: str = "sampled"
     """``sampled``: a sample is a pair; ``population``: every sample is the whole population, so that any batch size
     gives the exact gradient."""
 
     language_seed: int = 0
-    """Of the permutations."""
+    """Seed of the permutations."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,7 +129,7 @@ class Bigrams(Generated):
             raise ValueError(f"data.gradients must be sampled or population, got {self.gradients!r}.")
 
     def content(self) -> dict[str, Any]:
-        """The language and what of it a sample is."""
+        """The language, and whether a sample is a pair or the population."""
         return {
             "vocab_size": self.vocab_size,
             "exponent": self.exponent,
@@ -197,16 +195,16 @@ class ZipfText(Generated):
     """Windows of a generated language whose entropy is known; see `tasks.toy.language`."""
 
     vocab_size: int = dataclasses.field(default=512, metadata={"at_least": 2, "at_most": 2**31})
-    """Words."""
+    """Number of words."""
 
     exponent: float = dataclasses.field(default=1.0, metadata={"at_least": 0, "at_most": 10})
-    """Of Zipf's law; 0: all words alike."""
+    """Exponent of Zipf's law; 0: all words are equally frequent."""
 
     context: int = dataclasses.field(default=1, metadata={"at_least": 1, "at_most": 2**20})
-    """How many places back the word is that the next one depends on."""
+    """How many positions back the word stands that the next one depends on."""
 
     classes: int | None = dataclasses.field(default=None, metadata={"at_least": 1, "at_most": 4096})
-    """Of words, at most one per word; null: one per word up to 64."""
+    """Number of word classes, at most one per word; null: one per word, at most 64."""
 
     sharpness: float = dataclasses.field(default=2.0, metadata={"at_least": 0, "at_most": 20})
     """How predictable the language is; 0: independent words."""
@@ -221,7 +219,7 @@ class ZipfText(Generated):
     """Windows of the validation split."""
 
     language_seed: int = dataclasses.field(default=0, metadata={"at_least": 0, "below": 2**63})
-    """Of the language."""
+    """Seed of the language."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,11 +1,11 @@
-"""Which language has a Zipf vocabulary, a dialled context, and an entropy that is known exactly?
+"""Which language has a Zipf vocabulary, a context of chosen length, and an entropy that is known exactly?
 
 Words have the frequencies ``pi_k ~ k^(-alpha)``. They fall into classes, and the class of a word depends on the class
-of the word ``context`` places before; within its class a word is drawn by its frequency. The class chain is made so
+of the word ``context`` positions before; within its class a word is drawn by its frequency. The class chain is made so
 that every word keeps its frequency exactly. Hence, in nats:
 
 - a predictor that knows frequencies alone reaches ``H(pi)``;
-- one that sees the word ``context`` places back reaches the entropy rate: the class chain's plus that within classes.
+- one that sees the word ``context`` positions back reaches the entropy rate: of the class chain, plus within classes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class ZipfLanguage:
     """A stationary language.
 
     Attributes:
-        vocab_size: words.
-        exponent: ``alpha`` of Zipf's law; 0: all words alike.
-        context: how many places back the word is that decides; 1: a bigram language.
-        classes: of words, at most as many as words.
+        vocab_size: number of words.
+        exponent: ``alpha`` of Zipf's law; 0: all words are equally frequent.
+        context: how many positions back the word stands that the next one depends on; 1: a bigram language.
+        classes: number of word classes, at most as many as words.
         sharpness: how predictable classes are; 0: independent words.
-        seed: of the classes and their chain.
+        seed: seed of the classes and their chain.
     """
 
     vocab_size: int
@@ -101,10 +101,10 @@ class ZipfLanguage:
         """Independent stationary stretches, int64 ``[n, length]``; row ``i`` is a function of its number and the seed.
 
         Args:
-            seed: of the samples.
-            stream: of the samples.
+            seed: seed of the samples.
+            stream: name of their stream of random numbers.
             indices: sample numbers, int64 ``[n]``.
-            length: tokens.
+            length: number of tokens.
         """
         drawn = uniforms(seed, stream, indices, 2 * length).reshape(-1, length, 2)
         classes = np.empty(drawn.shape[:2], dtype=np.int64)

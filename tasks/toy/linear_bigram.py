@@ -17,8 +17,8 @@ class RelativeError(MeanMetric):
     """Excess of the mean loss over the least possible, as a share of that at zero weights.
 
     Args:
-        trivial_loss: at zero weights.
-        optimal_loss: the least possible.
+        trivial_loss: mean loss at zero weights.
+        optimal_loss: least possible mean loss.
     """
 
     def __init__(self, *, trivial_loss: float, optimal_loss: float) -> None:
@@ -52,7 +52,7 @@ class ToyLinearBigram(Task):
         return (batch.weights * errors).sum(), batch.count
 
     def metrics(self, facts: dict[str, Any]) -> dict[str, Metric]:
-        """The relative error that the theory speaks of (`suite.theory.bigram`)."""
+        """The relative error, which is the relative loss of `suite.theory.bigram`."""
         return {"relative_error": RelativeError(trivial_loss=facts["trivial_loss"], optimal_loss=facts["optimal_loss"])}
 
     def measure(

@@ -22,7 +22,7 @@ class MoleculeBatch(NamedTuple):
         edge_index: source and target atom of each edge, int64 ``[2, E]``.
         bonds: bond types, int64 ``[E]``.
         graph: molecule of each atom, ascending, int64 ``[N]``.
-        target: float32 ``[G]``.
+        target: target of each molecule, float32 ``[G]``.
         num_graphs: G.
         pairs: for architectures that attend to whole molecules; else None.
         filled: whether the last atoms, edges and pairs are filler, see `filled`.
@@ -41,12 +41,12 @@ class MoleculeBatch(NamedTuple):
 def gather_batches(graphs: Graphs, indices: np.ndarray, walks: Walks | None = None) -> list[MoleculeBatch]:
     """Several batches, gathered at once; their tensors are views of common ones.
 
-    A gather of ranges, computed for all graphs together; node numbers begin anew with each batch.
+    The ranges are gathered for all graphs together; node numbers begin anew with each batch.
 
     Args:
-        graphs: of the split.
+        graphs: graphs of the split.
         indices: graph numbers, int64 ``[batches, n]``.
-        walks: of the split, for batches with pairs.
+        walks: RRWP of the split, for batches with pairs; None: batches without pairs.
     """
     batches, size = indices.shape
     chosen = indices.reshape(-1)
@@ -138,7 +138,7 @@ def rooms(sizes: np.ndarray, count: int) -> list[Room]:
     # A sum of so many sizes lies above this once in some hundred thousand batches.
     usual = np.ceil(count * sizes.mean(axis=1) + 4.5 * count**0.5 * sizes.std(axis=1))
     both = (np.minimum(usual, most), most)
-    # One atom more than there can be: filler edges and pairs need an end.
+    # One atom more than a batch can have: filler edges and pairs lead to it.
     return [Room(int(one[0]) + 1, int(one[1]), int(one[2]) + 1 if most[2] else 0) for one in both]
 
 
@@ -148,7 +148,7 @@ def filled(batch: MoleculeBatch, choices: list[Room]) -> MoleculeBatch:
     Filler atoms are of graph number G, which no target has; filler edges and pairs lead from the last atom to itself.
 
     Args:
-        batch: of G molecules.
+        batch: a batch of G molecules.
         choices: see `rooms`; the last must hold the batch.
     """
     atoms, edges = len(batch.atoms), len(batch.bonds)

@@ -24,9 +24,9 @@ class Graphs:
         atoms: atom types, uint8 ``[N]``.
         edges: source and target of each edge, numbers within the graph, uint16 ``[2, E]``.
         bonds: bond types, uint8 ``[E]``.
-        targets: float32 ``[G]``.
-        node_offsets: int64 ``[G + 1]``.
-        edge_offsets: int64 ``[G + 1]``.
+        targets: target of each graph, float32 ``[G]``.
+        node_offsets: first node of each graph, and the end, int64 ``[G + 1]``.
+        edge_offsets: first edge of each graph, and the end, int64 ``[G + 1]``.
     """
 
     atoms: np.ndarray
@@ -37,7 +37,7 @@ class Graphs:
     edge_offsets: np.ndarray
 
     def __len__(self) -> int:
-        """Graphs."""
+        """Number of graphs."""
         return len(self.targets)
 
     @property
@@ -90,7 +90,7 @@ def one_graph(atoms: np.ndarray, edges: np.ndarray, bonds: np.ndarray, target: f
 
 
 def join_graphs(parts: list[Graphs]) -> Graphs:
-    """All graphs of all parts, in order; there may be no part."""
+    """All graphs of all parts, in order; the list may be empty."""
     no_bytes, no_sizes = np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int64)
     return Graphs(
         atoms=np.concatenate([no_bytes, *(p.atoms for p in parts)]),

@@ -60,18 +60,18 @@ def molecule_graph(mol: Chem.Mol) -> MoleculeGraph:
     """The graph of a molecule.
 
     Args:
-        mol: sanitised; stays as it is.
+        mol: a sanitised molecule, which is not changed.
 
     Raises:
         UnusableMolecule: an atom or bond is not of a known type.
     """
     mol = Chem.Mol(mol)
     Chem.Kekulize(mol, clearAromaticFlags=True)
-    atoms = np.array([_known(_ATOM_NUMBER, atom_type(atom), "atom") for atom in mol.GetAtoms()], dtype=np.uint8)
+    atoms = np.array([_type_number(_ATOM_NUMBER, atom_type(atom), "atom") for atom in mol.GetAtoms()], dtype=np.uint8)
     ends, types = [], []
     for bond in mol.GetBonds():
         ends.append((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
-        types.append(_known(_BOND_NUMBER, bond.GetBondType(), "bond"))
+        types.append(_type_number(_BOND_NUMBER, bond.GetBondType(), "bond"))
     once = np.array(ends, dtype=np.uint16).reshape(-1, 2).T
     edges = np.concatenate([once, once[::-1]], axis=1)
     order = np.lexsort((edges[1], edges[0]))
@@ -88,7 +88,7 @@ def atom_type(atom: Chem.Atom) -> str:
     )
 
 
-def _known(numbers: dict, name: object, what: str) -> int:
+def _type_number(numbers: dict, name: object, what: str) -> int:
     if name not in numbers:
         raise UnusableMolecule(f"the {what} type {str(name)!r} is none of the {len(numbers)} of ZINC")
     return numbers[name]

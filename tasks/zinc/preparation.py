@@ -33,10 +33,10 @@ SCHEMA = 1
 
 CHUNK_ROWS = 1000
 SERIAL_CHUNKS = 2
-"""So few chunks are done before worker processes would have started."""
+"""Up to so many chunks are read in this process, in less time than workers take to start."""
 
 EXAMPLES = 20
-"""At most so many unusable molecules are named."""
+"""Largest number of unusable molecules that are named."""
 
 SPLIT_SEED = 0
 CHUNKS = "chunks"

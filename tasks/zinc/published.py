@@ -37,7 +37,7 @@ class PublishedGraphs:
             split: ``train`` or ``val``.
 
         Raises:
-            ValueError: the download failed, or what came is not what was expected.
+            ValueError: the graphs cannot be downloaded.
         """
         assert split in SPLITS
         from torch_geometric.datasets import ZINC

@@ -2,8 +2,8 @@
 
 The drugs are cut at the bonds that the BRICS rules name (Degen et al. 2008), and the fragments joined again at
 random by the same rules, with as many atoms as ZINC's molecules have. Every molecule is valid chemistry and has its
-true target; what it is not is a draw from ZINC: the same 133 fragments come again and again, charges are
-rare, and many molecules are harder to make. 2,000 molecules take a few seconds.
+true target, but the molecules are not distributed as ZINC's: the same 133 fragments recur, charges are rare, and many
+molecules are harder to make. 2,000 molecules take a few seconds.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SampleMolecules:
     """The embedded sample as a source of SMILES.
 
     Attributes:
-        count: molecules.
+        count: number of molecules.
     """
 
     count: int = SAMPLE_MOLECULES
@@ -121,11 +121,11 @@ def drug_fragments() -> list[Chem.Mol]:
 
 
 def join_fragments(count: int, *, seed: int) -> list[str]:
-    """Make molecules.
+    """Make molecules of fragments that are joined at random.
 
     Args:
-        count: how many.
-        seed: decides which.
+        count: number of molecules.
+        seed: seed of the choice.
 
     Returns:
         Canonical SMILES, all different.
@@ -184,7 +184,7 @@ def _grow(
             if other is not end and other.label in partners
         ]
     mol.BeginBatchEdit()
-    # Places that stay open become hydrogens, which are implicit.
+    # Joints that stay open become hydrogens, which are implicit.
     for dummy in dummies:
         mol.RemoveAtom(dummy)
     mol.CommitBatchEdit()

@@ -15,7 +15,7 @@ class Row(NamedTuple):
     """One row of a file, not parsed yet.
 
     Attributes:
-        smiles: without white space around it.
+        smiles: the SMILES, without white space around it.
         where: file and line, for messages.
     """
 

@@ -19,7 +19,7 @@ from rdkit import Chem, RDConfig
 from rdkit.Chem import Crippen
 
 FREE_RING = 6
-"""Rings up to this size cost nothing."""
+"""Rings up to this size are not penalised."""
 
 
 class Properties(NamedTuple):
@@ -37,7 +37,7 @@ class Properties(NamedTuple):
 
 
 MEANS = Properties(logp=2.4570953396190123, accessibility=3.0525811293166134, cycle=0.0485696876403053)
-"""Over the 249,456 molecules of ZINC, as used for the published Junction Tree VAE scores, which they reproduce to
+"""Means over the 249,456 molecules of ZINC, as used for the published Junction Tree VAE scores, which they reproduce to
 5e-15. The targets that PyTorch Geometric distributes were standardised with slightly other statistics: the three
 that are printed in public differ from these by 0.0001 to 0.0025."""
 

@@ -22,7 +22,7 @@ CROP_RATIO = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
 _PER_ATTEMPT = 4
 _SAMPLES, _MIXUP = 1, 2
-"""Streams of random numbers, beside each other under one seed."""
+"""Numbers of the independent streams of random numbers of one seed."""
 
 
 class Crop(NamedTuple):
@@ -52,7 +52,7 @@ class Crop(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """What is drawn for the samples of one micro-batch, n of them.
+    """What is drawn for the n samples of one micro-batch.
 
     Attributes:
         crops: one per sample; None: the centre of each image.
@@ -69,9 +69,9 @@ def draw_augmentation(
     """Draw crops and flips.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
         step: optimizer step, 0-based.
-        positions: of the micro-batch in the global batch.
+        positions: positions of the micro-batch in the global batch.
         batch_size: samples of the global batch.
         crop: whether crops are drawn.
         flip: whether flips are drawn.
@@ -88,14 +88,14 @@ def draw_mixup(seed: int, step: int, positions: slice, concentration: float) -> 
     """Draw which images of a micro-batch are mixed, and how.
 
     MixUp (Zhang et al. 2018): one share from Beta(concentration, concentration) for the micro-batch, and a random
-    permutation. As paper 1's released code does, a share below one half is taken from one, so that each sample's own
+    permutation. As in paper 1's released code, a share s below one half is replaced by 1 - s, so that each sample's own
     image weighs more.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
         step: optimizer step, 0-based.
-        positions: of the micro-batch in the global batch.
-        concentration: of the Beta distribution.
+        positions: positions of the micro-batch in the global batch.
+        concentration: both parameters of the Beta distribution.
 
     Returns:
         ``partners`` int64 ``[n]`` and ``share`` float32, 0-d, between 0.5 and 1.
@@ -107,7 +107,7 @@ def draw_mixup(seed: int, step: int, positions: slice, concentration: float) -> 
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """Pixels 0 to 255 as -1 to 1: mean and standard deviation one half, as paper 1 has them.
+    """Pixels 0 to 255 as -1 to 1: normalised with mean and standard deviation one half, as in paper 1.
 
     Args:
         pixels: uint8, of any shape.
@@ -123,7 +123,7 @@ def flipped(images: Tensor, flips: np.ndarray) -> Tensor:
 
     Args:
         images: ``[n, 3, H, W]``.
-        flips: which, bool ``[n]``.
+        flips: which images are mirrored, bool ``[n]``.
     """
     return torch.where(torch.from_numpy(flips)[:, None, None, None], images.flip(-1), images)
 

@@ -26,7 +26,7 @@ class Classification(Task):
     """
 
     batch_coupled: ClassVar[bool] = True
-    """MixUp draws partners from the same micro-batch, BatchNorm its statistics."""
+    """A sample's loss depends on its micro-batch: MixUp takes partners from it, BatchNorm its statistics."""
 
     def inputs(self, batch: ImageBatch) -> tuple[Tensor, ...]:
         """The images, ``[B, 3, H, W]``."""

@@ -27,10 +27,10 @@ from tasks.kinds.images.shards import Shards
 from tasks.kinds.images.sources import ImageSource, PaperShards, open_source
 
 BLOCK_BYTES = 1 << 26
-"""A block of optimizer steps holds about so many bytes of pixels, a step's at least."""
+"""Bytes of pixels in a block of optimizer steps, about; a block has one step at least."""
 
 AHEAD_BYTES = 1 << 29
-"""So many bytes of blocks are made ahead, one block at least."""
+"""Bytes of pixels in the blocks that are made ahead, about; one block is made ahead at least."""
 
 CHANNELS = 3
 
@@ -39,7 +39,7 @@ CHANNELS = 3
 class ImageData(Data):
     """Labelled images, decoded as they are needed or once.
 
-    A dataset's class sets ``dataset`` and what ``source: paper`` means. ``source: sample`` is `digits`.
+    A dataset's class sets ``dataset`` and what ``source: paper`` means; `tasks.kinds.images.digits` is the ``sample``.
     ``source: <path>`` is a folder of webdataset shards (``key.jpg`` and ``key.cls``, with ``_info.json`` as timm
     writes it, or without) or of one folder per class, below ``train`` and ``val`` or without splits; a URL that
     fsspec understands (``hf://datasets/...``) is a remote folder of shards.
@@ -85,7 +85,7 @@ class ImageData(Data):
     """Images of the most frequent class in that subset; null: all that it has (1,300 in ImageNet-1k)."""
 
     classes: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
-    """Number of classes; null: what the source tells."""
+    """Number of classes; null: as the source says."""
 
     val_share: float = dataclasses.field(default=0.1, metadata={"above": 0, "below": 1})
     """Share of the source that is held out where it has no validation split: whole shards, or images drawn by a fixed
@@ -161,7 +161,7 @@ class ImageData(Data):
             verify_arrays(self._decoded_folder, self._manifest["arrays"])
 
     def open(self) -> None:
-        """Map decoded images into memory, and know the numbers of samples and shards.
+        """Map decoded images into memory, and set the numbers of samples and shards.
 
         Raises:
             ValueError: the cache for remote shards is too small for the order.

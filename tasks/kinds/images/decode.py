@@ -40,7 +40,7 @@ def centre_pixels(data: bytes, *, resize: int, size: int, draft: bool = True) ->
     Args:
         data: an encoded image.
         resize: short side before the cut.
-        size: S.
+        size: S, side of the result.
         draft: whether a JPEG may be decoded at a fraction of its size.
 
     Returns:
@@ -57,20 +57,7 @@ def centre_pixels(data: bytes, *, resize: int, size: int, draft: bool = True) ->
 
 
 def cropped_pixels(data: bytes, crop: Crop, *, size: int, draft: bool = True) -> Tensor:
-    """Cut a random part and resize it.
-
-    Args:
-        data: an encoded image.
-        crop: which part.
-        size: S.
-        draft: whether a JPEG may be decoded at a fraction of its size.
-
-    Returns:
-        uint8 ``[3, S, S]``.
-
-    Raises:
-        Undecodable: the bytes are damaged.
-    """
+    """Cut the part that ``crop`` draws and resize it; other arguments, result and errors are as in `centre_pixels`."""
     image = _decode(data, keep=crop, need=size if draft else None)
     top, left, height, width = crop.box(image.height, image.width)
     ends = ((top + height - 1) >> image.shrink) + 1, ((left + width - 1) >> image.shrink) + 1
@@ -91,8 +78,8 @@ def _resized_whole(image: _Image, tall: int, wide: int) -> Tensor:
     fraction = 1 << image.shrink
     if not (image.height % fraction or image.width % fraction):
         return interpolate(image.pixels[None], (tall, wide), mode="bilinear", antialias=True)[0]
-    # The last row and column of a draft reach beyond the image: the scale is the image's own, not the draft's. A
-    # hair more of it, lest rounding lose a row.
+    # The last row and column of a draft reach beyond the image, so the scale is the image's, not the draft's. It is
+    # slightly enlarged, so that rounding does not lose a row.
     scale = tuple(new * fraction / old * (1 + 1e-9) for new, old in ((tall, image.height), (wide, image.width)))
     resized = interpolate(
         image.pixels[None], scale_factor=scale, mode="bilinear", antialias=True, recompute_scale_factor=False
@@ -101,7 +88,7 @@ def _resized_whole(image: _Image, tall: int, wide: int) -> Tensor:
 
 
 def _decode(data: bytes, *, keep: Crop | None, need: int | None) -> _Image:
-    """All of the image; of a draft, the part ``keep`` (None: all) has sides of twice ``need`` at least."""
+    """Decode an image, as a draft where the part ``keep`` (None: all) then has sides of twice ``need`` at least."""
     if data[:2] == _JPEG:
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)

@@ -1,6 +1,6 @@
-"""Decoded images on disk: a memory map that spares small runs the decoding, with the very pixels of the stream.
+"""Decoded images on disk: small runs read them from a memory map in place of decoding; the pixels are the same.
 
-The work is journalled image by image in order, so that after a kill it goes on where it was.
+A journal counts the images that are decoded, so that the work goes on after a kill.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def prepare_decoded(
 
     Args:
         splits: the images, by split.
-        folder: final folder, whose name is unlike for unlike images or sizes.
+        folder: final folder, whose name differs for different images or settings.
         size: S, side of the decoded images.
         decoder: from encoded bytes to pixels.
         reader: decodes and counts what is corrupt.

@@ -2,7 +2,7 @@
 
 1,797 grey images of 8 x 8 pixels, ten classes of 174 to 183 each (the test part of the UCI set "Optical Recognition
 of Handwritten Digits"). A network of any size separates them well above 90%: a check of the pipeline and a small
-experiment, not natural images. It needs no network, and a second.
+experiment, not natural images. It needs no internet, and takes a second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Encoded images by number: what every source of images gives, whatever it keeps them in."""
+"""Encoded images by number: the interface of every source of images, whatever its storage format."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Images:
     """One split of a source.
 
     Attributes:
-        lengths: samples in each shard; one shard where there is nothing but random access.
+        lengths: samples in each shard; a source without shards counts as one shard.
     """
 
     lengths: tuple[int, ...]
 
     def __len__(self) -> int:
-        """Samples."""
+        """Number of samples."""
         return sum(self.lengths)
 
     def read(self, number: int) -> Encoded:
@@ -53,7 +53,7 @@ class Images:
         raise NotImplementedError
 
     def fetch_soon(self, numbers: np.ndarray) -> None:
-        """Told that these samples (int64 ``[n]``) will be read; a remote source fetches them in the background."""
+        """Announce samples (int64 ``[n]``) that will be read; a remote source fetches them in the background."""
 
 
 class Chosen(Images):
@@ -61,7 +61,7 @@ class Chosen(Images):
 
     Args:
         images: the source.
-        numbers: of the chosen samples, int64 ``[n]``, ascending.
+        numbers: numbers of the chosen samples, int64 ``[n]``, ascending.
     """
 
     def __init__(self, images: Images, numbers: np.ndarray) -> None:
@@ -86,12 +86,12 @@ class Chosen(Images):
         return [*self.images.identity(), digest(self.numbers)]
 
     def fetch_soon(self, numbers: np.ndarray) -> None:
-        """As the source."""
+        """See `Images.fetch_soon`."""
         self.images.fetch_soon(self.numbers[numbers])
 
 
 def digest(*arrays: np.ndarray | Sequence[str]) -> str:
-    """Checksum of arrays' values, whatever their integer width."""
+    """Checksum of the values of arrays, independent of their integer width."""
     content = hashlib.sha256()
     for array in arrays:
         if isinstance(array, np.ndarray) and array.dtype.kind in "iu":

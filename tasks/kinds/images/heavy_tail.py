@@ -1,6 +1,6 @@
 """The heavy-tailed subset of a source: the k-th class keeps ceil(1300 / k) images of ImageNet-1k.
 
-Of remote shards the subset is fetched once, into a shard of its own.
+The subset of remote shards is fetched once, into a shard of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tasks.kinds.images.storage import Folder
 from tasks.kinds.prepared_folder import prepare_folder
 
 SEED = 42
-"""Of the drawing, whatever the runs' seeds are."""
+"""Seed of the draw, independent of the runs' seeds."""
 
 SHARD = "selected.tar"
 _AT_A_TIME = 64
@@ -62,7 +62,7 @@ def tail_of(source: ImageSource, head_images: int | None, data_dir: Path, *, thr
     the cache. The chosen images are taken from it or fetched one by one. A second preparation fetches nothing.
 
     Args:
-        source: whose validation split stays.
+        source: the source; its validation split stays as it is.
         head_images: images of the most frequent class; None: all that it has.
         data_dir: folder for prepared data.
         threads: images fetched at a time.
@@ -86,7 +86,7 @@ def tail_of(source: ImageSource, head_images: int | None, data_dir: Path, *, thr
 def _samples(images: Shards, numbers: np.ndarray, threads: int) -> Iterator[Encoded]:
     ordered = iter(numbers.tolist())
     with ThreadPoolExecutor(threads) as pool:
-        # In portions: what is fetched and not written yet stays small.
+        # In portions, so that few fetched images wait to be written.
         while portion := list(islice(ordered, _AT_A_TIME)):
             for encoded in pool.map(partial(images.read, alone=True), portion):
                 yield encoded._replace(key=encoded.key.partition(":")[2])

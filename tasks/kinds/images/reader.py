@@ -18,7 +18,7 @@ from tasks.kinds.images.decode import Undecodable
 from tasks.kinds.images.encoded import Images
 
 NAMED = 5
-"""So many corrupt images are named in an error."""
+"""Largest number of corrupt images that an error names."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ class Reader:
     of the data alone.
 
     Args:
-        max_corrupt: so many images that cannot be decoded are passed over.
-        threads: decoding at a time.
+        max_corrupt: largest number of images that may be passed over because they cannot be decoded.
+        threads: number of decoding threads.
 
     Attributes:
-        corrupt: why, by the name of each such image.
+        corrupt: reason why an image cannot be decoded, by the image's name.
     """
 
     def __init__(self, max_corrupt: int, threads: int) -> None:
@@ -63,7 +63,7 @@ class Reader:
             )
 
     def restore(self, corrupt: Mapping[str, str]) -> None:
-        """Take over what an earlier pass over the same images found.
+        """Take over the corrupt images that an earlier pass over the same images recorded.
 
         Raises:
             ValueError: there are more than the limit.
@@ -76,8 +76,8 @@ class Reader:
 
         Args:
             images: the source.
-            numbers: of the samples, n of them.
-            decoders: one per sample.
+            numbers: numbers of the n samples.
+            decoders: one decoder per sample.
 
         Returns:
             Pixels uint8 ``[n, 3, S, S]`` and labels int64 ``[n]``.

@@ -1,4 +1,4 @@
-"""Writes webdataset shards: what is made here is then read as any other shards are."""
+"""Writes webdataset shards, which are then read as any other shards are."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def write_shard(path: Path, samples: Iterable[Encoded], *, extension: str = "jpg
     """Write one tar file; equal samples give equal bytes.
 
     Args:
-        path: of the tar file.
+        path: path of the tar file.
         samples: images; their keys are the members' names.
-        extension: of the images.
+        extension: extension of the images' names.
 
     Returns:
         The number of samples.
@@ -38,8 +38,8 @@ def write_info(folder: Path, splits: Mapping[str, Mapping[str, int]], *, classes
     """Write ``_info.json`` as timm reads it.
 
     Args:
-        folder: that holds the shards.
-        splits: samples of each shard, by its name, by the split's name.
+        folder: folder that holds the shards.
+        splits: number of samples of each shard, by the split's and the shard's name.
         classes: number of classes.
     """
     described: dict[str, Any] = {

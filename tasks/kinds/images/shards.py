@@ -25,7 +25,7 @@ from tasks.kinds.prepared_folder import only_process
 INFO = "_info.json"
 CLASS_NAMES = "classes.txt"
 VALIDATION = ("validation", "val", "valid", "test")
-"""Names that a validation split may have, the first that is there."""
+"""Names that a validation split may have; the first of them that exists is used."""
 
 _WORD = re.compile(r"[a-z]+")
 
@@ -37,8 +37,8 @@ class ShardSplit:
     """Shards of one split.
 
     Attributes:
-        names: files.
-        lengths: samples in each; None: not written.
+        names: names of the files.
+        lengths: number of samples in each; None: unknown.
     """
 
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | No
         The splits, ``train`` and ``val`` where there is one, and the number of classes, None if it is not written.
 
     Raises:
-        ValueError: there is neither, or the file is of another form.
+        ValueError: there is neither, or the file has another form.
     """
     written, class_names = _read_if_there(storage, INFO), _read_if_there(storage, CLASS_NAMES)
     classes = None if class_names is None else len(class_names.decode().splitlines())
@@ -121,8 +121,8 @@ class Shards(Images):
         storage: where they lie.
         split: their names, and lengths where known.
         indices: folder that keeps indices of members.
-        classes: labels must be below; None: unknown.
-        threads: shards indexed at a time.
+        classes: number of classes, which bounds the labels; None: unknown.
+        threads: number of shards that are indexed at a time.
 
     Raises:
         ValueError: a shard is missing, damaged or not as long as is written, or a label is out of range.
@@ -151,7 +151,7 @@ class Shards(Images):
         self._ends = np.cumsum(self.lengths)
 
     def read(self, number: int, *, alone: bool = False) -> Encoded:
-        """One image; ``alone``, it is fetched without its shard, which has been indexed, if that is not here."""
+        """One image; with ``alone`` its bytes are fetched alone where its shard, indexed before, is not cached."""
         shard, row = self._find(number)
         index = self._index(shard)
         offset, size = int(index.offsets[row]), int(index.sizes[row])

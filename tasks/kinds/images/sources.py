@@ -43,7 +43,7 @@ class PaperShards:
     Attributes:
         url: folder of the shards.
         classes: number of classes.
-        held_out: shards, the last ones, that are the validation split; None: there is one.
+        held_out: number of shards at the end that become the validation split; None: it has a validation split.
     """
 
     url: str
@@ -68,7 +68,7 @@ def open_source(
         paper: what ``paper`` means.
         data_dir: folder for prepared data.
         val_share: share that is held out where there is no validation split.
-        classes: number of classes; None: what the source tells.
+        classes: number of classes; None: as the source says.
         cache_gb: bound on remote shards kept locally, in 1e9 bytes; None: all are kept.
         threads: shards indexed at a time.
 

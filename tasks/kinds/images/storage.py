@@ -21,7 +21,7 @@ from tasks.kinds.local_files import one_line
 from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
 ATTEMPTS = 4
-"""A failed download is tried so often in all."""
+"""How often a download is tried in all."""
 
 FETCH_THREADS = 4
 
@@ -53,8 +53,8 @@ class Folder:
         return (self.root / name).read_bytes()
 
     def read_part(self, name: str, offset: int, size: int, *, alone: bool = False) -> bytes:
-        """``size`` bytes of a shard; ``alone`` is for remote ones."""
-        # Opening costs microseconds beside decoding, and leaves nothing to share between threads.
+        """``size`` bytes of a shard; ``alone`` matters for remote shards only."""
+        # Opening the file costs microseconds, little beside decoding, and threads need not share it.
         with open(self.root / name, "rb") as shard:
             return os.pread(shard.fileno(), size, offset)
 
@@ -77,14 +77,14 @@ class Folder:
         return self.local(name).stat().st_size
 
     def fetch_soon(self, name: str) -> None:
-        """Nothing to do: it is here."""
+        """Do nothing: the shard is local."""
 
 
 class Remote:
     """Shards behind a URL that fsspec understands (``hf://datasets/...``, ``https://``, ``s3://``, ``file://``).
 
     Args:
-        url: of the folder that holds the shards.
+        url: URL of the folder that holds the shards.
         cache: local folder for fetched shards.
         cache_gb: bound on the shards kept there, in 1e9 bytes; None: all are kept.
         retry_seconds: wait before the second attempt; doubled before each further one.
@@ -123,7 +123,7 @@ class Remote:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: the place cannot be reached.
+            ValueError: the URL cannot be reached.
         """
         return bytes(self._retried(name, lambda: self._files.cat_file(self._inner(name)), optional=True))
 
@@ -160,7 +160,7 @@ class Remote:
         return path
 
     def size(self, name: str) -> int:
-        """Bytes of a shard, as its place tells."""
+        """Bytes of a shard, as the remote file system reports them."""
         return int(self._retried(name, lambda: self._files.size(self._inner(name))))
 
     def fetch_soon(self, name: str) -> None:
@@ -182,7 +182,7 @@ class Remote:
         try:
             with full_disk_explained(self.cache, kept=True):
                 self._retried(name, lambda: self._files.get_file(self._inner(name), str(partial)))
-                # One at a time: two that look together would each take the room that is there for one.
+                # One process at a time: two that looked together would both use the room of one.
                 with only_process(self.cache / "room"):
                     self._make_room(partial.stat().st_size)
                     partial.replace(path)

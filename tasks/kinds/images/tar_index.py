@@ -20,7 +20,7 @@ LABEL_EXTENSION = "cls"
 
 
 class ShardIndex(NamedTuple):
-    """Samples of one shard, in stored order; n of them.
+    """The n samples of one shard, in stored order.
 
     Attributes:
         keys: name of each sample, str ``[n]``.
@@ -35,7 +35,7 @@ class ShardIndex(NamedTuple):
     labels: np.ndarray
 
     def __len__(self) -> int:
-        """Samples."""
+        """Number of samples."""
         return len(self.labels)
 
 

@@ -16,7 +16,7 @@ class Tree(Images):
     """Images below class folders.
 
     Args:
-        root: holds the class folders.
+        root: folder that holds the class folders.
         classes: names of the folders, in the order of their labels; None: those that are there, sorted.
 
     Raises:

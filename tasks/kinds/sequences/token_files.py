@@ -24,13 +24,13 @@ _COPY_BYTES = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizedSource:
-    """What becomes which token files; equal values share one prepared folder.
+    """Which source becomes which token files; equal values share one prepared folder.
 
     A subclass gives `tokenizer_identity` and `unit`.
 
     Attributes:
         dataset: name of the dataset, for the folder.
-        source: of the tokens; has a ``label`` and an ``identity()``.
+        source: source of the tokens, with a ``label`` and an ``identity()``.
         val_share: share of the tokens, at the end, that is the validation split.
         max_tokens: use only the first so many tokens; None: all.
     """
@@ -160,11 +160,11 @@ def read_token_files(folder: Path) -> TokenFiles:
 def split_tokens(working: Path, train_tokens: int, bytes_per_token: int = BYTES_PER_TOKEN) -> None:
     """Move the tokens after the first ``train_tokens`` from ``train.bin`` to ``val.bin``.
 
-    May be interrupted and repeated at any point.
+    The function may be interrupted at any point and called again.
 
     Args:
         working: folder with a ``train.bin`` that holds both splits.
-        train_tokens: tokens that stay.
+        train_tokens: number of tokens that stay.
         bytes_per_token: size of a token.
     """
     train, val = working / "train.bin", working / "val.bin"

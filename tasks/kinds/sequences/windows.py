@@ -30,7 +30,7 @@ class TokenWindows(Data):
     """Name of the dataset, for the prepared folder."""
 
     content: ClassVar[str] = "text"
-    """What there should be more of when a split is too short."""
+    """What a message asks for when a split is too short."""
 
     seq_len: int = dataclasses.field(default=256, metadata={"at_least": 1})
     """Tokens per sample."""

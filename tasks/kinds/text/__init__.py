@@ -1,1 +1,1 @@
-"""How does a text corpus become token files, and batches?  Every text dataset reuses this folder."""
+"""How does a text corpus become token files, and batches? Every text dataset reuses this folder."""

@@ -22,7 +22,7 @@ class TextTokens:
     """The text that ``source: paper`` means."""
 
     paper_max_tokens: ClassVar[int | None] = None
-    """Tokens of it that the paper used."""
+    """Number of its tokens that the paper used."""
 
     tokenizer: str = "gpt2"
     """``gpt2``, ``gpt-neox``, ``gpt-neox:<path of a tokenizer.json>``, ``bpe:<size>`` (trained on the data) or

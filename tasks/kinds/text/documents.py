@@ -46,11 +46,11 @@ class Source:
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """The identity and what is only known on the way (a resolved revision), for the manifest."""
+        """The identity and what is known only once the work has begun (a resolved revision), for the manifest."""
         return self.identity()
 
     def pinned(self, facts: dict[str, Any]) -> Source:
-        """The same text as when ``facts`` was written down, for going on with an earlier start."""
+        """The source of the same text as when ``facts`` was recorded, to go on with an earlier preparation."""
         return self
 
     def text_bytes(self) -> int:
@@ -70,7 +70,7 @@ class LocalText(LocalFiles, Source):
     kind: ClassVar[str] = "such files"
 
     def text_bytes(self) -> int:
-        """Size of plain files, and a typical multiple of the size of compressed ones."""
+        """Rough size of the text: the size of plain files, and three times the size of compressed ones."""
         return sum(path.stat().st_size * (1 if path.suffix in (".txt", ".jsonl") else 3) for path in self.files())
 
     def pieces(self, skip: int = 0) -> Iterator[Piece]:
@@ -88,7 +88,7 @@ def read_file(path: Path) -> Iterator[Piece]:
         path: a file that ends as `LocalText` says.
 
     Raises:
-        DamagedSource: the file is no such file inside, is cut short, or a row has no text; the message names
+        DamagedSource: the content is not what the name says, is cut short, or a row has no text; the message names
             the file and the place.
     """
     name = path.name.lower()

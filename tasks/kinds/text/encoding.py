@@ -15,10 +15,10 @@ from tasks.kinds.text.tokenizer import Tokenizer
 from tasks.kinds.worker_processes import in_processes
 
 CHUNK_CHARACTERS = 1 << 19
-"""A chunk is the first so many characters or more, in whole pieces."""
+"""Least number of characters in a chunk, which consists of whole pieces; the last chunk may have fewer."""
 
 SERIAL_CHUNKS = 8
-"""A corpus of at most so many chunks is done before workers would have started."""
+"""Up to so many chunks are tokenized in this process, in less time than workers take to start."""
 
 
 class Ids(NamedTuple):

@@ -35,8 +35,8 @@ class Journal:
         documents: documents begun.
         text_bytes: UTF-8 bytes of the pieces used, the last one whole.
         tokens: tokens written.
-        crc32: of the tokens' bytes.
-        complete: all of the text is tokenized.
+        crc32: CRC-32 of the tokens' bytes.
+        complete: whether all of the text, or as much as was asked for, is tokenized.
         source: the source's facts when the work began, a resolved revision among them.
     """
 
@@ -54,9 +54,9 @@ def append(file: BinaryIO, pieces: list[Piece], encoded: Ids, journal: Journal, 
 
     Args:
         file: the token file, at its end.
-        pieces: of the text.
+        pieces: consecutive pieces of the text.
         encoded: their ids.
-        journal: counts what was written before.
+        journal: the journal of what was written before.
         max_tokens: write only up to so many tokens in all; None: no limit.
 
     Returns:
@@ -86,11 +86,11 @@ def resume(source: Source, working: Path) -> Journal:
     """Get ``train.bin`` ready to be appended to.
 
     Args:
-        source: asked for its facts when the work starts anew.
+        source: the source, whose facts a fresh journal records.
         working: the unfinished folder.
 
     Returns:
-        The journal to go on from, with the file cut back to it; a fresh one where none can be trusted.
+        The journal to go on from, with the file cut back to it; a fresh one where none matches the file.
     """
     path = working / "train.bin"
     try:
