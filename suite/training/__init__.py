@@ -1,4 +1,4 @@
-"""HOW one run is executed: the task, its data, the stepping, what is kept of it."""
+"""HOW one run is executed: its task, its data, its optimizer steps, its checkpoints and its record."""
 
 from suite.fields import configurable
 from suite.training.batches import BatchPlan

@@ -1,4 +1,4 @@
-"""Which samples does each optimizer step see? A function of the seed alone, cut over devices and accumulation."""
+"""The samples of each optimizer step: a function of the seed alone, divided over devices and accumulation."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """How many optimizer steps a run takes and which samples each of them sees.
+    """The number of optimizer steps of a run, and the samples of each step.
 
     Attributes:
         samples: samples in the training split.
         batch_size: samples per optimizer step over all devices and accumulation.
-        steps: optimizer steps from the first of the data's order to the run's last; a run that goes on from another's
-            weights takes the later ones alone.
-        seed: decides the order.
-        shuffle: a fresh permutation every epoch; otherwise the stored order.
-        world_size: devices that share each batch.
-        micro_batch: samples per forward pass on one device.
-        rank: which of the devices this is.
-        shards: samples in each shard of the stored order, for data too large for random access: then an epoch takes
-            the shards in random order and permutes the samples only within each ``shard_window`` of them.
-        shard_window: shards whose samples are permuted together.
+        steps: number of optimizer steps from the start of the data's order; a run that starts from the weights of
+            another run takes only the later ones.
+        seed: seed of the order.
+        shuffle: whether every epoch has a new permutation; otherwise samples come in the stored order.
+        world_size: number of devices that share each batch.
+        micro_batch: samples per forward pass on one device; None: the device's whole share.
+        rank: index of this device.
+        shards: number of samples in each shard, for data too large for random access. An epoch then takes the shards
+            in random order, and permutes samples only within ``shard_window`` consecutive shards.
+        shard_window: number of shards whose samples are permuted together.
     """
 
     samples: int
@@ -61,23 +61,23 @@ class BatchPlan:
 
     @property
     def accumulation(self) -> int:
-        """Forward passes on one device per optimizer step."""
+        """Number of forward passes on one device per optimizer step."""
         return self.batch_size // ((self.micro_batch or self.batch_size // self.world_size) * self.world_size)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps per pass over the data; leftovers at the end of an epoch are dropped (paper 1)."""
+        """Number of optimizer steps per epoch; leftover samples at the end of an epoch are dropped (paper 1)."""
         return self.samples // self.batch_size
 
     def indices(self, step: int) -> np.ndarray:
-        """Numbers of this device's samples of one optimizer step.
+        """The indices of this device's samples in one optimizer step.
 
         Args:
-            step: 0-based.
+            step: 0-based step.
 
         Returns:
-            int64 array ``[accumulation, micro_batch]``; concatenated over ranks it is the global batch, which does
-            not depend on devices or accumulation.
+            int64 array ``[accumulation, micro_batch]``. Concatenated over ranks it is the global batch, which does not
+            depend on the number of devices or on accumulation.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         share = self.batch_size // self.world_size

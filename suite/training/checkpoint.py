@@ -1,4 +1,4 @@
-"""Where an interrupted run goes on: one checkpoint per run, replaced in one step, at intervals of wall time."""
+"""Checkpoints: one per run, replaced atomically at intervals of wall time, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from suite.training.stopping import NEVER, stop
 
 STOP = threading.Event()
-"""Set (by a signal handler) to have the training of this process save its checkpoint after the block and stop."""
+"""An event that a signal handler sets; the training of this process then saves a checkpoint and stops."""
 
 
 class Checkpoint(Callback):
-    """Writes the state needed to go on, at the end of a block, every so many seconds.
+    """Saves a checkpoint at the end of a block, when ``every_seconds`` have passed since the last.
 
     Args:
-        path: the checkpoint; a killed process leaves the old one or the new one, never a part.
-        every_seconds: least wall time between two checkpoints.
+        path: the checkpoint; a process that is killed leaves the old file or the new one, never a part.
+        every_seconds: least wall time between two checkpoints, seconds.
     """
 
     def __init__(self, path: Path, every_seconds: float) -> None:
@@ -32,23 +32,23 @@ class Checkpoint(Callback):
         self._last = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the interval."""
+        """Start the first interval."""
         self._last = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when the interval is over."""
+        """Save if the interval is over, unless an evaluation follows."""
         if trainer.val_check_batch == NEVER:
             self._save_if_due(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after an evaluation instead of before it, so that a resumed run does not lack it."""
+        """Save if the interval is over; saving before the evaluation would lose it in a resumed run."""
         if trainer.state.fn == "fit":
             self._save_if_due(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep of Lightning's loops the number of optimizer steps alone: the batch plan knows everything else."""
+        """Reduce the state of Lightning's loops to the number of steps, from which the batch plan gives the rest."""
         steps = "epoch_loop.manual_optimization.optim_step_progress"
         checkpoint["loops"]["fit_loop"] = {steps: checkpoint["loops"]["fit_loop"][steps]}
 
@@ -63,7 +63,7 @@ class Checkpoint(Callback):
                 stop(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Random states of this process, for networks and data that draw at each step."""
+        """The random states of this process, for networks and data that draw random numbers at each step."""
         name, keys, *rest = np.random.get_state(legacy=True)
         return {
             "torch": torch.get_rng_state(),

@@ -1,4 +1,4 @@
-"""A checkpoint on disk: written in one step, read as weights only, set aside when it cannot be read."""
+"""Checkpoint files: they are written atomically, read without executing code, and set aside if they are broken."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from suite.records.files import StoreError, explain, write_atomically
 from suite.training.task import Task
 
 PARTS = ("state_dict", "optimizer_states", "loops", "callbacks")
-"""What a checkpoint must have to be gone on from."""
+"""Keys that a checkpoint must have so that a run can resume from it."""
 
 _log = logging.getLogger(__name__)
 
 
 class CheckpointFile(TorchCheckpointIO):
-    """Writes checkpoints beside their place, flushed, and moves them there in one step."""
+    """Writes a checkpoint to a temporary file, flushes it to disk, and moves it to its path atomically."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            StoreError: the disk is full or the folder cannot be written; the earlier checkpoint is as it was.
+            StoreError: the disk is full or the folder cannot be written; the earlier checkpoint is unchanged.
         """
         target = Path(path)
         try:
@@ -46,24 +46,24 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         with open(path, "wb") as file:
             torch.save(checkpoint, file)
-    except RuntimeError as error:  # how torch passes on that a write failed
+    except RuntimeError as error:  # torch raises it when a write fails
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
 
 
 def resumable(path: Path, module: LightningModule) -> Path | None:
-    """The checkpoint at ``path`` if the run can go on from it; one that is broken or another's is set aside.
+    """Check the checkpoint at ``path``; one that is broken or belongs to another network is renamed.
 
     Args:
-        path: where the run's checkpoint is kept. Whoever calls this trains the run alone.
-        module: of the run, its network built.
+        path: path of the run's checkpoint. The caller must hold the run's lease.
+        module: the run's module, with its network built.
 
     Returns:
-        ``path``, or None when the run begins anew; a warning then names what was set aside and says why.
+        ``path`` if the run can resume from it; otherwise None, after a warning if a checkpoint was renamed.
     """
-    for left in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed while it wrote
-        left.unlink(missing_ok=True)
+    for part in path.parent.glob(f".{path.name}.*.part"):  # left by a process that was killed while it wrote
+        part.unlink(missing_ok=True)
     if not path.exists():
         return None
     problem = _problem(path, module)
@@ -71,14 +71,14 @@ def resumable(path: Path, module: LightningModule) -> Path | None:
         return path
     number = sum(1 for _ in path.parent.glob(f"{path.stem}.set_aside_*"))
     aside = path.with_name(f"{path.stem}.set_aside_{number}{path.suffix}")
-    with contextlib.suppress(FileNotFoundError):  # another process of this run has done it
+    with contextlib.suppress(FileNotFoundError):  # another process of this run has renamed it
         os.replace(path, aside)
     _log.warning("The checkpoint %s %s; it is kept as %s, and the run begins anew.", path, problem, aside.name)
     return None
 
 
 def _problem(path: Path, module: LightningModule) -> str | None:
-    """Why a run cannot go on from a checkpoint, in words; None: it can."""
+    """The reason why a run cannot resume from a checkpoint, in words; None if it can."""
     saved = read_weights(path)
     if isinstance(saved, str):
         return saved
@@ -88,14 +88,14 @@ def _problem(path: Path, module: LightningModule) -> str | None:
 
 
 def read_weights(path: Path) -> dict[str, Any] | str:
-    """What a checkpoint holds, mapped into memory; or why it is none, in words. No code in it is run."""
+    """The content of a checkpoint, mapped into memory, or the reason why it cannot be read. Executes no code in it."""
     try:
         with zipfile.ZipFile(path) as whole:
             damaged = whole.testzip()
         if damaged is not None:
             return f"is damaged (in {damaged})"
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever a damaged file provokes
+    except Exception as error:  # a damaged file can cause many kinds of error
         return f"cannot be read as weights ({type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')})"
     return saved if isinstance(saved, dict) else "lacks a part of what a run needs to go on"
 
@@ -104,7 +104,7 @@ def _misfit(saved: Any, module: LightningModule) -> str | None:
     wanted = module.state_dict()
     if not isinstance(saved, Mapping) or wanted.keys() != saved.keys():
         return "is of a network with other parts"
-    skip = 0 if isinstance(module, Task) else 1  # a pack has forgotten runs since
+    skip = 0 if isinstance(module, Task) else 1  # a pack's checkpoint may have fewer rows, as runs were dropped
     for name, tensor in wanted.items():
         if saved[name].shape[skip:] != tensor.shape[skip:]:
             return f"is of another network ({name}: {list(saved[name].shape)}, not {list(tensor.shape)})"

@@ -18,19 +18,19 @@ from suite.training.stopping import NEVER, stop
 class Curves(Callback):
     """Collects per-step values with one host synchronisation per block, stops on divergence, and times the phases.
 
-    A run has diverged at the first step whose loss is not finite. The state travels in checkpoints, so that a resumed
-    run has the curves of all its steps.
+    A run diverges at the first step whose loss is not finite. Checkpoints hold the curves, so that a resumed run has
+    those of all its steps.
 
     Args:
         eval_every_steps: optimizer steps between evaluations; None: only after the last.
 
     Attributes:
         losses: train loss of each step so far, mean over the global batch.
-        grad_norms: global gradient norm before clipping.
-        lrs: learning rate of the first parameter group.
+        grad_norms: global gradient norm of each step, before clipping.
+        lrs: learning rate of the first parameter group at each step.
         evaluations: metric name -> {step after which it was measured: value}.
         diverged_at: 0-based step of the first non-finite loss, or None.
-        seconds: time spent in ``train``, ``eval`` and ``log`` (this process).
+        seconds: seconds that this process spent in ``train``, ``eval`` and ``log``.
     """
 
     def __init__(self, eval_every_steps: int | None) -> None:
@@ -58,7 +58,7 @@ class Curves(Callback):
         return pa.table(columns)
 
     def last_metrics(self) -> dict[str, float]:
-        """Every metric's last finite value."""
+        """The last value of every metric, without those that are not finite."""
         last = {name: values[max(values)] for name, values in self.evaluations.items() if values}
         return {name: value for name, value in last.items() if math.isfinite(value)}
 
@@ -75,7 +75,7 @@ class Curves(Callback):
                 del column[self.diverged_at + 1 :]
 
     def evaluated(self, metrics: Mapping[str, Any]) -> None:
-        """Keep an evaluation, at the step it followed."""
+        """Record an evaluation at the last step before it."""
         for name, value in metrics.items():
             if name.startswith("val/"):
                 self.evaluations.setdefault(name, {})[len(self.losses) - 1] = float(value)
@@ -83,11 +83,11 @@ class Curves(Callback):
     # Lightning's hooks.
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the timing."""
         self._mark = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Ask for an evaluation after this block, or for none: steps decide, not Lightning's count of blocks."""
+        """Schedule or skip the evaluation after this block, by optimizer steps instead of Lightning's batches."""
         after = trainer.global_step + len(batch)
         every = self.eval_every_steps
         due = after >= trainer.max_steps or (every is not None and after % every == 0)
@@ -96,7 +96,7 @@ class Curves(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Fetch the block's values and look for divergence."""
+        """Fetch the block's values, and stop the run if it has diverged."""
         values = torch.stack((outputs["losses"].float(), outputs["grad_norms"].float()))
         if trainer.world_size > 1:
             values = trainer.strategy.reduce(values, reduce_op="mean")
@@ -110,7 +110,7 @@ class Curves(Callback):
         self.lap("log")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the evaluation, at the step it followed."""
+        """Record the evaluation at the last step before it."""
         if trainer.state.fn == "fit" and self.losses:
             self.evaluated(trainer.callback_metrics)
             self.lap("eval")
@@ -125,7 +125,7 @@ class Curves(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's curves."""
+        """Restore the curves of a checkpoint."""
         self.losses, self.grad_norms, self.lrs = state_dict["curves"].tolist()
         self.evaluations = {name: dict(values) for name, values in state_dict["evaluations"].items()}
         self.seconds = dict(state_dict["seconds"])
@@ -146,7 +146,7 @@ class Curves(Callback):
                     logger.log_metrics(metrics, step=step)
 
     def lap(self, phase: str, share: int = 1) -> None:
-        """Add the time since the last lap to a phase, or this run's share of it where several are trained at once."""
+        """Add the time since the last call to a phase, divided by ``share`` if that many runs are trained at once."""
         now = time.perf_counter()
         self.seconds[phase] += (now - self._mark) / share
         self._mark = now

@@ -1,4 +1,4 @@
-"""The data side of a task: samples by number, in an order that the seed alone decides, cut into exact batches."""
+"""The data of a task: numbered samples, in an order that depends on the seed alone, in batches of an exact size."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from suite.training.timing import StepTimer
 
 @configurable
 class Data(LightningDataModule):
-    """A dataset of one task: prepared once, opened as a memory map or the like, gathered batch by batch.
+    """The dataset of a task: prepared once, opened (as a memory map, for example), and gathered batch by batch.
 
-    A subclass gives `prepare`, `open`, `gather` and `facts`; the base class turns them into batches whose order is a
-    function of the seed alone: the same for every optimizer, every number of devices and every accumulation, and the
-    same again after a restart at any step. Like tasks, data are dataclasses.
+    A subclass defines `prepare`, `open`, `gather` and `facts`. The base class makes batches of them, whose order is a
+    function of the seed alone: it is the same for every optimizer, number of devices and accumulation, and after a
+    restart at any step. Like tasks, data are dataclasses.
 
     Attributes:
-        block_samples: a block holds about so many samples, unless ``block_steps`` says otherwise.
+        block_samples: approximate number of samples in a block, if ``block_steps`` is not set.
     """
 
     max_block_steps: ClassVar[int] = 64
@@ -52,25 +52,25 @@ class Data(LightningDataModule):
             "beside": "how a batch is cut for memory; its size counts for networks whose samples see each other",
         },
     )
-    """At most so many samples per forward pass on one device; null: all of the device's share at once."""
+    """Largest number of samples per forward pass on one device; null: the device's whole share of a batch."""
 
     budget_epochs: float | None = dataclasses.field(default=None, metadata={"above": 0})
-    """Passes over the training data; give at most one budget, none means one epoch."""
+    """Passes over the training data. At most one budget may be set; without any, a run takes one epoch."""
 
     budget_samples: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
-    """Samples that the run may consume."""
+    """Number of samples that the run may consume."""
 
     budget_steps: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
-    """Optimizer steps (for comparisons at a fixed number of steps)."""
+    """Number of optimizer steps, for comparisons at a fixed number of steps."""
 
     start_step: int = dataclasses.field(
         default=0, metadata={"at_least": 0, "when_set": "earlier runs, made without it, keep their id"}
     )
-    """Steps of the budget that are skipped with their samples, because another run has taken them; see ``initial`` of
-    the task."""
+    """Number of steps at the start of the budget that are skipped with their samples, because another run has taken
+    them; see ``initial`` of the task."""
 
     shuffle: bool = True
-    """A fresh permutation of the training samples every epoch."""
+    """Whether every epoch has a new permutation of the training samples."""
 
     order_seed: int | None = dataclasses.field(default=None, metadata={"at_least": 0})
     """Seed of the order of samples; null: the run's seed. If it is set, runs of several seeds see the same batches and
@@ -80,7 +80,7 @@ class Data(LightningDataModule):
     """Optimizer steps between evaluations; null: only at the end."""
 
     eval_samples: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
-    """At most so many samples per evaluation; null: the whole validation split."""
+    """Largest number of samples per evaluation; null: the whole validation split."""
 
     block_steps: int | None = dataclasses.field(
         default=None, metadata={"at_least": 1, "beside": "optimizer steps per Lightning call; the steps are the same"}
@@ -91,7 +91,7 @@ class Data(LightningDataModule):
         default=None,
         metadata={"at_least": 1, "beside": "processes that prepare or load the data; the batches are the same"},
     )
-    """Processes that prepare the data, or threads that decode it; null: one per core."""
+    """Number of processes that prepare the data, or of threads that decode it; null: one per core."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -106,13 +106,13 @@ class Data(LightningDataModule):
 
     @property
     def prepared_root(self) -> Path:
-        """The folder that prepared data lie in."""
+        """The folder of the prepared data."""
         return Path(self.data_dir)
 
-    # What a dataset gives.
+    # Methods that a dataset defines or overrides.
 
     def prepare(self) -> str:
-        """Make the prepared data if it is not there yet; safe to call again, from several processes, after a kill.
+        """Prepare the data if need be; it can be called again, by several processes, and after one was killed.
 
         Returns:
             The fingerprint: a checksum of the prepared content, hexadecimal.
@@ -122,13 +122,13 @@ class Data(LightningDataModule):
     def open(self) -> None:
         """Open the prepared data and set ``train_samples`` and ``val_samples``.
 
-        Data in shards that are too large for random access sets ``shards`` and ``shard_window`` as well, see
+        For shards that are too large for random access, set ``shards`` and ``shard_window`` as well; see
         `suite.training.batches.BatchPlan`.
         """
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """Sizes that the network must know (vocabulary, classes, ...), known after `open`."""
+        """Sizes on which the network depends (vocabulary, classes, ...); call it after `open`."""
         raise NotImplementedError
 
     def gather(self, split: str, indices: np.ndarray) -> Any:
@@ -150,20 +150,20 @@ class Data(LightningDataModule):
         return [self.gather(split, row) for row in indices]
 
     def gather_steps(self, plan: BatchPlan, first: int, end: int) -> list[Any]:
-        """Training micro-batches of the optimizer steps ``first`` to ``end - 1``, in order.
+        """The training micro-batches of the optimizer steps ``first`` to ``end - 1``, in order.
 
-        A dataset whose samples look different at every step (random crops, MixUp) overrides this; what it draws must
-        be a function of the seed, the step and the position in the global batch.
+        A dataset that changes its samples randomly at every step (random crops, MixUp) overrides this; its random
+        numbers must be a function of the seed, the step and the position in the global batch.
 
         Args:
-            plan: of this run on this device.
+            plan: the run's plan for this device.
             first: 0-based step of the plan.
             end: step after the last.
         """
         return self.gather_many("train", np.concatenate([plan.indices(step) for step in range(first, end)]))
 
     def class_counts(self) -> np.ndarray:
-        """How often each class (token, label) is a target in the training split, int64 ``[classes]``.
+        """Number of times that each class (token, label) is a target in the training split, int64 ``[classes]``.
 
         Raises:
             ValueError: the data have no classes.
@@ -174,22 +174,22 @@ class Data(LightningDataModule):
         )
 
     def budget_as_samples(self) -> float | None:
-        """Budget in samples, where a dataset has a unit of its own (tokens); None: not given."""
+        """The budget in samples, to which a dataset may convert its own unit (tokens); None: not set."""
         return self.budget_samples
 
     def budgets(self) -> dict[str, float | None]:
-        """Every way in which the budget can be given, by the name of its setting."""
+        """Every budget setting by its name; None for those that are not set."""
         return {
             "budget_epochs": self.budget_epochs,
             "budget_samples": self.budget_samples,
             "budget_steps": self.budget_steps,
         }
 
-    # What the suite does with it.
+    # Methods that training calls.
 
     @property
     def workers(self) -> int:
-        """Workers that ``num_workers`` means: one per core that this process may use, if it is not set."""
+        """``num_workers``, or the number of cores that this process may use if it is not set."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, self.num_workers or cores)
 
@@ -202,12 +202,12 @@ class Data(LightningDataModule):
         return self.fingerprint
 
     def seed_of_order(self, seed: int) -> int:
-        """The seed that decides the order of samples in a run of seed ``seed``."""
+        """The seed of the order of samples in a run with seed ``seed``."""
         return seed if self.order_seed is None else self.order_seed
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the run: those of the budget, minus those that another run has taken."""
+        """Number of optimizer steps of the run: the budget's minus ``start_step``; `ValueError` if there are none."""
         budgets = {name: value for name, value in self.budgets().items() if value is not None}
         if len(budgets) > 1:
             raise ValueError(
@@ -238,7 +238,7 @@ class Data(LightningDataModule):
         """The batch plan of this run on one of ``world_size`` devices.
 
         Raises:
-            ValueError: the batch cannot be cut so.
+            ValueError: the batch cannot be divided exactly over devices and micro-batches.
         """
         share = self.batch_size // world_size
         return BatchPlan(
@@ -258,7 +258,7 @@ class Data(LightningDataModule):
         """Refuse a validation split that is too small for every device to get a sample.
 
         Raises:
-            ValueError: it has fewer samples than there are devices.
+            ValueError: the split has fewer samples than there are devices.
         """
         evaluated = min(self.val_samples, self.eval_samples or self.val_samples)
         if evaluated < world_size:
@@ -269,19 +269,19 @@ class Data(LightningDataModule):
 
     @property
     def same_shapes(self) -> bool:
-        """Whether training batches are to come in one shape, or very few, as compiled graphs need them.
+        """Whether training batches should have one shape, or very few, because the module's steps are compiled.
 
         Batches of varying size are then padded with samples that do not count.
         """
-        return bool(self._asked("same_shapes", False))
+        return bool(self._of_module("same_shapes", False))
 
-    def _asked(self, name: str, otherwise: Any) -> Any:
+    def _of_module(self, name: str, otherwise: Any) -> Any:
         """An attribute of the module that is trained on these data; ``otherwise`` if it has none."""
         return otherwise if self.trainer is None else getattr(self.trainer.lightning_module, name, otherwise)
 
     @property
     def steps_per_block(self) -> int:
-        """Optimizer steps that one Lightning call executes (fewer at the end and before an evaluation or a stop)."""
+        """Number of optimizer steps per Lightning call; a block before an evaluation or the end may be shorter."""
         timer = None if self.trainer is None else callback_of(self.trainer, StepTimer)
         if timer is not None:
             return timer.block_steps
@@ -291,9 +291,9 @@ class Data(LightningDataModule):
     def blocks(self, plan: BatchPlan, first_step: int) -> Iterator[list[list[Any]]]:
         """Blocks from ``first_step`` of the run to its end: a block is a list of steps, a step a list of micro-batches.
 
-        No block reaches over a step after which weights are kept.
+        A block ends at every step after which weights are kept.
         """
-        step, last, stops = first_step, plan.steps - self.start_step, self._asked("kept_steps", ())
+        step, last, stops = first_step, plan.steps - self.start_step, self._of_module("kept_steps", ())
         while step < last:
             end = min([step + self.steps_per_block, last, *(stop for stop in stops if stop > step)])
             if self.eval_every_steps:
@@ -307,14 +307,14 @@ class Data(LightningDataModule):
         self.ensure_open()
 
     def train_dataloader(self) -> DataLoader:
-        """Blocks of steps, from the step that the trainer is at (so a resumed run sees exactly what was left)."""
+        """Blocks from the trainer's current step on, so that a resumed run trains exactly on the remaining samples."""
         trainer = self.trainer
         assert trainer is not None
         plan = self.plan(world_size=trainer.world_size, rank=trainer.global_rank)
         return DataLoader(_Iterable(lambda: self.blocks(plan, trainer.global_step)), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
-        """Batches of the validation split, this rank's share of them, in stored order."""
+        """This rank's batches of the validation split, in stored order."""
         trainer = self.trainer
         assert trainer is not None
         samples = min(self.val_samples, self.eval_samples or self.val_samples)
@@ -324,11 +324,11 @@ class Data(LightningDataModule):
         chunks = [numbers[i : i + size] for i in range(0, len(numbers), size)]
         return DataLoader(chunks, batch_size=None, collate_fn=functools.partial(self.gather, "val"))  # type: ignore[arg-type]
 
-    test_dataloader = predict_dataloader = val_dataloader  # none of the papers keeps a third split
+    test_dataloader = predict_dataloader = val_dataloader  # none of the papers has a third split
 
 
 class _Iterable(IterableDataset):
-    """An iterable that is made anew by every ``iter``."""
+    """A dataset whose iterator ``make`` creates."""
 
     def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
         self._make = make

@@ -1,4 +1,4 @@
-"""Fully sharded training: weights, gradients and optimizer state cut over all devices."""
+"""Fully sharded training: weights, gradients and optimizer state are divided over all devices."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from suite.training.task import Task
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
-    """Shards a task's network over all devices with FSDP's second form, repeated blocks one by one.
+    """Shards a task's network over all devices with FSDP2, each repeated block by itself.
 
-    A block's whole weights are on a device only while it is computed. The losses are those of one device, to rounding;
-    the gradient norm that clipping goes by is over all devices. Optimizers that need whole parameters refuse.
+    A device holds a block's whole weights only while it computes the block. The losses are those of one device, up to
+    rounding; clipping uses the gradient norm over all devices. Optimizers that need whole parameters raise an error.
     """
 
     def __init__(self) -> None:
-        # Checkpoints are one file, which any number of devices can go on from, and no pickle is in them.
+        # A checkpoint is one file without pickled code, from which any number of devices can resume.
         super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def setup_environment(self) -> None:
-        """Take all devices of all nodes for data: Lightning's ``auto`` would take one per node."""
+        """Use all devices of all nodes for data parallelism; Lightning's ``auto`` would use one per node."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 

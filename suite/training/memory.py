@@ -1,4 +1,4 @@
-"""How much memory training takes, and how much there is."""
+"""Measures the memory that training uses, and the memory that is free."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 
 class Peak:
-    """The highest memory use in a context, above what was in use before.
+    """The peak memory use in a context, minus the use before it.
 
     Attributes:
-        bytes: of this process on the CPU, or of its tensors on a GPU; 0 where it cannot be known.
+        bytes: bytes of this process for a CPU, of its tensors for a GPU; 0 if unknown.
     """
 
     bytes = 0
@@ -29,7 +29,7 @@ class Peak:
 
 @contextmanager
 def measured_peak(device: torch.device) -> Iterator[Peak]:
-    """Measure the peak of what happens in the context."""
+    """A context that measures its peak memory use; the result is complete when the context ends."""
     peak = Peak()
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -40,7 +40,7 @@ def measured_peak(device: torch.device) -> Iterator[Peak]:
     _give_back()
     before = _entry(_STATUS, "VmRSS")
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the kernel forgets the earlier peak
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the kernel's record of the peak
     except OSError:
         before = 0
     yield peak
@@ -49,9 +49,9 @@ def measured_peak(device: torch.device) -> Iterator[Peak]:
 
 
 def available(device: torch.device) -> int:
-    """Memory that is free now, bytes; 0 where it cannot be known.
+    """Bytes of memory that are free now; 0 if unknown.
 
-    Of the device; for the CPU of this machine, or what is left to this process's control group if that is less.
+    For a GPU it is the device's memory; for a CPU that of the machine, or of the process's control group if less.
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -61,7 +61,7 @@ def available(device: torch.device) -> int:
 
 
 def _left_to_groups() -> Iterator[int]:
-    """Bytes that each limited control group above this process may still take (cgroup v2)."""
+    """The bytes that each control group of this process with a limit may still allocate (cgroup v2)."""
     try:
         group = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("0::/")[2].strip()
     except OSError:
@@ -80,7 +80,7 @@ def _left_to_groups() -> Iterator[int]:
 
 
 def _give_back() -> None:
-    """Return freed memory to the system, so that what is taken next is seen."""
+    """Return freed memory to the system, so that later allocations show in the process's size."""
     gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
@@ -89,7 +89,7 @@ def _give_back() -> None:
 
 
 def _entry(table: Path, name: str) -> int:
-    """An entry of one of the kernel's tables, bytes; 0 where there is none."""
+    """An entry of a table in ``/proc``, in bytes; 0 if it is missing."""
     try:
         lines = table.read_text(encoding="ascii").splitlines()
     except OSError:

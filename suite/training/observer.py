@@ -1,4 +1,4 @@
-"""The interface through which diagnostics see the steps of a run while they happen."""
+"""The interface through which diagnostics observe the steps of a run during training."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ Kind = TypeVar("Kind", bound=Callback)
 
 
 def callback_of(trainer: Trainer, kind: type[Kind]) -> Kind | None:
-    """The trainer's callback of a kind; None where it has none."""
+    """The trainer's first callback of class ``kind``; None if it has none."""
     return next((c for c in trainer.callbacks if isinstance(c, kind)), None)  # type: ignore[attr-defined]
 
 
 class Observer(Callback):
-    """Sees the steps that it attends, between the parts of a step, and changes nothing.
+    """A callback that is called during chosen steps, between their parts, and changes nothing.
 
-    The step of a pack has no parts: packs call `before_step` and `after_update`, single runs call all but the first.
+    A single run calls `before_clipping`, `before_update` and `after_update`. A pack calls `before_step` and
+    `after_update`, because its step may be one graph.
     """
 
     def attends(self, step: int) -> bool:
-        """Whether it must see a step, 0-based; the other calls are about the step of the last such question."""
+        """Whether the observer needs step ``step`` (0-based); the calls that follow belong to this step."""
         raise NotImplementedError
 
     def before_step(self, micro_batches: list[Any]) -> None:
-        """The step of a pack has not begun."""
+        """Called before a step of a pack."""
 
     def before_clipping(self, micro_batches: list[Any]) -> None:
-        """The parameters have the gradient of the whole step."""
+        """Called when the parameters hold the gradient of the whole batch."""
 
     def before_update(self) -> None:
-        """The gradient is clipped."""
+        """Called when the gradient has been clipped."""
 
     def after_update(self, optimizer: Any) -> None:
-        """The optimizer has moved the parameters; those of a single run still have the clipped gradient."""
+        """Called after the optimizer's step; the parameters of a single run still hold the clipped gradient."""
 
     def diagnosed(self, grad_norms: list[float], diverged_at: int | None, run: int = 0) -> Diagnosed:
         """The results of a run, for the record.
 
         Args:
-            grad_norms: of every step of the run, before clipping.
-            diverged_at: 0-based step of the first loss that was not finite.
+            grad_norms: gradient norm of every step of the run, before clipping.
+            diverged_at: 0-based step of the first loss that was not finite; None if all were.
             run: number of the run in its pack.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A run before it is trained: its task and its data, opened and seeded, and its identity."""
+"""Prepares a run for training: seeds its task and data, opens the data, and computes the run's identity."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from suite.training.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class OpenRun:
-    """A run that can be trained.
+    """A run that is ready to be trained.
 
     Attributes:
-        task: its network not built yet.
-        data: open.
-        config: the resolved configuration that both were made from.
-        run_id: of the run.
-        identity: what the id is a hash of.
+        task: the task; its network need not be built yet.
+        data: the open data.
+        config: the resolved configuration of task and data.
+        run_id: the run's id.
+        identity: the values of which the id is the hash.
     """
 
     task: Task
@@ -36,9 +36,9 @@ def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: i
 
     Args:
         task: the task.
-        data: its data; prepared here if they are not.
-        config: the resolved configuration that both were made from.
-        world_size: devices that share each batch.
+        data: the task's data; they are prepared here if need be.
+        config: the resolved configuration of task and data.
+        world_size: number of devices that share each batch.
 
     Raises:
         ValueError: there is no optimizer, or the configuration is impossible for the data and devices.
@@ -57,7 +57,7 @@ def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: i
 
 
 def give_seed(task: Task, data: Data, config: Mapping[str, Any]) -> None:
-    """Give a task and its data the seed of a configuration, which decides weights and order of samples."""
+    """Set the seed of a configuration in its task (initial weights) and its data (order of samples)."""
     task.seed = int(config.get("seed_everything") or 0)
     data.seed = data.seed_of_order(task.seed)
 
@@ -69,9 +69,9 @@ def run_identity(
 
     Args:
         config: the resolved configuration.
-        task: made from it.
-        data: made from it, open.
-        world_size: devices that share each batch.
+        task: the task of this configuration.
+        data: the open data of this configuration.
+        world_size: number of devices that share each batch.
 
     Raises:
         ValueError: the batch size or budget is impossible for the data and devices.
@@ -92,18 +92,18 @@ def run_identity(
 def identity_of(
     config: Mapping[str, Any], task: type, data: type, *, fingerprint: str, micro_batch: int | None = None
 ) -> dict[str, Any]:
-    """What can change the numbers of the run that a resolved configuration describes.
+    """The part of a resolved configuration that can change the run's numbers.
 
-    That is the seed, the settings of task and data whose fields do not say otherwise (see `suite.fields`), the data's
-    content and the trainer's precision. Where a run is executed, how it is watched and where its record goes is not.
+    It consists of the seed, the settings of task and data (without those whose fields have ``beside``, see
+    `suite.fields`), the data's checksum and the trainer's precision; not of devices, logging or the store.
 
     Args:
         config: the resolved configuration (LightningCLI form: ``seed_everything``, ``trainer``, ``model``, ``data``).
         task: class of the task.
         data: class of the data.
         fingerprint: checksum of the prepared data's content.
-        micro_batch: samples per forward pass on one device, where they influence each other's gradient (BatchNorm,
-            MixUp); None elsewhere.
+        micro_batch: samples per forward pass on one device if they influence each other's gradient (BatchNorm,
+            MixUp); None otherwise.
     """
     identity = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
     for key, cls in (("model", task), ("data", data)):

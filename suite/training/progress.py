@@ -15,7 +15,7 @@ class StepProgress(Callback):
     """Shows steps, steps per second and the running loss on a terminal, once per block; silent elsewhere.
 
     Args:
-        curves: where the losses are.
+        curves: the curves of the run, with its losses.
     """
 
     def __init__(self, curves: Curves) -> None:
@@ -23,14 +23,14 @@ class StepProgress(Callback):
         self._bar: tqdm | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar at the step that training starts from."""
+        """Open the bar at the step from which training starts."""
         if trainer.is_global_zero and sys.stderr.isatty():
             self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, unit="step", dynamic_ncols=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on by one block."""
+        """Advance the bar by one block."""
         if self._bar is not None and self.curves.losses:
             self._bar.set_postfix(loss=f"{self.curves.losses[-1]:.4f}", lr=f"{self.curves.lrs[-1]:.2e}", refresh=False)
             self._bar.update(len(batch))

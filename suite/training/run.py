@@ -1,4 +1,4 @@
-"""One run: from a resolved configuration to a record in the store."""
+"""Trains one run and writes its record to the store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Outcome:
 
     Attributes:
         record: the run's record.
-        trained: False when the record was already there.
+        trained: whether the call trained the run; False if it already had a result.
     """
 
     record: dict[str, Any]
@@ -47,12 +47,12 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """How training ended.
+    """The start, duration and end of a training.
 
     Attributes:
-        started: when it began, ISO 8601.
-        seconds: wall time that the run took; its share of the time where several are trained at once.
-        error: what ended it early; None: nothing did.
+        started: time of the start, ISO 8601.
+        seconds: wall time of the run; in a pack, its share of the pack's time.
+        error: the error that ended the training early; None if there was none.
     """
 
     started: str
@@ -70,24 +70,24 @@ def run(
     keep_checkpoint: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Outcome:
-    """Train one run and record it, going on from its checkpoint if it was interrupted.
+    """Train one run, from its checkpoint if it was interrupted, and write its record.
 
     Args:
         opened: the run, see `open_run`.
         trainer: a trainer; its limits on steps and evaluation are set here, from the budget.
-        store: where the record goes.
+        store: the store for the record.
         observe: makes the observer of the run's steps, such as `suite.diagnostics.recorder.recorder_of`.
-        rerun: train again even if there is a record.
-        keep_checkpoint: leave the final weights beside the record.
+        rerun: train the run again even if it has a result.
+        keep_checkpoint: save the final weights beside the record.
         checkpoint_seconds: least wall time between checkpoints.
 
     Returns:
-        The outcome; divergence is one, not an error.
+        The outcome; a run that diverged has one too.
 
     Raises:
         ValueError: the configuration is impossible.
         LeaseHeld: another process is training this run.
-        StoreError: the record cannot be written.
+        StoreError: the record cannot be written, or the weights that the run starts from are not in the store.
     """
     task, run_id = opened.task, opened.run_id
     if not rerun and store.settled(run_id, task.kept_steps):
@@ -98,7 +98,7 @@ def run(
     checkpoint = store.run_folder(run_id) / "checkpoint.ckpt"
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
     with lease as held:
-        if not rerun and store.settled(run_id, task.kept_steps):  # by another process, since the first look
+        if not rerun and store.settled(run_id, task.kept_steps):  # another process has trained it meanwhile
             return Outcome(store.record(run_id) or {}, trained=False)
         if rerun and trainer.is_global_zero:
             checkpoint.unlink(missing_ok=True)
@@ -108,8 +108,8 @@ def run(
         if task.kept_steps:
             record["weights"] = store.sums_of_weights(run_id, task.kept_steps)
         if trainer.is_global_zero:
-            seen = None if observer is None else observer.diagnosed(curves.grad_norms, curves.diverged_at)
-            store.write_record(record, curves.table(task.clipping), held, seen)
+            diagnosed = None if observer is None else observer.diagnosed(curves.grad_norms, curves.diverged_at)
+            store.write_record(record, curves.table(task.clipping), held, diagnosed)
             if record["status"] in SETTLED:
                 checkpoint.unlink(missing_ok=True)
         if keep_checkpoint and record["status"] == "finished":
@@ -128,7 +128,7 @@ def _attempt(
     checkpoint: Path,
     checkpoint_seconds: float,
 ) -> tuple[Curves, Ending]:
-    """Train until the end or an error; an impossible configuration is raised, because no run came of it."""
+    """Train until the end or an error; errors of the configuration are raised, because no run has started."""
     started, clock = now(), time.perf_counter()
     curves = Curves(opened.data.eval_every_steps)
     callbacks = [curves, StepProgress(curves), KeepWeights(store, opened.run_id, opened.task.kept_steps)]
@@ -144,7 +144,7 @@ def _attempt(
 
 
 def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Ending) -> dict[str, Any]:
-    """The record of a run that has ended, however it ended."""
+    """The record of a run that has finished, diverged, failed or was interrupted."""
     task, data, error = opened.task, opened.data, ending.error
     assert task.optimizer_config is not None
     status = _status(trainer, curves, error)
@@ -189,8 +189,8 @@ def train(
     checkpoint: Path,
     every_seconds: float,
 ) -> None:
-    """Fit for the data's number of steps, going on from ``checkpoint`` if it is there."""
-    # Whole runs are one Lightning epoch: the batch plan knows the data's epochs, the budget the number of steps.
+    """Train for the data's number of steps, from ``checkpoint`` if the run can resume from it."""
+    # A whole run is one Lightning epoch; the epochs of the data are part of the batch plan.
     loop = trainer.fit_loop
     loop.epoch_loop.max_steps = data.steps
     loop.max_epochs = -1
@@ -220,5 +220,5 @@ def _device(trainer: Trainer) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time, ISO 8601 in UTC, to the second."""
+    """The present time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

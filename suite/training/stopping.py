@@ -1,4 +1,4 @@
-"""How a training is ended before its last step."""
+"""Ends a training before its last step."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 from lightning.pytorch import Trainer
 
 NEVER = sys.maxsize
-"""Of a trainer's ``val_check_batch``: no evaluation after this block."""
+"""A value of a trainer's ``val_check_batch``: no evaluation after this block."""
 
 
 def stop(trainer: Trainer) -> None:
-    """End the training after this block, without the evaluation that Lightning makes of a training that is stopped.
+    """End the training after this block, without the evaluation that Lightning would make at a stop.
 
-    A run is stopped where going on says nothing more: it has diverged, its process is asked to end and its checkpoint
-    is saved, or enough of its steps have been timed.
+    A training is stopped when the run has diverged, when a signal asks the process to end (after a checkpoint was
+    saved), or when enough steps have been timed.
     """
     trainer.limit_val_batches = 0
     trainer.val_check_batch = NEVER

@@ -1,4 +1,4 @@
-"""A task: one network, its loss and its metrics, stepped by the shared optimizer factory."""
+"""The base class of tasks: a network with its loss and metrics, trained by an optimizer of the shared factory."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Spec = dict[str, Any]
 class Task(LightningModule):
     """Base class of every dataset-architecture pair.
 
-    A pair gives `make_network`, `inputs` and `loss`, and may add metrics. The base class executes blocks of optimizer
-    steps: several per Lightning call, losses and gradient norms left on the device until the block ends.
+    A pair defines `make_network`, `inputs` and `loss`, and may add metrics. The base class executes blocks of several
+    optimizer steps per Lightning call; losses and gradient norms stay on the device until the block ends.
 
     Tasks are dataclasses (``kw_only=True, eq=False``: modules are hashed); a pair inherits its network's settings.
 
     Attributes:
         pair_name: ``<dataset>/<architecture>``.
-        optimizer_config: what ``optimizer`` describes.
-        lr_schedule: what ``schedule`` describes.
-        clipping: what ``clip_norm`` and ``clip_coordinate`` describe.
-        start: what ``initial`` describes.
-        kept_steps: ``keep_weights_at``, empty where there is none.
+        optimizer_config: the optimizer config made from ``optimizer``.
+        lr_schedule: the schedule made from ``schedule``.
+        clipping: the clipping made from ``clip_norm`` and ``clip_coordinate``.
+        start: the starting point made from ``initial``.
+        kept_steps: ``keep_weights_at``, or empty if it is not set.
     """
 
     batch_coupled: ClassVar[bool] = False
@@ -61,22 +61,22 @@ class Task(LightningModule):
         default=None,
         metadata={"when_set": "what is measured along the way; what was not asked for is not in the record"},
     )
-    """What is measured along the way, name -> settings, such as ``{clipping: {every: 100}}``; null: nothing. They are
-    listed by ``python -m suite diagnose --list`` and change nothing of the training."""
+    """Diagnostics to measure during training, name -> settings, such as ``{clipping: {every: 100}}``; null: none.
+    ``python -m suite diagnose --list`` lists them. They do not change the training."""
 
     name: str | None = None
-    """``<dataset>/<architecture>`` as in ``--task``; default: from the place of the class in ``tasks/``."""
+    """``<dataset>/<architecture>`` as in ``--task``; default: the last two parts of the class's module."""
 
     initial: Spec | None = dataclasses.field(
         default=None, metadata={"when_set": "earlier runs, made without it, keep their id"}
     )
-    """``{run: ID, step: N}``: the weights to start from, those of a finished run of the store after its step N; null:
+    """``{run: ID, step: N}``: start from the weights of a finished run in the store after its step N; null: from
     weights drawn by the seed. The optimizer starts anew."""
 
     keep_weights_at: list[int] | None = dataclasses.field(
         default=None, metadata={"beside": "which weights are kept on the way; the steps are the same"}
     )
-    """Steps after which the weights are kept beside the record, for other runs to start from."""
+    """Steps after which the weights are saved beside the record, so that other runs can start from them."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -93,29 +93,29 @@ class Task(LightningModule):
         self.val_metrics: MetricCollection | None = None
         self._evaluation = ExitStack()
 
-    # What a pair gives.
+    # Methods that a pair defines or overrides.
 
     def make_network(self, facts: dict[str, Any]) -> nn.Module:
-        """The network, for the ``facts`` of the data (vocabulary, classes, ...)."""
+        """Make the network for the ``facts`` of the data (vocabulary, classes, ...)."""
         raise NotImplementedError
 
     def inputs(self, batch: Any) -> tuple[Any, ...]:
-        """What of a batch the network sees."""
+        """The part of a batch that the network takes as arguments."""
         raise NotImplementedError
 
     def loss(self, outputs: Any, batch: Any) -> tuple[Tensor, int]:
-        """Sum of the loss over a batch and the number that it is a sum over, which shapes alone decide."""
+        """The sum of the loss over a batch, 0-d, and its number of terms, which must depend on shapes alone."""
         raise NotImplementedError
 
     def metrics(self, facts: dict[str, Any]) -> dict[str, Metric]:
-        """Metrics of the validation split beside the loss, by name."""
+        """Metrics of the validation split other than the loss, by name."""
         return {}
 
     def measure(self, metrics: Mapping[str, Metric], outputs: Any, batch: Any, total: Tensor, count: int) -> None:
         """Update ``metrics`` with one batch."""
 
     def element_losses(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Loss of every prediction in a batch, and the class that is right, for the diagnostic `frequency`.
+        """The loss and the true class of every prediction in a batch, for the diagnostic `frequency`.
 
         Returns:
             The losses, and int64 classes of the same shape.
@@ -126,7 +126,7 @@ class Task(LightningModule):
         self._refuse_classes()
 
     def element_classes(self, batch: Any) -> Tensor:
-        """The classes that a batch asks to predict, int64.
+        """The true classes of all predictions in a batch, int64.
 
         Raises:
             ValueError: the task predicts no classes.
@@ -140,20 +140,20 @@ class Task(LightningModule):
         )
 
     def twice_differentiable(self) -> AbstractContextManager[Any]:
-        """While this lasts the loss has second derivatives; a task that takes it in another way overrides this."""
+        """A context in which the loss has second derivatives; a task with a fused loss overrides it."""
         return nullcontext()
 
-    # What the suite does with it.
+    # Methods that training calls.
 
     def configure_model(self) -> None:
-        """Build the network, unless `run` has (Lightning calls this before every entry point)."""
+        """Build the network unless it is built (Lightning calls this before every entry point)."""
         self.build_network(self.trainer.datamodule.facts())  # type: ignore[attr-defined]
 
     def build_network(self, facts: dict[str, Any]) -> None:
-        """Build the network for the data's facts, once; its weights are those of ``initial``, or the seed's alone.
+        """Build the network for the facts of the data, once, with the weights of ``initial`` or of the seed.
 
         Raises:
-            ValueError: the settings make no network.
+            ValueError: the network's settings are impossible, or the weights of ``initial`` do not fit it.
         """
         if self.network is None:
             self.network = self.starting_network(facts)
@@ -170,20 +170,20 @@ class Task(LightningModule):
         self.measure({k.removeprefix("val/"): m for k, m in metrics.items()}, outputs, batch, total, count)
 
     def seeded_network(self, seed: int, facts: dict[str, Any]) -> nn.Module:
-        """The network with the initial weights of ``seed``; the global random state is left as it was."""
+        """The network with the initial weights of ``seed``; the global random state does not change."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return self.make_network(facts)
 
     def starting_network(self, facts: dict[str, Any]) -> nn.Module:
-        """The network with the weights that this run starts from."""
+        """The network with the weights of ``initial``, or with those of the run's seed."""
         network = self.seeded_network(self.seed, facts)
         if self.start is not None:
             self.start.load_into(network)
         return network
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer, from the shared factory."""
+        """Make the optimizer by the shared factory."""
         assert self.optimizer_config is not None
         assert self.network is not None
         return build(self.optimizer_config, self.network)
@@ -234,7 +234,7 @@ class Task(LightningModule):
         return float(optimizer.param_groups[0]["lr"])
 
     def _accumulate(self, micro_batches: list[Any]) -> Tensor:
-        """Gradient of the mean loss over the micro-batches; returns that loss, detached."""
+        """Compute the gradient of the mean loss over the micro-batches; returns that loss, detached."""
         share = 1 / len(micro_batches)
         mean = torch.zeros((), device=self.device)
         for i, batch in enumerate(micro_batches):
@@ -252,21 +252,21 @@ class Task(LightningModule):
         return strategy.block_backward_sync()
 
     def on_validation_start(self) -> None:
-        """Evaluate at the weights that the optimizer provides for evaluation."""
+        """Switch to the evaluation weights of the optimizer."""
         if self.trainer.state.fn == "fit":
             self._evaluation.enter_context(evaluation_weights(self.optimizers(use_pl_optimizer=False)))  # type: ignore[arg-type]
 
     def on_validation_end(self) -> None:
-        """Return to the weights that are trained."""
+        """Switch back to the training weights."""
         self._evaluation.close()
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last evaluation."""
+        """Reset the metrics."""
         assert self.val_metrics is not None
         self.val_metrics.reset()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Measure one batch of the validation split."""
+        """Evaluate one batch of the validation split."""
         assert self.val_metrics is not None
         self.measure_all(self.val_metrics, self(batch), batch)
 
@@ -275,11 +275,11 @@ class Task(LightningModule):
         assert self.val_metrics is not None
         self.log_dict(self.val_metrics.compute(), sync_dist=False)
 
-    # A test is an evaluation like any other.
+    # A test is the same as a validation.
     test_step = validation_step
     on_test_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
-        """Outputs of the network."""
+        """The outputs of the network for a batch."""
         return self(batch)

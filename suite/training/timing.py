@@ -1,4 +1,4 @@
-"""What an optimizer step costs, timed within one training."""
+"""Times optimizer steps within one training."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from suite.training.stopping import stop
 
 BLOCKS = 6
-"""Number of blocks that the timed steps are cut into; their median ignores short disturbances of the machine."""
+"""Number of blocks of timed steps; their median is robust to short disturbances of the machine."""
 
 
 class StepTimer(Callback):
-    """Times the blocks of a training and stops it when enough of them have been timed.
+    """Times the blocks of a training, and stops it when enough of them have been timed.
 
-    The first steps make buffers and graphs and are not counted. The blocks after them are as long as `BLOCKS` of them
-    fit into the time that there is, and no longer than those of a whole training.
+    The first steps allocate buffers and make graphs, and are not counted. The length of the blocks after them is chosen
+    so that `BLOCKS` of them fit into the available time; it is at most that of an ordinary training.
 
     Args:
-        longest: steps of a block of a whole training.
-        first: steps that are not counted.
-        seconds: seconds per step -> wall time for the steps that are counted; for slow steps one or two steps suffice.
+        longest: number of steps per block in an ordinary training.
+        first: number of steps that are not counted.
+        seconds: function from seconds per step to the wall time for counted steps; one or two slow steps are enough.
 
     Attributes:
-        block_steps: steps that the next block is to have; the data ask for it.
-        overhead: seconds that the first steps took beyond what steps cost; 0 before they are through.
+        block_steps: number of steps for the next block, which the data read.
+        overhead: extra seconds that the first steps took, compared with later steps; 0 until they are done.
     """
 
     def __init__(self, longest: int, first: int, seconds: Callable[[float], float]) -> None:
@@ -43,7 +43,7 @@ class StepTimer(Callback):
 
     @property
     def seconds_per_step(self) -> float:
-        """Median over the timed blocks; of the first steps where there are no others.
+        """The median over the timed blocks, or over the first steps if there are no others.
 
         Raises:
             ValueError: no step has been taken.
@@ -57,13 +57,13 @@ class StepTimer(Callback):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the timing."""
         self._stamp(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the time; cut the blocks to come, or stop."""
+        """Time the block; choose the length of the next one, or stop."""
         self._stamp(trainer)
         step, now = self._stamps[-1]
         if step <= self.first:

@@ -1,4 +1,4 @@
-"""Weights that a run keeps during training, and runs that start from them."""
+"""Saves weights of a run during training, and starts runs from such weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _RUN_ID = re.compile(r"[0-9a-f]{16}")
 
 @dataclasses.dataclass(unsafe_hash=True)
 class StartingPoint:
-    """The weights of another run after one of its steps; two of the same run and step are equal.
+    """The weights of another run after one of its steps; objects with the same run and step compare equal.
 
     Attributes:
-        run: id of the run.
-        step: steps that it had taken.
+        run: id of the other run.
+        step: number of steps that it had taken.
     """
 
     run: str
@@ -34,10 +34,10 @@ class StartingPoint:
 
     @classmethod
     def parse(cls, spec: Mapping[str, Any]) -> StartingPoint:
-        """Make one from plain values.
+        """Make a starting point from plain values.
 
         Raises:
-            ValueError: they are not ``run``, 16 hexadecimal digits, and ``step``, a whole number from 1 up.
+            ValueError: they are not ``run``, of 16 hexadecimal digits, and ``step``, a whole number from 1 up.
         """
         run, step = spec.get("run"), spec.get("step")
         right = isinstance(run, str) and _RUN_ID.fullmatch(run) and isinstance(step, int) and step > 0
@@ -49,7 +49,7 @@ class StartingPoint:
         return cls(str(run), int(spec["step"]))
 
     def read(self, store: Store) -> None:
-        """Read the weights.
+        """Read the weights from a store.
 
         Raises:
             StoreError: the store does not have them.
@@ -58,10 +58,10 @@ class StartingPoint:
         self._weights = torch.load(path, map_location="cpu", weights_only=True)
 
     def load_into(self, network: nn.Module) -> None:
-        """Give a network these weights if they have been read; a checkpoint's weights may replace them later.
+        """Load the weights into a network if they have been read; a checkpoint's weights may replace them later.
 
         Raises:
-            ValueError: they are another network's.
+            ValueError: the weights do not fit the network.
         """
         if self._weights is None:
             return
@@ -75,12 +75,12 @@ class StartingPoint:
 
 
 class KeepWeights(Callback):
-    """Writes the weights that the optimizer provides for evaluation, after some steps.
+    """Saves the optimizer's evaluation weights after chosen steps.
 
     Args:
-        store: where the run's folder is.
-        run_id: of the run.
-        steps: after which; blocks end at them.
+        store: the store with the run's folder.
+        run_id: the run's id.
+        steps: the steps after which weights are saved; blocks end at them.
     """
 
     def __init__(self, store: Store, run_id: str, steps: tuple[int, ...]) -> None:
@@ -91,7 +91,7 @@ class KeepWeights(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write at the asked steps, unless the run has just diverged."""
+        """Save the weights at the chosen steps, unless the run has just diverged."""
         step = trainer.global_step
         if step not in self.steps or trainer.should_stop:
             return
@@ -103,5 +103,5 @@ class KeepWeights(Callback):
 
 
 def _write(weights: Mapping[str, Tensor], path: Path) -> None:
-    with open(path, "wb") as file:  # by name, the content would hold the name
+    with open(path, "wb") as file:  # given a path, torch.save would write the file's name into the content
         torch.save(dict(weights), file)
