@@ -1,5 +1,5 @@
-"""WHAT happens inside a run: the quantities that explanations of the gap rest on, one per file.
+"""WHAT happens inside a run: the quantities on which explanations of the gap rest, one per file.
 
-A task asks for them by name (``diagnostics: {clipping: {every: 100}}``); they are off by default and never change what
-is trained. Importing this package loads nothing.
+A task lists them by name (``diagnostics: {clipping: {every: 100}}``). They are off by default and never change the
+training. Importing this package imports none of them.
 """

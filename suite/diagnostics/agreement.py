@@ -1,4 +1,4 @@
-"""Would other optimizers have moved the same way on the same gradients?"""
+"""Agreement: would other optimizers make similar updates from the same gradients?"""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "signum": {"name": "signum", "momentum": 0.95},
     "sgd": {"name": "sgd", "momentum": 0.9},
 }
-"""The optimizers that are followed by default. With equal momenta all would agree in every sign."""
+"""The optimizers that are compared by default. With equal momenta Signum and SGD would agree in every sign."""
 
 PIECE = 1 << 18
-"""Number of coordinates that are followed at once."""
+"""Number of coordinates that are computed at once."""
 
 
 class Directions:
-    """Sign agreement and cosine between each pair of directions, summed piece by piece.
+    """Sign agreement and cosine of each pair of directions, accumulated over pieces of their coordinates.
 
     Args:
         labels: names of the directions.
@@ -38,7 +38,7 @@ class Directions:
         self._sums: dict[tuple[str, str], Tensor] = {}
 
     def add(self, pieces: Mapping[str, Tensor]) -> None:
-        """Add some coordinates: a flat tensor per direction, all of one length."""
+        """Add some coordinates: one flat tensor per direction, all of equal length."""
         signs = {label: piece.sign() for label, piece in pieces.items()}
         for first, second in self._pairs:
             both = signs[first] * signs[second]
@@ -47,9 +47,9 @@ class Directions:
             self._sums[first, second] = self._sums[first, second] + sums if (first, second) in self._sums else sums
 
     def sign_agreement(self, first: str, second: str) -> Tensor:
-        """Share of the coordinates that both directions move, in which their signs agree; NaN where both move none.
+        """Share of equal signs among the coordinates in which neither direction is zero, 0-d; NaN without any.
 
-        Independent directions agree in half of their coordinates.
+        Independent directions agree in half of these coordinates.
         """
         _, same, both = self._sums[first, second]
         return same / both
@@ -62,16 +62,15 @@ class Directions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Agreement(Diagnostic):
-    """Sign agreement and cosine between the updates of several optimizers on the gradients that the run has.
+    """Sign agreement and cosine between the updates of several optimizers from the gradients of the run.
 
-    The optimizers are followed from ``window`` steps before a measurement on: they see the run's clipped gradients at
-    the run's weights, at a learning rate of 1, and move nothing.
+    In the ``window`` steps up to a measurement, the state of each optimizer is updated with the run's clipped gradients
+    at the run's weights. Its update, at learning rate 1, is compared but not applied.
 
-    Quantities, by pair such as ``adam~sgd``, ``run`` being the update that the run itself makes: ``sign_agreement``,
-    ``cosine``.
+    Quantities: ``sign_agreement`` and ``cosine``, by pair such as ``adam~sgd``; ``run`` is the update of the run.
 
     Attributes:
-        window: steps that they are followed for; a momentum remembers ``1 / (1 - momentum)`` steps.
+        window: number of steps for which states are updated; a momentum averages ``1 / (1 - momentum)`` steps.
         optimizers: label -> settings of an optimizer, without ``lr``; it must work on single coordinates.
     """
 
@@ -89,16 +88,16 @@ class Agreement(Diagnostic):
                 raise ConfigError(f"optimizers.{label} must work on single coordinates, got {type(config).__name__}.")
 
     def configs(self) -> dict[str, OptimizerConfig]:
-        """The optimizers that are followed."""
+        """The configs of the compared optimizers, at learning rate 1, by label."""
         return {label: parse({**settings, "lr": 1.0}) for label, settings in self.optimizers.items()}
 
     @property
     def follows(self) -> int:
-        """The window."""
+        """The number of steps of the window."""
         return self.window
 
     def measure(self, moment: Moment) -> Values:
-        """Follow one step; compare where that is due."""
+        """Update the optimizers' states by one step; at a measurement also compare the updates."""
         labels = [*self.optimizers, "run"]
         directions = Directions(labels) if moment.due else None
         for updates in self._followed(moment):
@@ -114,9 +113,9 @@ class Agreement(Diagnostic):
         return values
 
     def _followed(self, moment: Moment) -> Iterator[dict[str, Tensor]]:
-        """Piece by piece the updates that the optimizers would make at this step, and the run's own.
+        """The updates of the optimizers and of the run at this step, by label, one piece of a parameter at a time.
 
-        Pieces are short, so that nothing of the network's size is made but the optimizers' states.
+        Pieces are short, so that only the optimizers' states need memory of the network's size.
         """
         memory, weights = moment.memory, moment.weights
         memory["step"] = memory.get("step", 0) + 1
@@ -125,7 +124,7 @@ class Agreement(Diagnostic):
         for name, whole in moment.clipped.items():
             gradient, before = _flat(whole), _flat(moment.before[name])
             for label, config in configs.items():
-                # Memory that comes from a checkpoint is where the checkpoint was read to.
+                # Memory that was restored from a checkpoint may be on another device.
                 state = memory.get(f"{label} {name}") or config.init_state(before)
                 memory[f"{label} {name}"] = {key: value.to(before.device) for key, value in state.items()}
             after = _flat(weights[name])

@@ -1,4 +1,4 @@
-"""The diagnostics of a network that is not being trained: at its start, or at a checkpoint."""
+"""Measures diagnostics outside training, at initial weights or at a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from suite.training.task import Task
 
 
 class Checkpointed:
-    """A task's network at a checkpoint, or at its start, with the optimizer that would move it.
+    """A task's network at a checkpoint or at its initial weights, with the state of its optimizer.
 
     Args:
-        task: its network not built yet.
-        data: its data.
-        checkpoint: a file that ``fit --keep_checkpoint`` left, or that of an interrupted run; None: the start.
-        device: where it is computed.
+        task: the task, whose network is not built yet.
+        data: the task's data.
+        checkpoint: a file that ``fit --keep_checkpoint`` or an interrupted run has left; None: the initial weights.
+        device: the device to compute on.
 
     Attributes:
-        step: steps that the network was trained for.
+        step: number of steps for which the network was trained.
 
     Raises:
-        ValueError: the checkpoint is no file of this task.
+        ValueError: there is no such file, or it is not a checkpoint of this task.
     """
 
     def __init__(self, task: Task, data: Data, checkpoint: Path | None, device: str) -> None:
@@ -61,12 +61,11 @@ class Checkpointed:
     def measure(self, diagnostics: dict[str, Diagnostic]) -> Rows:
         """Measure the diagnostics.
 
-        A diagnostic that looks at an update sees the next update of the task's optimizer, with the state from the
-        checkpoint, at the peak learning rate. A diagnostic that follows several steps sees as many gradients, all at
-        these weights.
+        A diagnostic of an update measures the next update of the task's optimizer, with its state in the checkpoint, at
+        the peak learning rate. A diagnostic that needs several steps gets as many gradients, all at these weights.
 
         Raises:
-            ValueError: a diagnostic is impossible for this task, or looks at an update and there is no optimizer.
+            ValueError: a diagnostic is impossible for this task, or needs an update and the task has no optimizer.
         """
         rows = Rows()
         for name, diagnostic in diagnostics.items():

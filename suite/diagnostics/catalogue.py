@@ -1,4 +1,4 @@
-"""Which diagnostics exist, as data: name, class, one line. Importing it imports no torch."""
+"""The diagnostics that come with the suite, as data; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "Hessian spectra by block and their Jensen-Shannon distances (Zhang et al.)",
     ),
 }
-"""Name -> (class path, what it measures)."""
+"""Name -> (class path, description in one line)."""
 
 
 def parse(spec: Mapping[str, Any] | None) -> dict[str, Diagnostic]:
-    """Make the diagnostics that a task asks for.
+    """Make the diagnostics in a task's settings.
 
     Args:
         spec: name, or dotted class path, -> settings; settings may be empty or null.
 
     Raises:
-        ConfigError: unknown diagnostic; a setting is unknown or of the wrong type.
+        ConfigError: a diagnostic is unknown; or a setting is unknown or of the wrong type.
     """
     diagnostics: dict[str, Diagnostic] = {}
     for name, settings in (spec or {}).items():
@@ -75,7 +75,7 @@ def diagnostic_class(name: str) -> type[Diagnostic]:
     """The class behind a name or a dotted class path.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the name is unknown, or the path does not name a `Diagnostic`.
     """
     cls = class_in(CATALOGUE, name, "diagnostic")
     from suite.diagnostics.diagnostic import Diagnostic
@@ -86,5 +86,5 @@ def diagnostic_class(name: str) -> type[Diagnostic]:
 
 
 def list_diagnostics() -> dict[str, str]:
-    """Every diagnostic with one line."""
+    """Name of every diagnostic -> description in one line."""
     return {name: line for name, (_, line) in CATALOGUE.items()}

@@ -1,4 +1,4 @@
-"""How much of the gradient does clipping leave, how often does it act, and where? (paper 2, Figures 11 and 20)."""
+"""The effect of gradient clipping: norms before and after it, and how often it clips (paper 2, Figures 11 and 20)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from suite.optim.norms import norm_of
 
 
 def global_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Euclidean norm of all tensors together, 0-d."""
+    """Joint Euclidean norm of all tensors, 0-d."""
     return torch.linalg.vector_norm(torch.stack([norm_of(t) for t in tensors]))
 
 
@@ -24,9 +24,9 @@ def clipped_share(grad_norms: Sequence[float], limit: float | None, block: int) 
     """Share of steps whose gradient norm exceeds the limit, per block of steps (paper 2, Figure 11).
 
     Args:
-        grad_norms: of every step, before clipping.
-        limit: largest norm that is left alone; None: no clipping.
-        block: steps per block.
+        grad_norms: gradient norm of every step, before clipping.
+        limit: largest norm that is not clipped; None: no clipping.
+        block: number of steps per block.
 
     Returns:
         Last step of each block -> share; the last block may be shorter.
@@ -43,10 +43,10 @@ def clipped_share(grad_norms: Sequence[float], limit: float | None, block: int) 
 class GradientClipping(Diagnostic):
     """Norm of the gradient before and after clipping, and the share of steps that were clipped.
 
-    Quantities: ``norm_before``, ``norm_after``; ``clipped_share``, of the ``block`` steps that end at its step.
+    Quantities: ``norm_before``, ``norm_after``; ``clipped_share`` of the ``block`` steps up to the row's step.
 
     Attributes:
-        block: steps over which the clipped share is taken.
+        block: number of steps per clipped share.
     """
 
     block: int = 100
@@ -69,7 +69,7 @@ class GradientClipping(Diagnostic):
 
 
 def share_at_limit(clipped: Tensor, limit: float) -> Tensor:
-    """Share of coordinates that lie at the limit of their magnitude, 0-d."""
+    """Share of coordinates whose magnitude has reached the limit, 0-d."""
     return (clipped.abs() >= limit).float().mean()
 
 
@@ -77,10 +77,10 @@ def share_at_limit(clipped: Tensor, limit: float) -> Tensor:
 class ClippedCoordinates(Diagnostic):
     """Share of each layer's coordinates that a limit on coordinates clips.
 
-    Quantities, by parameter: ``gradient_share``, at the limit ``clip_coordinate`` of the gradient, where there is one;
-    ``momentum_share``, beyond the quantile of the optimizer ``sgd_quantile_clip`` (paper 2, Algorithm 1).
+    Quantities, by parameter: ``gradient_share``, clipped by ``clip_coordinate`` if it is set; ``momentum_share``,
+    clipped at the quantile of the optimizer ``sgd_quantile_clip`` (paper 2, Algorithm 1).
 
-    Runs trained at once do not show their optimizer's quantile, so that this is measured of single runs.
+    Packs do not report the quantile of their optimizer, so this diagnostic needs runs that are trained one by one.
     """
 
     default: ClassVar[dict[str, int]] = {"every": 100}

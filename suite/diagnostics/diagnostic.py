@@ -1,4 +1,4 @@
-"""Base class of the diagnostics: settings, a timetable, and one function from a moment of a run to numbers."""
+"""The base class of diagnostics: settings, the steps of measurements, and one function from a moment to numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from suite.training.data import Data
 
 Values = dict[tuple[str, str], float | Tensor]
-"""``(quantity, group)`` -> number or 0-d tensor, which is read when the block of steps ends."""
+"""``(quantity, group)`` -> number, or 0-d tensor, which is copied to the host later."""
 
 Part = Literal["raw", "clipped", "before"]
 """Gradient before clipping, gradient after it, weights before the update."""
@@ -24,12 +24,12 @@ Part = Literal["raw", "clipped", "before"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Diagnostic:
-    """A quantity that is measured at chosen steps of a run, without changing what is trained.
+    """A quantity that is measured at chosen steps of a run without changing the training.
 
     Attributes:
-        every: steps between measurements; null: as ``times`` says, and where that is null too, as by default.
-        times: so many measurements between first and last step, evenly spread on a logarithmic axis.
-        first: whether to measure at step 0, before anything is trained.
+        every: number of steps between measurements; null: as set by ``times``, or by default if that is null too.
+        times: number of measurements between first and last step, evenly spread on a logarithmic axis.
+        first: whether to measure at step 0, before training.
         last: whether to measure at the end.
     """
 
@@ -39,20 +39,20 @@ class Diagnostic:
     last: bool = True
 
     default: ClassVar[dict[str, int]] = {"times": 8}
-    """``every`` or ``times`` where neither is set: on a GPT of 49 million weights for less than 5% of the time."""
+    """``every`` or ``times`` if neither is set; they cost less than 5% of the time on a GPT of 49 million weights."""
 
     looks_at: ClassVar[Literal["weights", "update"]] = "weights"
-    """``weights``: at step s, the weights after s updates; the last time, the final weights.
-    ``update``: what step s does; the last time, what the last step does."""
+    """``weights``: the measurement at step s is of the weights after s updates; the last is of the final weights.
+    ``update``: the measurement at step s is of the update of step s; the last is of the last step."""
 
     needs: ClassVar[frozenset[Part]] = frozenset()
-    """Parts of a step that must be kept for it."""
+    """Parts of a step that must be kept for the measurement."""
 
     packable: ClassVar[bool] = True
-    """Whether it can be measured of the runs of a pack."""
+    """Whether the diagnostic can measure the runs of a pack."""
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether it is measured at a step of a run of ``steps`` steps."""
+        """Whether to measure at step ``step`` (0-based) of a run of ``steps`` steps."""
         end = steps - (self.looks_at == "update")
         if step == 0 or step >= end:
             return (self.first and step == 0) or (self.last and step == end)
@@ -62,42 +62,42 @@ class Diagnostic:
 
     @property
     def follows(self) -> int:
-        """Number of steps that it must see for one measurement; the last of them is measured."""
+        """Number of consecutive steps that one measurement needs; the last of them is the measured one."""
         return 1
 
     def attends(self, step: int, steps: int) -> bool:
-        """Whether it must see a step."""
+        """Whether a measurement needs step ``step`` (0-based) of a run of ``steps`` steps."""
         return any(self.due(later, steps) for later in range(step, step + self.follows))
 
     def refuse(self, data: Data) -> None:
-        """Called before training.
+        """Check the data before training; by default all data are accepted.
 
         Raises:
-            ValueError: these data cannot be measured so.
+            ValueError: the diagnostic cannot be measured on these data.
         """
 
     def measure(self, moment: Moment) -> Values:
-        """The numbers of one moment; none where it only follows."""
+        """The measured values; empty at a step that a later measurement needs but that is not measured itself."""
         raise NotImplementedError
 
     def at_end(self, grad_norms: list[float], clipping: Clipping) -> dict[int, Values]:
-        """Numbers that follow from the run's gradient norms alone, by step.
+        """Values that follow from the run's gradient norms alone, by step.
 
         Args:
-            grad_norms: of every step, before clipping.
-            clipping: the run's.
+            grad_norms: gradient norm of every step, before clipping.
+            clipping: the run's clipping.
         """
         return {}
 
 
 def is_due(step: int, end: int, *, every: int | None = None, times: int | None = None) -> bool:
-    """Whether a step is measured, of those between a run's first and its last.
+    """Whether to measure at a step between the first and the last step of a run.
 
     Args:
-        step: counted from 0 as in the run's curves; the first and the last are never due here.
+        step: 0-based step, as in the run's curves; the result is False for the first and the last step.
         end: the last step.
-        every: steps between measurements; None: none for this reason.
-        times: so many measurements, evenly spread on a logarithmic axis; None: none for this reason.
+        every: number of steps between measurements; None: not used.
+        times: number of measurements, evenly spread on a logarithmic axis; None: not used.
     """
     if not 0 < step < end:
         return False
@@ -106,5 +106,5 @@ def is_due(step: int, end: int, *, every: int | None = None, times: int | None =
 
 @functools.lru_cache(maxsize=64)
 def log_spaced(times: int, end: int) -> frozenset[int]:
-    """At most ``times`` steps between 1 and ``end``, evenly spread on a logarithmic axis, the ends left out."""
+    """At most ``times`` steps between 1 and ``end``, evenly spread on a logarithmic axis, without its ends."""
     return frozenset(np.geomspace(1, max(1, end), times + 2)[1:-1].round().astype(int).tolist())

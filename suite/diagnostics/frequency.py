@@ -1,4 +1,4 @@
-"""Who learns the rare classes? (Kunstner et al. 2024; paper 2, Figures 6 and 7)."""
+"""The loss on frequent and on rare classes (Kunstner et al. 2024; paper 2, Figures 6 and 7)."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from suite.training.data import Data
 
 SAMPLES = 64
 TARGETS = 2_048
-"""Validation targets that ten groups need at least: some two hundred each where they are equally common there."""
+"""Smallest number of validation targets by default: about two hundred for each of ten equal groups."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frequency(Diagnostic):
     """Validation loss by frequency of the target class in the training data; tokens in language, labels in images.
 
-    Quantities, by group, 1 for the most frequent classes: ``loss`` and ``perplexity`` over validation samples and
-    ``share`` of these; ``batch_share`` of the step's batch; ``classes``, how many classes the group has, at the first
-    measurement alone.
+    Quantities, by group, where group 1 has the most frequent classes: ``loss`` and ``perplexity`` on validation
+    samples; ``share`` of their targets; ``batch_share`` of the targets in the step's batch; ``classes``, the number of
+    classes in the group, at the first measurement alone.
 
     Attributes:
-        groups: of about equally many training samples each.
-        samples: validation samples, the first ones; None: `SAMPLES`, or as many as hold `TARGETS` targets where that is
-            more, as with images, which have one each.
+        groups: number of groups, each with about the same number of training targets.
+        samples: number of validation samples, from the first on; None: `SAMPLES`, or more if they have fewer than
+            `TARGETS` targets, as images do.
     """
 
     groups: int = dataclasses.field(default=10, metadata={"at_least": 2})
     samples: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
 
     def refuse(self, data: Data) -> None:
-        """Data without classes."""
+        """Refuse data without classes; see `Diagnostic.refuse`."""
         data.class_counts()
 
     def measure(self, moment: Moment) -> Values:
-        """The loss of every group.
+        """The quantities of every group.
 
         Raises:
             ValueError: the task has no classes.
@@ -64,7 +64,7 @@ class Frequency(Diagnostic):
         return values
 
     def _losses(self, moment: Moment) -> tuple[Tensor, Tensor]:
-        """Loss and class of every target of the validation samples, flat."""
+        """The loss and the class of every target of the validation samples, each ``[n]``."""
         most = moment.data.val_samples
         count = min(self.samples or SAMPLES, most)
         losses, classes = self._losses_of(moment, 0, count)
@@ -96,18 +96,18 @@ class Frequency(Diagnostic):
 
 
 def groups_by_frequency(counts: np.ndarray, groups: int) -> np.ndarray:
-    """Group of every class, so that each group holds about the same number of training samples.
+    """Assign classes to groups, so that each group has about the same number of training samples.
 
-    Classes are sorted by frequency and cut at equal shares of the samples (Kunstner et al. 2024, Figure 1; paper 2,
-    Figures 6 and 7: ten groups of 10%). A class that is more frequent than a group's share makes groups empty; classes
-    that training data lack are in the last group.
+    Classes are sorted by frequency and divided at equal shares of the samples (Kunstner et al. 2024, Figure 1; paper 2,
+    Figures 6 and 7: ten groups of 10%). A class that is more frequent than a group's share leaves other groups empty;
+    classes that do not occur in the training data are in the last group.
 
     Args:
-        counts: training samples of each class, int ``[K]``.
+        counts: number of training samples of each class, int ``[K]``.
         groups: number of groups.
 
     Returns:
-        int64 ``[K]``: 0 for the most frequent classes, ``groups - 1`` for the rarest.
+        The group of each class, int64 ``[K]``: 0 for the most frequent classes, ``groups - 1`` for the rarest.
     """
     order = np.argsort(-counts, kind="stable")
     shares = counts[order] / counts.sum()
@@ -118,15 +118,15 @@ def groups_by_frequency(counts: np.ndarray, groups: int) -> np.ndarray:
 
 
 def mean_by_group(values: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean of the values of each group, and how many there are.
+    """The mean and the number of the values in each group.
 
     Args:
-        values: ``[n]``.
-        groups: int64 ``[n]``.
+        values: values, ``[n]``.
+        groups: the group of each value, int64 ``[n]``.
         count: number of groups.
 
     Returns:
-        ``[count]`` each; the mean of no value is NaN.
+        Means and numbers, ``[count]`` each; the mean of an empty group is NaN.
     """
     numbers = torch.bincount(groups, minlength=count)
     return torch.bincount(groups, values.double(), count) / numbers, numbers

@@ -1,4 +1,4 @@
-"""What a diagnostic sees: a step of a run, or the weights between two steps."""
+"""The input of a diagnostic: a step of a run, or the weights between two steps."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Tensors = Mapping[str, Tensor]
 
 @dataclasses.dataclass(kw_only=True)
 class Moment:
-    """A step of a run.
+    """A step of a run, with the parts that diagnostics need.
 
     Attributes:
-        task: with its network; its weights are those before the update for what looks at weights, else those after.
-        data: of the run.
-        step: steps taken before this one.
-        micro_batches: of the step, this process's; empty after the last.
-        raw: gradient before clipping, where a diagnostic needs it.
-        clipped: gradient after clipping, likewise.
-        before: weights before the update, likewise.
-        report: gives what the optimizer reports of the step, see `suite.optim.RuleOptimizer.report`.
-        due: whether the diagnostic must measure; otherwise it only follows the step.
-        memory: plain values and tensors that the diagnostic keeps from moment to moment; they travel in checkpoints.
+        task: the task. For diagnostics of weights its network has the weights before the update, otherwise after it.
+        data: the run's data.
+        step: number of steps before this one.
+        micro_batches: this process's micro-batches of the step; empty after the last step.
+        raw: the gradient before clipping, if a diagnostic needs it.
+        clipped: the gradient after clipping, if a diagnostic needs it.
+        before: the weights before the update, if a diagnostic needs them.
+        report: returns the optimizer's measurements of the step, see `suite.optim.RuleOptimizer.report`.
+        due: whether to measure; otherwise a later measurement needs this step.
+        memory: plain values and tensors that the diagnostic keeps between moments; checkpoints save them.
     """
 
     task: Task
@@ -59,7 +59,7 @@ class Moment:
 
     @functools.cached_property
     def update(self) -> dict[str, Tensor]:
-        """What the step added to each parameter."""
+        """The step's change of each parameter."""
         return {name: after - self.before[name] for name, after in self.weights.items()}
 
     @property
@@ -69,11 +69,11 @@ class Moment:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The network's device."""
         return next(self.network.parameters()).device
 
     def over_processes(self, values: Tensor) -> Tensor:
-        """Sum of the values of all processes that share the run (DDP), each of which has other micro-batches."""
+        """The sum of ``values`` over all processes of the run (DDP), each of which has its own micro-batches."""
         if distributed.is_available() and distributed.is_initialized():
             values = values.clone()
             distributed.all_reduce(values)

@@ -1,4 +1,4 @@
-"""How noisy is the gradient: per layer, at several batch sizes, in its tail, and for sign descent?"""
+"""Gradient noise: per layer, at several batch sizes, in its tail, and its effect on sign descent."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from suite.fields import require
 class Noise(Diagnostic):
     r"""Gradient noise at the run's weights, from gradients of few samples each.
 
-    Quantities: ``trace``, of one sample's covariance :math:`\Sigma`; ``variance`` by quantile over its coordinates;
+    Quantities: ``trace`` of the covariance :math:`\Sigma` of one sample's gradient; ``variance``, quantiles over its
+    coordinates;
     ``noise_scale``, the simple noise scale, or critical batch size (McCandlish et al. 2018); ``signal``,
     :math:`\lVert G \rVert^2`, unbiased; ``snr`` by layer, :math:`\lVert G_l \rVert^2 B / \mathrm{tr}\,\Sigma_l` at
     the run's batch size; ``trace_at`` by batch size, B times the trace of the covariance of gradients of B samples,
-    the same at all B where samples are independent; ``tail_index`` of the noise norms with ``tail_values`` of them
-    in it (`hill_tail_index`; below 2: no variance); ``sign_predicted`` and ``sign_actual`` by batch size, progress
-    of a sign step as a share of a noiseless one, by the diffusion limit and by signs of actual gradients
-    (`expected_sign`, `sign_progress`).
+    the same at all B if samples are independent; ``tail_index`` of the noise norms, from their ``tail_values`` largest
+    (`hill_tail_index`; below 2 the variance is infinite); ``sign_predicted`` and ``sign_actual`` by batch size, the
+    progress of a sign step as a share of a noiseless one, from the diffusion limit and from the signs of measured
+    gradients (`expected_sign`, `sign_progress`).
 
     Attributes:
-        gradients: gradients whose variance and tail are taken; as many more give the reference for sign progress.
-        group: samples of each; null: one, or where samples of a micro-batch influence each other, the micro-batch.
-        batch_sizes: in gradients of ``group`` samples, at which traces and sign progress are taken.
+        gradients: number of gradients for variance and tail; as many again give the reference for sign progress.
+        group: samples per gradient; null: one, or the micro-batch if its samples influence each other.
+        batch_sizes: batch sizes for traces and sign progress, in gradients of ``group`` samples.
     """
 
     gradients: int = 128
@@ -56,7 +57,7 @@ class Noise(Diagnostic):
         require(fitting, "batch_sizes", "at most half of gradients", self.batch_sizes)
 
     def measure(self, moment: Moment) -> Values:
-        """The noise at one step's weights."""
+        """The noise at the weights of one step."""
         group = self.group or chunk_size(moment.task, moment.data, 1)
         reference = self._reference(moment, group)
         statistics = NoiseStatistics(group)
@@ -122,7 +123,7 @@ class BatchesOf:
         self._progress: list[Tensor] = []
 
     def add(self, gradient: Tensor) -> None:
-        """Add one gradient, ``[P]``; when a batch is full it is counted."""
+        """Add one gradient, ``[P]``; every ``size`` gradients make a batch."""
         self._sum = gradient.clone() if self._sum is None else self._sum.add_(gradient)
         self._held += 1
         if self._held < self.size:
@@ -138,10 +139,10 @@ class BatchesOf:
 
     @property
     def trace(self) -> Tensor:
-        """Trace of the covariance of a batch's gradient."""
+        """Trace of the covariance of a batch's gradient, 0-d."""
         return torch.stack(self._squares).mean()
 
     @property
     def progress(self) -> Tensor:
-        """Mean progress of a batch's sign."""
+        """Mean `sign_progress` of the sign of a batch's gradient, 0-d."""
         return torch.stack(self._progress).mean()

@@ -1,4 +1,4 @@
-"""What gradients of few samples say about the noise: moments, scale, tail, and what it leaves of their signs."""
+"""Statistics of gradient noise from gradients of few samples: moments, noise scale, tail index, expected signs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from suite.optim.norms import norm_of
 
 
 class NoiseStatistics:
-    r"""What independent gradients of ``size`` samples each say about the noise.
+    r"""Mean, variance and noise norms from independent gradients of ``size`` samples each.
 
-    Gradients come in pairs :math:`(a, b)`: half of :math:`(a - b)^2` is an unbiased estimate of each coordinate's
-    variance that needs no mean, and the norms of :math:`(a - b) / \sqrt 2` fall off with the index of the noise norms.
+    Gradients are added in pairs :math:`(a, b)`. Half of :math:`(a - b)^2` is an unbiased estimate of each coordinate's
+    variance that needs no mean, and the norms of :math:`(a - b) / \sqrt 2` have the tail index of the noise norms.
 
     Args:
         size: samples per gradient.
@@ -55,7 +55,7 @@ MOST_SORTED = 1_000_000
 
 
 def quantiles(values: Tensor) -> dict[str, Tensor]:
-    """Quantiles of a vector, by name such as ``0.5``; of evenly spaced coordinates where there are very many."""
+    """Quantiles of a vector, by name such as ``0.5``; a long vector is sampled at evenly spaced coordinates."""
     some = values[:: max(1, len(values) // MOST_SORTED)][:MOST_SORTED]
     values_at = torch.quantile(some, torch.tensor(QUANTILES, dtype=some.dtype, device=some.device))
     return {f"{share:g}": value for share, value in zip(QUANTILES, values_at, strict=True)}
@@ -63,11 +63,11 @@ def quantiles(values: Tensor) -> dict[str, Tensor]:
 
 @dataclasses.dataclass(frozen=True)
 class NoiseScale:
-    r"""Trace of the noise's covariance against the squared gradient.
+    r"""The trace of the noise's covariance and the squared norm of the gradient.
 
     Attributes:
-        trace: :math:`\mathrm{tr}\,\Sigma`, of one sample's gradient.
-        signal: :math:`\lVert G \rVert^2`, unbiased, so that it may come out negative where noise drowns it.
+        trace: :math:`\mathrm{tr}\,\Sigma` of one sample's gradient.
+        signal: unbiased estimate of :math:`\lVert G \rVert^2`; it may be negative if the noise is much larger.
     """
 
     trace: Tensor
@@ -75,15 +75,15 @@ class NoiseScale:
 
     @property
     def simple(self) -> Tensor:
-        r"""Simple noise scale :math:`\mathrm{tr}\,\Sigma / \lVert G \rVert^2`, a batch size: the critical one, about.
+        r"""Simple noise scale :math:`\mathrm{tr}\,\Sigma / \lVert G \rVert^2`, about the critical batch size, samples.
 
-        NaN where the signal is not resolved.
+        NaN if the estimate of the signal is not positive.
         """
         return torch.where(self.signal > 0, self.trace / self.signal, math.nan)
 
 
 def scale_of(statistics: NoiseStatistics, piece: slice = slice(None)) -> NoiseScale:
-    r"""Noise scale of some coordinates, unbiased in both parts.
+    r"""Noise scale of the coordinates in ``piece``, with unbiased estimates of trace and signal.
 
     The trace is the two-batch estimator of McCandlish et al. 2018, appendix A.1, with the pairs as big batches,
 
@@ -92,7 +92,7 @@ def scale_of(statistics: NoiseStatistics, piece: slice = slice(None)) -> NoiseSc
         \frac{\lvert G_{small} \rvert^2 - \lvert G_{big} \rvert^2}{1 / B_{small} - 1 / B_{big}}, \quad
         B_{big} = 2 B_{small};
 
-    the signal is the square of the mean over all gradients, less the part of the trace that is left in it.
+    the signal is the squared norm of the mean over all gradients, minus the noise's expected share in it.
     """
     trace = statistics.variance[piece].sum()
     samples = statistics.count * statistics.size
@@ -104,15 +104,14 @@ def hill_tail_index(values: Tensor, share: float = 0.1) -> tuple[float, int]:
 
     .. math:: \hat\alpha = k \Big/ \sum_{i=1}^k \ln \frac{x_{(i)}}{x_{(k+1)}}
 
-    over the ``k`` largest values. For an exact Pareto law :math:`\hat\alpha (k - 1) / k` is unbiased, which is what is
-    returned, with a relative standard error of :math:`1 / \sqrt{k - 2}`. For other heavy tails it is biased towards
-    what the body of the law looks like: a Student t of 3 degrees of freedom reads about 2.5 at a tenth of its values.
-    Light tails have no index; a Gaussian's norm in many dimensions reads far above 10. Below 2 the variance is
-    infinite.
+    over the ``k`` largest values. The result is :math:`\hat\alpha (k - 1) / k`, which is unbiased for an exact Pareto
+    law, with a relative standard error of :math:`1 / \sqrt{k - 2}`. For other heavy tails the body of the law biases
+    it: it is about 2.5 for a Student t of 3 degrees of freedom at a tenth of the values. Light tails have no index; for
+    the norm of a Gaussian in many dimensions the result is far above 10. Below 2 the variance is infinite.
 
     Args:
-        values: positive, ``[n]``.
-        share: share of the values, the largest, that count as the tail.
+        values: positive values, ``[n]``.
+        share: share of the largest values that count as the tail.
 
     Returns:
         The index (NaN with fewer than four values), and ``k``.
@@ -128,12 +127,12 @@ def hill_tail_index(values: Tensor, share: float = 0.1) -> tuple[float, int]:
 def expected_sign(gradient: Tensor, noise: Tensor, batch_size: float) -> Tensor:
     r"""Mean sign of a noisy gradient, :math:`\mathrm{erf}(\sqrt{B/2}\; g / \sigma)` per coordinate.
 
-    The same as `suite.theory.sde.expected_sign`, on a device.
+    This is `suite.theory.sde.expected_sign` for tensors.
 
     Args:
         gradient: true gradient.
-        noise: standard deviation of one sample's gradient, shaped like it; 0 gives the sign itself.
-        batch_size: ``B``.
+        noise: standard deviation of one sample's gradient, of the same shape; where it is 0, the result is the sign.
+        batch_size: the batch size ``B``, samples.
     """
     is_noisy = noise > 0
     mean = torch.erf(math.sqrt(batch_size / 2) * gradient / torch.where(is_noisy, noise, 1.0))
@@ -141,12 +140,12 @@ def expected_sign(gradient: Tensor, noise: Tensor, batch_size: float) -> Tensor:
 
 
 def sign_progress(reference: Tensor, direction: Tensor) -> Tensor:
-    r"""Loss that a unit step along a direction saves to first order, as a share of what the true sign would save.
+    r"""First-order loss decrease along a direction, as a share of the decrease along the true sign, 0-d.
 
-    :math:`g^\top e / \lVert g \rVert_1`, 1 where every sign is known.
+    It is :math:`g^\top e / \lVert g \rVert_1`, and 1 if the direction is the sign of the reference.
 
     Args:
         reference: gradient ``g``, independent of the direction's noise, ``[P]``.
-        direction: ``e``, mean sign or a sign, ``[P]``.
+        direction: a sign or a mean sign ``e``, ``[P]``.
     """
     return torch.dot(reference, direction) / reference.abs().sum()

@@ -1,4 +1,4 @@
-"""Shows diagnostics the steps of the runs of a pack, one run after the other."""
+"""Applies diagnostics to the steps of a pack, one run after the other."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from suite.training.data import Data
 
 
 def pack_recorder_of(packed: PackedTask, data: Data) -> PackRecorder | None:
-    """The recorder of the runs of a pack; None if they ask for no diagnostics.
+    """The recorder of the runs of a pack; None if they have no diagnostics.
 
     Raises:
-        PackRefused: a diagnostic is measured of single runs alone.
-        ValueError: a setting is impossible, or a diagnostic cannot be measured of these data.
+        PackRefused: a diagnostic can measure only runs that are trained one by one.
+        ValueError: a setting is impossible, or a diagnostic cannot be measured on these data.
     """
     if not any(task.diagnostics for task in packed.tasks):
         return None
@@ -32,14 +32,14 @@ def pack_recorder_of(packed: PackedTask, data: Data) -> PackRecorder | None:
 
 
 class PackRecorder(Recorder):
-    """Watches the steps of a pack.
+    """Applies diagnostics to the steps of a pack.
 
-    At a step that is watched the runs' gradients are computed once more, since a compiled step does not show them, and
-    each living run's weights are put into a network of their own.
+    At a step that a diagnostic needs, the runs' gradients are computed a second time, since a compiled step does not
+    return them, and the weights of each run that has not diverged are copied into one network, run after run.
 
     Args:
         packed: the pack.
-        data: shared by its runs, open.
+        data: the open data that the runs share.
     """
 
     def __init__(self, packed: PackedTask, data: Data) -> None:
@@ -48,7 +48,7 @@ class PackRecorder(Recorder):
         self._network: nn.Module | None = None
 
     def before_step(self, micro_batches: list[Any]) -> None:
-        """Look at the weights, and keep gradients and weights where they are asked for."""
+        """Measure diagnostics of weights, and keep the gradients and weights that others need."""
         needs = {part for findings in self.findings for part in findings.needs(self._step)}
         kept: dict[str, Tensor] = {"before": self.packed.flat.detach().clone()} if "before" in needs else {}
         if needs & {"raw", "clipped"}:
@@ -61,7 +61,7 @@ class PackRecorder(Recorder):
         self.show("weights", self._step, micro_batches=micro_batches)
 
     def show(self, looks_at: str, step: int, kept: dict[str, Tensor] | None = None, **parts: Any) -> None:
-        """Show a moment of every living run to its diagnostics; ``kept`` are parts of all runs, ``[R, P]``."""
+        """Apply diagnostics to every run that has not diverged; ``kept`` are parts of all runs, ``[R, P]``."""
         views = {part: self.packed.layout.views(flat) for part, flat in (kept or {}).items()}
         alive = self.packed.alive.flatten().tolist()
         for row, run in enumerate(self.packed.rows.tolist()):

@@ -1,6 +1,6 @@
-"""The loss of a few training samples at a network's weights: value, gradient, and products with the Hessian.
+"""The loss on a few training samples at a network's weights: value, gradient, and products with the Hessian.
 
-The samples are a function of the data's order alone: every optimizer, batch size and step is probed with the same ones.
+The samples depend on the seed of the data's order alone, so they are the same for every optimizer and batch size.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from suite.training.data import Data
 from suite.training.task import Task
 
 CHUNK = 8
-"""Samples per forward pass at most, so that their logits and second derivatives stay small."""
+"""Samples per forward pass, few enough that logits and second derivatives need little memory."""
 
 _SEED = 0x9E3779B9
 
 
 def drawn(data: Data, count: int, *, seed: int = 0) -> np.ndarray:
-    """Numbers of training samples, int64 ``[count]``, drawn with replacement by the seed of the data's order."""
+    """Indices of training samples, int64 ``[count]``, drawn with replacement by ``seed`` and the data's seed."""
     return np.random.default_rng([_SEED, data.seed, seed]).integers(0, data.train_samples, count)
 
 
 def chunk_size(task: Task, data: Data, otherwise: int) -> int:
-    """Samples per forward pass: those of the run's micro-batch where they influence each other (BatchNorm)."""
+    """Samples per forward pass: the run's micro-batch if its samples influence each other (BatchNorm)."""
     return data.plan().indices(0).shape[1] if task.batch_coupled else otherwise
 
 
 def chunks(
     task: Task, data: Data, numbers: np.ndarray, *, split_name: str = "train", size: int | None = None
 ) -> Iterator[Any]:
-    """Batches of some samples, in order, on the network's device; of `chunk_size` if no size is asked for."""
+    """Batches of the given samples, in order, on the network's device, of ``size`` samples or of `chunk_size`."""
     assert task.network is not None
     device = next(task.network.parameters()).device
     size = size or chunk_size(task, data, CHUNK)
@@ -50,9 +50,9 @@ class Probe:
     """The mean loss of some samples, as a function of the network's weights.
 
     Args:
-        task: with its network.
-        batches: the samples; what is no list is gone through once.
-        names: parameters that derivatives are taken by; None: all trainable ones.
+        task: the task, with its network built.
+        batches: the samples in batches; an iterator serves one evaluation only.
+        names: parameters with respect to which derivatives are taken; None: all trainable ones.
     """
 
     def __init__(self, task: Task, batches: Iterable[Any], names: Sequence[str] | None = None) -> None:
@@ -64,12 +64,12 @@ class Probe:
 
     @classmethod
     def of(cls, moment: Moment, samples: int) -> Probe:
-        """The probe of a run: the same samples at every moment."""
+        """The probe of a run, with the same samples at every moment."""
         numbers = drawn(moment.data, samples)
         return cls(moment.task, list(chunks(moment.task, moment.data, numbers)))
 
     def only(self, names: Sequence[str]) -> Probe:
-        """The same samples, with derivatives by some parameters alone."""
+        """A probe with the same samples, and derivatives with respect to some parameters alone."""
         return Probe(self.task, self.batches, names)
 
     def loss(self) -> Tensor:
@@ -83,7 +83,7 @@ class Probe:
         return self._summed(lambda loss, parameters: joined(_grad(loss, parameters)))
 
     def hessian_product(self, vector: Tensor) -> Tensor:
-        """Hessian of the mean loss times a vector ``[P]``; exact, by differentiating twice.
+        """The exact product ``[P]`` of the mean loss's Hessian with a vector ``[P]``, by differentiating twice.
 
         Raises:
             ValueError: a layer has no second derivative.
@@ -122,7 +122,7 @@ class Probe:
 
 @contextlib.contextmanager
 def differentiable_twice(task: Task) -> Iterator[None]:
-    """Compute attention and loss by operations that have second derivatives."""
+    """A context in which attention and loss use operations that have second derivatives."""
     with sdpa_kernel(SDPBackend.MATH), task.twice_differentiable():
         yield
 
@@ -142,13 +142,13 @@ def _grad(value: Tensor, parameters: Sequence[Tensor], *, create_graph: bool = F
 
 
 def joined(tensors: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
-    """One vector ``[P]`` of tensors in order, float32 at least."""
+    """Join tensors, in order, to one vector ``[P]``, at least in float32."""
     parts = tensors.values() if isinstance(tensors, Mapping) else tensors
     whole = torch.cat([part.reshape(-1) for part in parts])
     return whole.to(torch.promote_types(whole.dtype, torch.float32))
 
 
 def split(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The pieces of a vector ``[P]`` that belong to each tensor, flat, as views."""
+    """Split a vector ``[P]`` into flat views, one per tensor in ``like``; the inverse of `joined`."""
     pieces = vector.split([tensor.numel() for tensor in like.values()])
     return dict(zip(like, pieces, strict=True))

@@ -1,4 +1,4 @@
-"""Shows the diagnostics the steps that they ask for, and keeps their results."""
+"""Applies the diagnostics of a run to the steps that they need, and collects their results."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from suite.training.task import Task
 
 
 def recorder_of(task: Task, data: Data) -> RunRecorder | None:
-    """The recorder of a run; None if its task asks for no diagnostics.
+    """The recorder of a run; None if its task has no diagnostics.
 
     Args:
-        task: its network built.
-        data: of the run, open.
+        task: the run's task, with its network built.
+        data: the run's open data.
 
     Raises:
-        ValueError: a setting is impossible, or a diagnostic cannot be measured of these data.
+        ValueError: a setting is impossible, or a diagnostic cannot be measured on these data.
     """
     return RunRecorder(task, data) if task.diagnostics else None
 
 
 class Findings:
-    """The results of the diagnostics of one run so far.
+    """The diagnostics of one run with their results so far.
 
     Args:
-        task: of the run, with the diagnostics that it asks for.
-        data: of the run, open.
+        task: the run's task, with its diagnostics.
+        data: the run's open data.
 
     Attributes:
-        diagnostics: by name.
-        seconds: wall time spent on them.
+        diagnostics: the diagnostics by name.
+        seconds: wall time that they took.
 
     Raises:
-        ValueError: a setting is impossible, or a diagnostic cannot be measured of these data.
+        ValueError: a setting is impossible, or a diagnostic cannot be measured on these data.
     """
 
     def __init__(self, task: Task, data: Data) -> None:
@@ -63,22 +63,22 @@ class Findings:
             diagnostic.refuse(data)
 
     def attending(self, step: int, looks_at: str) -> dict[str, Diagnostic]:
-        """The diagnostics of one kind that must see a step."""
+        """The diagnostics that need a step; ``looks_at`` selects those of ``weights`` or of the ``update``."""
         return {
             name: d for name, d in self.diagnostics.items() if d.looks_at == looks_at and d.attends(step, self.steps)
         }
 
     def attends(self, step: int) -> bool:
-        """Whether a diagnostic must see a step, or the final weights after it."""
+        """Whether a diagnostic needs a step, or the final weights after it."""
         at_end = step + 1 == self.steps and bool(self.attending(self.steps, "weights"))
         return at_end or any(d.attends(step, self.steps) for d in self.diagnostics.values())
 
     def needs(self, step: int) -> set[str]:
-        """Parts of a step that must be kept."""
+        """The parts of a step that must be kept for diagnostics of the update."""
         return {part for d in self.attending(step, "update").values() for part in d.needs}
 
     def show(self, looks_at: str, step: int, **parts: Any) -> None:
-        """Show a moment to the diagnostics that attend, and keep their results."""
+        """Apply the diagnostics that need this moment, and add their results."""
         attending = self.attending(step, looks_at)
         if not attending:
             return
@@ -92,13 +92,13 @@ class Findings:
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        """Count the time that this lasts as spent on diagnostics; on a GPU, what it takes to ask for the work."""
+        """A context whose wall time is added to ``seconds``; on a GPU, the time to launch the work."""
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
 
     def diagnosed(self, grad_norms: list[float], diverged_at: int | None) -> Diagnosed:
-        """All results, up to the step at which the run diverged; see `suite.training.observer.Observer`."""
+        """All results up to the step at which the run diverged; see `suite.training.observer.Observer`."""
         whole = Rows()
         whole.restore(self.rows.state())
         for name, diagnostic in self.diagnostics.items():
@@ -111,18 +111,18 @@ class Findings:
         return {"rows": self.rows.state(), "memory": self.memory, "seconds": self.seconds}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's findings."""
+        """Restore the results of a checkpoint."""
         self.rows.restore(state["rows"])
         self.memory = {name: dict(state["memory"].get(name, {})) for name in self.diagnostics}
         self.seconds = state["seconds"]
 
 
 class Recorder(Observer):
-    """Watches the steps of a run, or of the runs of a pack.
+    """The observer that applies diagnostics to the steps of a run, or of the runs of a pack.
 
     Args:
-        tasks: of the runs, with the diagnostics that they ask for.
-        data: of the runs, open.
+        tasks: the tasks of the runs, with their diagnostics.
+        data: the open data of the runs.
     """
 
     def __init__(self, tasks: Sequence[Task], data: Data) -> None:
@@ -131,41 +131,41 @@ class Recorder(Observer):
         self._parts: dict[str, Any] = {}
 
     def attends(self, step: int) -> bool:
-        """Whether a diagnostic must see a step, or the final weights after it."""
+        """Whether a diagnostic needs a step, or the final weights after it."""
         self._step = step
         return any(findings.attends(step) for findings in self.findings)
 
     def after_update(self, optimizer: Any) -> None:
-        """Look at the update, and at the end at the weights."""
+        """Measure diagnostics of the update and, after the last step, those of the weights."""
         parts, self._parts = self._parts, {}
         self.show("update", self._step, report=getattr(optimizer, "report", dict), **parts)
         if self._step + 1 == self.findings[0].steps:
             self.show("weights", self._step + 1)
 
     def show(self, looks_at: str, step: int, **parts: Any) -> None:
-        """Show a moment of every run to its diagnostics."""
+        """Apply the diagnostics of every run to a moment."""
         raise NotImplementedError
 
     def diagnosed(self, grad_norms: list[float], diverged_at: int | None, run: int = 0) -> Diagnosed:
-        """The findings of a run."""
+        """The results of a run, given by its number in the pack."""
         return self.findings[run].diagnosed(grad_norms, diverged_at)
 
     def state_dict(self) -> dict[str, Any]:
-        """The findings so far, for the checkpoint."""
+        """The results so far, for the checkpoint."""
         return {"runs": [findings.state() for findings in self.findings]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's findings."""
+        """Restore the results of a checkpoint."""
         for findings, state in zip(self.findings, state_dict["runs"], strict=True):
             findings.restore(state)
 
 
 class RunRecorder(Recorder):
-    """Watches the steps of a single run.
+    """The observer that applies diagnostics to the steps of a single run.
 
     Args:
-        task: the task, with the diagnostics that it asks for.
-        data: of the run, open.
+        task: the run's task, with its diagnostics.
+        data: the run's open data.
     """
 
     def __init__(self, task: Task, data: Data) -> None:
@@ -173,7 +173,7 @@ class RunRecorder(Recorder):
         self.task = task
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse weights if this process holds only a part of them."""
+        """Raise ValueError if this process holds only a shard of the weights."""
         if any(is_sharded(p) for p in self.task.parameters()):
             raise ValueError(
                 "Diagnostics need whole parameters, got ones that FSDP has sharded; use trainer.strategy ddp, or set "
@@ -181,18 +181,18 @@ class RunRecorder(Recorder):
             )
 
     def before_clipping(self, micro_batches: list[Any]) -> None:
-        """Keep the raw gradient where it is asked for, and look at the weights."""
+        """Keep the raw gradient if a diagnostic needs it, and measure diagnostics of weights."""
         self._parts = {"micro_batches": micro_batches}
         self._keep("raw", _gradient)
         self.show("weights", self._step, micro_batches=micro_batches)
 
     def before_update(self) -> None:
-        """Keep the clipped gradient and the weights where they are asked for."""
+        """Keep the clipped gradient and the weights if a diagnostic needs them."""
         self._keep("clipped", _gradient)
         self._keep("before", lambda p: p.detach().clone())
 
     def show(self, looks_at: str, step: int, **parts: Any) -> None:
-        """Show a moment to the diagnostics."""
+        """Apply the diagnostics to a moment."""
         self.findings[0].show(looks_at, step, **parts)
 
     def _keep(self, part: Part, of_parameter: Callable[[Tensor], Tensor]) -> None:

@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 class Rows:
-    """Rows (step, diagnostic, quantity, group, value), with values that may still be on a device."""
+    """Rows of (step, diagnostic, quantity, group, value); values may still be on a device."""
 
     def __init__(self) -> None:
         self.keys: list[tuple[int, str, str, str]] = []
@@ -53,6 +53,6 @@ class Rows:
         return {"keys": [list(key) for key in self.keys], "values": self.values}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's rows."""
+        """Restore the rows of a checkpoint."""
         self.keys = [(int(key[0]), key[1], key[2], key[3]) for key in state["keys"]]
         self._values = list(state["values"])

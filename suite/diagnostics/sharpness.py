@@ -1,4 +1,4 @@
-"""What does the step taken do to the loss, to first and to second order? (paper 2, Figure 16; Pan & Li 2023)."""
+"""The effect of a step on the loss, to first and to second order (paper 2, Figure 16; Pan & Li 2023)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from suite.optim.norms import norm_of
 
 
 def second_order(gradient: Tensor, hessian_product: Callable[[Tensor], Tensor], update: Tensor) -> dict[str, Tensor]:
-    r"""The terms of a step's Taylor expansion.
+    r"""The terms of the loss's Taylor expansion along a step.
 
     .. math::
         f(\theta + \Delta) - f(\theta) \approx
@@ -25,15 +25,15 @@ def second_order(gradient: Tensor, hessian_product: Callable[[Tensor], Tensor], 
         + \underbrace{\tfrac12 \Delta^\top H \Delta}_{\text{sharpness}}
 
     Args:
-        gradient: ``[P]``.
-        hessian_product: of a vector ``[P]``.
-        update: ``[P]``.
+        gradient: gradient before the step, ``[P]``.
+        hessian_product: function from a vector ``[P]`` to the Hessian's product with it, ``[P]``.
+        update: the step, ``[P]``.
 
     Returns:
-        ``gradient_correlation`` and ``directional_sharpness``, the two terms; ``predicted_change``, their sum;
-        ``direction_sharpness``, the sharpness of the direction whatever its length,
-        :math:`\Delta^\top H \Delta / \lVert \Delta \rVert^2` (Pan & Li 2023); ``gradient_cosine``, of gradient and
-        update.
+        0-d tensors: ``gradient_correlation`` and ``directional_sharpness``, the two terms; ``predicted_change``, their
+        sum; ``direction_sharpness``, independent of the step's length,
+        :math:`\Delta^\top H \Delta / \lVert \Delta \rVert^2` (Pan & Li 2023); ``gradient_cosine``, the cosine between
+        gradient and update.
     """
     curved = torch.dot(update, hessian_product(update))
     slope = torch.dot(gradient, update)
@@ -49,13 +49,13 @@ def second_order(gradient: Tensor, hessian_product: Callable[[Tensor], Tensor], 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sharpness(Diagnostic):
-    """Gradient correlation, directional sharpness and their sum along the step that was taken.
+    """Gradient correlation, directional sharpness and their sum along the step of the run.
 
-    Quantities: those of `second_order`, and ``actual_change`` of the loss; all on the same training samples, which no
-    optimizer and no batch size decides.
+    Quantities: those of `second_order`, and ``actual_change`` of the loss; all on the same training samples, for every
+    optimizer and batch size.
 
     Attributes:
-        samples: training samples that loss, gradient and Hessian are of.
+        samples: number of training samples for loss, gradient and Hessian.
     """
 
     samples: int = 16

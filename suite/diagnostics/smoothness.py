@@ -1,9 +1,9 @@
-r"""How smooth is the loss in the two geometries that the theory compares? (paper 1, section 5).
+r"""The smoothness of the loss in the two geometries that the theory compares (paper 1, section 5).
 
-A function is L-smooth in a norm when its gradient, in the dual norm, changes at most L times as far as the point.
-Normalised SGD turns on :math:`L_2` (Euclidean, its own dual), sign descent on :math:`L_\infty` (maximum norm, dual:
-sum of magnitudes); at one point these are the norms :math:`\lVert H \rVert_{2 \to 2}` and
-:math:`\lVert H \rVert_{\infty \to 1}` of the Hessian. Their ratio :math:`1 \le r \le d` decides the regime,
+A function is L-smooth in a norm if the change of its gradient, in the dual norm, is at most L times the change of the
+point. Normalised SGD depends on :math:`L_2` (Euclidean, its own dual), sign descent on :math:`L_\infty` (maximum norm,
+dual: sum of magnitudes). At one point these are the norms :math:`\lVert H \rVert_{2 \to 2}` and
+:math:`\lVert H \rVert_{\infty \to 1}` of the Hessian. Their ratio :math:`1 \le r \le d` determines the regime;
 see `suite.theory.regimes`.
 """
 
@@ -34,40 +34,40 @@ def path_smoothness(gradient_change: Tensor, step: Tensor) -> tuple[Tensor, Tens
         \lVert g(x) - g(y) \rVert_1 / \lVert x - y \rVert_\infty
 
     Args:
-        gradient_change: ``[P]``.
-        step: ``[P]``.
+        gradient_change: difference of the gradients at two points, ``[P]``.
+        step: difference of the points, ``[P]``.
     """
     l2 = norm_of(gradient_change) / norm_of(step)
     return l2, gradient_change.abs().sum() / step.abs().amax()
 
 
 def euclidean_norm(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
-    r""":math:`\lVert H \rVert_{2 \to 2}` from below, by power iteration.
+    r"""A lower bound of :math:`\lVert H \rVert_{2 \to 2}` by power iteration, 0-d.
 
     Args:
-        product: H times a vector ``[P]``, H symmetric.
-        start: ``[P]``.
-        iterations: products with H.
+        product: function from a vector ``[P]`` to H times the vector, for symmetric H.
+        start: first vector, ``[P]``.
+        iterations: number of products with H.
     """
     return _longest(product, start, iterations, lambda x: x / norm_of(x), norm_of)
 
 
 def sign_norm(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
-    r""":math:`\lVert H \rVert_{\infty \to 1} = \max_{x, y \in \{-1, 1\}^d} y^\top H x` from below.
+    r"""A lower bound of :math:`\lVert H \rVert_{\infty \to 1} = \max_{x, y \in \{-1, 1\}^d} y^\top H x`, 0-d.
 
-    Alternates :math:`y = \mathrm{sign}(Hx)`, :math:`x = \mathrm{sign}(Hy)`, which never lowers
-    :math:`\lVert Hx\rVert_1` and stops at a local maximum. The exact norm is NP-hard (Rohn 2000).
+    It alternates :math:`y = \mathrm{sign}(Hx)` and :math:`x = \mathrm{sign}(Hy)`, which never decreases
+    :math:`\lVert Hx\rVert_1` and converges to a local maximum. The exact norm is NP-hard to compute (Rohn 2000).
 
     Args:
-        product: H times a vector ``[P]``, H symmetric.
-        start: ``[P]``.
-        iterations: products with H.
+        product: function from a vector ``[P]`` to H times the vector, for symmetric H.
+        start: a vector whose sign is the first x, ``[P]``.
+        iterations: number of products with H.
     """
     return _longest(product, start, iterations, lambda x: torch.where(x >= 0, 1.0, -1.0).to(x), lambda x: x.abs().sum())
 
 
 def _longest(product: _Map, vector: Tensor, iterations: int, to_unit: _Map, length: _Map) -> Tensor:
-    """The largest length of ``H x`` over iterates ``x``, each the unit vector along the product before."""
+    """The largest length of ``H x`` over the iterates ``x``; each is the previous product, mapped by ``to_unit``."""
     best = vector.new_zeros(())
     for _ in range(iterations):
         vector = product(to_unit(vector))
@@ -79,14 +79,14 @@ def _longest(product: _Map, vector: Tensor, iterations: int, to_unit: _Map, leng
 class Smoothness(Diagnostic):
     r"""Smoothness in both norms, their ratio r, and the regime that the theory predicts for it.
 
-    Quantities: ``l2_path``, ``linf_path``, ``r_path`` along the step that was taken (`path_smoothness`); ``l2``,
-    ``linf``, ``r`` at the weights before it, over all directions (`euclidean_norm`, `sign_norm`); ``threshold``,
-    :math:`d^{1/3}`; ``regime``, 1 where :math:`r < d^{1/3}` (a crossover exists), else 2 (SGD better throughout).
-    Both norms are lower bounds, so that r may err on either side.
+    Quantities: ``l2_path``, ``linf_path``, ``r_path`` along the step of the run (`path_smoothness`); ``l2``, ``linf``,
+    ``r`` at the weights before the step, over all directions (`euclidean_norm`, `sign_norm`); ``threshold``,
+    :math:`d^{1/3}`; ``regime``, 1 if :math:`r < d^{1/3}` (a crossover exists), else 2 (SGD is better throughout).
+    Both norms are lower bounds, so r may be too large or too small.
 
     Attributes:
-        samples: training samples that gradient and Hessian are of.
-        iterations: products with the Hessian for each of the two norms.
+        samples: number of training samples for gradient and Hessian.
+        iterations: number of products with the Hessian for each of the two norms.
     """
 
     samples: int = 16
@@ -104,7 +104,7 @@ class Smoothness(Diagnostic):
             generator = torch.Generator().manual_seed(moment.step)
             start = torch.randn(update.numel(), generator=generator).to(update)
             l2 = euclidean_norm(probe.hessian_product, start, self.iterations)
-            # Sign descent's own direction first: there the maximum norm is reached in every coordinate.
+            # Start from the direction of sign descent, in which every coordinate has the maximum norm.
             linf = sign_norm(probe.hessian_product, before, self.iterations)
         l2_path, linf_path = path_smoothness(after - before, update)
         threshold = update.numel() ** (1 / 3)

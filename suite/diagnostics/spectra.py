@@ -1,4 +1,4 @@
-"""How do the Hessian's spectra differ between blocks of the network? (Zhang et al. 2024)."""
+"""Hessian spectra of the blocks of a network, and the distances between them (Zhang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
-    """Nodes and weights whose sums stand for means over a matrix' eigenvalues.
+    """Nodes and weights of a quadrature for means over the eigenvalues of a matrix.
 
     Attributes:
-        nodes: ``[n]``.
-        weights: ``[n]``, from 0 up, with sum 1.
+        nodes: the nodes, ``[n]``.
+        weights: the weights, ``[n]``, not negative and with sum 1.
     """
 
     nodes: Array
@@ -34,18 +34,18 @@ class Spectrum:
 
     @property
     def mean(self) -> float:
-        """Mean eigenvalue: the trace over the dimension."""
+        """The mean eigenvalue, which is the trace divided by the dimension."""
         return float(self.nodes @ self.weights)
 
     def density(self, grid: Array, width: float) -> Array:
-        """Probability of each grid point, nodes smeared by a Gaussian; the sum is 1."""
+        """The probability of each grid point, with nodes smoothed by a Gaussian of standard deviation ``width``."""
         bumps = np.exp(-0.5 * ((grid[:, None] - self.nodes[None]) / width) ** 2)
         density = (bumps / bumps.sum(axis=0, keepdims=True).clip(min=1e-300)) @ self.weights
         return density / density.sum()
 
 
 def jensen_shannon(first: Array, second: Array) -> float:
-    r"""Jensen-Shannon distance of two distributions on one grid, between 0 and 1.
+    r"""The Jensen-Shannon distance of two distributions on the same grid, between 0 and 1.
 
     .. math::
         \sqrt{\tfrac12 KL(p \,\|\, m) + \tfrac12 KL(q \,\|\, m)}, \quad m = (p + q) / 2
@@ -62,14 +62,14 @@ def jensen_shannon(first: Array, second: Array) -> float:
 
 
 def spectrum_distances(spectra: Mapping[str, Spectrum], points: int = 512, smear: float = 0.02) -> dict[str, float]:
-    """Jensen-Shannon distance of every pair of spectra (Zhang et al. 2024, section 3).
+    """The Jensen-Shannon distance of every pair of spectra (Zhang et al. 2024, section 3).
 
-    Eigenvalues of different blocks span orders of magnitude and both signs, so that densities are compared on an axis
-    of ``asinh(x / s)``, with ``s`` a thousandth of the largest magnitude: about linear near zero, logarithmic beyond.
+    Eigenvalues of different blocks span orders of magnitude and both signs, so densities are compared on an axis of
+    ``asinh(x / s)``, where ``s`` is a thousandth of the largest magnitude: about linear near zero, logarithmic beyond.
 
     Args:
-        spectra: by block.
-        points: of the grid.
+        spectra: spectra by block.
+        points: number of points of the grid.
         smear: standard deviation of each node's Gaussian, as a share of the axis.
 
     Returns:
@@ -91,14 +91,14 @@ def lanczos_spectrum(
 ) -> Spectrum:
     """Spectrum of a symmetric matrix by stochastic Lanczos quadrature (Ghorbani et al. 2019), with curvlinops' Lanczos.
 
-    With one repeat and as many nodes as dimensions its moments are those of one random vector; repeats average.
+    Its moments are averages over random vectors; with as many nodes as dimensions they are exact for these vectors.
 
     Args:
-        product: the matrix times a vector ``[P]``.
-        like: ``[P]``, for device and type.
-        nodes: per repeat; products with the matrix.
-        repeats: random vectors.
-        seed: of the random vectors; the global random state is left as it was.
+        product: function from a vector ``[P]`` to the matrix times the vector.
+        like: a vector ``[P]``, whose length, device and dtype are used.
+        nodes: number of nodes per random vector, and of products with the matrix.
+        repeats: number of random vectors.
+        seed: seed of the random vectors; the global random state does not change.
 
     Raises:
         ValueError: curvlinops is not installed.
@@ -117,19 +117,19 @@ def lanczos_spectrum(
 
 
 def _iterated(fast_lanczos: Callable[..., Any], operator: object, nodes: int) -> Spectrum:
-    """One Lanczos iteration; a shorter one where the matrix has fewer different eigenvalues than ``nodes``."""
+    """One Lanczos iteration; a shorter one if the matrix has fewer distinct eigenvalues than ``nodes``."""
     while True:
         try:
             evals, evecs = fast_lanczos(operator, nodes)
             if nodes == 1 or bool(evals.isfinite().all()):
                 return Spectrum(evals.double().cpu().numpy(), evecs[0].double().square().cpu().numpy())
-        except torch.linalg.LinAlgError:  # a zero length was divided by
+        except torch.linalg.LinAlgError:  # after a division by a zero length
             pass
         nodes = max(1, nodes // 2)
 
 
 def _curvlinops(product: Callable[[Tensor], Tensor], like: Tensor) -> tuple[Callable[..., Any], object]:
-    """Its Lanczos iteration, and the matrix as one of its operators."""
+    """The Lanczos iteration of curvlinops, and the matrix as one of its operators."""
     try:
         from curvlinops._torch_base import PyTorchLinearOperator
         from curvlinops.papyan2020traces.spectrum import fast_lanczos
@@ -154,18 +154,18 @@ def _curvlinops(product: Callable[[Tensor], Tensor], like: Tensor) -> tuple[Call
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spectra(Diagnostic):
-    """Hessian spectra of the network's matrices, one per block, and how far apart they are.
+    """Hessian spectra of the network's blocks, and the distances between them.
 
-    A block is a parameter of two dimensions or more: embedding, projections, head (Zhang et al. 2024, section 3).
+    A block is a parameter with two or more dimensions: embedding, projections, head (Zhang et al. 2024, section 3).
 
-    Quantities: ``js_distance``, mean over pairs of blocks, and by block its mean to the others
-    (`spectrum_distances`); by block ``largest``, its largest eigenvalue in magnitude, ``mean`` (trace over dimension);
-    ``node`` and ``weight`` by block and number (``head.weight#3``), the spectrum itself.
+    Quantities: ``js_distance``, the mean over all pairs of blocks, and by block the mean distance to the others
+    (`spectrum_distances`); by block ``largest``, the eigenvalue of largest magnitude, and ``mean``, the mean
+    eigenvalue; ``node`` and ``weight`` by block and number (``head.weight#3``), the spectrum itself.
 
     Attributes:
-        samples: training samples that the Hessian is of.
-        nodes: Lanczos steps per random vector.
-        repeats: random vectors per block.
+        samples: number of training samples for the Hessian.
+        nodes: number of Lanczos steps per random vector.
+        repeats: number of random vectors per block.
     """
 
     samples: int = dataclasses.field(default=8, metadata={"at_least": 1})
@@ -175,7 +175,7 @@ class Spectra(Diagnostic):
     default: ClassVar[dict[str, int]] = {"times": 2}
 
     def measure(self, moment: Moment) -> Values:
-        """The spectra at one step's weights."""
+        """The spectra at the weights of one step."""
         probe = Probe.of(moment, self.samples)
         spectra = {}
         for name, weight in moment.weights.items():

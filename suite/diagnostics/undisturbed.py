@@ -1,4 +1,4 @@
-"""Contexts in which diagnostics compute without changing the run that they look at."""
+"""Contexts in which diagnostics compute without changing the run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def undisturbed(network: nn.Module, *, full_precision: bool = True) -> Iterator[
     """Restore random states, buffers (running statistics) and the mode of every module at the end.
 
     Args:
-        network: the network that is looked at.
-        full_precision: compute without autocast, whatever the run does.
+        network: the network of the run.
+        full_precision: turn autocast off, even if the run uses it.
     """
     device = next(network.parameters()).device
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}

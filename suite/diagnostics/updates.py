@@ -1,4 +1,4 @@
-"""How far does a step move each layer, and each role relative to its weights?"""
+"""The size of a step, per layer and, relative to the weights, per role."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from suite.optim.norms import norm_of
 
 
 def rms(tensor: Tensor) -> Tensor:
-    """Root of the mean square, 0-d."""
+    """Root mean square of all elements, 0-d."""
     return norm_of(tensor) / tensor.numel() ** 0.5
 
 
 def ratios_by_role(update: Tensors, weights: Tensors, roles: dict[str, str]) -> dict[str, Tensor]:
-    """Norm of the update over the norm of the weights, of all parameters of a role together.
+    """Norm of the update divided by the norm of the weights, over all parameters of each role, 0-d each.
 
-    Weights that are all zero (a head at the start) give infinity.
+    The ratio is infinite for weights that are all zero (a head at the start).
     """
     names: dict[str, list[str]] = {}
     for name, role in roles.items():
@@ -36,8 +36,8 @@ def ratios_by_role(update: Tensors, weights: Tensors, roles: dict[str, str]) -> 
 class Updates(Diagnostic):
     """Size of a step, per layer and per role.
 
-    Quantities: ``rms`` by parameter, root mean square of the update's coordinates (for Adam about the learning rate);
-    ``ratio`` by role, norm of the update over norm of the weights it is added to.
+    Quantities: ``rms`` by parameter, the root mean square of the update (for Adam about the learning rate); ``ratio``
+    by role, the norm of the update divided by the norm of the weights before it.
     """
 
     default: ClassVar[dict[str, int]] = {"every": 100}
