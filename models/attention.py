@@ -16,12 +16,12 @@ from models.installed import is_installed
 
 Backend = Literal["sdpa", "flash_attn", "math"]
 """``sdpa``: torch's choice among its fused kernels. ``flash_attn``: the flash-attn library (CUDA, half precision).
-``math``: the definition in plain operations, slow, of any order of differentiability."""
+``math``: the definition in plain operations, slow, with derivatives of any order."""
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class AttentionSettings:
-    """The setting that all networks with softmax attention share."""
+    """The setting that is common to all networks with softmax attention."""
 
     attention: Backend = dataclasses.field(
         default="sdpa", metadata={"beside": "which kernel computes attention; the values agree up to rounding"}
@@ -36,7 +36,7 @@ def attend(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, *, causal: bool, back
         q_BHTD: queries.
         k_BHTD: keys.
         v_BHTD: values.
-        causal: whether a position sees itself and earlier ones alone.
+        causal: whether a position attends only to itself and earlier positions.
         backend: what computes it; all agree up to rounding.
 
     Returns:
@@ -105,7 +105,7 @@ class _Folded(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing is kept: gradients flow through the folded call itself."""
+        """Nothing is kept for a backward pass: gradients flow through the folded call itself."""
 
     @staticmethod
     def vmap(

@@ -1,4 +1,4 @@
-"""Rotary positions on a grid: half of each head's features turns with the column, half with the row.
+"""Rotary positions on a grid: half of each head's features is rotated by the column, half by the row.
 
 Shape letters: B batch, H heads, T patches (row by row), D head dim.
 """
@@ -13,7 +13,8 @@ from models.rotary import Rotary
 class AxialRotary(Rotary):
     """Rotates adjacent pairs of features by angles that grow along the two axes (Heo et al. 2024, "axial").
 
-    The first ``D / 4`` pairs see the column, the others the row, both with the frequencies of a head of ``D / 2``.
+    The first ``D / 4`` pairs depend on the column, the others on the row, both with the frequencies of a head of
+    ``D / 2`` features.
 
     Args:
         head_dim: D, divisible by 4.

@@ -27,19 +27,19 @@ def convnext_tiny(settings: ConvNeXtTinySettings, *, classes: int) -> nn.Module:
     """ConvNeXt-Tiny with initial weights: 28.59M parameters at 1,000 classes.
 
     Args:
-        settings: of the network.
-        classes: of the head.
+        settings: settings of the network.
+        classes: number of classes.
 
     Returns:
         A module from images ``[B, 3, H, W]`` to logits ``[B, classes]``.
 
     Raises:
-        ValueError: not four stages.
+        ValueError: ``depths`` has not four stages.
     """
     if len(settings.depths) != 4:
         raise ValueError(f"model.depths must have the blocks of four stages, got {list(settings.depths)}.")
     widths = tuple(settings.width * 2**stage for stage in range(4))
-    # "fastavg" is the default average by other means: the default's kernel has no rule under torch.func.vmap.
+    # "fastavg" computes the default's average by another kernel, since the default's has no rule for torch.func.vmap.
     return timm.create_model(
         "convnext_tiny",
         pretrained=False,

@@ -23,13 +23,13 @@ def summed_cross_entropy(features_NC: Tensor, weight_VC: Tensor, targets_N: Tens
     that autocast asks for, else in that of the features; softmax and sums in float32 at least. Torch's own
     `linear_cross_entropy` is used where it is present and loses nothing: outside of `torch.func.vmap`, which it has no
     fast rule for, and in full precision, since in half precision it returns the sum itself with three digits.
-    The gradient is computed along with the value, so that nothing is computed twice; it can be taken once.
+    The gradient is computed along with the value, so that no logits are computed twice; it has no further derivatives.
 
     Args:
-        features_NC: what the head projects.
-        weight_VC: the head's weight.
+        features_NC: input of the head.
+        weight_VC: weight of the head.
         targets_N: int64 token ids.
-        chunk_tokens: so many rows of logits are held at a time.
+        chunk_tokens: number of rows of logits that are held at a time.
 
     Returns:
         0-d, in nats, float32 at least.
@@ -88,7 +88,7 @@ def _pass(
     """The sum of the losses; fills ``grad_NC`` and adds to ``grad_VC`` where they are given."""
     wide = torch.promote_types(weight_VC.dtype, torch.float32)
     total = torch.zeros((), dtype=wide, device=features_NC.device)
-    # One buffer for all chunks, and everything in it happens in place: its size is the memory that the loss takes.
+    # One buffer serves all chunks, and all work on it is in place, so that the loss takes no more memory than it.
     rows = min(chunk_tokens, len(features_NC))
     buffer = torch.empty(rows, len(weight_VC), dtype=wide, device=features_NC.device)
     for start in range(0, len(features_NC), chunk_tokens):
@@ -120,7 +120,7 @@ def _pass(
 
 
 class _PerRun(torch.autograd.Function):
-    """Many networks at once: one after the other, so that the memory is that of one, as gradients flow through each."""
+    """Many networks under vmap: computed one after the other, so that only one network's logits are in memory."""
 
     @staticmethod
     def forward(features_NC: Tensor, weight_VC: Tensor, targets_N: Tensor, chunk_tokens: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The language-model skeleton of all papers, whatever mixes the positions: pre-norm blocks and an untied head.
+"""The language model that all papers' networks share: pre-norm blocks with any mixer of positions, an untied head.
 
 Shape letters: B batch, T positions, C width, V vocabulary.
 """
@@ -16,10 +16,10 @@ from models.head import Head, LossChunk
 NORM_EPS = 1e-6
 
 MakeMixer = Callable[[], nn.Module]
-"""Makes the mixer of one block: a causal module ``[B, T, C]`` to ``[B, T, C]`` whose last projection is ``out``."""
+"""Makes the mixer of one block: a causal module from ``[B, T, C]`` to ``[B, T, C]`` with ``out`` as its last layer."""
 
 MakeMLP = Callable[[int], nn.Module]
-"""Makes the MLP of one block from its width C: ``[B, T, C]`` to ``[B, T, C]``, its last projection is ``fc2``."""
+"""Makes the MLP of one block from its width C: from ``[B, T, C]`` to ``[B, T, C]``, with ``fc2`` as its last layer."""
 
 
 class MLP(nn.Module):
@@ -43,11 +43,11 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm residual block: one module mixes the positions, then an MLP transforms each.
+    """A pre-norm residual block: a mixer combines the positions, then an MLP transforms each.
 
     Args:
         width: C.
-        mixer: ``[B, T, C]`` to ``[B, T, C]``.
+        mixer: a module from ``[B, T, C]`` to ``[B, T, C]``.
         make_mlp: makes the MLP.
     """
 
@@ -111,7 +111,7 @@ class Decoder(nn.Module):
                 layer.weight.data.mul_(1 / math.sqrt(2 * len(self.blocks)))
 
     def embedded(self, tokens_BT: Tensor) -> Tensor:
-        """What EmbedNorm normalises, ``[B, T, C]``; a network with positions in its embedding overrides this."""
+        """The input of EmbedNorm, ``[B, T, C]``; a network with positions in its embedding overrides this."""
         return self.embed(tokens_BT)
 
     def forward(self, tokens_BT: Tensor, targets_BT: Tensor | None = None, loss_chunk: LossChunk = None) -> Tensor:

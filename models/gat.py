@@ -20,12 +20,12 @@ class AttentionConv(GATConv):
     """PyG's layer with its own parameters and values, computed by row copies (`models.message_passing`).
 
     Args:
-        width: C, in and out.
+        width: C, of input and output.
         num_heads: attention heads; their outputs are concatenated.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
-        # The self-loops are added once, by the network: the layer would look for existing ones and wait for the device.
+        # The network adds the self-loops once: the layer would search for existing ones and wait for the device.
         super().__init__(width, width // num_heads, heads=num_heads, add_self_loops=False)
 
     def forward(self, x_NC: Tensor, edge_index_2E: Tensor) -> Tensor:  # type: ignore[override]
@@ -56,16 +56,16 @@ class GATSettings:
 
 
 class GAT(nn.Module):
-    """Regression of one number per graph from node types and edges; bond types are not seen.
+    """Regression of one number per graph from node types and edges; bond types are not used.
 
     Paper 1, appendix A.7: 0.27M parameters. No residual connections.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         atom_types: number of node types.
 
     Raises:
-        ValueError: the width does not divide.
+        ValueError: the width is not divisible by the number of heads.
     """
 
     def __init__(self, settings: GATSettings, *, atom_types: int) -> None:
@@ -88,7 +88,7 @@ class GAT(nn.Module):
             edge_index_2E: int64 source and target nodes, without self-loops.
             graph_N: int64 graph of each node.
             num_graphs: G.
-            filled: whether filler follows, which makes batches of one shape and counts for nothing: nodes of a graph
+            filled: whether filler follows, which gives batches one shape and changes no prediction: nodes of a graph
                 of number G, and edges among them.
 
         Returns:

@@ -21,16 +21,16 @@ from models.decoder import NORM_EPS, Decoder
 from models.installed import is_installed
 
 CHUNK = 32
-"""Positions per chunk: long enough that the sequential part is short, short enough that L x L products are cheap."""
+"""Positions per chunk: enough that there are few sequential steps, few enough that L x L products are cheap."""
 
 
 def recurrent_gated_delta_rule(
     q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor
 ) -> Tensor:
-    """The gated delta rule, one position after the other: slow, and the definition.
+    """The gated delta rule by its definition, one position after the other (slow).
 
-    A head holds a matrix ``S`` (K x V), at first zero. At every position it fades and is corrected towards mapping the
-    key to the value, then read with the query::
+    A head has a state ``S`` (K x V), at first zero. At every position it decays, is corrected so that it maps the key
+    closer to the value, and is read with the query::
 
         S <- exp(log_decay) S
         S <- S + beta k (v - S^T k)^T
@@ -117,7 +117,7 @@ def chunked_gated_delta_rule(
 
 
 def _unitriangular_inverse(system_BHNLL: Tensor) -> Tensor:
-    """Inverse of what lies below the diagonal, the diagonal taken as one."""
+    """Inverse of the lower triangles, their diagonal taken as one; what lies above is ignored."""
     identity_LL = torch.eye(system_BHNLL.shape[-1], dtype=system_BHNLL.dtype, device=system_BHNLL.device)
     return torch.linalg.solve_triangular(
         system_BHNLL, identity_LL.expand_as(system_BHNLL), upper=False, unitriangular=True
@@ -136,7 +136,7 @@ def kernel_applies(values: Tensor) -> bool:
 
 
 def gated_delta_rule(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_BTH: Tensor, beta_BTH: Tensor) -> Tensor:
-    """The gated delta rule by the fastest means of the device: flash-linear-attention on CUDA, else in chunks.
+    """The gated delta rule as the device computes it fastest: flash-linear-attention on CUDA, else in chunks.
 
     Args:
         q_BTHK: queries; cast to the values' dtype for the kernel, to float32 without it.
@@ -164,11 +164,11 @@ def gated_delta_rule(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_B
 
 
 class ShortConvolution(nn.Module):
-    """Causal convolution of each feature by itself, then SiLU.
+    """Causal depthwise convolution, then SiLU.
 
     Args:
-        features: of the last dimension.
-        kernel_size: positions seen, the present one included.
+        features: size of the last dimension.
+        kernel_size: positions in the window, the present one included.
     """
 
     def __init__(self, features: int, kernel_size: int) -> None:
@@ -183,15 +183,15 @@ class ShortConvolution(nn.Module):
 
 
 class GatedDelta(nn.Module):
-    """The mixer: what `gated_delta_rule` needs is projected from the input, its output normed, gated and projected.
+    """The mixer: projects its input to the arguments of `gated_delta_rule`; normalises, gates and projects the output.
 
     Args:
         width: C.
         num_heads: H.
         head_dim: K.
         expand_v: V / K.
-        kernel_size: positions that the short convolutions see.
-        norm_eps: of the norm on the way out.
+        kernel_size: positions in the window of the short convolutions.
+        norm_eps: eps of the norm of the output.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class GatedDelta(nn.Module):
 
 
 def _unit(x_BTHK: Tensor) -> Tensor:
-    """Each head's vector at length one (zero stays zero), float32 at least."""
+    """Each head's vector scaled to length one (zero stays zero), float32 at least."""
     wide = x_BTHK.to(torch.promote_types(x_BTHK.dtype, torch.float32))
     return wide * torch.rsqrt(wide.square().sum(dim=-1, keepdim=True) + 1e-6)
 
@@ -261,11 +261,11 @@ class GDN(Decoder):
     gate has about ``6 C^2`` parameters.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         vocab_size: V.
 
     Raises:
-        ValueError: the width does not divide.
+        ValueError: 3/4 of the width is not divisible by the number of heads.
     """
 
     def __init__(self, settings: GDNSettings, *, vocab_size: int) -> None:

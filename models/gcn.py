@@ -21,7 +21,7 @@ class RowConv(GCNConv):
     """PyG's layer with its own parameters and values, computed by row copies (`models.message_passing`).
 
     Args:
-        width: C, in and out.
+        width: C, of input and output.
     """
 
     def __init__(self, width: int) -> None:
@@ -46,12 +46,12 @@ class GCNSettings:
 
 
 class GCN(nn.Module):
-    """Regression of one number per graph from node types and edges; bond types are not seen.
+    """Regression of one number per graph from node types and edges; bond types are not used.
 
-    Paper 1's released code has it beside GAT, at the same width and depth: 0.27M parameters. No residual connections.
+    Paper 1's released code has it beside GAT, at the same width and depth: 0.27M parameters, no residual connections.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         atom_types: number of node types.
     """
 
@@ -73,7 +73,7 @@ class GCN(nn.Module):
             edge_index_2E: int64 source and target nodes, without self-loops.
             graph_N: int64 graph of each node.
             num_graphs: G.
-            filled: whether filler follows, which makes batches of one shape and counts for nothing: nodes of a graph
+            filled: whether filler follows, which gives batches one shape and changes no prediction: nodes of a graph
                 of number G, and edges among them.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Paper 1's gated convolutional language model (after Dauphin et al. 2017): GPT's skeleton, convolutions for attention.
+"""Paper 1's gated convolutional language model (after Dauphin et al. 2017): GPT with convolutions for attention.
 
 Shape letters: B batch, T positions, C width, K kernel size, V vocabulary.
 """
@@ -58,9 +58,9 @@ class GCNN(Decoder):
     Sinusoidal positions are added to the embedding before EmbedNorm.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         vocab_size: V.
-        max_len: longest sequence.
+        max_len: length of the longest sequence.
 
     Raises:
         ValueError: the width is odd.

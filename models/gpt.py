@@ -31,12 +31,12 @@ class GPT(Decoder):
     """The language model of paper 1 (section 4, appendix A.3): 49.2M parameters at a vocabulary of 50,257.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         vocab_size: V.
-        max_len: longest sequence.
+        max_len: length of the longest sequence.
 
     Raises:
-        ValueError: the width does not divide, or there is no such attention.
+        ValueError: the width is not divisible as the settings say, or there is no such backend of attention.
     """
 
     def __init__(self, settings: GPTSettings, *, vocab_size: int, max_len: int) -> None:

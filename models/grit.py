@@ -20,12 +20,12 @@ from models.message_passing import collect, lift, sum_pool
 from models.node_norm import NodeNorm
 
 CLAMP = 5.0
-"""Attention scores stay within this distance of zero, which is also why their exponentials need no shift."""
+"""Attention scores are clamped to this magnitude, so that their exponentials need no shift."""
 
 
 def signed_sqrt(x: Tensor) -> Tensor:
-    """Square root of the magnitude, with the sign."""
-    # Through relu, whose backward pass selects: the infinite slope of the root at zero would make it nan.
+    """Square root of the magnitude, with the sign of ``x``; its gradient at zero is zero."""
+    # The backward pass of relu selects: the infinite slope of the root at zero, multiplied by 0, would give NaN.
     return torch.sqrt(F.relu(x)) - torch.sqrt(F.relu(-x))
 
 
@@ -109,7 +109,7 @@ class Block(nn.Module):
         real_N1: Tensor | None,
         real_P1: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Nodes ``[N, C]`` and pairs ``[P, C]`` to the same; of both, which are no filler (None: all)."""
+        """Features of nodes ``[N, C]`` and pairs ``[P, C]`` after the block; ``real`` rows are no filler (None: all)."""
         y_NC, u_PC = self.attn(x_NC, e_PC, pair_index_2P)
         plain_C, scaled_C = self.degree_C2.unbind(-1)
         y_NC = y_NC * plain_C + y_NC * log_degree_N1.to(y_NC.dtype) * scaled_C
@@ -137,8 +137,8 @@ class Pairs(NamedTuple):
 
     Attributes:
         index: source and target atom, int64 ``[2, P]``, sorted by target.
-        of_edge: pair that each edge is, int64 ``[E]``.
-        of_node: pair of each atom with itself, int64 ``[N]``.
+        of_edge: number of the pair of each edge's atoms, int64 ``[E]``.
+        of_node: number of the pair of each atom with itself, int64 ``[N]``.
         rrwp: relative random walk probabilities, float16 ``[P, K]``.
     """
 
@@ -155,7 +155,7 @@ class GRIT(nn.Module):
     ``pair_norm`` have parameters but no gradient.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         atom_types: number of node types.
         bond_types: number of edge types.
         rrwp_steps: K, the identity included.
@@ -197,7 +197,7 @@ class GRIT(nn.Module):
             graph_N: int64 graph of each node.
             pairs: all ordered pairs of nodes of the same graph.
             num_graphs: G.
-            filled: whether filler follows, which makes batches of one shape and counts for nothing: nodes of a graph
+            filled: whether filler follows, which gives batches one shape and changes no prediction: nodes of a graph
                 of number G, and edges and pairs among them.
 
         Returns:

@@ -15,10 +15,10 @@ LossChunk = int | Literal["auto"] | None
 """Tokens whose logits are held at once; ``auto``: all while they are few, else a chunk; None: always all."""
 
 LOGITS_AT_ONCE = 2**27
-"""``auto``: so many logits are held at once (half a GiB in single precision, several times that in training)."""
+"""``auto``: largest number of logits held at once (half a GiB in single precision, several times that in training)."""
 
 CHUNK_LOGITS = 2**26
-"""``auto``: logits of a chunk, large enough that the products of matrices stay efficient."""
+"""``auto``: number of logits of a chunk, large enough that the products of matrices stay efficient."""
 
 
 class Head(nn.Linear):
@@ -41,7 +41,7 @@ class Head(nn.Linear):
 
         Args:
             x_BTC: features.
-            targets_BT: int64 token ids.
+            targets_BT: int64 token ids; None: logits are returned.
             loss_chunk: see `LossChunk`.
 
         Returns:

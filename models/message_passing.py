@@ -1,4 +1,4 @@
-"""Moving values between nodes and edges of a graph, by row copies also where many networks run at once.
+"""Moving values between nodes and edges of a graph by row copies, also where many networks run at once.
 
 Under `torch.func.vmap` the general gather and scatter work element by element. Here the run dimension becomes one more
 dimension of the rows, and whole rows move.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def lift(x: Tensor, index_E: Tensor) -> Tensor:
-    """Rows of nodes at the edges' ends.
+    """The row of a node for every edge.
 
     Args:
         x: ``[N, ...]``.
@@ -28,7 +28,7 @@ def lift(x: Tensor, index_E: Tensor) -> Tensor:
 
 
 def collect(x: Tensor, index_E: Tensor, size: int) -> Tensor:
-    """Sums of edges' rows at their nodes.
+    """For every node the sum of its edges' rows.
 
     Args:
         x: ``[E, ...]``.
@@ -44,7 +44,7 @@ def collect(x: Tensor, index_E: Tensor, size: int) -> Tensor:
 
 
 def highest(x: Tensor, index_E: Tensor, size: int) -> Tensor:
-    """Largest of edges' values at their nodes, as constants: no gradient flows through them.
+    """For every node the largest of its edges' values, as constants: no gradient flows through them.
 
     Args:
         x: ``[E, ...]``.
@@ -52,7 +52,7 @@ def highest(x: Tensor, index_E: Tensor, size: int) -> Tensor:
         size: N.
 
     Returns:
-        ``[N, ...]``; nodes without an edge get the smallest number.
+        ``[N, ...]``; nodes without an edge get the lowest finite number.
     """
     return _Highest.apply(x.detach(), index_E, size, 0)
 

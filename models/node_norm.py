@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 
 class NodeNorm(nn.BatchNorm1d):
-    """`torch.nn.BatchNorm1d` on ``[N, C]``, with statistics of the rows that count.
+    """`torch.nn.BatchNorm1d` on ``[N, C]``, with statistics of the rows that are no filler.
 
-    Batches that are filled up to a fixed shape have rows that stand for nothing; see ``filled`` of the networks.
+    Batches that are filled up to a fixed shape have filler rows; see ``filled`` of the networks.
     """
 
     def forward(self, x_NC: Tensor, real_N1: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Normalise; filler rows get values too, which mean nothing.
+        """Normalise; the values of filler rows are arbitrary.
 
         Args:
-            x_NC: rows.
-            real_N1: bool, which rows count; None: all.
+            x_NC: rows of nodes or edges.
+            real_N1: bool, which rows are no filler; None: all.
         """
         if real_N1 is None or not self.training:
             return super().forward(x_NC)

@@ -1,4 +1,4 @@
-"""What networks on image patches share: the grid that an image is cut into, and the widths that its axes divide.
+"""Checks that networks on image patches share: of the grid that an image is cut into, and of the width.
 
 Shape letters: C width, H heads.
 """
@@ -28,14 +28,14 @@ def patches_per_side(image_size: int, patch_size: int) -> int:
 
 
 def check_heads(width: int, num_heads: int) -> None:
-    """Refuse a width that heads, or positions of two axes with sines and cosines, do not divide.
+    """Refuse a width that is not divisible into heads with positions of two axes (sines and cosines).
 
     Args:
         width: C.
         num_heads: H.
 
     Raises:
-        ValueError: the width does not divide.
+        ValueError: the width is not divisible by ``4 * num_heads``.
     """
     if width % (4 * num_heads):
         raise ValueError(

@@ -19,7 +19,7 @@ class BasicBlock(nn.Module):
     Args:
         channels_in: C of the input.
         channels: C of the output.
-        stride: of the first convolution; the shortcut takes every so-many-th pixel.
+        stride: stride of the first convolution and of the shortcut, which subsamples the pixels.
     """
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
@@ -58,7 +58,7 @@ class ResNet20(nn.Module):
     Convolutions start Kaiming-normal (fan-out, for ReLU).
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         classes: K.
     """
 

@@ -24,14 +24,14 @@ def resnet50(settings: ResNet50Settings, *, classes: int) -> nn.Module:
     """ResNet-50 with initial weights: 25.56M parameters at 1,000 classes.
 
     Args:
-        settings: of the network.
-        classes: of the head.
+        settings: settings of the network.
+        classes: number of classes.
 
     Returns:
         A module from images ``[B, 3, H, W]`` to logits ``[B, classes]``.
 
     Raises:
-        ValueError: not four stages.
+        ValueError: ``depths`` has not four stages.
     """
     if len(settings.depths) != 4:
         raise ValueError(f"model.depths must have the blocks of four stages, got {list(settings.depths)}.")

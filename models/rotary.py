@@ -16,7 +16,7 @@ class Rotary(nn.Module):
         head_dim: D.
         max_len: longest sequence, T.
         theta: base of the frequencies.
-        rotated: the first so many features are rotated, the others left as they are; an even number, None: all.
+        rotated: even number of features, the first ones, that are rotated; the others stay as they are. None: all.
     """
 
     cos_TD: Tensor

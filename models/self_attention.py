@@ -17,9 +17,9 @@ class SelfAttention(nn.Module):
     Args:
         width: C.
         num_heads: H.
-        rotary: turns queries and keys by their positions; None: positions are in the input.
-        qk_norm: normalise queries and keys per head before they are turned, each with a learnable gain (QKNorm).
-        causal: whether a position sees itself and earlier ones alone.
+        rotary: rotates queries and keys by their positions; None: positions are in the input.
+        qk_norm: normalise queries and keys per head before they are rotated, each with a learnable gain (QKNorm).
+        causal: whether a position attends only to itself and earlier positions.
         backend: what computes it; see `models.attention`.
 
     Raises:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def with_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Edges with one self-loop per node after them.
+    """Append one self-loop per node to the edges.
 
     Args:
         edge_index: int64 ``[2, E]``, without self-loops.

@@ -62,12 +62,12 @@ class SimpleViT(nn.Module):
     last norm the patches are averaged. Weights start as torch makes them, the head included.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         classes: K.
         image_size: P.
 
     Raises:
-        ValueError: sizes that do not divide, or unknown backend.
+        ValueError: sizes are not divisible, or there is no such backend of attention.
     """
 
     positions_TC: Tensor

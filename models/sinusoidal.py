@@ -38,8 +38,8 @@ def grid_positions(rows: int, columns: int, width: int, temperature: float = 10_
     """Positions of a grid, row by row (SimpleViT, Beyer et al. 2022): waves along the columns, then along the rows.
 
     Args:
-        rows: of the grid.
-        columns: of the grid.
+        rows: rows of the grid.
+        columns: columns of the grid.
         width: C, divisible by 4 and at least 8.
         temperature: ratio of the highest to the lowest frequency of either axis.
 
@@ -47,7 +47,7 @@ def grid_positions(rows: int, columns: int, width: int, temperature: float = 10_
         float32 ``[rows * columns, C]``.
 
     Raises:
-        ValueError: the width does not divide or is too small.
+        ValueError: the width is not divisible by 4 or is too small.
     """
     if width < 8 or width % 4:
         raise ValueError(f"width must be divisible by 4 and at least 8 (two axes of positions), got {width}.")

@@ -21,7 +21,7 @@ HIDDEN_MULTIPLE = 256
 
 
 class SwiGLU(nn.Module):
-    """Two layers between which one half of the features gates the other: ``fc2(silu(a) * b)`` (Shazeer 2020).
+    """Two linear layers; in between, one half of the features gates the other: ``fc2(silu(a) * b)`` (Shazeer 2020).
 
     Args:
         width: C; ``F`` is 8/3 of it, rounded up to a multiple of 256.
@@ -70,12 +70,12 @@ class Transformer(Decoder):
     the first loss is near ln V, not exactly there as in paper 1's networks.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         vocab_size: V.
-        max_len: longest sequence.
+        max_len: length of the longest sequence.
 
     Raises:
-        ValueError: the width does not divide, or there is no such attention.
+        ValueError: the width is not divisible as the settings say, or there is no such backend of attention.
     """
 
     def __init__(self, settings: TransformerSettings, *, vocab_size: int, max_len: int) -> None:

@@ -33,10 +33,10 @@ class Bottleneck(nn.Module):
     Args:
         channels_in: C of the input.
         channels: C inside; ``EXPANSION`` times as many leave.
-        stride: of the 3 x 3 convolution, and of the shortcut's projection.
-        layernorm: LayerNorm for BatchNorm.
-        gelu: GELU for ReLU.
-        depthwise: the 3 x 3 convolution mixes no channels.
+        stride: stride of the 3 x 3 convolution, and of the shortcut's projection.
+        layernorm: whether the norms are LayerNorm in place of BatchNorm.
+        gelu: whether the activations are GELU in place of ReLU.
+        depthwise: whether the 3 x 3 convolution is depthwise.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class TransitionSettings:
     """Settings of `Transition`; the defaults are ResNet-50's."""
 
     layernorm: bool = False
-    """LayerNorm over channels for BatchNorm, in the same places."""
+    """Whether the norms are LayerNorm over channels in place of BatchNorm."""
 
     gelu: bool = False
-    """GELU for every ReLU."""
+    """Whether the activations are GELU in place of ReLU."""
 
     depthwise: bool = False
-    """3 x 3 convolutions mix no channels."""
+    """Whether the 3 x 3 convolutions are depthwise."""
 
     stem: Stem = "conv7"
     """``conv7``: 7 x 7 with stride 2, norm, activation and max-pooling; ``patchify``: 4 x 4 with stride 4 and norm (in
@@ -90,17 +90,17 @@ class TransitionSettings:
 
 
 class Transition(nn.Module):
-    """ResNet-50's stages with three of ConvNeXt's choices, each on its own switch.
+    """ResNet-50's stages with three of ConvNeXt's choices, each of which can be switched on alone.
 
-    All off, it is ResNet-50: 25.56M parameters at 1,000 classes. Convolutions have no bias and start Kaiming-normal
+    Without them it is ResNet-50: 25.56M parameters at 1,000 classes. Convolutions have no bias and start Kaiming-normal
     (fan-out, for ReLU), the rest as torch makes it; unlike timm's ResNet-50 the last norm of a block starts at one.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         classes: K.
 
     Raises:
-        ValueError: unknown stem.
+        ValueError: there is no such stem.
     """
 
     def __init__(self, settings: TransitionSettings, *, classes: int) -> None:

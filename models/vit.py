@@ -39,7 +39,7 @@ class ViTSettings(AttentionSettings):
     """Features per patch, divisible by four times the heads."""
 
     positions: Positions = "rotary"
-    """``rotary``: queries and keys are turned along both axes; ``sinusoidal``: fixed waves are added to the patches
+    """``rotary``: queries and keys are rotated along both axes; ``sinusoidal``: fixed waves are added to the patches
     before EmbedNorm (appendix A.5)."""
 
 
@@ -51,12 +51,12 @@ class ViT(nn.Module):
     head at zero. After the last norm the patches are averaged.
 
     Args:
-        settings: of the network; they are not kept.
+        settings: settings of the network; they are not kept.
         classes: K.
         image_size: P.
 
     Raises:
-        ValueError: sizes that do not divide, unknown positions or backend.
+        ValueError: sizes are not divisible, or there are no such positions or backend of attention.
     """
 
     positions_TC: Tensor | None
