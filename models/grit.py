@@ -109,7 +109,7 @@ class Block(nn.Module):
         real_N1: Tensor | None,
         real_P1: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Features of nodes ``[N, C]`` and pairs ``[P, C]`` after the block; ``real`` rows are no filler (None: all)."""
+        """Features of nodes ``[N, C]`` and pairs ``[P, C]`` after the block; ``real``: rows that are no filler."""
         y_NC, u_PC = self.attn(x_NC, e_PC, pair_index_2P)
         plain_C, scaled_C = self.degree_C2.unbind(-1)
         y_NC = y_NC * plain_C + y_NC * log_degree_N1.to(y_NC.dtype) * scaled_C
