@@ -69,8 +69,8 @@ class Frequency(Diagnostic):
         count = min(self.samples or SAMPLES, most)
         losses, classes = self._losses_of(moment, 0, count)
         if self.samples is None and len(losses) < TARGETS and count < most:
-            wanted = min(-(-TARGETS * count // len(losses)), most)
-            more_losses, more_classes = self._losses_of(moment, count, wanted)
+            stop = min(-(-TARGETS * count // len(losses)), most)
+            more_losses, more_classes = self._losses_of(moment, count, stop)
             losses, classes = torch.cat([losses, more_losses]), torch.cat([classes, more_classes])
         return losses, classes
 
@@ -87,8 +87,8 @@ class Frequency(Diagnostic):
         def classes(batch: Any) -> Tensor:
             return moment.task.element_classes(move_data_to_device(batch, moment.device)).flatten()
 
-        seen = torch.cat(list(map(classes, moment.micro_batches)))
-        numbers = moment.over_processes(torch.bincount(group_of[seen], minlength=self.groups))
+        targets = torch.cat(list(map(classes, moment.micro_batches)))
+        numbers = moment.over_processes(torch.bincount(group_of[targets], minlength=self.groups))
         return numbers / numbers.sum()
 
     def _labelled(self, quantity: str, values: Tensor) -> Values:

@@ -33,12 +33,12 @@ def final_weights(run_id: str, store: Store) -> Path:
     Raises:
         ValueError: the run kept none.
     """
-    kept = store.run_folder(run_id) / "final.ckpt"
-    if not kept.is_file():
+    weights = store.run_folder(run_id) / "final.ckpt"
+    if not weights.is_file():
         raise ValueError(
             f"Run {run_id} left no weights; train it with --keep_checkpoint, or give --checkpoint or --start."
         )
-    return kept
+    return weights
 
 
 def diagnose(

@@ -31,10 +31,10 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: PackSize) -> list[J
         missing: the runs to train.
         size: largest number of runs per pack of a group; 1: single runs.
     """
-    wanted = {run.run_id for run in missing}
+    missing_ids = {run.run_id for run in missing}
     jobs: list[Job] = []
     for group in plan.groups:
-        if not any(run.run_id in wanted for run in group.runs):
+        if not any(run.run_id in missing_ids for run in group.runs):
             continue
         ordered = group.panel.overrides.get("data.order_seed") is not None
         alike: dict[object, list[PlannedRun]] = {}
@@ -45,7 +45,7 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: PackSize) -> list[J
             count = -(-len(runs) // most)  # number of packs, of nearly equal size
             for number in range(count):
                 chosen = runs[number * len(runs) // count : (number + 1) * len(runs) // count]
-                job = tuple(run for run in chosen if run.run_id in wanted)
+                job = tuple(run for run in chosen if run.run_id in missing_ids)
                 if job:
                     jobs.append(job)
     return jobs

@@ -85,9 +85,9 @@ class Resolver:
         Raises:
             ValueError: one of them refuses its settings.
         """
-        made = self._made(config)
+        objects = self._made(config)
         with of_the_trainer():
-            return made.model, made.data, Trainer(**made.trainer)
+            return objects.model, objects.data, Trainer(**objects.trainer)
 
     def build_data(self, config: dict[str, Any]) -> tuple[Task, Data]:
         """Build task and data from a resolved configuration, without a trainer.
@@ -95,8 +95,8 @@ class Resolver:
         Raises:
             ValueError: one of them refuses its settings.
         """
-        made = self._made(config)
-        return made.model, made.data
+        objects = self._made(config)
+        return objects.model, objects.data
 
     def _made(self, config: dict[str, Any]) -> Namespace:
         # Most runs of a sweep differ only in their seed and their optimizer, which the task itself parses. Parsing is

@@ -31,7 +31,7 @@ def take_options(
     Raises:
         ConfigError: an option lacks its value.
     """
-    taken: dict[str, str] = {}
+    options: dict[str, str] = {}
     left: list[str] = []
     queue = list(words)
     while queue:
@@ -40,16 +40,16 @@ def take_options(
         name = option[2:] if option.startswith("--") else ""
         family, dot, _ = name.partition(".")
         if name in flags and not equals:
-            taken[name] = "true"
+            options[name] = "true"
         elif name in names or (dot and family in families):
             if not equals:
                 if not queue or queue[0].startswith("--"):
                     raise ConfigError(f"{option} needs a value; write {option} VALUE.")
                 value = queue.pop(0)
-            taken[name] = value
+            options[name] = value
         else:
             left.append(word)
-    return taken, left
+    return options, left
 
 
 def option_value(text: str, option: str) -> Any:

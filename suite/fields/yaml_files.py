@@ -66,7 +66,7 @@ def yaml_value(text: str, name: str) -> Any:
         name: the document's name in error messages.
 
     Raises:
-        ConfigError: the text is not YAML, gives a key twice, has a tag of its own, or its aliases expand too far.
+        ConfigError: the text is not YAML, gives a key twice, has an unsupported tag, or its aliases expand too far.
     """
     import yaml
 

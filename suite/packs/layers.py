@@ -38,9 +38,9 @@ class PackLayers(TorchFunctionMode):
     ) -> Any:
         named = dict(kwargs or {})
         if self._dtype is not None and (func in _LAYERS or func in _LOSSES):
-            wanted = self._dtype if func in _LAYERS else torch.float32
-            args = tuple(_cast(x, wanted) for x in args)
-            named = {name: _cast(x, wanted) for name, x in named.items()}
+            dtype = self._dtype if func in _LAYERS else torch.float32
+            args = tuple(_cast(x, dtype) for x in args)
+            named = {name: _cast(x, dtype) for name, x in named.items()}
         if func is F.linear and torch._C._functorch.is_batchedtensor(args[1] if len(args) > 1 else named["weight"]):
             return _linear(*args, **named)
         return func(*args, **named)

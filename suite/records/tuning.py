@@ -31,7 +31,7 @@ class Trial(NamedTuple):
     diagnosing: bool = False
 
     @property
-    def has_a_say(self) -> bool:
+    def counts_in_tuning(self) -> bool:
         """Whether the run's loss counts in choosing a setting; a run that was made after the choice does not count."""
         return not (self.reporting or self.diagnosing)
 
@@ -50,7 +50,7 @@ def ranked(trials: Iterable[Trial]) -> list[Setting]:
     """
     losses: dict[Setting, list[float]] = {}
     for trial in trials:
-        if trial.has_a_say and not math.isnan(trial.loss):
+        if trial.counts_in_tuning and not math.isnan(trial.loss):
             losses.setdefault(trial.setting, []).append(trial.loss)
     most = max(map(len, losses.values()), default=0)
     means = {setting: sum(seeds) / most for setting, seeds in losses.items() if len(seeds) == most}

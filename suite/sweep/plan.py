@@ -253,7 +253,7 @@ def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -
         Trial(setting_of(run.axes), loss_of(store.record(run.run_id), final_loss), run.reporting, bool(run.diagnoses))
         for run in runs
     ]
-    if any(math.isnan(trial.loss) for trial in trials if trial.has_a_say):
+    if any(math.isnan(trial.loss) for trial in trials if trial.counts_in_tuning):
         return []
     axes = {trial.setting: dict(run.axes) for trial, run in zip(trials, runs, strict=True)}
     return [axes[setting] for setting in ranked(trials)]

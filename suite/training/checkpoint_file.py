@@ -101,11 +101,11 @@ def read_weights(path: Path) -> dict[str, Any] | str:
 
 
 def _misfit(saved: Any, module: LightningModule) -> str | None:
-    wanted = module.state_dict()
-    if not isinstance(saved, Mapping) or wanted.keys() != saved.keys():
+    expected = module.state_dict()
+    if not isinstance(saved, Mapping) or expected.keys() != saved.keys():
         return "is of a network with other parts"
     skip = 0 if isinstance(module, Task) else 1  # a pack's checkpoint may have fewer rows, as runs were dropped
-    for name, tensor in wanted.items():
+    for name, tensor in expected.items():
         if saved[name].shape[skip:] != tensor.shape[skip:]:
             return f"is of another network ({name}: {list(saved[name].shape)}, not {list(tensor.shape)})"
     return None

@@ -122,12 +122,12 @@ class Hybrid(OptimizerConfig):
         if rest is not None and not left:
             raise ConfigError(f"The group {rest} of hybrid is for the rest, but there is none; remove it.")
         owners |= {name: rest for name in left if rest is not None}
-        made = []
+        assigned = []
         for label, values in self.groups.items():
             _, config = _read_group(label, values)
             config = dataclasses.replace(config, lr=config.lr * self.lr)
-            made.append((label, config, [name for name in parameters if owners[name] == label]))
-        return made
+            assigned.append((label, config, [name for name in parameters if owners[name] == label]))
+        return assigned
 
 
 def _read_group(label: str, values: Mapping[str, Any]) -> tuple[list[str], OptimizerConfig]:

@@ -99,8 +99,8 @@ class Muon(OptimizerConfig):
             raise ConfigError(
                 "muon must have hidden matrices to move, but the network has none; use another optimizer."
             )
-        made: list[tuple[str, OptimizerConfig, list[str]]] = [("muon", self, matrices)]
-        return made + ([("adam", self.rest(), others)] if others else [])
+        assigned: list[tuple[str, OptimizerConfig, list[str]]] = [("muon", self, matrices)]
+        return assigned + ([("adam", self.rest(), others)] if others else [])
 
     def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
         """One step on a matrix ``[rows, columns]`` or ``[R, rows, columns]``."""
