@@ -12,6 +12,7 @@ from torch import Tensor
 from suite.theory.frequencies import zipf
 from suite.theory.hessians import block_hessian
 from suite.training import configurable
+from tasks.kinds.sequences.windows import TokenBudget
 from tasks.toy.generated import Generated
 from tasks.toy.language import ZipfLanguage
 from tasks.toy.randomness import normals, uniforms
@@ -191,7 +192,7 @@ class Bigrams(Generated):
 
 
 @configurable
-class ZipfText(Generated):
+class ZipfText(Generated, TokenBudget):
     """Windows of a generated language whose entropy is known; see `tasks.toy.language`."""
 
     vocab_size: int = dataclasses.field(default=512, metadata={"at_least": 2, "at_most": 2**31})
@@ -211,9 +212,6 @@ class ZipfText(Generated):
 
     seq_len: int = dataclasses.field(default=64, metadata={"at_least": 1})
     """Tokens per sample."""
-
-    budget_tokens: float | None = dataclasses.field(default=None, metadata={"above": 0})
-    """Input tokens that the run may consume; give at most one budget."""
 
     num_val_samples: int = dataclasses.field(default=256, metadata={"at_least": 1})
     """Windows of the validation split."""
@@ -269,13 +267,3 @@ class ZipfText(Generated):
         """
         seed = self.seed if split == "train" else _VAL_SEED
         return torch.from_numpy(self.language.windows(seed, split, indices, self.seq_len + 1))
-
-    def budgets(self) -> dict[str, float | None]:
-        """Every way in which the budget can be given, tokens included."""
-        return super().budgets() | {"budget_tokens": self.budget_tokens}
-
-    def budget_as_samples(self) -> float | None:
-        """Budget in samples; a budget in tokens counts input tokens."""
-        if self.budget_tokens is not None:
-            return float(self.budget_tokens // self.seq_len)
-        return super().budget_as_samples()

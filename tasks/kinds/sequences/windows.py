@@ -17,7 +17,28 @@ COUNTED_AT_ONCE = 1 << 24
 
 
 @configurable
-class TokenWindows(Data):
+class TokenBudget(Data):
+    """Data whose samples are windows of tokens, so that the budget can be given in tokens."""
+
+    seq_len: int = dataclasses.field(default=256, metadata={"at_least": 1})
+    """Tokens per sample."""
+
+    budget_tokens: float | None = dataclasses.field(default=None, metadata={"above": 0})
+    """Input tokens that the run may consume; give at most one budget."""
+
+    def budgets(self) -> dict[str, float | None]:
+        """Every way in which the budget can be given, tokens included."""
+        return super().budgets() | {"budget_tokens": self.budget_tokens}
+
+    def budget_as_samples(self) -> float | None:
+        """Budget in samples; a budget in tokens counts input tokens."""
+        if self.budget_tokens is not None:
+            return float(self.budget_tokens // self.seq_len)
+        return super().budget_as_samples()
+
+
+@configurable
+class TokenWindows(TokenBudget):
     """Next-token prediction on token files.
 
     Sample ``i`` is the tokens ``[i * seq_len, (i + 1) * seq_len]`` of its split, both ends included: ``seq_len``
@@ -31,12 +52,6 @@ class TokenWindows(Data):
 
     content: ClassVar[str] = "text"
     """What a message asks for when a split is too short."""
-
-    seq_len: int = dataclasses.field(default=256, metadata={"at_least": 1})
-    """Tokens per sample."""
-
-    budget_tokens: float | None = dataclasses.field(default=None, metadata={"above": 0})
-    """Input tokens that the run may consume; give at most one budget."""
 
     val_share: float = dataclasses.field(default=0.01, metadata={"above": 0, "below": 1})
     """Share of the tokens, at the end, that is the validation split."""
@@ -115,13 +130,3 @@ class TokenWindows(Data):
         """
         tokens = self.gather(split, indices.reshape(-1))
         return list(tokens.view(*indices.shape, self.seq_len + 1).unbind(0))
-
-    def budgets(self) -> dict[str, float | None]:
-        """Every way in which the budget can be given, tokens included."""
-        return super().budgets() | {"budget_tokens": self.budget_tokens}
-
-    def budget_as_samples(self) -> float | None:
-        """Budget in samples; a budget in tokens counts input tokens."""
-        if self.budget_tokens is not None:
-            return float(self.budget_tokens // self.seq_len)
-        return super().budget_as_samples()
