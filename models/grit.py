@@ -139,7 +139,7 @@ class Pairs(NamedTuple):
         index: source and target atom, int64 ``[2, P]``, sorted by target.
         of_edge: number of the pair of each edge's atoms, int64 ``[E]``.
         of_node: number of the pair of each atom with itself, int64 ``[N]``.
-        rrwp: relative random walk probabilities, float16 ``[P, K]``.
+        rrwp: relative random walk probabilities, float32 ``[P, K]``.
     """
 
     index: Tensor

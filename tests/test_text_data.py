@@ -38,8 +38,8 @@ def test_samples_are_windows_that_share_one_token(make):
     data = make()
     data.ensure_open()
     train, val = TEXT[:4500].encode(), TEXT[4500:].encode()
-    assert (data.train_samples, data.val_samples) == ((4500 - 1) // 16, (500 - 1) // 16)
-    for split, text in {"train": train, "val": val}.items():
+    assert (data.train_samples, data.val_samples) == ((4500 - 1) // 16, 500 // 16)
+    for split, text in {"train": train, "val": train[-1:] + val}.items():
         samples = getattr(data, f"{split}_samples")
         batch = data.gather(split, np.arange(samples))
         assert batch.dtype == torch.int64 and batch.shape == (samples, 17)
@@ -54,7 +54,16 @@ def test_last_token_is_used_when_it_completes_a_sample(make):
     assert (data.train_samples, data.val_samples) == (3, 3)
     data = make(val_share=0.5, max_tokens=2 * (16 * 3))
     data.ensure_open()
-    assert (data.train_samples, data.val_samples) == (2, 2)
+    assert (data.train_samples, data.val_samples) == (2, 3)
+
+
+@pytest.mark.parametrize("val_tokens", [16, 17, 31, 32])
+def test_every_token_of_whole_validation_samples_is_a_target(make, val_tokens):
+    data = make(val_share=val_tokens / 500, max_tokens=500)
+    data.ensure_open()
+    targets = data.gather("val", np.arange(data.val_samples))[:, 1:].flatten()
+    text = TEXT[500 - val_tokens : 500].encode()
+    assert bytes(targets.tolist()) == text[: len(text) // 16 * 16]
 
 
 def test_batches_gathered_at_once_equal_batches_gathered_one_by_one(make):
@@ -98,7 +107,7 @@ def test_budget_in_tokens(make):
 
 
 def test_too_little_text_is_one_sentence(make):
-    with pytest.raises(ValueError, match=r"val split must have at least data\.seq_len \+ 1 = 513 tokens, got 500"):
+    with pytest.raises(ValueError, match=r"val split must have at least data\.seq_len = 512 tokens, got 500"):
         make(seq_len=512).ensure_open()
     with pytest.raises(ValueError, match=r"train split .* lower data\.val_share"):
         make(seq_len=100, val_share=0.99).ensure_open()

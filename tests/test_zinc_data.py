@@ -97,7 +97,7 @@ def test_pairs_are_all_pairs_with_the_walks_of_the_target(data: Zinc) -> None:
     walk = adjacency / adjacency.sum(1, keepdim=True).clamp(min=1)
     for k in range(21):
         expected = torch.linalg.matrix_power(walk, k)[pairs.index[1], pairs.index[0]]
-        assert torch.allclose(pairs.rrwp[:, k].double(), expected, atol=5e-4)
+        assert torch.allclose(pairs.rrwp[:, k].double(), expected, atol=1e-6)
 
 
 def test_a_lone_atom_walks_nowhere(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 For a graph with adjacency A and degrees D the walk matrix is ``M = D^-1 A``, and the pair (source j, target i) has
 ``[I, M, M^2, ..., M^(K-1)][i, j]``: how likely a walk from i is at j after k steps. A node without edges has
-zeros but for the identity. They are computed once and kept beside the graphs, as float16: under bf16 autocast the
-network sees 8 bits of the 11 that are kept.
+zeros but for the identity. They are computed once, in float32 whatever the training's precision, and kept so
+beside the graphs.
 
 The array of a split is ``[P, K]``: graph by graph, for each target all sources.
 """
@@ -19,6 +19,8 @@ import numpy as np
 from tasks.kinds.array_files import mapped_array
 from tasks.kinds.prepared_folder import prepare_folder, require_space
 from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs, offsets, ranges
+
+DTYPE = np.float32
 
 _CHUNK_PAIRS = 1 << 20
 
@@ -42,12 +44,16 @@ def prepare_rrwp(folder: Path, steps: int, *, workers: int) -> None:
     splits = {split: map_graphs(folder, split) for split in SPLITS}
 
     def work(working: Path) -> None:
-        needed = sum(int(pair_offsets(g)[-1]) for g in splits.values()) * steps * 2
+        needed = sum(int(pair_offsets(g)[-1]) for g in splits.values()) * steps * np.dtype(DTYPE).itemsize
         require_space(working, needed, what="random walk probabilities", less="data.rrwp_steps")
         for split, graphs in splits.items():
             write_rrwp(graphs, steps, working / f"{split}.npy", workers=workers)
 
-    prepare_folder(folder / f"rrwp{steps}", work, goes_on=False)
+    prepare_folder(_folder(folder, steps), work, goes_on=False)
+
+
+def _folder(folder: Path, steps: int) -> Path:
+    return folder / f"rrwp{steps}-{np.dtype(DTYPE).name}"
 
 
 class Walks(NamedTuple):
@@ -55,7 +61,7 @@ class Walks(NamedTuple):
 
     Attributes:
         first: first pair of each graph, int64 ``[G + 1]``.
-        rrwp: float16 ``[P, K]``, mapped read-only.
+        rrwp: float32 ``[P, K]``, mapped read-only.
     """
 
     first: np.ndarray
@@ -64,14 +70,14 @@ class Walks(NamedTuple):
 
 def map_rrwp(folder: Path, steps: int, split: str, graphs: Graphs) -> Walks:
     """The RRWP of a split with these graphs."""
-    rrwp = np.load(folder / f"rrwp{steps}" / f"{split}.npy", mmap_mode="r")
+    rrwp = np.load(_folder(folder, steps) / f"{split}.npy", mmap_mode="r")
     return Walks(pair_offsets(graphs), np.asarray(rrwp))
 
 
 def write_rrwp(graphs: Graphs, steps: int, path: Path, *, workers: int) -> None:
     """Compute the RRWP of all graphs into one file, several chunks at a time."""
     first = pair_offsets(graphs)
-    out = mapped_array(path, np.float16, (int(first[-1]), steps))
+    out = mapped_array(path, DTYPE, (int(first[-1]), steps))
     cuts = np.unique(np.searchsorted(first, np.arange(0, first[-1], _CHUNK_PAIRS)))
     bounds = list(zip(cuts, [*cuts[1:], len(graphs)], strict=True))
 
@@ -85,9 +91,9 @@ def write_rrwp(graphs: Graphs, steps: int, path: Path, *, workers: int) -> None:
 
 
 def rrwp(graphs: Graphs, steps: int) -> np.ndarray:
-    """The RRWP of some graphs, float16 ``[P, K]``; graphs with equally many nodes are computed together."""
+    """The RRWP of some graphs, float32 ``[P, K]``; graphs with equally many nodes are computed together."""
     first = pair_offsets(graphs)
-    out = np.empty((int(first[-1]), steps), dtype=np.float16)
+    out = np.empty((int(first[-1]), steps), dtype=DTYPE)
     sizes = graphs.nodes_per_graph
     for size in np.unique(sizes):
         chosen = np.flatnonzero(sizes == size)
@@ -97,14 +103,14 @@ def rrwp(graphs: Graphs, steps: int) -> np.ndarray:
 
 
 def _walks(graphs: Graphs, size: int, steps: int) -> np.ndarray:
-    """Powers of the walk matrices of graphs with ``size`` nodes each, float16 ``[G, size, size, K]``."""
-    adjacency = np.zeros((len(graphs), size, size), dtype=np.float32)
+    """Powers of the walk matrices of graphs with ``size`` nodes each, float32 ``[G, size, size, K]``."""
+    adjacency = np.zeros((len(graphs), size, size), dtype=DTYPE)
     graph = np.repeat(np.arange(len(graphs)), np.diff(graphs.edge_offsets))
     adjacency[graph, graphs.edges[0], graphs.edges[1]] = 1
     degree = adjacency.sum(axis=2, keepdims=True)
     walk = adjacency / np.maximum(degree, 1)
-    out = np.empty((len(graphs), size, size, steps), dtype=np.float16)
-    power = np.broadcast_to(np.eye(size, dtype=np.float32), walk.shape)
+    out = np.empty((len(graphs), size, size, steps), dtype=DTYPE)
+    power = np.broadcast_to(np.eye(size, dtype=DTYPE), walk.shape)
     for k in range(steps):
         out[..., k] = power
         if k + 1 < steps:

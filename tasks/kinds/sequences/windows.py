@@ -42,7 +42,9 @@ class TokenWindows(TokenBudget):
     """Next-token prediction on token files.
 
     Sample ``i`` is the tokens ``[i * seq_len, (i + 1) * seq_len]`` of its split, both ends included: ``seq_len``
-    inputs and, shifted by one, as many targets. Inputs of different samples do not overlap. The splits are contiguous.
+    inputs and, shifted by one, as many targets. Inputs of different samples do not overlap. The splits are contiguous:
+    the validation split's samples begin one token earlier, with the last of the training split, so that every token of
+    it is a target, the first one too.
 
     A subclass gives `prepare`, which sets ``token_files``.
     """
@@ -63,7 +65,8 @@ class TokenWindows(TokenBudget):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.token_files: TokenFiles | None = None
-        self._windows: dict[str, np.ndarray] = {}
+        self._windows = self._val_tokens = np.empty(0)
+        self._before_val = 0
 
     def verify(self) -> None:
         """Compare the prepared files with their checksums.
@@ -82,18 +85,19 @@ class TokenWindows(TokenBudget):
             ValueError: a split is too short for one sample.
         """
         assert self.token_files is not None
-        for split in SPLITS:
-            tokens = self.token_files.tokens(split)
-            if len(tokens) <= self.seq_len:
+        train, val = (self.token_files.tokens(split) for split in SPLITS)
+        for split, tokens, least in (("train", train, "data.seq_len + 1"), ("val", val, "data.seq_len")):
+            needed = self.seq_len + (split == "train")
+            if len(tokens) < needed:
                 raise ValueError(
-                    f"The {split} split must have at least data.seq_len + 1 = {self.seq_len + 1} tokens, got "
-                    f"{len(tokens)}; give more {self.content}, lower data.seq_len"
+                    f"The {split} split must have at least {least} = {needed} tokens, got {len(tokens)}; give more "
+                    f"{self.content}, lower data.seq_len"
                     + (", or raise data.val_share." if split == "val" else ", or lower data.val_share.")
                 )
-            # A view of all windows, one row per sample: a batch is one gather of contiguous rows.
-            self._windows[split] = sliding_window_view(tokens, self.seq_len + 1)[:: self.seq_len]
-        self.train_samples = len(self._windows["train"])
-        self.val_samples = len(self._windows["val"])
+        # A view of all windows, one row per sample: a batch is one gather of contiguous rows.
+        self._windows = sliding_window_view(train, self.seq_len + 1)[:: self.seq_len]
+        self._val_tokens, self._before_val = val, int(train[-1])
+        self.train_samples, self.val_samples = len(self._windows), len(val) // self.seq_len
 
     def facts(self) -> dict[str, Any]:
         """Vocabulary size and sequence length."""
@@ -119,7 +123,11 @@ class TokenWindows(TokenBudget):
         Returns:
             int64 ``[n, seq_len + 1]``; inputs are all columns but the last, targets all but the first.
         """
-        return torch.from_numpy(self._windows[split][indices].astype(np.int64))
+        if split == "train":
+            return torch.from_numpy(self._windows[indices].astype(np.int64))
+        positions = indices[:, None] * self.seq_len + np.arange(-1, self.seq_len)
+        tokens = self._val_tokens.take(positions, mode="clip").astype(np.int64)
+        return torch.from_numpy(np.where(positions < 0, self._before_val, tokens))
 
     def gather_many(self, split: str, indices: np.ndarray) -> list[torch.Tensor]:
         """Tokens of several batches, read at once; the batches are views of one tensor.
