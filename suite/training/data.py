@@ -96,6 +96,10 @@ class Data(LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         check_ranges(type(self), vars(self), name="data")
+        for name, expected in (("source", "paper, sample, or the path of files"), ("data_dir", "the path of a folder")):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip():
+                raise ValueError(f"data.{name} must be {expected}, got {value!r}.")
         self.block_samples = 4096
         self.seed = 0
         self.train_samples = 0
@@ -184,6 +188,14 @@ class Data(LightningDataModule):
             "budget_samples": self.budget_samples,
             "budget_steps": self.budget_steps,
         }
+
+    def recipes(self) -> dict[str, int]:
+        """Versions of how the code turns the same settings into samples, by name, for the identity of a run.
+
+        A dataset whose code comes to make other samples of the same settings raises a number here; the runs concerned
+        then get new ids.
+        """
+        return {}
 
     # Methods that training calls.
 

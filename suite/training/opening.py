@@ -85,12 +85,19 @@ def run_identity(
             type(data),
             fingerprint=data.fingerprint,
             micro_batch=micro_batch if task.batch_coupled else None,
+            recipes=data.recipes(),
         )
     )
 
 
 def identity_of(
-    config: Mapping[str, Any], task: type, data: type, *, fingerprint: str, micro_batch: int | None = None
+    config: Mapping[str, Any],
+    task: type,
+    data: type,
+    *,
+    fingerprint: str,
+    micro_batch: int | None = None,
+    recipes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The part of a resolved configuration that can change the run's numbers.
 
@@ -104,6 +111,7 @@ def identity_of(
         fingerprint: checksum of the prepared data's content.
         micro_batch: samples per forward pass on one device if they influence each other's gradient (BatchNorm,
             MixUp); None otherwise.
+        recipes: see `suite.training.data.Data.recipes`.
     """
     identity = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
     for key, cls in (("model", task), ("data", data)):
@@ -112,5 +120,7 @@ def identity_of(
     identity["data"]["fingerprint"] = fingerprint
     if micro_batch is not None:
         identity["data"]["micro_batch"] = micro_batch
+    if recipes:
+        identity["data"]["recipes"] = dict(recipes)
     identity["trainer"] = {"precision": (config.get("trainer") or {}).get("precision")}
     return identity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import ClassVar
 
 from suite.training import configurable
@@ -11,6 +10,7 @@ from tasks.hg38.genomes import FetchedGenome, Genome, LocalGenome
 from tasks.hg38.kmers import LARGEST_K
 from tasks.hg38.preparation import TokenizedGenome, prepare_genome
 from tasks.hg38.sample import SampleGenome
+from tasks.kinds.local_files import local_path
 from tasks.kinds.sequences.windows import TokenWindows
 
 PAPER_URL = "https://storage.googleapis.com/basenji_barnyard2/hg38.ml.fa.gz"
@@ -27,7 +27,7 @@ class HG38(TokenWindows):
     validates; the released code leaves the last 217 characters of it out, which is less than one sample.
 
     ``source: sample`` is the generated sequence of `tasks.hg38.sample`; its statistics are a genome's, its content is
-    not. A path names FASTA files, plain or gzipped.
+    not. A path names FASTA files, plain or packed.
 
     Case is ignored, U is read as T, and other IUPAC letters than A, C, G and T as N. As in the paper, samples come in
     stored order unless ``shuffle`` is set.
@@ -60,7 +60,7 @@ class HG38(TokenWindows):
         elif self.source == "sample":
             source = SampleGenome()
         else:
-            source = LocalGenome(Path(self.source))
+            source = LocalGenome(local_path(self.source))
         return TokenizedGenome(
             dataset=self.dataset, source=source, k=self.kmer, val_share=self.val_share, max_tokens=self.max_tokens
         )

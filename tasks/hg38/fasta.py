@@ -1,17 +1,19 @@
-"""FASTA, plain or gzipped, as a stream of codes: A, C, G, T, N are 0 to 4, and no more than a chunk is in memory.
+"""FASTA, plain or packed, as a stream of codes: A, C, G, T, N are 0 to 4, and no more than a chunk is in memory.
 
 One look-up table turns a whole chunk into codes and drops its line ends in the same pass; only headers are searched for
-one by one.
+one by one. Lines may end as on any system; a byte order mark and blanks before a header are passed over.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tasks.kinds.local_files import DamagedSource
+from tasks.kinds.local_files import DamagedSource, opened, packed_with, readable, require_text
 
 CHUNK_BYTES = 1 << 20
 """Largest amount of decompressed text that is held at once."""
@@ -21,8 +23,10 @@ N = 4
 
 _INVALID = 255
 _READ_BYTES = 1 << 16
-_LAYOUT = b"\r\n\t "
+_BLANKS = b"\t "
+_LAYOUT = b"\n" + _BLANKS
 _NEWLINE, _HEADER = ord("\n"), ord(">")
+_INDENTED_HEADER = re.compile(rb"\n[\t ]*(?=>)")
 
 
 def _table() -> bytes:
@@ -62,19 +66,25 @@ class _Incomplete(Exception):
 
 
 def read_chunks(path: Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Content of a file in chunks, decompressed if it is gzip (blocked gzip too); the name does not matter.
+    """Content of a file in chunks, unpacked if it is packed (blocked gzip too); the name does not matter.
 
     Args:
         path: an existing file.
         chunk_bytes: size of all chunks but the last.
+
+    Raises:
+        DamagedSource: it cannot be read, or what it is packed with is damaged.
     """
-    with open(path, "rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        if is_gzip:
+    with readable(path), open(path, "rb") as file:
+        packed = packed_with(file.peek(8))
+        if packed == "gzip":
             yield from _decompressed(file, chunk_bytes)
-        else:
+        elif packed is None:
             while chunk := file.read(chunk_bytes):
+                yield chunk
+    if packed not in (None, "gzip"):
+        with opened(path) as unpacked:
+            while chunk := unpacked.read(chunk_bytes):
                 yield chunk
 
 
@@ -110,6 +120,27 @@ def _decompressed(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
+def _unix_lines(name: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks without a byte order mark, every line ended by a newline."""
+    start: bytes | None = b""
+    after_return = False
+    for chunk in chunks:
+        if start is not None:
+            start += chunk
+            if len(start) < len(codecs.BOM_UTF8) and codecs.BOM_UTF8.startswith(start):
+                continue
+            require_text(name, start[:1024])
+            chunk, start = start.removeprefix(codecs.BOM_UTF8), None
+        if after_return and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        after_return = chunk.endswith(b"\r")
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        yield chunk
+    if start:
+        yield start
+
+
 def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
     """Turn the text of a FASTA file into codes.
 
@@ -127,24 +158,33 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
     lines_before, nucleotides = 0, 0
     in_header, at_line_start, starts_record, seen_header = False, True, False, False
     try:
-        for chunk in chunks:
+        for chunk in _unix_lines(name, chunks):
             at = 0
+            indented = b" >" in chunk or b"\t>" in chunk
             while at < len(chunk):
                 if in_header:
                     end = chunk.find(b"\n", at)
                     in_header, at_line_start = end < 0, True
                     at = len(chunk) if in_header else end + 1
                     continue
+                if at_line_start and chunk[at] in _BLANKS:
+                    at = len(chunk) - len(chunk[at:].lstrip(_BLANKS))
+                    continue
                 if at_line_start and chunk[at] == _HEADER:
                     in_header = starts_record = seen_header = True
                     continue
-                end = chunk.find(b"\n>", at) + 1 or len(chunk)
+                if indented:
+                    found = _INDENTED_HEADER.search(chunk, at)
+                    end = found.end() if found else len(chunk)
+                else:
+                    end = chunk.find(b"\n>", at) + 1 or len(chunk)
                 codes = chunk[at:end].translate(_TABLE, _LAYOUT)
                 if codes and (not seen_header or _INVALID in codes):
                     raise _misplaced(name, chunk[at:end], lines_before + chunk.count(b"\n", 0, at), seen_header)
                 yield Stretch(starts_record, codes)
                 nucleotides += len(codes)
-                starts_record, at_line_start = False, chunk[end - 1] == _NEWLINE
+                starts_record = False
+                at_line_start = chunk[at:end].rstrip(_BLANKS).endswith(b"\n")
                 at = end
             lines_before += chunk.count(b"\n")
     except _Incomplete as error:

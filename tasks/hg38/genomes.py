@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from tasks.hg38.fasta import Stretch, parse_fasta, read_chunks
 from tasks.hg38.sample import SampleGenome
-from tasks.kinds.local_files import LocalFiles, one_line
+from tasks.kinds.local_files import PACKED, LocalFiles, one_line
 from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
 _COPY_BYTES = 1 << 20
@@ -27,7 +27,7 @@ class LocalGenome(LocalFiles):
     """FASTA files, see `tasks.kinds.local_files`; a single file may have any name."""
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(
-        f".{kind}{packed}" for kind in ("fa", "fasta", "fna") for packed in ("", ".gz", ".bgz")
+        f".{kind}{packed}" for kind in ("fa", "fasta", "fna") for packed in ("", ".bgz", *PACKED)
     )
     kind: ClassVar[str] = "FASTA files"
 
@@ -36,8 +36,8 @@ class LocalGenome(LocalFiles):
         return True
 
     def expected_nucleotides(self) -> int:
-        """Rough number of nucleotides: the bytes of plain files, and four times the bytes of compressed ones."""
-        return sum(path.stat().st_size * (4 if path.suffix in (".gz", ".bgz") else 1) for path in self.files())
+        """Rough number of nucleotides: the bytes of plain files, and four times the bytes of packed ones."""
+        return sum(path.stat().st_size * (4 if path.suffix in (".bgz", *PACKED) else 1) for path in self.files())
 
     def stretches(self) -> Iterator[Stretch]:
         """Nucleotides of all files; see `tasks.hg38.fasta.parse_fasta`."""

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.kinds.local_files import DamagedSource, one_line
+
 _RESERVE_BYTES = 64_000_000
 
 _log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ def prepare_folder(folder: Path, work: Callable[[Path], object], *, goes_on: boo
         goes_on: whether ``work`` goes on with what an interrupted attempt left; else it begins with an empty folder.
 
     Raises:
-        ValueError: the disk is full or cannot be written.
+        ValueError: the disk is full or cannot be written or read, or memory ran out.
     """
     if folder.exists():
         return
@@ -51,14 +53,32 @@ def prepare_folder(folder: Path, work: Callable[[Path], object], *, goes_on: boo
         if not goes_on:
             shutil.rmtree(working, ignore_errors=True)
         try:
-            with full_disk_explained(working, kept=goes_on):
+            with _failures_explained(folder), full_disk_explained(working, kept=goes_on):
                 working.mkdir(parents=True, exist_ok=True)
                 work(working)
                 os.rename(working, folder)
-        except Exception:
-            if not goes_on:
+        except Exception as error:
+            # A damaged source would fail again, and a corrected one has another folder.
+            if not goes_on or isinstance(error, DamagedSource):
                 shutil.rmtree(working, ignore_errors=True)
             raise
+
+
+@contextmanager
+def _failures_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError(
+            f"Preparing {folder} must fit into memory, but it ran out; lower data.num_workers, give less data, or "
+            "start again on a larger machine."
+        ) from error
+    except OSError as error:
+        raise ValueError(
+            f"Preparing {folder} must be able to read its source and write its files, but "
+            f"{error.filename or 'one of them'} failed ({error.strerror or one_line(error)}); correct that and start "
+            "again."
+        ) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from suite.training import Data, configurable
 from suite.training.batches import BatchPlan
 from tasks.kinds.array_files import verify_arrays
+from tasks.kinds.local_files import local_path
 from tasks.zinc.batch import MoleculeBatch, filled, gather_batches, rooms
 from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs
 from tasks.zinc.molecules import ATOM_TYPES, BOND_TYPES
@@ -26,7 +27,7 @@ class Zinc(Data):
     """Molecular graphs with the penalised logP as target, standardised.
 
     ``source: paper`` is PyTorch Geometric's full ZINC in its splits (220,011 and 24,445 molecules; paper 1, appendix
-    A.7), fetched at the first preparation. ``source: <path>`` is a CSV file, plain or gzipped, with a column
+    A.7), fetched at the first preparation. ``source: <path>`` is a CSV file, plain or packed, with a column
     ``smiles``; RDKit computes graphs and targets (`tasks.zinc.target`). ``source: sample`` is
     `tasks.zinc.sample`.
     """
@@ -53,7 +54,7 @@ class Zinc(Data):
         """The molecules that ``source`` names."""
         if self.source == "paper":
             return PublishedGraphs(self.prepared_root / "zinc-pyg")
-        return SampleMolecules() if self.source == "sample" else SmilesFiles(Path(self.source))
+        return SampleMolecules() if self.source == "sample" else SmilesFiles(local_path(self.source))
 
     def prepare(self) -> str:
         """Make graphs, targets and random walk probabilities once; see `tasks.zinc.preparation`."""

@@ -1,8 +1,8 @@
 """From SMILES or published graphs to a prepared folder of flat arrays.
 
 SMILES are read in chunks of rows, by several processes; each finished chunk is a file, so that after a kill only
-unfinished chunks are read again. The content does not depend on the number of processes. A molecule that cannot be
-used is counted and named, in the manifest and in one warning.
+unfinished chunks are read again. The content does not depend on the number of processes. Molecules that cannot be used
+are counted and named, in the manifest and in one warning; too many of them are an error (`tasks.kinds.left_out`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tasks.kinds.array_files import describe_arrays, read_manifest, write_manifest
+from tasks.kinds.left_out import allowed
+from tasks.kinds.local_files import DamagedSource
 from tasks.kinds.prepared_folder import named_by_content, prepare_folder
 from tasks.kinds.worker_processes import in_processes
 from tasks.zinc.graph_files import SPLITS, Graphs, join_graphs, one_graph
@@ -112,7 +114,9 @@ def _report(unusable: dict[str, Any], rows: int, label: str) -> None:
     first = "; ".join(unusable["examples"][:3])
     message = f"{unusable['count']} of {rows} molecules of {label} cannot be used: {first}"
     if unusable["count"] == rows:
-        raise ValueError(f"data.source must hold some usable SMILES, but all {message}; correct the file.")
+        raise DamagedSource(f"data.source must hold some usable SMILES, but all {message}; correct the file.")
+    if unusable["count"] > allowed(rows):
+        raise DamagedSource(f"At most {allowed(rows)} molecules may be left out, but {message}; correct the file.")
     _log.warning("%s%s.", message, " and others" if unusable["count"] > 3 else "")
 
 
@@ -120,7 +124,7 @@ def _split(graphs: Graphs, val_share: float) -> dict[str, Graphs]:
     order = np.random.default_rng(SPLIT_SEED).permutation(len(graphs))
     val = round(len(graphs) * val_share)
     if not 0 < val < len(graphs):
-        raise ValueError(
+        raise DamagedSource(
             f"Both splits must have a molecule, got {len(graphs)} molecules and data.val_share {val_share:g}; give "
             "more molecules or change data.val_share."
         )
@@ -137,7 +141,7 @@ def _read_rows(rows: list[Row], folder: Path, workers: int) -> tuple[Graphs, lis
     from tqdm import tqdm
 
     if not rows:
-        raise ValueError("data.source must hold some molecules, but it has none; point it at other files.")
+        raise DamagedSource("data.source must hold some molecules, but it has none; point it at other files.")
     folder.mkdir(exist_ok=True)
     graphs, problems = [], []
     with tqdm(total=len(rows), unit=" molecules", unit_scale=True, desc="Preparing zinc", disable=None) as bar:

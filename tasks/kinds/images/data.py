@@ -16,7 +16,7 @@ from suite.training import Data, configurable
 from suite.training.batches import BatchPlan
 from tasks.kinds.array_files import verify_arrays
 from tasks.kinds.images import decoded
-from tasks.kinds.images.augment import draw_augmentation, draw_mixup, flipped, mixed, normalised
+from tasks.kinds.images.augment import MIXUP_RECIPE, draw_augmentation, draw_mixup, flipped, mixed, normalised
 from tasks.kinds.images.batch import ImageBatch
 from tasks.kinds.images.decode import centre_pixels, cropped_pixels
 from tasks.kinds.images.encoded import Images
@@ -25,12 +25,16 @@ from tasks.kinds.images.prefetch import prefetched
 from tasks.kinds.images.reader import Decoder, Reader
 from tasks.kinds.images.shards import Shards
 from tasks.kinds.images.sources import ImageSource, PaperShards, open_source
+from tasks.kinds.left_out import allowed
 
 BLOCK_BYTES = 1 << 26
 """Bytes of pixels in a block of optimizer steps, about; a block has one step at least."""
 
 AHEAD_BYTES = 1 << 29
 """Bytes of pixels in the blocks that are made ahead, about; one block is made ahead at least."""
+
+MOST_CORRUPT = 100
+"""More images that cannot be decoded are not passed over unless ``max_corrupt`` says so."""
 
 CHANNELS = 3
 
@@ -67,7 +71,8 @@ class ImageData(Data):
     """Mirror training images at random."""
 
     mixup: float = dataclasses.field(default=0.2, metadata={"at_least": 0})
-    """Concentration of MixUp's Beta distribution; 0: no MixUp."""
+    """Concentration of MixUp's Beta distribution; 0: no MixUp. An image's partner is another one of its micro-batch,
+    which must hold two."""
 
     draft: bool = True
     """Decode large JPEGs at 1/2, 1/4 or 1/8 of their size where that is enough; off, pixels are those of torchvision's
@@ -100,14 +105,15 @@ class ImageData(Data):
     )
     """Bound on the remote shards that are kept locally, in 1e9 bytes; null: all are kept."""
 
-    max_corrupt: int = dataclasses.field(
-        default=100,
+    max_corrupt: int | None = dataclasses.field(
+        default=None,
         metadata={
             "at_least": 0,
             "beside": "unreadable samples before preparation gives up; those that it names are left out",
         },
     )
-    """At most so many images that cannot be decoded are replaced by the next; one more is an error."""
+    """At most so many images that cannot be decoded are replaced by the next; one more is an error. Null: one in a
+    hundred, five at least and a hundred at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,7 +127,6 @@ class ImageData(Data):
         block_bytes = bytes_per_image * max(self.block_samples, self.batch_size)
         self.blocks_ahead = max(1, min(4, AHEAD_BYTES // block_bytes))
         self.images: ImageSource | None = None
-        self.reader = Reader(self.max_corrupt, self.workers)
         self._decoded: dict[str, decoded.Decoded] = {}
         self._decoded_folder: Path | None = None
 
@@ -131,6 +136,8 @@ class ImageData(Data):
         """Index what is local, make the sample or the subset, and decode all images if they shall be ``cached``."""
         self.images = self._opened()
         fingerprint = self.images.fingerprint()
+        allowed_corrupt = min(MOST_CORRUPT, allowed(len(self.images.train) + len(self.images.val)))
+        self.reader = Reader(allowed_corrupt if self.max_corrupt is None else self.max_corrupt, self.workers)
         if self.cached:
             splits = {"train": self.images.train, "val": self.images.val}
             settings = {"image_size": self.image_size, "resize": self.short_side, "draft": self.draft}
@@ -192,7 +199,26 @@ class ImageData(Data):
         """Training images of each class, int64 ``[classes]``; what is remote is fetched for it."""
         return np.bincount(self.of_split("train").labels(), minlength=self.facts()["classes"])
 
+    def recipes(self) -> dict[str, int]:
+        """That of MixUp, where it is used."""
+        return {"mixup": MIXUP_RECIPE} if self.mixup else {}
+
     # Batches.
+
+    def plan(self, *, world_size: int = 1, rank: int = 0) -> BatchPlan:
+        """The batch plan of this run on one of ``world_size`` devices.
+
+        Raises:
+            ValueError: the batch cannot be cut so, or MixUp would find no partner.
+        """
+        plan = super().plan(world_size=world_size, rank=rank)
+        if self.mixup and plan.batch_size < 2 * plan.accumulation * world_size:
+            raise ValueError(
+                "MixUp needs two images at least in a micro-batch, got data.micro_batch 1 (data.batch_size "
+                f"{plan.batch_size} on {world_size} devices); set data.mixup to 0, then for all batch sizes that are "
+                "compared, or raise data.micro_batch or data.batch_size."
+            )
+        return plan
 
     def of_split(self, split: str) -> Images:
         """The encoded images of ``train`` or ``val``."""

@@ -9,6 +9,7 @@ the whole image's pixels by a few levels. Other formats, and JPEGs that are not 
 from __future__ import annotations
 
 import io
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from tasks.kinds.images.augment import Crop
+from tasks.kinds.local_files import one_line
+
+MAX_PIXELS = 2 * (1024 * 1024 * 1024 // 4 // 3)
+"""Larger images are not decoded, nor resized to (Pillow's own limit)."""
 
 MAX_SHRINK = 3
 """libjpeg-turbo has fast code for 1/2, 1/4, 1/8: powers of two up to this one."""
@@ -31,7 +36,7 @@ _DIRECT = frozenset(["Gray", "YCbCr", "RGB"])
 
 
 class Undecodable(Exception):
-    """The bytes of an image that cannot be decoded to its end."""
+    """The bytes of an image that cannot be decoded to its end, or whose pixels have no known range."""
 
 
 def centre_pixels(data: bytes, *, resize: int, size: int, draft: bool = True) -> Tensor:
@@ -52,6 +57,7 @@ def centre_pixels(data: bytes, *, resize: int, size: int, draft: bool = True) ->
     image = _decode(data, keep=None, need=resize if draft else None)
     short = min(image.height, image.width)
     tall, wide = resize * image.height // short, resize * image.width // short
+    _require_size(tall, wide)
     top, left = round((tall - size) / 2), round((wide - size) / 2)
     return _resized_whole(image, tall, wide)[:, top : top + size, left : left + size]
 
@@ -93,6 +99,7 @@ def _decode(data: bytes, *, keep: Crop | None, need: int | None) -> _Image:
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if colours in _DIRECT:
+                _require_size(height, width)
                 part = (height, width) if keep is None else keep.box(height, width)[2:]
                 shrink = 0
                 while need is not None and shrink < MAX_SHRINK and min(part) >> (shrink + 1) >= DRAFT_MARGIN * need:
@@ -105,9 +112,29 @@ def _decode(data: bytes, *, keep: Crop | None, need: int | None) -> _Image:
             pass  # Pillow is less strict: it reads past stray bytes, and refuses what ends early.
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _Image(_planes(np.array(image.convert("RGB"))), image.height, image.width, 0)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Undecodable(str(error)) from error
+            return _Image(_planes(np.array(_in_8_bits(image).convert("RGB"))), image.height, image.width, 0)
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise Undecodable(one_line(error)) from error
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """The image, of 16-bit grey levels the upper half; Pillow would clip them to white.
+
+    Raises:
+        Undecodable: the range of its pixels is not known (floating-point and 32-bit numbers).
+    """
+    # Pillow reads 16-bit files of some formats, and those alone of these, as 32-bit numbers.
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if is_16_bit:
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise Undecodable(f"its pixels are numbers of an unknown range (mode {image.mode}); save them in 8 or 16 bits")
+    return image
+
+
+def _require_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise Undecodable(f"it is {height} x {width} pixels large, more than {MAX_PIXELS}")
 
 
 def _planes(pixels: np.ndarray) -> Tensor:

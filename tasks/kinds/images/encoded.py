@@ -97,6 +97,6 @@ def digest(*arrays: np.ndarray | Sequence[str]) -> str:
         if isinstance(array, np.ndarray) and array.dtype.kind in "iu":
             content.update(np.ascontiguousarray(array, dtype="<i8").data)
         else:
-            content.update("\n".join(map(str, array)).encode())
+            content.update("\n".join(map(str, array)).encode(errors="surrogateescape"))
         content.update(b"\0")
     return content.hexdigest()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -55,9 +57,9 @@ def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | No
         ValueError: there is neither, or the file has another form.
     """
     written, class_names = _read_if_there(storage, INFO), _read_if_there(storage, CLASS_NAMES)
-    classes = None if class_names is None else len(class_names.decode().splitlines())
+    classes = None if class_names is None else len(class_names.rstrip().splitlines())
     if written is None:
-        return _splits_by_name([name for name in storage.names() if name.endswith(".tar")], storage), classes
+        return _splits_by_name([name for name in storage.names() if is_shard(name)], storage), classes
     try:
         info = json.loads(written)
         splits = {
@@ -66,6 +68,12 @@ def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | No
         }
         if "train" not in splits or any(len(s.names) != len(s.lengths or ()) for s in splits.values()):
             raise KeyError("train" if "train" not in splits else "one of shard_lengths for each of filenames")
+        if any(
+            PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+            for s in splits.values()
+            for name in s.names
+        ):
+            raise ValueError("names of files below its folder")
         counts = info["splits"]["train"].get("class_counts")
         classes = classes or info.get("num_classes") or (None if counts is None else len(counts))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -74,7 +82,26 @@ def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | No
             f"does not ({type(error).__name__}: {error}); mend it or take it away, then all *.tar files are read."
         ) from error
     validation = next((splits[name] for name in VALIDATION if name in splits), None)
+    used = Counter(splits["train"].names + (() if validation is None else validation.names))
+    twice = [name for name, times in used.items() if times > 1]
+    if twice:
+        raise ValueError(
+            f"{INFO} in {storage} must name every shard once, in the training or the validation split, but {twice[0]} "
+            "is there twice; mend it."
+        )
     return {"train": splits["train"]} | ({} if validation is None else {"val": validation}), classes
+
+
+def named_in_info(storage: Folder) -> set[str]:
+    """The shards of all splits in ``_info.json``, of unused ones too; none where there is no such file."""
+    written = _read_if_there(storage, INFO)
+    splits = {} if written is None else json.loads(written)["splits"]
+    return {name for split in splits.values() for name in split["filenames"]}
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file of this name is read as a shard."""
+    return name.lower().endswith(".tar")
 
 
 def _read_if_there(storage: Folder | Remote, name: str) -> bytes | None:
@@ -166,13 +193,21 @@ class Shards(Images):
         """All classes, int64 ``[samples]``."""
         return np.concatenate([index.labels for index in self._all()])
 
+    def without_image(self) -> list[str]:
+        """Names of classes in local shards that have no image which is read."""
+        return [
+            f"{name}:{key}" for name, index in zip(self.names, self._all(), strict=True) for key in index.without_image
+        ]
+
     def identity(self) -> list[str]:
         """Shards, their sizes, and their members where they are local (elsewhere, how many they are)."""
         lines = []
         for shard, (name, length) in enumerate(zip(self.names, self.lengths, strict=True)):
             content = str(length)
             if not self.storage.remote:
-                content = f"{self.storage.size(name)} {digest(*self._index(shard))}"
+                index = self._index(shard)
+                members = digest(index.keys, index.offsets, index.sizes, index.labels)
+                content = f"{self.storage.size(name)} {members}"
             lines.append(f"{name} {content}")
         return lines
 
@@ -230,7 +265,7 @@ class Shards(Images):
         if not self.storage.remote:
             state = self.storage.local(name).stat()
             what += f" {state.st_size} {state.st_mtime_ns}"
-        return self.indices / f"{hashlib.sha256(what.encode()).hexdigest()[:20]}.npz"
+        return self.indices / f"{hashlib.sha256(os.fsencode(what)).hexdigest()[:20]}.npz"
 
 
 def _check_labels(index: ShardIndex, classes: int | None, where: str) -> None:

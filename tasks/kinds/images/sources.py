@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 
 from tasks.kinds.images.digits import digit_shards
 from tasks.kinds.images.encoded import Chosen, Images, digest
-from tasks.kinds.images.shards import INFO, Shards, hold_out_shards, read_info
+from tasks.kinds.images.shards import CLASS_NAMES, INFO, Shards, hold_out_shards, is_shard, named_in_info, read_info
 from tasks.kinds.images.storage import Folder, Remote
-from tasks.kinds.images.tree import tree_splits
+from tasks.kinds.images.tree import is_image, tree_splits
+from tasks.kinds.left_out import LeftOut
+from tasks.kinds.local_files import note_unread, walk
 
 SPLIT_SEED = 0
+MOST_CLASSES = 1_000_000
+"""More are not believed unless they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +89,38 @@ def open_source(
     if "://" in url:
         storage = Remote(url, data_dir / f"shards-{digest([url])[:10]}", cache_gb)
         return shards(storage, held_out=held_out, classes=classes)
-    path = digit_shards(data_dir) if source == "sample" else Path(source)
-    if not path.is_dir():
+    if source != "sample" and not os.path.isdir(source):
         raise ValueError(
-            f"data.source must be paper, sample, a URL or a folder of images, but there is no folder {path}; correct "
-            "the path."
+            f"data.source must be paper, sample, a URL or a folder of images, but there is no folder {source[:200]!r}; "
+            "correct the path."
         )
-    if any(path.glob("*.tar")) or (path / INFO).exists() or not any(entry.is_dir() for entry in path.iterdir()):
-        return shards(Folder(path), held_out=None, classes=classes)
-    return _open_tree(path, val_share, classes)
+    path = digit_shards(data_dir) if source == "sample" else Path(source)
+    left_out = LeftOut()
+    if _holds_shards(path):
+        opened = shards(Folder(path), held_out=None, classes=classes)
+        _note_beside_shards(Folder(path), opened, left_out)
+    else:
+        opened = _open_tree(path, val_share, classes, left_out)
+    left_out.say(path, len(opened.train) + len(opened.val), "images")
+    return opened
+
+
+def _holds_shards(path: Path) -> bool:
+    """Whether a folder is read as shards: it says so, has some at its top, or holds no loose images but shards."""
+    names = walk(path).files
+    is_tree = any("/" in name and is_image(name) for name in names)
+    at_top = any(is_shard(name) and "/" not in name for name in names)
+    return INFO in names or at_top or (not is_tree and (any(map(is_shard, names)) or not any("/" in n for n in names)))
+
+
+def _note_beside_shards(folder: Folder, source: ImageSource, left_out: LeftOut) -> None:
+    """Note the files that are no shards of the source, and the classes that have no image."""
+    splits = [split for split in (source.train, source.val) if isinstance(split, Shards)]
+    used = {INFO, CLASS_NAMES}.union(*(split.names for split in splits))
+    named = named_in_info(folder)
+    note_unread(left_out, walk(folder.root), (used | named).__contains__)
+    left_out.add("of another split", sorted(named - used), lost=False)
+    left_out.add("classes without an image", (name for split in splits for name in split.without_image()))
 
 
 def _open_shards(
@@ -118,6 +146,11 @@ def _open_shards(
 
 def _classes_of(storage: Folder | Remote, labels: np.ndarray, val: Shards) -> int:
     classes = int(labels.max()) + 1
+    if classes > MOST_CLASSES:
+        raise ValueError(
+            f"The largest class in {storage} must be below {MOST_CLASSES} where data.classes is not set, got "
+            f"{classes - 1}; mend the shard, or say how many classes there are with data.classes."
+        )
     unknown = val.labels()
     if len(unknown) and unknown.max() >= classes:
         raise ValueError(
@@ -127,11 +160,17 @@ def _classes_of(storage: Folder | Remote, labels: np.ndarray, val: Shards) -> in
     return classes
 
 
-def _open_tree(root: Path, val_share: float, classes: int | None) -> ImageSource:
+def _open_tree(root: Path, val_share: float, classes: int | None, left_out: LeftOut) -> ImageSource:
     """Open one folder per class; without a validation split, images drawn by a fixed seed are held out."""
-    splits = tree_splits(root)
+    splits = tree_splits(root, left_out)
     train: Images = splits["train"]
     found = len(splits["train"].classes)
+    if found < 2 and classes is None:
+        raise ValueError(
+            f"data.source must be a folder with one folder per class, two at least, but {root} has "
+            f"{splits['train'].classes[0]} alone; point it one folder deeper, or say with data.classes how many there "
+            "are."
+        )
     if classes is not None and classes < found:
         raise ValueError(
             f"data.classes must be at least the {found} class folders in {root}, got {classes}; raise it or set it to "

@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks.kinds.local_files import one_line
+from tasks.kinds.local_files import one_line, readable, walk
 from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
 ATTEMPTS = 4
@@ -41,21 +41,26 @@ class Folder:
         return str(self.root)
 
     def names(self) -> list[str]:
-        """Files of the folder, sorted."""
-        return sorted(path.name for path in self.root.iterdir() if path.is_file())
+        """Files of the folder and its subfolders, sorted; hidden ones are left out."""
+        return walk(self.root).files
 
     def read(self, name: str) -> bytes:
         """A whole file.
 
         Raises:
             FileNotFoundError: there is none.
+            ValueError: it cannot be read.
         """
-        return (self.root / name).read_bytes()
+        path = self.root / name
+        if not path.is_file():  # a pipe would never end
+            raise FileNotFoundError(path)
+        with readable(path):
+            return path.read_bytes()
 
     def read_part(self, name: str, offset: int, size: int, *, alone: bool = False) -> bytes:
         """``size`` bytes of a shard; ``alone`` matters for remote shards only."""
         # Opening the file costs microseconds, little beside decoding, and threads need not share it.
-        with open(self.root / name, "rb") as shard:
+        with readable(self.root / name), open(self.root / name, "rb") as shard:
             return os.pread(shard.fileno(), size, offset)
 
     def local(self, name: str) -> Path:

@@ -1,11 +1,13 @@
 """Which samples does a webdataset shard hold, and where in the tar file do their bytes lie?
 
-A sample is the members of equal name up to the first dot: an image (``key.jpg``) and its class (``key.cls``, a decimal
-number), as timm writes ImageNet; other members are passed over. With the index a sample is read by its number.
+A sample is an image (``key.jpg``) and its class (``key.cls``, a decimal number), as timm writes ImageNet; a key may
+hold dots. Other members of a key (``key.json``, ``key.mask.png``) are passed over. With the index a sample is read by
+its number.
 """
 
 from __future__ import annotations
 
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,10 +15,12 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from tasks.kinds.local_files import is_hidden, packed_with, readable
 from tasks.kinds.prepared_folder import full_disk_explained
 
-IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "bmp"])
+IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff"])
 LABEL_EXTENSION = "cls"
+_LABEL = re.compile(rb"\s*[+-]?[0-9]{1,18}\s*")
 
 
 class ShardIndex(NamedTuple):
@@ -27,12 +31,14 @@ class ShardIndex(NamedTuple):
         offsets: first byte of each image in the tar file, int64 ``[n]``.
         sizes: bytes of each image, int64 ``[n]``.
         labels: class of each image, int64 ``[n]``.
+        without_image: names of the classes without an image that is read, str ``[m]``; they are no samples.
     """
 
     keys: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
     labels: np.ndarray
+    without_image: np.ndarray
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -43,30 +49,41 @@ def index_tar(path: Path) -> ShardIndex:
     """Read the headers and classes of a shard.
 
     Raises:
-        ValueError: the tar file ends early or is none, or a sample has no image or no class; the message names it.
+        ValueError: the tar file ends early or is none, one name is there twice, or an image has no class; the message
+            names it.
     """
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, int] = {}
     size = path.stat().st_size
     try:
-        with open(path, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+        with readable(path), open(path, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             for member in tar:
-                if not member.isfile():
+                if member.isdir() or any(is_hidden(part) for part in member.name.split("/") if part != "."):
                     continue
-                if member.offset_data + member.size > size:
+                if member.isfile() and member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"it ends within {member.name}")
-                key, extension = _split_name(member.name)
-                if extension == LABEL_EXTENSION:
+                key, _, extension = member.name.rpartition(".")
+                if extension.lower() not in (LABEL_EXTENSION, *IMAGE_EXTENSIONS):
+                    continue
+                if key in (labels if extension.lower() == LABEL_EXTENSION else images) or not member.isfile():
+                    raise _ambiguous(path, member)
+                if extension.lower() == LABEL_EXTENSION:
                     labels[key] = _read_label(raw, member, path)
-                elif extension in IMAGE_EXTENSIONS:
+                else:
                     images[key] = member
             if size - tar.offset < tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("it has no end mark")
     except tarfile.TarError as error:
+        with open(path, "rb") as raw:
+            packed = packed_with(raw.read(8))
         raise ValueError(
-            f"{path} must be a whole tar file, but it is cut off or damaged ({error}); copy it again or take it out of "
-            "data.source."
+            f"{path} must be a whole tar file, but it is "
+            + (f"packed with {packed}; unpack it" if packed else f"cut off or damaged ({error}); copy it again")
+            + " or take it out of data.source."
         ) from error
+    # A mask or the like, key.mask.png, belongs to the sample key.
+    samples = {key for key in images if key in labels}
+    images = {key: member for key, member in images.items() if key in samples or samples.isdisjoint(_beginnings(key))}
     unlabelled = [key for key in images if key not in labels]
     if unlabelled or not images:
         problem = f"{unlabelled[0]} has none" if unlabelled else "it holds no image"
@@ -80,7 +97,22 @@ def index_tar(path: Path) -> ShardIndex:
         np.array([m.offset_data for m in members], dtype=np.int64),
         np.array([m.size for m in members], dtype=np.int64),
         np.array([labels[key] for key in images], dtype=np.int64),
+        np.array([key for key in labels if key not in images], dtype=np.str_),
     )
+
+
+def _ambiguous(path: Path, member: tarfile.TarInfo) -> ValueError:
+    what = "there twice" if member.isfile() else "a link or a device"
+    return ValueError(
+        f"Every sample of the shard {path} must be one image and one class under a name of its own, but {member.name} "
+        f"is {what}; write the shard anew."
+    )
+
+
+def _beginnings(name: str) -> list[str]:
+    """The name up to each of its dots after the last slash."""
+    first = name.rfind("/") + 1
+    return [name[:at] for at in range(first, len(name)) if name[at] == "."]
 
 
 def save_index(index: ShardIndex, path: Path) -> None:
@@ -107,20 +139,13 @@ def load_index(path: Path) -> ShardIndex | None:
         return None
 
 
-def _split_name(name: str) -> tuple[str, str]:
-    folder, slash, base = name.rpartition("/")
-    stem, _, extension = base.partition(".")
-    return folder + slash + stem, extension.lower()
-
-
 def _read_label(raw: BinaryIO, member: tarfile.TarInfo, path: Path) -> int:
     # The tar reader seeks to each header itself, so that the position need not be kept.
     raw.seek(member.offset_data)
     text = raw.read(member.size)
-    try:
-        return int(text)
-    except ValueError as error:
+    if not _LABEL.fullmatch(text):
         raise ValueError(
             f"A class must be a decimal number, got {text[:20]!r} in {member.name} of {path}; mend the shard or take "
             "it out of data.source."
-        ) from error
+        )
+    return int(text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from suite.training import configurable
+from tasks.kinds.local_files import local_path
 from tasks.kinds.text.documents import LocalText, Source
 from tasks.kinds.text.preparation import Corpus, prepare_text
 from tasks.kinds.text.sample import SampleText
@@ -46,7 +46,7 @@ class TextTokens:
         elif self.source == "sample":
             source = SampleText()
         else:
-            source = LocalText(Path(self.source))
+            source = LocalText(local_path(self.source))
         return Corpus(
             dataset=self.dataset,
             source=source,

@@ -1,4 +1,4 @@
-"""Where text comes from: local files (.txt, .jsonl, .parquet; the first two also gzipped), read as a stream.
+"""Where text comes from: local files (.txt, .jsonl, .parquet; the first two also packed), read as a stream.
 
 A source is read strictly in order and can be read again from any piece on, so that preparation can continue
 after a kill. Files are never held in memory as a whole.
@@ -14,10 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
-from tasks.kinds.local_files import DamagedSource, LocalFiles, opened
+from tasks.kinds.local_files import PACKED, DamagedSource, LocalFiles, opened, readable, unpacked_name
+
+LONGEST_PIECE = 1 << 24
+"""Characters after which text without a space is cut all the same, for memory."""
 
 _BLOCK_BYTES = 1 << 18
 _BREAKS = " \n\t"
+_HOLE = "\0" * 64
 
 
 class Piece(NamedTuple):
@@ -66,7 +70,9 @@ class Source:
 class LocalText(LocalFiles, Source):
     """Text files, see `tasks.kinds.local_files`."""
 
-    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.gz")
+    suffixes: ClassVar[tuple[str, ...]] = (
+        ".txt", ".jsonl", ".parquet", *(kind + packed for packed in PACKED for kind in (".txt", ".jsonl"))
+    )  # fmt: skip
     kind: ClassVar[str] = "such files"
 
     def text_bytes(self) -> int:
@@ -81,8 +87,8 @@ class LocalText(LocalFiles, Source):
 def read_file(path: Path) -> Iterator[Piece]:
     """Read one file as a stream of pieces.
 
-    A ``.txt`` file is one document, cut where tokens cannot span (see `split_before_space`); a ``.jsonl`` or
-    ``.parquet`` file has one document per row, in its ``text`` column.
+    A ``.txt`` file is one document, cut where tokens cannot span (see `split_before_space`), or after
+    `LONGEST_PIECE`; a ``.jsonl`` or ``.parquet`` file has one document per row, in its ``text`` column.
 
     Args:
         path: a file that ends as `LocalText` says.
@@ -91,12 +97,13 @@ def read_file(path: Path) -> Iterator[Piece]:
         DamagedSource: the content is not what the name says, is cut short, or a row has no text; the message names
             the file and the place.
     """
-    name = path.name.lower()
-    if name.endswith(".parquet"):
-        yield from _read_parquet(path)
+    if path.suffix.lower() == ".parquet":
+        with readable(path):
+            yield from _read_parquet(path)
         return
     with opened(path) as file:
-        yield from (_read_jsonl if name.removesuffix(".gz").endswith(".jsonl") else _read_txt)(path, file)
+        is_jsonl = unpacked_name(path).lower().endswith(".jsonl")
+        yield from (_read_jsonl if is_jsonl else _read_txt)(path, file)
 
 
 def _read_jsonl(path: Path, file: BinaryIO) -> Iterator[Piece]:
@@ -108,7 +115,7 @@ def _read_jsonl(path: Path, file: BinaryIO) -> Iterator[Piece]:
 def _text_of_line(path: Path, number: int, line: bytes) -> str:
     try:
         # A byte order mark may open the file.
-        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), object_pairs_hook=_every_key_once)
     except (ValueError, RecursionError) as error:
         raise DamagedSource(
             f"{path} line {number} must be a JSON object in UTF-8, but it cannot be read ({error}); correct "
@@ -128,6 +135,13 @@ def _text_of_line(path: Path, number: int, line: bytes) -> str:
     return _without_lone_surrogates(text)
 
 
+def _every_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("a key is there twice")
+    return row
+
+
 def _without_lone_surrogates(text: str) -> str:
     # JSON escapes may spell half a surrogate pair, which is no character and cannot be written as UTF-8.
     try:
@@ -139,25 +153,37 @@ def _without_lone_surrogates(text: str) -> str:
 
 def _read_txt(path: Path, file: BinaryIO) -> Iterator[Piece]:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    rest = ""
+    rest: list[str] = []  # joined, there is no place to cut in it
     offset = 0
     while True:
         block = file.read(_BLOCK_BYTES)
         try:
-            rest += decoder.decode(block, final=not block)
+            text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             raise DamagedSource(
                 f"{path} must be UTF-8 text, but the bytes near offset {max(0, offset + error.start)} are "
                 "not; convert the file to UTF-8."
             ) from error
+        if _HOLE in text:
+            raise DamagedSource(
+                f"{path} must be UTF-8 text, but there are zero bytes after offset {offset}; fetch or write it again."
+            )
         if not block:
+            rest.append(text)
             break
         offset += len(block)
-        piece, rest = split_before_space(rest)
+        last = rest[-1][-1:] if rest else ""
+        piece, after = split_before_space(last + text)
         if piece:
-            yield Piece(piece, 0)
-    if rest or offset:
-        yield Piece(rest, 1)
+            yield Piece("".join([*rest, piece[len(last) :]]), 0)
+            rest = [after]
+        elif text:
+            rest.append(text)
+        if sum(map(len, rest)) > LONGEST_PIECE:
+            yield Piece("".join(rest), 0)
+            rest = []
+    if any(rest) or offset:
+        yield Piece("".join(rest), 1)
 
 
 def split_before_space(text: str) -> tuple[str, str]:
@@ -208,6 +234,8 @@ def _read_parquet(path: Path) -> Iterator[Piece]:
                     row += 1
                     yield Piece(value, 1)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise DamagedSource(
             f"{path} must be a complete parquet file, but reading it failed ({error}); fetch it again or "
             "take it out of data.source."

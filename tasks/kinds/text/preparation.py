@@ -102,9 +102,8 @@ def prepare_text(
     def work(working: Path) -> None:
         try:
             _work(corpus, working, workers, journal_seconds)
-        except ValueError as error:
-            # A damaged source would fail again, and corrected text has another folder.
-            if isinstance(error, DamagedSource) or not _has_tokens(working):
+        except ValueError:
+            if not _has_tokens(working):
                 shutil.rmtree(working, ignore_errors=True)
             raise
 

@@ -26,7 +26,14 @@ from tasks.kinds.local_files import one_line
 MAX_VOCAB_SIZE = 2**16
 """Token files hold unsigned 16-bit ids."""
 
+LONGEST_WORD = 2000
+"""Bytes of a word from which merges are learnt. The trainer's time is quadratic in a word's length, so longer runs of
+letters, digits or spaces are cut for training; for encoding they are not."""
+
 NAMES = "gpt2, gpt-neox, gpt-neox:<path of a tokenizer.json>, bpe:<size> or byte"
+
+_PROBE = "The gap IS 12.5%; né 漢 \U0001f642 <a>~{}"
+"""A text with letters of both cases, signs, and characters that few vocabularies hold."""
 
 
 class Tokenizer(Protocol):
@@ -186,7 +193,7 @@ def json_tokenizer(name: str, definition: str) -> JsonTokenizer:
         definition: the content.
 
     Raises:
-        ValueError: it is no tokenizer, or its ids do not fit 16 bits.
+        ValueError: it is no tokenizer, it loses characters, or its ids do not fit 16 bits.
     """
     try:
         tokenizer = _from_definition(definition)
@@ -195,11 +202,20 @@ def json_tokenizer(name: str, definition: str) -> JsonTokenizer:
             f"data.tokenizer {name} must name a tokenizer.json of the tokenizers library, but it cannot be "
             f"read ({error}); give the path of such a file."
         ) from error
-    return JsonTokenizer(definition, _checked_size(name, max(tokenizer.get_vocab().values(), default=-1) + 1))
+    size = _checked_size(name, max(tokenizer.get_vocab().values(), default=-1) + 1)
+    read_back = tokenizer.decode(tokenizer.encode(_PROBE, add_special_tokens=False).ids)
+    if "".join(read_back.split()) != "".join(_PROBE.split()):
+        raise ValueError(
+            f"data.tokenizer {name} must keep every text, but it changes or drops characters ({_PROBE!r} comes back as "
+            f"{read_back!r}); choose a byte-level one, such as gpt-neox or bpe:1024."
+        )
+    return JsonTokenizer(definition, size)
 
 
 def train_bpe(size: int, texts: Iterable[str]) -> JsonTokenizer:
     """Train a byte-level BPE with the GPT-2 splitting rule; the same texts give the same tokenizer.
+
+    Merges are learnt from words of at most `LONGEST_WORD` bytes.
 
     Args:
         size: number of ids, the 256 bytes included.
@@ -212,12 +228,15 @@ def train_bpe(size: int, texts: Iterable[str]) -> JsonTokenizer:
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    cut = pre_tokenizers.Split(tokenizers.Regex(f".{{1,{LONGEST_WORD}}}"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, cut])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = words
     if tokenizer.get_vocab_size() != size:
         raise ValueError(
             f"data.tokenizer bpe:{size} needs text with at least {size} different byte sequences, and this "
@@ -237,6 +256,8 @@ def _checked_size(name: str, vocab_size: int) -> int:
 
 def _read_definition(name: str, path: Path) -> str:
     try:
+        if not path.is_file():  # a pipe or a device would never end
+            raise OSError("no such file" if not path.exists() else "no regular file")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
