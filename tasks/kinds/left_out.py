@@ -44,7 +44,7 @@ class LeftOut:
             names: of files, folders or samples.
             lost: whether they may have been meant as data; hidden files and the like are not.
         """
-        listed = list(names)
+        listed = [name if name.isprintable() else ascii(name) for name in names]
         if listed:
             self.names.setdefault(reason, []).extend(listed)
             self.lost += len(listed) if lost else 0

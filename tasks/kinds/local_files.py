@@ -109,10 +109,11 @@ def walk(root: Path) -> Walked:
                 name = prefix + entry.name
                 if is_hidden(entry.name):
                     found.hidden.append(name)
-                elif entry.is_dir():
+                elif os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
                     visit(entry.path, f"{name}/")
                 else:
-                    (found.files if entry.is_file() else found.unreadable).append(name)
+                    is_file = os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
+                    (found.files if is_file else found.unreadable).append(name)
 
     with readable(root):
         visit(str(root), "")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -113,6 +113,8 @@ def _decode(data: bytes, *, keep: Crop | None, need: int | None) -> _Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return _Image(_planes(np.array(_in_8_bits(image).convert("RGB"))), image.height, image.width, 0)
+    except UnidentifiedImageError as error:
+        raise Undecodable("it is no image of a known format") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise Undecodable(one_line(error)) from error
 

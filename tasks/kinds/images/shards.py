@@ -76,7 +76,9 @@ def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | No
             raise ValueError("names of files below its folder")
         counts = info["splits"]["train"].get("class_counts")
         classes = classes or info.get("num_classes") or (None if counts is None else len(counts))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not isinstance(classes, int | None):
+            raise TypeError(f"num_classes {classes!r}")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{INFO} in {storage} must give splits with filenames and shard_lengths, a split train among them, but it "
             f"does not ({type(error).__name__}: {error}); mend it or take it away, then all *.tar files are read."
@@ -114,8 +116,8 @@ def _read_if_there(storage: Folder | Remote, name: str) -> bytes | None:
 def _splits_by_name(tars: Sequence[str], storage: Folder | Remote) -> dict[str, ShardSplit]:
     if not tars:
         raise ValueError(
-            f"data.source must hold images (webdataset shards *.tar, or one folder per class), but {storage} holds "
-            "none; set it to another folder."
+            f"data.source must hold images (webdataset shards *.tar that are not packed, or one folder per class), but "
+            f"{storage} holds none; set it to another folder."
         )
     held_out = [name for name in tars if set(_WORD.findall(name.lower())) & set(VALIDATION)]
     train = [name for name in tars if name not in held_out]

@@ -58,7 +58,7 @@ def index_tar(path: Path) -> ShardIndex:
     try:
         with readable(path), open(path, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             for member in tar:
-                if member.isdir() or any(is_hidden(part) for part in member.name.split("/") if part != "."):
+                if member.isdir() or any(is_hidden(part) for part in member.name.split("/") if part not in (".", "..")):
                     continue
                 if member.isfile() and member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"it ends within {member.name}")

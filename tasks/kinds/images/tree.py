@@ -86,7 +86,7 @@ def tree_splits(root: Path, left_out: LeftOut) -> dict[str, Tree]:
         entries = {entry.name.lower(): Path(entry.path) for entry in os.scandir(root) if not is_hidden(entry.name)}
     folders = {name: path for name, path in entries.items() if path.is_dir()}
     training = next((folders[name] for name in TRAINING if name in folders), None)
-    if training is None or not any(entry.is_dir() for entry in os.scandir(training)):  # a class may be called train
+    if training is None or not any(path.is_dir() for path in training.iterdir()):  # a class may be called train
         return {"train": Tree(root, left_out)}
     held_out = next((folders[name] for name in VALIDATION if name in folders), None)
     left_out.add(
@@ -124,6 +124,6 @@ def _files_by_class(root: Path, left_out: LeftOut) -> dict[str, list[str]]:
     loose = [path for path in unread if is_image(path)]
     left_out.add("beside the class folders", loose)
     note_unread(left_out, found._replace(files=sorted(set(unread) - set(loose))), lambda path: False)
-    folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name)}
+    folders = {name for name in os.listdir(root) if os.path.isdir(root / name) and not is_hidden(name)}
     left_out.add("empty folders", sorted(folders - set(files)), lost=False)
     return {name: files[name] for name in sorted(files)}
