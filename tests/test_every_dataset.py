@@ -42,6 +42,14 @@ def small_gpt2(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     tokenizer._tiktoken_encoding.cache_clear()
 
 
+def test_gpt2_reads_white_space_without_end() -> None:
+    text = "the" + " " * 200_000 + "the" + "\n" * 200_000 + "x" + " " * 10_000 + "\u3000the" + "\t" * 20_000
+    (ids,) = tokenizer.load_tokenizer("gpt2").encode([text])
+    pieces = ["the", " " * 199_999, " the", "\n" * 199_999, "\n", "x", " " * 10_000, "\u3000", "the", "\t" * 20_000]
+    expected = [token for piece in pieces for token in tiktoken.get_encoding("gpt2").encode_ordinary(piece)]
+    assert ids.tolist() == expected
+
+
 def tokens_of(data: Data) -> list[int]:
     """All inputs of the training split, in stored order."""
     return data.gather("train", np.arange(data.train_samples))[:, :-1].flatten().tolist()

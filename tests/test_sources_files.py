@@ -124,7 +124,7 @@ def test_what_is_left_out_is_counted_and_named_once(tmp_path: Path, caplog: pyte
     (said,) = caplog.messages
     assert said == (
         f"Of {tmp_path} 2 files are used; left out are 3 hidden (._a.txt, .cache, __MACOSX); 3 about the data "
-        "(LICENSE, README.txt, sha256sums.txt); 1 of a kind that is not read (more.json); 1 no regular files "
+        "(LICENSE, README.txt, sha256sums.txt); 1 of a kind that is not read (more.json); 1 neither file nor folder "
         "(gone.txt)."
     )
     assert LocalText(tmp_path).left_out.facts()["about the data"]["count"] == 3
@@ -150,6 +150,17 @@ def test_one_file_packed_and_unpacked_is_refused(tmp_path: Path) -> None:
     assert "must be there once, got a.txt and a.txt.gz" in refusal(lambda: LocalText(tmp_path))
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")
     assert texts(tmp_path) == ["one", "one"]
+
+
+def test_prepared_data_below_the_source_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.fineweb.data import FineWeb
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("some words of text " * 200)
+    settings = {"batch_size": 2, "source": ".", "tokenizer": "byte", "seq_len": 8}
+    first = [FineWeb(**settings, val_share=share).ensure_open() for share in (0.1, 0.2, 0.3)]
+    assert [FineWeb(**settings, val_share=share).ensure_open() for share in (0.1, 0.2, 0.3)] == first
+    assert LocalText(Path()).left_out.names == {"hidden": ["data"]}
 
 
 def test_linked_folders_are_read_and_loops_end(tmp_path: Path) -> None:

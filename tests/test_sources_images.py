@@ -106,7 +106,10 @@ def test_files_that_are_not_read_are_named_and_limited(tmp_path: Path, caplog: p
     os.mkfifo(root / "dog" / "pipe.jpg")
     open_images(root, tmp_path / "data")
     assert "1 beside the class folders (loose.jpg)" in caplog.text and "1 about the data (README.md)" in caplog.text
-    assert "3 of a kind that is not read (cat/0.gif" in caplog.text and "no regular files (dog/pipe.jpg)" in caplog.text
+    assert (
+        "3 of a kind that is not read (cat/0.gif" in caplog.text
+        and "neither file nor folder (dog/pipe.jpg)" in caplog.text
+    )
     (root / "cat" / "3.gif").write_bytes(b"")
     assert "At most 5 of the 26 images" in refusal(root)
 

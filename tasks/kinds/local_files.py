@@ -29,6 +29,9 @@ PACKED = (".gz", ".bz2", ".xz", ".zst")
 PACKED_TWICE = 2
 """A file may be packed so many times: servers pack what is packed already."""
 
+LOCKS = ".locks"
+"""A folder with this one in it holds prepared data."""
+
 _HEAD_BYTES = 1024
 _FEW_ZEROS = 8
 _SYSTEM = frozenset(["__MACOSX", "__pycache__", "@eaDir", "lost+found", "Thumbs.db", "desktop.ini"])
@@ -71,7 +74,8 @@ class Walked(NamedTuple):
 
     Attributes:
         files: below the folder, sorted, with ``/`` between folders.
-        hidden: files and folders whose names begin with a dot, and what operating systems leave behind.
+        hidden: files and folders whose names begin with a dot, what operating systems leave behind, and folders of
+            prepared data.
         unreadable: pipes, devices, links to nothing.
     """
 
@@ -105,7 +109,11 @@ def walk(root: Path) -> Walked:
             return
         visited.add((state.st_dev, state.st_ino))
         with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
+            listed = sorted(entries, key=lambda entry: entry.name)
+            if prefix and any(entry.name == LOCKS for entry in listed):
+                found.hidden.append(prefix.rstrip("/"))
+                return
+            for entry in listed:
                 name = prefix + entry.name
                 if is_hidden(entry.name):
                     found.hidden.append(name)
@@ -307,4 +315,4 @@ def note_unread(left_out: LeftOut, walked: Walked, reads: Callable[[str], bool])
     left_out.add("hidden", walked.hidden, lost=False)
     left_out.add("about the data", companions, lost=False)
     left_out.add("of a kind that is not read", (f for f in walked.files if not reads(f) and not is_companion(f)))
-    left_out.add("no regular files", walked.unreadable)
+    left_out.add("neither file nor folder", walked.unreadable)

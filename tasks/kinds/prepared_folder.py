@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.kinds.local_files import DamagedSource, one_line
+from tasks.kinds.local_files import LOCKS, DamagedSource, one_line
 
 _RESERVE_BYTES = 64_000_000
 
@@ -91,7 +91,7 @@ def only_process(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: the parent cannot be written or locked; the message says to set ``data.data_dir``.
     """
-    locks = folder.parent / ".locks"
+    locks = folder.parent / LOCKS
     try:
         locks.mkdir(parents=True, exist_ok=True)
         # The file stays: removing it could hand the same lock to two processes.

@@ -30,7 +30,7 @@ from tasks.zinc.sample import SampleMolecules
 from tasks.zinc.smiles_files import Row, SmilesFiles
 from tasks.zinc.target import target
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever prepared content would change."""
 
 CHUNK_ROWS = 1000

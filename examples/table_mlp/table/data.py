@@ -16,7 +16,7 @@ class Table(Data):
         return hashlib.sha256(Path(self.source).read_bytes()).hexdigest()
 
     def open(self):
-        rows = torch.from_numpy(np.loadtxt(self.source, dtype=np.float32, delimiter=",", skiprows=1))
+        rows = torch.from_numpy(np.loadtxt(self.source, np.float32, comments=None, delimiter=",", skiprows=1))
         held_out = torch.arange(len(rows)) % 10 == 0
         self.splits = {"train": rows[~held_out], "val": rows[held_out]}
         self.train_samples, self.val_samples = len(self.splits["train"]), len(self.splits["val"])

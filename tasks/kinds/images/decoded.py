@@ -19,7 +19,7 @@ from tasks.kinds.images.encoded import Images, digest
 from tasks.kinds.images.reader import Decoder, Reader
 from tasks.kinds.prepared_folder import prepare_folder, require_space, write_durably
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever prepared content would change."""
 
 JOURNAL = "journal.json"

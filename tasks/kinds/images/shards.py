@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ import numpy as np
 from tasks.kinds.images.encoded import Encoded, Images, digest
 from tasks.kinds.images.storage import Folder, Remote
 from tasks.kinds.images.tar_index import ShardIndex, index_tar, load_index, save_index
+from tasks.kinds.local_files import readable
 from tasks.kinds.prepared_folder import only_process
 
 INFO = "_info.json"
@@ -184,7 +186,8 @@ class Shards(Images):
         shard, row = self._find(number)
         index = self._index(shard)
         offset, size = int(index.offsets[row]), int(index.sizes[row])
-        data = self.storage.read_part(self.names[shard], offset, size, alone=alone)
+        with self._readable(self.names[shard]):
+            data = self.storage.read_part(self.names[shard], offset, size, alone=alone)
         return Encoded(data, int(index.labels[row]), self._key(shard, row))
 
     def key(self, number: int) -> str:
@@ -258,9 +261,14 @@ class Shards(Images):
         while True:
             path = self.storage.local(name)
             try:
-                return index_tar(path)
+                with self._readable(name):
+                    return index_tar(path)
             except FileNotFoundError:  # deleted from the cache in between, to make room
                 continue
+
+    def _readable(self, name: str) -> AbstractContextManager[None]:
+        # A remote shard that is gone from the cache is fetched again.
+        return nullcontext() if self.storage.remote else readable(Path(str(self.storage), name))
 
     def _kept(self, name: str) -> Path:
         what = f"{self.storage}/{name}"

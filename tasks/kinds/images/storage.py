@@ -60,7 +60,7 @@ class Folder:
     def read_part(self, name: str, offset: int, size: int, *, alone: bool = False) -> bytes:
         """``size`` bytes of a shard; ``alone`` matters for remote shards only."""
         # Opening the file costs microseconds, little beside decoding, and threads need not share it.
-        with readable(self.root / name), open(self.root / name, "rb") as shard:
+        with open(self.root / name, "rb") as shard:
             return os.pread(shard.fileno(), size, offset)
 
     def local(self, name: str) -> Path:

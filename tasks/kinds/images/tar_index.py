@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from tasks.kinds.local_files import is_hidden, packed_with, readable
+from tasks.kinds.local_files import is_hidden, packed_with
 from tasks.kinds.prepared_folder import full_disk_explained
 
 IMAGE_EXTENSIONS = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff"])
@@ -56,7 +56,7 @@ def index_tar(path: Path) -> ShardIndex:
     labels: dict[str, int] = {}
     size = path.stat().st_size
     try:
-        with readable(path), open(path, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+        with open(path, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             for member in tar:
                 if member.isdir() or any(is_hidden(part) for part in member.name.split("/") if part not in (".", "..")):
                     continue

@@ -125,5 +125,5 @@ def _files_by_class(root: Path, left_out: LeftOut) -> dict[str, list[str]]:
     left_out.add("beside the class folders", loose)
     note_unread(left_out, found._replace(files=sorted(set(unread) - set(loose))), lambda path: False)
     folders = {name for name in os.listdir(root) if os.path.isdir(root / name) and not is_hidden(name)}
-    left_out.add("empty folders", sorted(folders - set(files)), lost=False)
+    left_out.add("empty", sorted(folders - set(files)), lost=False)
     return {name: files[name] for name in sorted(files)}

@@ -218,7 +218,7 @@ def _read_parquet(path: Path) -> Iterator[Piece]:
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            if "text" not in names:
+            if names.count("text") != 1:
                 raise DamagedSource(
                     f"{path} must have a column named text, got {', '.join(names) or 'none'}; rename the "
                     "column or point data.source at other files."

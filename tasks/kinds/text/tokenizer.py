@@ -13,6 +13,8 @@ where it is used, once per process. This module must import quickly and without 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -31,6 +33,8 @@ LONGEST_WORD = 2000
 letters, digits or spaces are cut for training; for encoding they are not."""
 
 NAMES = "gpt2, gpt-neox, gpt-neox:<path of a tokenizer.json>, bpe:<size> or byte"
+
+_LONG_SPACE = re.compile(r"[ \t\n\r]{10000,}(?=\S)")
 
 _PROBE = "The gap IS 12.5%; né 漢 \U0001f642 <a>~{}"
 """A text with letters of both cases, signs, and characters that few vocabularies hold."""
@@ -78,7 +82,16 @@ class TiktokenTokenizer:
     def encode(self, texts: list[str]) -> list[np.ndarray]:
         """See `Tokenizer.encode`."""
         encode = _tiktoken_encoding(self.encoding).encode_ordinary
-        return [np.array(encode(text), dtype="<u2") for text in texts]
+        return [
+            np.array([token for part in _before_last_of_long_spaces(text) for token in encode(part)], dtype="<u2")
+            for text in texts
+        ]
+
+
+def _before_last_of_long_spaces(text: str) -> list[str]:
+    """The text, cut where GPT-2's splitting rule cuts anyway; its matching of long white space overflows the stack."""
+    cuts = [0, *(run.end() - 1 for run in _LONG_SPACE.finditer(text)), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(cuts)]
 
 
 @dataclass(frozen=True)
