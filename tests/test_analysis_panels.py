@@ -188,7 +188,7 @@ def test_open_and_missing_intervals_are_said():
 def test_validation_losses_and_branch_columns_of_an_export(tmp_path):
     header = HEADER.replace("tr_loss", "cool_ratio,tr_loss")
     rows = ['d,0.1,0,4,0.9,sgd,1.0,"[2.0, 1.0]","[\'NaN\', 1.5]"', 'd,0.1,0,4,0.9,sgd,0.5,"[2.0, 1.0]","[]"']
-    runs = load_csv(write(tmp_path / "x.csv", rows, header), "val")
+    runs = load_csv(write(tmp_path / "x.csv", rows, header), "val").runs
     assert runs["loss"].tolist()[0] == 1.5 and runs["status"].tolist() == ["finished", "missing"]
     assert dict(runs["setting"][1])["cool_ratio"] == 0.5
     with pytest.raises(ValueError, match="vl_loss_history"):

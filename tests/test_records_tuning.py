@@ -12,7 +12,7 @@ from synthetic_records import Planted, write_store
 from suite.analysis.table import load_runs
 from suite.analysis.tuned import tuned_points
 from suite.records import Store
-from suite.records.tuning import Trial, edge, edges, ranked, setting_of
+from suite.records.tuning import Setting, Trial, edge, edges, ranked, setting_of
 from suite.sweep.plan import ranked_settings
 from suite.sweep.planned_run import PlannedRun
 
@@ -43,28 +43,47 @@ def test_seeds_that_report_a_diverged_grid_give_its_loss(tmp_path: Path) -> None
     assert best == {"lr": 0.1, "momentum": 0.9} and point.apart and math.isfinite(point.loss)
 
 
-def test_the_mean_over_the_most_seeds_decides() -> None:
-    a, b, c, d = (setting_of({"lr": lr}) for lr in (0.1, 0.2, 0.4, 0.8))
-    trials = [
-        Trial(a, 1.0),
-        Trial(a, 3.0),
-        Trial(b, 1.5),
-        Trial(b, 2.0),
-        Trial(c, 0.1),
-        Trial(d, 0.2),
-        Trial(d, math.inf),
-    ]
-    assert ranked(trials) == [b, a]
-    silent = [Trial(c, 0.1, reporting=True), Trial(c, 0.1, diagnosing=True), Trial(c, math.nan)]
-    assert ranked(trials + silent) == [b, a]
-    assert ranked([Trial(d, 1.0), Trial(a, 1.0)]) == [d, a]
-    assert ranked([]) == ranked([Trial(a, math.nan)]) == []
+A, B, C, D = (setting_of({"lr": lr}) for lr in (0.1, 0.2, 0.4, 0.8))
+
+
+def trials(losses: dict[Setting, dict[int, float]]) -> list[Trial]:
+    return [Trial(setting, seed, loss) for setting, by_seed in losses.items() for seed, loss in by_seed.items()]
+
+
+def test_finalists_are_compared_over_all_their_seeds() -> None:
+    # C is luckiest on seed 1, on which B beats A; over the seeds that the three share, A is best. D has seed 1 alone.
+    grid = {A: {1: 1.3}, B: {1: 1.2}, C: {1: 1.1}, D: {1: 1.4}}
+    further = {A: {2: 1.0, 3: 1.1}, B: {2: 1.2, 3: 1.2}, C: {2: 1.4, 3: 1.4}}
+    assert ranked(trials(grid)) == [C, B, A, D]
+    assert ranked(trials(grid) + trials(further)) == [A, B, C, D]
+
+
+@pytest.mark.parametrize("extra", [{A: {2: 0.1}}, {D: {2: 0.1}}, {C: {1: 1.1}}, {A: {1: 0.1}}, {B: {1: 9.0}}])
+def test_a_result_that_no_other_setting_has_changes_no_choice(extra: dict[Setting, dict[int, float]]) -> None:
+    grid = {A: {1: 1.3}, B: {1: 1.2}, C: {1: 1.1}, D: {1: 1.4}}
+    assert ranked(trials(grid) + trials(extra)) == [C, B, A, D]
+
+
+def test_seeds_that_part_of_a_grid_has_decide_among_that_part() -> None:
+    # With seed 2, on which losses are higher, a mean over each setting's own seeds would choose C.
+    assert ranked(trials({A: {1: 1.1, 2: 2.1}, B: {1: 1.2, 2: 2.3}, C: {1: 1.3}, D: {1: 1.4}})) == [A, B, C, D]
+    assert ranked(trials({A: {1: 1.1, 2: 2.3}, B: {1: 1.2, 2: 2.1}, C: {1: 1.3}, D: {1: 1.15}})) == [B, A, D, C]
+    assert ranked(trials({A: {1: 1.1, 2: 2.0, 3: 9.0}, B: {1: 1.2, 2: 2.1}, C: {1: 1.3}})) == [A, B, C]
+    assert ranked(trials({A: {1: 1.1}, B: {2: 1.2}, C: {3: 1.0, 4: 1.1}})) == [C, A, B]
+
+
+def test_divergence_and_runs_after_the_choice_leave_a_setting_out() -> None:
+    tried = trials({A: {1: 1.0, 2: 3.0}, B: {1: 1.5, 2: 2.0}, D: {1: 0.2, 2: math.inf}})
+    assert ranked(tried) == [B, A]
+    silent = [Trial(C, 1, 0.1, reporting=True), Trial(C, 2, 0.1, diagnosing=True), Trial(C, 3, math.nan)]
+    assert ranked(tried + silent) == [B, A]
+    assert ranked([Trial(D, 1, 1.0), Trial(A, 1, 1.0)]) == [D, A]
+    assert ranked([]) == ranked([Trial(A, 1, math.nan)]) == []
 
 
 def test_the_smallest_learning_rate_stands_for_what_diverged() -> None:
     settings = [{"beta": 0.9, "lr": 1.0}, {"beta": 0.99, "lr": 0.1}, {"beta": 0.95, "lr": 0.1, "policy": "x"}]
-    trials = [Trial(setting_of(setting), math.inf) for setting in settings]
-    assert ranked(trials) == [setting_of(settings[2])]
+    assert ranked([Trial(setting_of(setting), 1, math.inf) for setting in settings]) == [setting_of(settings[2])]
 
 
 def test_edges_need_an_order_and_something_beyond() -> None:

@@ -18,13 +18,23 @@ class BranchPoint:
 
     Attributes:
         panel: label of the panel that the sweep's YAML has; may be empty.
-        trunk: label of the trunk's optimizer.
+        trunk: label of the trunk's optimizer; may be empty, where a file does not name it.
         share: share of the trunk's steps after which the runs start.
+        step: the step itself, where a file gives nothing else.
     """
 
     panel: str
     trunk: str
     share: float
+    step: int | None = None
+
+    @property
+    def after(self) -> str:
+        """The share or the step, in words."""
+        return share_text(self.share) if self.step is None else f"step {self.step}"
+
+
+_AT = ["panel", "trunk", "share", "after"]
 
 
 def branch_points(plan: Mapping[str, Any]) -> dict[str, BranchPoint]:
@@ -44,11 +54,12 @@ def branch_gaps(gaps: pd.DataFrame, points: Mapping[str, BranchPoint]) -> pd.Dat
         points: see `branch_points`.
 
     Returns:
-        The rows of ``gaps`` at branch points, in their order, with ``panel``, ``trunk`` and ``share`` as first columns.
+        The rows of ``gaps`` at branch points, in their order, with ``panel``, ``trunk``, ``share`` and ``after``
+        (the share in words) as first columns.
     """
     gaps = gaps[gaps["task"].isin(list(points))].reset_index(drop=True)
-    at = [dataclasses.asdict(points[task]) for task in gaps["task"]]
-    return pd.concat([pd.DataFrame(at, columns=["panel", "trunk", "share"], index=gaps.index), gaps], axis=1)
+    at = [(*(getattr(points[task], name) for name in _AT),) for task in gaps["task"]]
+    return pd.concat([pd.DataFrame(at, columns=_AT, index=gaps.index), gaps], axis=1)
 
 
 def branch_sentences(gaps: pd.DataFrame) -> list[str]:
@@ -62,13 +73,13 @@ def branch_sentences(gaps: pd.DataFrame) -> list[str]:
     sentences = []
     keys = ["panel", "trunk", "batch_size", "reference", "challenger"]
     for (panel, trunk, size, reference, challenger), rows in gaps.groupby(keys, sort=False):
-        words = [f"From the {optimizer_title(str(trunk))} trunk"]
+        words = [f"From the {optimizer_title(str(trunk))} trunk" if trunk else "From the trunk"]
         words += [f"of {panel}"] if several["panel"] and panel else []
         words += [f"at batch size {size}"] if several["batch_size"] else []
         words += [f"({pair_text(str(reference), str(challenger))})"] if pairs else []
         shares: dict[str, list[str]] = {}
         for _, row in rows.iterrows():
-            shares.setdefault(_outcome(row), []).append(share_text(row["share"]))
+            shares.setdefault(_outcome(row), []).append(row["after"])
         answers = [f"{outcome} at {', '.join(at)}" for outcome, at in shares.items()]
         sentences.append(f"{' '.join(words)}: {'; '.join(answers)}.")
     return sentences

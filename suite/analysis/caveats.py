@@ -19,7 +19,7 @@ MOST_NAMED = 6
 def caveats(comparison: Comparison) -> list[str]:
     """What a reader must know before believing the numbers, one sentence each; for the terminal and the report."""
     runs, tuned = comparison.runs, comparison.tuned
-    notes = []
+    notes = list(comparison.notes)
     unfinished = {status: int(tuned[status].sum()) for status in STATUSES[2:] if tuned[status].sum()}
     if unfinished:
         what = ", ".join(f"{count} {status}" for status, count in unfinished.items())

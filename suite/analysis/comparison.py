@@ -46,6 +46,7 @@ class Comparison:
         published: values that a paper prints for the same question; see `suite.analysis.published`.
         points: branch point of each task, in a sweep with a trunk; see `suite.analysis.branches`.
         trunks: one row per trunk, as ``runs``.
+        notes: what became of rows of a file that do not count, a sentence each.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Comparison:
     published: tuple[Mapping[str, Any], ...] = ()
     points: Mapping[str, BranchPoint] = dataclasses.field(default_factory=dict)
     trunks: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    notes: tuple[str, ...] = ()
 
     @functools.cached_property
     def crossovers(self) -> tuple[Crossover, ...]:
@@ -169,23 +171,30 @@ def compare_plan(
 def compare_csv(
     path: str | Path,
     *,
-    final_loss: str = "ema",
+    final_loss: str | None = None,
     reference: str | None = None,
     challenger: str | None = None,
 ) -> Comparison:
     """Compare the runs of a CSV export; see `suite.analysis.csv_import.load_csv`."""
-    runs = load_csv(path, final_loss)
-    tuned = tuned_points(runs, None, final_loss)
+    read = load_csv(path, final_loss)
+    runs = read.runs
+    definition = next(iter(read.final_losses.values()))
+    by_panel = {task: other for task, other in read.final_losses.items() if other != definition}
+    tuned = tuned_points(runs, None, definition, by_panel)
     kept = csv_losses(path, set(itertools.chain(*tuned["run_ids"])))
     gaps = gap_table(runs, kept.get, tuned=tuned, reference=reference, challenger=challenger)
     return Comparison(
         title=Path(path).name,
         subtitle="CSV export",
-        final_loss=final_loss,
+        final_loss=definition,
+        panel_losses=by_panel,
         runs=runs,
         tuned=tuned,
         gaps=gaps,
         start_losses=start_losses(tuned, kept.get),
+        points=read.points,
+        trunks=read.trunks,
+        notes=read.notes,
     )
 
 

@@ -12,8 +12,9 @@ least two values that have a result: a better value may lie outside, so such a p
 with a single value is *untuned*, which is reported separately. A point whose grid has runs without a result is
 *provisional*.
 
-**Seed rule.** The tuned point is chosen on the mean over seeds; a setting with one diverged seed is not
-chosen while another is finite; settings with fewer results than others do not compete. A sweep may name
+**Seed rule.** The tuned point is chosen on the mean over the seeds that the settings share
+(`suite.records.tuning.ranked`); a setting with one diverged seed is not chosen while another is finite. A run counts
+once, however often a file or a plan lists it. A sweep may name
 reporting seeds: the chosen setting is trained again with them, and they alone give its loss, because a loss that
 was chosen for being low is low partly by luck. Without reporting seeds the report says so.
 

@@ -45,7 +45,7 @@ def load_runs(
 ) -> pd.DataFrame:
     """One row per run of a plan, in the plan's order, with what its record holds.
 
-    Runs that were trained again for their diagnostics are left out.
+    Runs that were trained again for their diagnostics are left out; a run that the plan lists twice is there once.
 
     Args:
         store: where the records are; broken ones count as missing and are named in ``store.problems``.
@@ -64,8 +64,10 @@ def load_runs(
     """
     chosen = [run for run in plan["runs"] if bool(run.get("keeps")) == trunks and not run.get("diagnoses")]
     by_panel = {} if final_loss else panel_losses(plan)
+    once = {(run.get("panel"), run["optimizer"], run["batch_size"], run["run_id"]): run for run in reversed(chosen)}
     rows = [
-        _row(plan, run, store.record(run["run_id"]), by_panel.get(run.get("panel", ""), final_loss)) for run in chosen
+        _row(plan, run, store.record(run["run_id"]), by_panel.get(run.get("panel", ""), final_loss))
+        for run in reversed(once.values())
     ]
     return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None, final_loss)))
 

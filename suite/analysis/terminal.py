@@ -23,7 +23,6 @@ from suite.analysis.words import (
     loss_text,
     optimizer_title,
     plain_number,
-    share_text,
 )
 
 WIDTH = 100
@@ -37,7 +36,7 @@ def format_gap_table(comparison: Comparison) -> str:
     """
     seeds = ", ".join(map(str, sorted(comparison.runs["seed"].unique())))
     heading = [comparison.title, comparison.subtitle, f"final loss: {comparison.final_losses}; seeds: {seeds}"]
-    blocks = [lines(*heading), *(_branches(comparison) if comparison.points else _tasks(comparison))]
+    blocks = [lines(*heading), *_tasks(comparison), *_branches(comparison)]
     blocks += [_settings(str(task), points) for task, points in comparison.tuned.groupby("task", sort=False)]
     blocks.append(lines(*lr_width_sentences(comparison.lr_widths, comparison.pairs)))
     notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]
@@ -58,21 +57,24 @@ def printable(blocks: Iterable[str]) -> str:
 def _tasks(comparison: Comparison) -> list[str]:
     crossovers = {(x.task, x.reference, x.challenger): x for x in comparison.crossovers}
     blocks = []
-    for key, gaps in comparison.gaps.groupby(SERIES, sort=False):
+    apart = comparison.gaps[~comparison.gaps["task"].isin(list(comparison.points))]
+    for key, gaps in apart.groupby(SERIES, sort=False):
         task, *pair = map(str, key)
         crossover = crossovers[task, pair[0], pair[1]]
         answers = [f"Crossover: {crossover.sentence()}", crossover.estimates()]
         blocks.append(_gap_block(f"{task}: gap", pair, gaps, _gap_columns(*pair), answers))
-    if not blocks:
+    if comparison.gaps.empty:
         blocks.append("There is no pair of optimizers to compare; list a second one under optimizers in the sweep.")
     return blocks
 
 
 def _branches(comparison: Comparison) -> list[str]:
     """The gap at every branch point of every trunk."""
+    if not comparison.points:
+        return []
     where = [
         Column("trunk", lambda row: optimizer_title(row["trunk"]), words=True),
-        Column("after", lambda row: share_text(row["share"])),
+        Column("after", lambda row: row["after"]),
     ]
     blocks = []
     for key, gaps in comparison.branch_gaps.groupby(["panel", "reference", "challenger"], sort=False):

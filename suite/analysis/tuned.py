@@ -100,10 +100,10 @@ def tuned_points(
 ) -> pd.DataFrame:
     """The tuned point of every task, optimizer and batch size.
 
-    A setting's loss is the mean over its seeds, and a diverged seed makes it infinite. Settings with fewer
-    results than others do not compete. The tuned point is the setting with the lowest loss. Where that setting was
-    trained again with reporting seeds, they alone give the point's loss: a loss that was chosen for being low is low
-    partly by luck.
+    A setting's loss is the mean over its seeds, and a diverged seed makes it infinite. The tuned point is the setting
+    with the lowest loss over the seeds that the settings share, see `suite.records.tuning.ranked`. Where that setting
+    was trained again with reporting seeds, they alone give the point's loss: a loss that was chosen for being low is
+    low partly by luck.
 
     Args:
         runs: one row per run; see `suite.analysis.table`.
@@ -182,7 +182,7 @@ def choosing(runs: pd.DataFrame) -> pd.DataFrame:
 
 def tuned_setting(group: pd.DataFrame) -> Setting | None:
     """The setting that the runs of one task, optimizer and batch size choose; None without any result."""
-    columns = (group[name].tolist() for name in ("setting", "loss", "reporting"))
+    columns = (group[name].tolist() for name in ("setting", "seed", "loss", "reporting"))
     return next(iter(ranked(map(Trial, *columns))), None)
 
 

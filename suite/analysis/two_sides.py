@@ -58,7 +58,7 @@ def open_side(source: str | Path, *, sweep: str | None = None, final_loss: str |
     """
     path = Path(source)
     if path.is_file():
-        return compare_csv(path, final_loss=final_loss or "ema")
+        return compare_csv(path, final_loss=final_loss)
     store = Store(path)
     latest = store.latest_plans()
     chosen = [plan for plan in store.plans() if plan["plan_id"] == sweep]

@@ -6,7 +6,7 @@ The sweep uses them to extend a grid and the analysis to compare optimizers, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 Setting = tuple[tuple[str, Any], ...]
@@ -20,12 +20,14 @@ class Trial(NamedTuple):
 
     Attributes:
         setting: see `setting_of`.
+        seed: seed of initial weights and data order.
         loss: final loss; infinite if the run diverged, NaN if it has no result.
         reporting: whether the run repeats a chosen setting with another seed, for the reported loss.
         diagnosing: whether the run repeats a chosen setting with diagnostics.
     """
 
     setting: Setting
+    seed: int
     loss: float
     reporting: bool = False
     diagnosing: bool = False
@@ -44,18 +46,44 @@ def setting_of(axes: Mapping[str, Any]) -> Setting:
 def ranked(trials: Iterable[Trial]) -> list[Setting]:
     """The settings by ascending loss, the tuned point first.
 
-    A setting's loss is the mean over its seeds, infinite if one of them diverged; equal losses keep the order of the
-    trials. Settings with fewer results than others are left out, and so are diverged ones. If every setting diverged,
-    the one with the smallest values (of the learning rate first) is returned, so that a grid grows towards stability.
+    Settings are compared by their mean loss over the seeds that all of them have. Where the first of them shares a
+    further seed with others, these alone are then compared over all the seeds that they share, and so on: a setting
+    gains or loses nothing by a seed that no other has. A setting of which a seed diverged is left out, equal losses
+    keep their order, and of several trials with one setting and seed the first counts. If every setting
+    diverged, the one with the smallest values (of the learning rate first) is returned, so that a grid grows towards
+    stability.
     """
-    losses: dict[Setting, list[float]] = {}
+    losses: dict[Setting, dict[int, float]] = {}
     for trial in trials:
         if trial.counts_in_tuning and not math.isnan(trial.loss):
-            losses.setdefault(trial.setting, []).append(trial.loss)
-    most = max(map(len, losses.values()), default=0)
-    means = {setting: sum(seeds) / most for setting, seeds in losses.items() if len(seeds) == most}
-    finite = [setting for setting, mean in means.items() if math.isfinite(mean)]
-    return sorted(finite, key=means.__getitem__) if finite else sorted(means, key=_smallness)[:1]
+            losses.setdefault(trial.setting, {}).setdefault(trial.seed, trial.loss)
+    finite = {setting: seeds for setting, seeds in losses.items() if all(map(math.isfinite, seeds.values()))}
+    if not finite:
+        return sorted(losses, key=_smallness)[:1]
+    order: list[Setting] = []
+    contenders = list(finite)
+    while contenders:
+        shared = set.intersection(*(set(finite[setting]) for setting in contenders))
+        contenders.sort(key=lambda setting: _mean_over(finite[setting], shared))
+        order = contenders + [setting for setting in order if setting not in contenders]
+        contenders = _sharing_more(contenders, finite, shared)
+    return order
+
+
+def _mean_over(losses: Mapping[int, float], shared: Set[int]) -> float:
+    """Mean over the shared seeds, or where the settings share none, over the setting's own."""
+    counted = [loss for seed, loss in losses.items() if seed in shared or not shared]
+    return sum(counted) / len(counted)
+
+
+def _sharing_more(
+    contenders: Sequence[Setting], losses: Mapping[Setting, Mapping[int, float]], shared: Set[int]
+) -> list[Setting]:
+    """The settings that have one more seed in common with the first, the seed that most have; none without others."""
+    further = sorted(set(losses[contenders[0]]) - shared)
+    having = [[setting for setting in contenders if seed in losses[setting]] for seed in further]
+    most = max(having, key=len, default=[])
+    return most if len(most) > 1 else []
 
 
 def edge(value: Any, values: Sequence[Any]) -> Side | None:

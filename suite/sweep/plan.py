@@ -250,7 +250,13 @@ def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -
         ValueError: a record lacks this definition of the final loss.
     """
     trials = [
-        Trial(setting_of(run.axes), loss_of(store.record(run.run_id), final_loss), run.reporting, bool(run.diagnoses))
+        Trial(
+            setting=setting_of(run.axes),
+            seed=run.seed,
+            loss=loss_of(store.record(run.run_id), final_loss),
+            reporting=run.reporting,
+            diagnosing=bool(run.diagnoses),
+        )
         for run in runs
     ]
     if any(math.isnan(trial.loss) for trial in trials if trial.counts_in_tuning):

@@ -27,7 +27,6 @@ from suite.analysis.words import (
     pair_text,
     seeds_text,
     series_names,
-    share_text,
 )
 from suite.records import FINAL_LOSSES
 
@@ -106,7 +105,7 @@ def branching_section(comparison: Comparison) -> Markup:
     where = [
         *(panel if gaps["panel"].nunique() > 1 else []),
         Column("trunk", lambda row: optimizer_title(row["trunk"]), words=True),
-        Column("after", lambda row: share_text(row["share"])),
+        Column("after", lambda row: row["after"]),
         *(size if gaps["batch_size"].nunique() > 1 else []),
     ]
     trunks = [

@@ -135,9 +135,9 @@ def _body(comparison: Comparison, figures: Mapping[str, Markup], published: Mark
 
 
 _READING = (
-    "Tuned point: the lowest final loss over the whole grid, for one optimizer and batch size, on the mean over seeds "
-    "(where some settings were trained with more seeds than others, they alone compete). A diverged setting counts as "
-    "infinitely bad.",
+    "Tuned point: the lowest final loss over the whole grid, for one optimizer and batch size, on the mean over the "
+    "seeds that the settings share (finalists, which share more, are compared on all of theirs). A diverged setting "
+    "counts as infinitely bad.",
     "Gap: tuned loss of the reference minus tuned loss of the challenger. Positive: the challenger is better. The "
     "relative gap is in percent of the reference's loss.",
     "Uncertainty: standard error over seeds (with one seed: minibatch noise left in the final loss), and half the "

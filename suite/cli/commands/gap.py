@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import FINAL_LOSSES, Store
 
@@ -14,17 +16,24 @@ def main(command: str, arguments: list[str]) -> int:
     parser.add_argument("--reference", help="optimizer that the others are compared with (default: adam)")
     parser.add_argument("--challenger", help="compare only this one (default: all others)")
     parser.add_argument("--final-loss", choices=FINAL_LOSSES, help="definition (default: the sweep's; of a CSV: ema)")
+    parser.add_argument("--export", type=Path, help="also write the sweep's runs, losses included, as such a table")
     options, spec, _ = parse_sweep(parser, arguments)
     if (spec is None) == (options.csv is None):
         raise ValueError("gap takes a sweep's YAML or --csv FILE, one of the two.")
+    if options.export is not None and spec is None:
+        raise ValueError("--export writes the runs of a sweep; with --csv they are in a table already.")
     from suite.analysis.comparison import compare_csv, compare_plan
+    from suite.analysis.csv_export import export_csv
     from suite.analysis.terminal import format_gap_table
 
     pair = {"reference": options.reference, "challenger": options.challenger}
     if options.csv is not None:
-        comparison = compare_csv(options.csv, final_loss=options.final_loss or "ema", **pair)
+        comparison = compare_csv(options.csv, final_loss=options.final_loss, **pair)
     elif spec is not None:
         store = Store(options.store)
-        comparison = compare_plan(store, plan_of(spec, store), final_loss=options.final_loss, **pair)
+        plan = plan_of(spec, store)
+        comparison = compare_plan(store, plan, final_loss=options.final_loss, **pair)
     print(format_gap_table(comparison), end="")
+    if spec is not None and options.export is not None:
+        print(f"\n{export_csv(store, plan, options.export)} runs written to {options.export}.")
     return 0
