@@ -187,7 +187,7 @@ def test_a_value_that_an_external_class_refuses_is_refused_before_anything_is_bu
 
 
 def test_independent_decay_ignores_the_peak() -> None:
-    for lr in (0.0, 1e-6, 0.5):
+    for lr in (1e-6, 0.5):
         parameter = nn.Parameter(torch.ones(3))
         optimizer = build({"name": "adam", "lr": lr, "weight_decay": 0.1, "decay": "independent"}, [("p", parameter)])
         for share in (1.0, 0.5, 0.0):

@@ -94,18 +94,20 @@ def test_registering_a_name_twice_raises_and_update_stays_the_base_classes() -> 
         type("Wrong", (OptimizerConfig,), {"update": lambda self: None})
 
 
-def test_recipe_of_the_documentation_followed_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", ["cautious_sgd", "layerwise"])
+def test_recipe_of_the_documentation_followed_literally(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
-    match = re.search(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL)
+    match = re.search(rf"```python\n# {module}\.py\n(.*?class (\w+)\(.*?)```", page, re.DOTALL)
     assert match
-    (tmp_path / f"{match[1]}.py").write_text(match[2], encoding="utf-8")
+    (tmp_path / f"{module}.py").write_text(match[1], encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    path = re.search(rf"{match[1]}\.\w+", page.split(match[0])[1])
-    assert path
+    path = f"{module}.{match[2]}"
     losses = {}
     for lr in (0.01, 0.1, 0.3):
         network = small_network()
-        optimizer = build({"name": path[0], "lr": lr}, network)
+        optimizer = build({"name": path, "lr": lr}, network)
         for _ in range(10):
             optimizer.zero_grad()
             loss = sum((p - 1).square().sum() for p in network.parameters())
@@ -114,7 +116,7 @@ def test_recipe_of_the_documentation_followed_literally(tmp_path: Path, monkeypa
             optimizer.step()
         losses[lr] = loss.item()
     assert losses[0.1] < losses[0.01]
-    monkeypatch.delitem(registry._registered, "cautious_sgd")
+    registry._registered.pop("cautious_sgd", None)
 
 
 def test_an_entry_point_is_a_plug_in(monkeypatch: pytest.MonkeyPatch) -> None:

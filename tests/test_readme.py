@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from suite.optim import parse
 from suite.records import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,8 +53,15 @@ def test_an_optimizer_in_one_file_is_swept(tmp_path: Path) -> None:
     assert all(r["status"] == "finished" for r in records)
 
 
+def test_the_rule_that_reduces_is_one() -> None:
+    head = "import dataclasses\nfrom suite.optim import OptimizerConfig\n\n"
+    head += "@dataclasses.dataclass(frozen=True, kw_only=True)\nclass Unit(OptimizerConfig):\n"
+    made: dict[str, Any] = {"__name__": "unit"}
+    exec(head + block("python", 'scope = "tensor"'), made)
+    assert parse(made["Unit"](lr=0.1)).scope == "tensor"
+
+
 def test_the_sweep_in_the_readme_is_one(tmp_path: Path) -> None:
-    from suite.optim import parse
     from suite.sweep import Plan, read_spec
 
     (tmp_path / "sweep.yaml").write_text(block("yaml", "question:"))

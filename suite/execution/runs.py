@@ -24,6 +24,9 @@ class Runs:
 
     Raises:
         ValueError: the task or a diagnostic is unknown, or the task does not have an overridden setting.
+
+    Attributes:
+        code: checksums of the user's own modules, of the runs that have been identified.
     """
 
     def __init__(self, spec: SweepSpec) -> None:
@@ -35,6 +38,7 @@ class Runs:
         self.resolver = Resolver()
         resolve_once = functools.cache(lambda *arguments: self.resolver.resolve(list(arguments)))
         self.bases = {panel.label: resolve_once(*_arguments(panel)) for panel in spec.parts}
+        self.code: dict[str, str] = {}
         self._opened: dict[tuple[str, int], tuple[Task, Data]] = {}
 
     @property
@@ -74,7 +78,8 @@ class Runs:
             self._opened[key] = self.resolver.build_data(config)
         task, data = self._opened[key]
         data.ensure_open()
-        run_id, _ = run_identity(config, task, data)
+        run_id, identity = run_identity(config, task, data)
+        self.code |= identity.get("code") or {}
         return run_id, data.steps
 
     @property

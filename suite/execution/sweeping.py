@@ -62,6 +62,7 @@ class Sweep:
         self.runs = Runs(spec)
         self.plan = Plan(spec, self.runs.identify)
         self._refuse_other_data(earlier)
+        self._name_changed_code(earlier)
         self.plan.remember(earlier.get("runs") or ())
         missing = self.plan.missing(store)
         self.settled = len(self.plan.runs) - len(missing)
@@ -168,7 +169,7 @@ class Sweep:
     def _write_plan(self) -> None:
         record = self.plan.as_record(command=self.command, title=self.runs.title)
         measured = {"packs": self._packs, "compiled": sorted(self._compiled)}
-        self.store.write_plan({**record, **measured, "fingerprints": self.runs.fingerprints})
+        self.store.write_plan({**record, **measured, "fingerprints": self.runs.fingerprints, "code": self.runs.code})
 
     def _pack_size(self, key: GroupKey) -> int:
         return self._packs.get(str(key), 1)
@@ -185,6 +186,15 @@ class Sweep:
         statuses = lost_trunks(self._branching_runs(), self.store)
         lost = {run_id for run_id, status in statuses.items() if status == "diverged"}
         return [run for run in runs if run.initial is None or run.initial[0] not in lost]
+
+    def _name_changed_code(self, earlier: dict[str, Any]) -> None:
+        code = earlier.get("code") or {}
+        changed = sorted(name for name, checksum in self.runs.code.items() if code.get(name, checksum) != checksum)
+        if changed:
+            print(
+                f"{', '.join(changed)} changed since this sweep was started in {self.store.path}: code is part of a "
+                "run, so the runs that it is part of are trained anew; the records made with the earlier code stay."
+            )
 
     def _refuse_other_data(self, earlier: dict[str, Any]) -> None:
         now = self.runs.fingerprints

@@ -137,6 +137,7 @@ class Worker:
 
         _, data, trainer = self._built(request.configs[0], request, watch)
         runs = [open_run(self.resolver.build_data(config)[0], data, config) for config in request.configs]
+        _refuse_other_code(request, [run.run_id for run in runs])
         outcomes = run_pack(runs, trainer, Store(request.store), observe=pack_recorder_of, steps=request.steps)
         return [outcome.record for outcome in outcomes]
 
@@ -146,10 +147,11 @@ class Worker:
         from suite.records import Store
         from suite.training import open_run, run
 
-        records = []
+        records: list[dict[str, Any]] = []
         for config in request.configs:
             task, data, trainer = self._built(config, request, watch)
             opened = open_run(task, data, config, world_size=trainer.world_size)
+            _refuse_other_code(request, [*(record["run_id"] for record in records), opened.run_id])
             records.append(run(opened, trainer, Store(request.store), observe=recorder_of).record)
         return records
 
@@ -205,6 +207,15 @@ class Worker:
         if watch is not None:
             watch(data, trainer)
         return task, data, trainer
+
+
+def _refuse_other_code(request: WorkRequest, opened: list[str]) -> None:
+    """Hold runs against those that were planned; settings and data are the same, so what differs is code."""
+    if request.run_ids and request.run_ids[: len(opened)] != opened:
+        raise ValueError(
+            "The code of a task, data or optimizer changed while the sweep ran: it was planned with other files than "
+            "this worker finds; start the sweep again, which trains what the changed code is part of anew."
+        )
 
 
 def _shortened(config: dict[str, Any]) -> dict[str, Any]:

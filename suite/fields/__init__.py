@@ -21,6 +21,7 @@ from suite.fields.names import ConfigError, nearest
 from suite.fields.options import option_value, take_options
 from suite.fields.reading import check_ranges, field_types, plain, read, read_value, require
 from suite.fields.trees import flattened, nested
+from suite.fields.user_files import is_the_users, raised, users_line
 from suite.fields.yaml_files import read_yaml, yaml_value
 
 __all__ = [
@@ -29,15 +30,18 @@ __all__ = [
     "configurable",
     "field_types",
     "flattened",
+    "is_the_users",
     "nearest",
     "nested",
     "option_value",
     "plain",
+    "raised",
     "read",
     "read_value",
     "read_yaml",
     "require",
     "take_options",
+    "users_line",
     "without_beside",
     "yaml_value",
 ]

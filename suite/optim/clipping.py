@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from suite.fields import check_ranges
+from suite.fields import ConfigError, check_ranges
 from suite.optim.broadcast import Number, rounded
 from suite.optim.norms import LONG, norm_of, row_norms
 
@@ -32,7 +33,7 @@ class Clipping:
         check_ranges(type(self), vars(self), name="")
 
     @torch.no_grad()
-    def __call__(self, tensors: Iterable[Tensor]) -> Tensor:
+    def __call__(self, tensors: Tensor | Iterable[Tensor]) -> Tensor:
         """Clip gradients in place.
 
         Args:
@@ -50,21 +51,28 @@ class Clipping:
 
 
 @torch.no_grad()
-def clip_global_norm(tensors: Iterable[Tensor], max_norm: float | None) -> Tensor:
+def clip_global_norm(tensors: Tensor | Iterable[Tensor], max_norm: float | None) -> Tensor:
     """Scale gradients in place so that their joint Euclidean norm is at most ``max_norm``.
 
     The coefficient is ``min(1, max_norm / (norm + 1e-6))``, as in `torch.nn.utils.clip_grad_norm_`. For gradients that
     FSDP2 has sharded, the norm is taken over all devices.
 
     Args:
-        tensors: all gradients of one run, or the parameters that hold them, as in ``model.parameters()``; parameters
-            without a gradient are skipped.
-        max_norm: largest norm; None: measure the norm and change nothing.
+        tensors: all gradients of one run, or one of them; or the parameters that hold them, as in
+            ``model.parameters()``; parameters without a gradient are skipped. A leaf that requires a gradient is a
+            parameter.
+        max_norm: largest norm, at least 0; None: measure the norm and change nothing. If the norm is infinite or NaN,
+            the gradients become 0 or NaN, as in torch.
 
     Returns:
         The norm before clipping, a 0-d tensor on the gradients' device.
+
+    Raises:
+        ConfigError: they are neither gradients nor parameters, or are sparse; or ``max_norm`` is negative or NaN.
     """
     grads = _gradients(tensors)
+    if max_norm is not None and not max_norm >= 0:
+        raise ConfigError(f"max_norm must be at least 0, or None, got {max_norm}.")
     if not grads:
         return torch.zeros(())
     norms = _norms(grads)
@@ -72,14 +80,35 @@ def clip_global_norm(tensors: Iterable[Tensor], max_norm: float | None) -> Tenso
     full = getattr(norm, "full_tensor", None)
     norm = norm if full is None else full()
     if max_norm is not None:
-        torch._foreach_mul_(grads, torch.clamp(max_norm / (norm + 1e-6), max=1.0))
+        share = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+        for device, there in itertools.groupby(grads, lambda grad: grad.device):
+            torch._foreach_mul_(list(there), share.to(device))
     return norm
 
 
-def _gradients(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The gradients among ``tensors``, and the gradients of the parameters among them."""
-    grads = (tensor.grad if isinstance(tensor, nn.Parameter) else tensor for tensor in tensors)
-    return [grad for grad in grads if grad is not None]
+def _gradients(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """Gradients, taken from the parameters among ``tensors``.
+
+    Raises:
+        ConfigError: there is something else among them, or a gradient that is sparse.
+    """
+    if isinstance(tensors, nn.Module | Mapping | str) or not isinstance(tensors, Iterable):
+        raise ConfigError(f"Clipping needs parameters or gradients, got {_kind(tensors)}; give model.parameters().")
+    grads = []
+    for tensor in [tensors] if isinstance(tensors, Tensor) else tensors:
+        if not isinstance(tensor, Tensor):
+            raise ConfigError(f"Clipping needs parameters or gradients, got {_kind(tensor)}; give model.parameters().")
+        holds_gradient = isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad)
+        grad = tensor.grad if holds_gradient else tensor
+        if grad is not None and grad.layout != torch.strided:
+            raise ConfigError("Clipping needs dense gradients, got a sparse one; set sparse=False in the embeddings.")
+        if grad is not None:
+            grads.append(grad)
+    return grads
+
+
+def _kind(thing: object) -> str:
+    return f"a {type(thing).__name__}"
 
 
 def _norms(grads: Sequence[Tensor]) -> list[Tensor]:
@@ -104,7 +133,14 @@ def clip_runs(
 
     Returns:
         The clipped gradients ``[R, P]`` and the norms before clipping ``[R]``.
+
+    Raises:
+        ConfigError: ``grads`` are no ``[R, P]``, or a limit is a tensor that is no ``[R, 1]``.
     """
+    limits = [limit for limit in (max_norm, max_coordinate) if isinstance(limit, Tensor) and limit.ndim > 0]
+    if grads.ndim != 2 or any(limit.shape not in ((1, 1), (len(grads), 1)) for limit in limits):
+        got = [list(tensor.shape) for tensor in (grads, *limits)]
+        raise ConfigError(f"clip_runs needs gradients [R, P] and limits that are numbers or [R, 1], got {got}.")
     norms = row_norms(grads)
     if max_norm is not None:
         share = (rounded(max_norm, grads) / (norms + 1e-6)).clamp(max=1.0)

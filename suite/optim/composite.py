@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 
+def takes_closure(step: Callable[..., Any]) -> bool:
+    """Whether a ``step`` may be called with ``closure=...``, as schedulers and trainers do with every optimizer's."""
+    parameters = inspect.signature(step).parameters.values()
+    return any(p.name == "closure" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
 class CompositeOptimizer(torch.optim.Optimizer):
     """Several optimizers that take their steps together.
 
     This optimizer shares its groups and its state with its parts: for schedulers, ``state_dict`` and checkpoints it is
-    one optimizer, whose groups come in the order of the parts.
+    one optimizer, whose groups come in the order of the parts. A part's ``step``
+    need not take a closure.
 
     Args:
         parts: optimizers over disjoint parameters.

@@ -20,6 +20,10 @@ Role = Literal["norm", "embed", "head", "bias", "hidden"]
 Scope = Literal["element", "tensor", "matrix", "global"]
 
 NOT_NEGATIVE = {"at_least": 0}
+_ARITHMETIC = frozenset(
+    ("rule", "init_state", "hyperparameters", "accumulate", "sketch", "statistic", "finish"),
+)
+
 AVERAGE = {"at_least": 0, "below": 1}
 """Range of an averaging coefficient such as a momentum or a beta."""
 
@@ -61,6 +65,9 @@ class OptimizerConfig:
         super().__init_subclass__(**kwargs)
         if "update" in cls.__dict__:
             raise TypeError(f"{cls.__name__} must define rule; update adds the weight decay around it.")
+        # Torch's implementation is that of the rule that it was written for.
+        if _ARITHMETIC & cls.__dict__.keys() and "torch_optimizer" not in cls.__dict__:
+            cls.torch_optimizer = OptimizerConfig.torch_optimizer  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self), name="")
@@ -80,6 +87,7 @@ class OptimizerConfig:
         parameter, ``[rows, columns]`` with the later dimensions joined. ``global``: on all parameters, one vector
         ``[P]``. In a pack of R runs, a run dimension comes first; rules reduce over the last dimensions.
         A rule with a wider scope than ``element`` needs whole parameters: `build` refuses those that FSDP has sharded.
+        A class declares its scope as a plain attribute, ``scope = "tensor"``.
         """
         return "element"
 

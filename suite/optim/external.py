@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 
-from suite.fields import ConfigError, field_types, nearest, plain, read_value
+from suite.fields import ConfigError, field_types, nearest, plain, raised, read_value, users_line
 from suite.optim.catalogue import LIBRARY
 from suite.optim.config import OptimizerConfig
 from suite.optim.registry import config_class
@@ -51,7 +51,7 @@ class External(OptimizerConfig):
         typed = {key: _like_default(v, signature[key], f"{self.path}.{key}") for key, v in self.arguments.items()}
         object.__setattr__(self, "arguments", filled | plain(typed))
         # Only the class can check its ranges, so it is built once here, before anything is trained.
-        self.torch_optimizer([{"params": [torch.zeros(2, 2, device="cpu", requires_grad=True)]}])
+        self._try()
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
@@ -101,12 +101,42 @@ class External(OptimizerConfig):
         try:
             return self._target()(groups, lr=self.lr, **arguments)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{self.path} does not take these settings: {error}.") from error
+            words = str(error).rstrip(".")
+            raise ConfigError(f"{self.path} does not take these settings: {words}{users_line(error)}.") from error
+        except Exception as error:
+            raise raised(f"{self.path}.__init__", error) from error
+
+    def _try(self) -> None:
+        """Make the optimizer for a small parameter and, the first time, take a step.
+
+        Raises:
+            ConfigError: the class does not take these arguments, or no step with a dense gradient alone.
+        """
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            parameter = torch.zeros(2, 2, requires_grad=True)
+            optimizer = self.torch_optimizer([{"params": [parameter]}])
+            if type(optimizer) in _stepped:
+                return
+            parameter.grad = torch.ones(2, 2)
+            try:
+                optimizer.step()
+            except Exception as error:
+                if not any(word in str(error).lower() for word in ("cuda", "gpu", "triton")):  # fine where there is one
+                    raise raised(f"A step of {self.path}", error) from error
+        _stepped.add(type(optimizer))
 
     def _target(self) -> Any:
         target = config_class(self.path)
         if not issubclass(target, torch.optim.Optimizer):
             raise ConfigError(f"The class path {self.path!r} must name a torch optimizer or an optimizer config.")
+        if inspect.isabstract(target) or target.step is torch.optim.Optimizer.step:
+            raise ConfigError(f"{self.path} is an abstract class, without a step; name one that derives from it.")
+        needed = [p for p in list(inspect.signature(target.step).parameters.values())[1:] if _is_needed(p)]
+        if needed:
+            raise ConfigError(
+                f"{self.path}.step needs {needed[0].name}, which a training of the suite has not to give; name an "
+                "optimizer that steps with gradients alone."
+            )
         return target
 
 
@@ -126,6 +156,17 @@ def arguments_of(target: type) -> dict[str, Any]:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return arguments
+
+
+_stepped: set[type] = set()
+"""Classes that have been seen to take a step."""
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind not in (
+        parameter.VAR_KEYWORD,
+        parameter.VAR_POSITIONAL,
+    )
 
 
 def _is_plain(value: Any) -> bool:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from suite.fields import ConfigError
-from suite.optim.composite import CompositeOptimizer
+from suite.optim.composite import CompositeOptimizer, takes_closure
 from suite.optim.config import OptimizerConfig
 from suite.optim.parsing import parse
 from suite.optim.roles import parameter_roles
 from suite.optim.rule_optimizer import RuleOptimizer
 from suite.optim.sharding import is_sharded
 
-Parameters = nn.Module | Iterable[tuple[str, Tensor]]
+Parameters = nn.Module | Iterable[tuple[str, Tensor]] | Iterable[Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +48,16 @@ def rule_groups(config: OptimizerConfig | Mapping[str, Any], parameters: Paramet
 
     Args:
         config: an optimizer config, or its plain values.
-        parameters: a module, or named parameters; those that require no gradient are left out, tied ones counted once.
+        parameters: a module, named parameters, or parameters alone; those that require no gradient are left out, tied
+            ones counted once.
 
     Raises:
         ConfigError: there is no trainable parameter, a parameter is in no group or in two, a group has no parameters,
             or the config needs roles and no module is given.
     """
     config = parse(config)
+    if not isinstance(parameters, nn.Module):
+        parameters = list(_pairs(parameters))
     named = _trainable(parameters)
 
     def roles() -> Mapping[str, str]:
@@ -90,7 +93,8 @@ def build(
 
     Args:
         config: an optimizer config, or its plain values.
-        parameters: a module, or named parameters; those that require no gradient are left out, tied ones counted once.
+        parameters: a module, named parameters, or parameters alone; those that require no gradient are left out, tied
+            ones counted once.
         implementation: ``torch`` for torch's implementation, ``rule`` for the suite's pure rule, ``auto`` for torch's
             if it has one and the suite's otherwise.
         compiled: whether to fuse rules with torch.compile; None: for large networks, if a compiler is installed.
@@ -103,13 +107,14 @@ def build(
             sharded them.
     """
     if not isinstance(parameters, nn.Module):
-        parameters = list(parameters)
+        parameters = list(_pairs(parameters))
     named = _trainable(parameters)
     by_config: dict[int, list[RuleGroup]] = {}
     for group in rule_groups(config, parameters):
         by_config.setdefault(id(group.config), []).append(group)
     parts = [_part(groups, named, implementation, compiled) for groups in by_config.values()]
-    optimizer = parts[0] if len(parts) == 1 else CompositeOptimizer(parts)
+    is_whole = len(parts) == 1 and takes_closure(parts[0].step)
+    optimizer = parts[0] if is_whole else CompositeOptimizer(parts)
     for param_group in optimizer.param_groups:
         param_group.setdefault("initial_lr", param_group["lr"])
     return optimizer
@@ -121,7 +126,12 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
     A schedule-free optimizer evaluates other weights than it trains; its ``eval()`` and ``train()`` exchange them.
     For other optimizers the block changes nothing.
+
+    Raises:
+        ConfigError: it is no optimizer; a network has ``eval()`` and ``train()`` too.
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"evaluation_weights needs an optimizer, got a {type(optimizer).__name__}.")
     parts = getattr(optimizer, "parts", [optimizer])
     switching = [
         part for part in parts if callable(getattr(part, "eval", None)) and callable(getattr(part, "train", None))
@@ -174,16 +184,36 @@ def _refuse_sharded(config: OptimizerConfig, groups: list[RuleGroup], named: Map
 
 
 def _trainable(parameters: Parameters) -> dict[str, Tensor]:
-    pairs = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
+    pairs = parameters.named_parameters() if isinstance(parameters, nn.Module) else _pairs(parameters)
     named: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, parameter in pairs:
+        if name in named:
+            raise ConfigError(f"Parameters need different names, got {name!r} twice.")
         if parameter.requires_grad and id(parameter) not in seen:
             seen.add(id(parameter))
             named[name] = parameter
     if not named:
         raise ConfigError("An optimizer needs at least one parameter that requires a gradient, got none.")
     return named
+
+
+def _pairs(parameters: Iterable[tuple[str, Tensor]] | Iterable[Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Named parameters; those without a name are named by their number."""
+    expected = "An optimizer needs a module, model.named_parameters() or model.parameters()"
+    if isinstance(parameters, Tensor | Mapping):
+        raise ConfigError(f"{expected}, got a {type(parameters).__name__}; put it in a list of pairs (name, tensor).")
+    for number, item in enumerate(parameters):
+        pair = (str(number), item) if isinstance(item, Tensor) else item
+        if not isinstance(pair, tuple | list) or list(map(_is_tensor, pair)) != [False, True]:
+            raise ConfigError(
+                f"{expected}, got a {type(item).__name__} among them; for groups with settings of their own use hybrid."
+            )
+        yield str(pair[0]), pair[1]
+
+
+def _is_tensor(thing: object) -> bool:
+    return isinstance(thing, Tensor)
 
 
 def _claim_once(named: Mapping[str, Tensor], groups: list[RuleGroup]) -> None:

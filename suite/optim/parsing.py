@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from suite.fields import ConfigError, nested
+from suite.fields import ConfigError, nested, raised, require
 from suite.optim.config import OptimizerConfig
-from suite.optim.registry import class_path, config_class, name_of
+from suite.optim.registry import class_path, config_class, is_registered, name_of
 
 
 def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
@@ -18,16 +19,38 @@ def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
             config, which is returned as it is. Nested settings may be written with dots: ``{"adam.lr": 1e-3}``.
 
     Raises:
-        ConfigError: the optimizer is unknown; or a field is unknown, missing or of the wrong type.
+        ConfigError: the optimizer is unknown; a field is unknown, missing or of the wrong type; the learning rate is 0;
+            or the rule does not broadcast, see `suite.optim.trial`.
     """
-    if isinstance(spec, OptimizerConfig):
-        return spec
+    config = parse_part(spec)
+    require(config.lr > 0, "lr", "above 0", config.lr)
+    return config
+
+
+def parse_part(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
+    """`parse` for a group of a hybrid, which may stand still: its learning rate may be 0."""
+    config = spec if isinstance(spec, OptimizerConfig) else _read(spec)
+    if not type(config).__module__.startswith("suite.optim.rules."):
+        from suite.optim.trial import try_rule
+
+        try_rule(config)
+    return config
+
+
+def _read(spec: Mapping[str, Any]) -> OptimizerConfig:
     name, values = split_spec(spec, "optimizer")
     # Dotted names come last, so that they override the mappings beside them.
     values = nested(dict(sorted(values.items(), key=lambda item: "." in item[0])))
     cls = config_class(name)
     if issubclass(cls, OptimizerConfig):
-        return cls.from_values(values, name=name_of(cls))
+        try:
+            return cls.from_values(values, name=name_of(cls))
+        except ValueError:
+            raise
+        except Exception as error:
+            if cls.__module__.startswith("suite."):
+                raise
+            raise raised(name, error) from error
     from suite.optim.external import External
 
     return External.from_values({"path": name, **values}, name=name)
@@ -40,6 +63,24 @@ def split_spec(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]
     if "name" in spec:
         return str(spec["name"]), {key: value for key, value in spec.items() if key != "name"}
     raise ConfigError(f"The {what} must be named, got {dict(spec)!r}; give its name or class_path.")
+
+
+def named_classes(spec: Any) -> Iterator[type]:
+    """Classes that plain values name beside the suite's own: by a dotted path, or by a name that is registered.
+
+    Args:
+        spec: of an optimizer or a schedule, its parts nested in it; keys that are dotted paths count too.
+    """
+    if isinstance(spec, list | tuple):
+        for item in spec:
+            yield from named_classes(item)
+    elif isinstance(spec, Mapping):
+        for key, value in spec.items():
+            yield from named_classes(value)
+            name = value if key in ("name", "class_path", "path") else key
+            if isinstance(name, str) and not name.startswith("suite.") and ("." in name or is_registered(name)):
+                with contextlib.suppress(ConfigError):
+                    yield config_class(name)
 
 
 def describe(config: OptimizerConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from suite.fields import ConfigError, nearest
+from suite.fields import ConfigError, nearest, raised
 from suite.optim.catalogue import CATALOGUE, LIBRARY, LIBRARY_EXTRA
 from suite.optim.config import OptimizerConfig
 
@@ -39,6 +39,11 @@ def register(name: str) -> Callable[[_Class], _Class]:
         return cls
 
     return add
+
+
+def is_registered(name: str) -> bool:
+    """Whether `register` made a name known in this process."""
+    return name in _registered
 
 
 def list_optimizers() -> dict[str, str]:
@@ -112,6 +117,8 @@ def import_class(path: str) -> type:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"The class path {path!r} cannot be imported: {error}.") from error
+    except (Exception, SystemExit) as error:  # whatever somebody's file does when it is imported
+        raise raised(f"The class path {path!r} cannot be imported, because the module {module}", error) from error
     if not isinstance(cls, type):
         raise ConfigError(f"The class path {path!r} must name a class, got a {type(cls).__name__}.")
     return cls

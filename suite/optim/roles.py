@@ -7,6 +7,7 @@ from typing import TypeGuard, get_args
 import torch
 from torch import nn
 
+from suite.fields import ConfigError
 from suite.optim.config import Role
 
 ROLES = get_args(Role)
@@ -30,7 +31,14 @@ def parameter_roles(network: nn.Module) -> dict[str, str]:
 
     Returns:
         Parameter name (as in ``named_parameters``) -> one of ``ROLES``.
+
+    Raises:
+        ConfigError: it is no module.
     """
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"Roles are those of a network's parameters, got a {type(network).__name__}; give the module."
+        )
     names = [name for name, p in network.named_parameters() if p.requires_grad]
     # A last layer whose weight is tied to an embedding still is the head, so that no earlier layer becomes it.
     layers = [module for module in network.modules() if _is_layer(module) and module.weight.requires_grad]

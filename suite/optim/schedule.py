@@ -29,11 +29,11 @@ class Schedule:
         check_ranges(type(self), vars(self), name="")
 
     def __call__(self, step: int, total: int) -> float:
-        """The multiplier at ``step``; at ``step == total``, one past the last, it is the schedule's final value."""
+        """The multiplier at ``step``; from ``step == total`` on, past the last, it is the schedule's final value."""
         warmup = int(self.warmup_share * total)
         if step < warmup:
             return (step + 1) / warmup
-        return self.after_warmup((step - warmup) / max(1, total - warmup))
+        return self.after_warmup(min(1.0, (step - warmup) / max(1, total - warmup)))
 
     def after_warmup(self, progress: float) -> float:
         """Multiplier after the warm-up, at ``progress`` from 0 to 1."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from suite.fields import ConfigError
 from suite.optim.config import OptimizerConfig
 from suite.optim.factory import RuleGroup, rule_groups
+from suite.optim.trial import try_rule
 from suite.packs.runs_step import RunsStep
 from suite.packs.torch_rows import SHORTEST, TorchRows
 
@@ -67,6 +68,8 @@ def shared_groups(configs: Sequence[OptimizerConfig], network: nn.Module) -> lis
         first = same[0]
         if type(first.config).rule is OptimizerConfig.rule:
             raise ConfigError(f"{type(first.config).__name__} is another library's and trains one run at a time.")
+        if try_rule(first.config):
+            raise ConfigError(f"{type(first.config).__name__} draws random numbers and trains one run at a time.")
         if any(fixed_part(g) != fixed_part(first) for g in same):
             raise ConfigError("Runs trained at once must have optimizers that differ in numbers alone.")
     if len(groups) > 1 and any(same[0].config.scope == "global" for same in groups):
@@ -186,8 +189,9 @@ def fixed_part(group: RuleGroup) -> tuple[Any, ...]:
 
 
 def _is_number_choice(config: OptimizerConfig, field: str) -> bool:
-    # An optional number, such as Adam's beta, sets hyperparameters with other names.
-    return isinstance(getattr(config, field), float) or getattr(config, field) is None
+    # An optional number, such as Adam's beta, sets hyperparameters with other names, if the class says so.
+    gives = type(config).hyperparameters is not OptimizerConfig.hyperparameters
+    return gives and (isinstance(getattr(config, field), float) or getattr(config, field) is None)
 
 
 def _numbers(same: Sequence[RuleGroup]) -> dict[str, Tensor]:

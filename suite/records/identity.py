@@ -25,3 +25,11 @@ def run_id_of(identity: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"A run's configuration must be plain finite values, got {error}.") from error
     return hashlib.sha256(text.encode()).hexdigest()[:16], json.loads(text)
+
+
+def changed_code(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Modules of the user's that differ between two identities which are equal in everything else; empty otherwise."""
+    if any(before.get(key) != now.get(key) for key in (before.keys() | now.keys()) - {"code"}):
+        return []
+    code, other = now.get("code") or {}, before.get("code") or {}
+    return sorted(name for name in code.keys() | other.keys() if code.get(name) != other.get(name))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from suite.fields import without_beside
-from suite.records import run_id_of
+from suite.optim.parsing import named_classes
+from suite.records import Store, changed_code, run_id_of, user_code
 from suite.training.data import Data
 from suite.training.task import Task
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,18 @@ def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: i
             f"{list(task.kept_steps)}."
         )
     return OpenRun(task, data, config, run_id, identity)
+
+
+def name_changed_code(opened: OpenRun, store: Store) -> None:
+    """Warn of records of what would be this run, had the user's own code not changed since; they stay as they are."""
+    for record in store.records() if "code" in opened.identity else ():
+        changed = changed_code(record.get("identity") or {}, opened.identity)
+        if changed:
+            _log.warning(
+                "Run %s (%s) was trained with other code of %s; code is part of a run, so its record stays and run %s "
+                "begins anew.",
+                *(record["run_id"], record["status"], ", ".join(changed), opened.run_id),
+            )
 
 
 def give_seed(task: Task, data: Data, config: Mapping[str, Any]) -> None:
@@ -102,7 +118,8 @@ def identity_of(
     """The part of a resolved configuration that can change the run's numbers.
 
     It consists of the seed, the settings of task and data (without those whose fields have ``beside``, see
-    `suite.fields`), the data's checksum and the trainer's precision; not of devices, logging or the store.
+    `suite.fields`), the data's checksum, the trainer's precision and the user's own code (see
+    `suite.records.user_code`); not of devices, logging or the store.
 
     Args:
         config: the resolved configuration (LightningCLI form: ``seed_everything``, ``trainer``, ``model``, ``data``).
@@ -122,5 +139,10 @@ def identity_of(
         identity["data"]["micro_batch"] = micro_batch
     if recipes:
         identity["data"]["recipes"] = dict(recipes)
+    settings = (config.get("model") or {}).get("init_args") or {}
+    named = named_classes([settings.get(part) for part in ("optimizer", "schedule", "diagnostics")])
+    code = user_code((task, data, *named))
+    if code:
+        identity["code"] = code
     identity["trainer"] = {"precision": (config.get("trainer") or {}).get("precision")}
     return identity

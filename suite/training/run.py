@@ -24,7 +24,7 @@ from suite.training.checkpoint_file import CheckpointFile, resumable
 from suite.training.curves import Curves
 from suite.training.data import Data
 from suite.training.observer import Observer
-from suite.training.opening import OpenRun
+from suite.training.opening import OpenRun, name_changed_code
 from suite.training.progress import StepProgress
 from suite.training.task import Task
 from suite.training.weights import KeepWeights
@@ -92,6 +92,7 @@ def run(
     task, run_id = opened.task, opened.run_id
     if not rerun and store.settled(run_id, task.kept_steps):
         return Outcome(store.record(run_id) or {}, trained=False)
+    name_changed_code(opened, store)
     if task.start is not None:
         task.start.read(store)
     task.build_network(opened.data.facts())

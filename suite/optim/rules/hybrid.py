@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from suite.fields import ConfigError, nearest, plain, read_value
-from suite.optim.config import OptimizerConfig
-from suite.optim.parsing import describe, parse
+from suite.fields import ConfigError, nearest, plain, read_value, require
+from suite.optim.config import NOT_NEGATIVE, OptimizerConfig
+from suite.optim.parsing import describe, parse_part
 from suite.optim.registry import list_optimizers
 from suite.optim.roles import ROLES
 
@@ -31,7 +31,8 @@ class Hybrid(OptimizerConfig):
     ``on`` lists parameter roles (norm, embed, head, bias, hidden; see `suite.optim.parameter_roles`) and patterns of
     parameter names such as ``blocks.*.attention.*``; a label that is itself a role needs no ``on``, and at most one
     group may have neither: it takes all other parameters. A group's rule is its ``name``, or else its label. A sweep
-    can use every setting as an axis: ``adam.lr``, ``sgd.momentum``.
+    can use every setting as an axis: ``adam.lr``, ``sgd.momentum``. A group
+    whose ``lr`` is 0 does not move.
 
     Every parameter belongs to exactly one group; a role or pattern that matches no parameter is an error. Whether
     parameters may be sharded depends on the rules.
@@ -41,7 +42,7 @@ class Hybrid(OptimizerConfig):
         groups: the groups by label.
     """
 
-    lr: float = 1.0
+    lr: float = dataclasses.field(default=1.0, metadata=NOT_NEGATIVE)
     groups: dict[str, dict[str, Any]]
 
     def __post_init__(self) -> None:
@@ -53,10 +54,13 @@ class Hybrid(OptimizerConfig):
         if not self.groups:
             raise ConfigError("hybrid needs at least one group, got none; add one such as sgd: {lr: 0.3}.")
         filled = {}
+        moving = False
         for label, values in self.groups.items():
             on, config = _read_group(label, values)
+            moving |= config.lr > 0
             described = describe(config)
             filled[label] = {"name": described.pop("name"), **({"on": on} if on else {}), **described}
+        require(moving, "lr of one of hybrid's groups", "above 0", 0.0)
         object.__setattr__(self, "groups", filled)
         rest = [label for label, values in filled.items() if "on" not in values]
         if len(rest) > 1:
@@ -140,7 +144,7 @@ def _read_group(label: str, values: Mapping[str, Any]) -> tuple[list[str], Optim
             raise ConfigError(f"The group {label} of hybrid needs a rule, got none; set {label}.name.")
         spec["name"] = label
     try:
-        config = parse(spec)
+        config = parse_part(spec)
     except ConfigError as error:
         raise ConfigError(f"In the group {label} of hybrid: {error}") from error
     if isinstance(config, Hybrid):

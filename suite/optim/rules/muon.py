@@ -13,7 +13,7 @@ from torch import Tensor
 from suite.fields import ConfigError, plain
 from suite.optim.broadcast import Hyper, State, average, rounded
 from suite.optim.config import AVERAGE, OptimizerConfig, Scope
-from suite.optim.parsing import describe, parse
+from suite.optim.parsing import describe, parse_part
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -77,7 +77,7 @@ class Muon(OptimizerConfig):
                 "muon needs a learning rate for the parameters that are no hidden matrices, got none; set adam.lr, or "
                 "scale match_rms_adamw to use the same."
             )
-        return parse(values)
+        return parse_part(values)
 
     @property
     def scope(self) -> Scope:
