@@ -109,6 +109,29 @@ def test_packs_are_taken_where_they_pay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("again", "size", "single", "sentence"),
+    [
+        (1e-3, 12, 1e-3, "packs of 12, 6.0 x as fast as single runs."),
+        (9e-3, 12, 2e-3, "packs of 12, 12.0 x as fast as single runs."),  # disturbed twice: the pack bounds it
+        (1e-4, 1, 1e-4, "one run at a time, no faster than single runs."),
+    ],
+)
+def test_a_pack_of_n_is_at_most_n_times_as_fast(
+    tmp_path: Path, again: float, size: int, single: float, sentence: str
+) -> None:
+    singles = iter([1e-2, again])  # the first measurement of a single run is disturbed
+    launcher = Pretend(lambda runs, compiled: next(singles) if runs == 1 else 2e-3)
+    cost = cost_of(tmp_path, launcher, compiled="off")
+    assert (cost.size, cost.single, cost.sentence()) == (size, pytest.approx(single), sentence)
+    assert cost.gain <= cost.size
+
+
+def test_a_gain_of_compilation_says_what_it_is_compared_with(tmp_path: Path) -> None:
+    cost = cost_of(tmp_path, Pretend(lambda runs, compiled: runs * (5e-4 if compiled else 1e-3)))
+    assert cost.sentence() == "one run at a time, compiled, 2.0 x as fast as single runs without compilation."
+
+
+@pytest.mark.parametrize(
     ("pack", "tried", "packed"), [(None, [1, 4, 16], [1, 4]), (12, [1, 4, 16, 64], [1, 4, 16, 64])]
 )
 def test_larger_batches_are_not_tried_where_packs_no_longer_pay(

@@ -105,10 +105,7 @@ class Sweep:
                 if cost.compiled:
                     self._compiled.add(str(key))
                 if cost.size > 1 or cost.compiled:
-                    how = f"packs of {cost.size}{', compiled' if cost.compiled else ''}"
-                    print(
-                        f"{key.label} at batch size {key.batch_size}: {how}, {cost.gain:.1f} x as fast as single runs."
-                    )
+                    print(f"{key.label} at batch size {key.batch_size}: {cost.sentence()}")
         elif self.pack > 1:
             self._packs = {str(group.key): self.pack for group in self.plan.groups}
         self._write_plan()

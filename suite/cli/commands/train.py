@@ -36,7 +36,8 @@ def _print_outcome(record: dict, trained: bool, store: str) -> None:
     if record["status"] == "diverged":
         result = f"diverged at step {record['diverged_at']}"
     elif record["final"]:
-        values = [f"final loss {record['final']['ema']:.4f}", *(f"{k} {v:.4f}" for k, v in record["metrics"].items())]
+        final = f"final loss {record['final']['ema']:.4f} (moving average of the train loss)"
+        values = [final, *(f"{name} {value:.4f}" for name, value in record["metrics"].items())]
         result = ", ".join(values)
     else:
         result = record["status"]
