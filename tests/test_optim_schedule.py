@@ -37,6 +37,37 @@ def test_linear_constant_and_stable_decay_by_hand() -> None:
     assert [stable(step, 100) for step in (0, 10, 79, 90, 100)] == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
 
 
+def test_a_warm_up_takes_whole_steps_and_may_take_all() -> None:
+    assert [Linear()(step, 19) for step in (0, 1)] == pytest.approx([1.0, 1.0])  # 10% of 19 steps is one
+    assert [Linear(warmup_share=1.0)(step, 4) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert [Constant(warmup_share=0.5)(step, 4) for step in range(4)] == pytest.approx([0.5, 1.0, 1.0, 1.0])
+    assert Linear(final_share=0.2)(100, 100) == pytest.approx(0.2)
+    assert Linear(final_share=0.2)(55, 100) == pytest.approx(0.6)
+    assert WarmupCosine(final_share=0.2)(55, 100) == pytest.approx(0.6)
+
+
+def test_warm_up_and_cool_down_together_take_at_most_all_steps() -> None:
+    whole = WarmupStableDecay(warmup_share=0.5, cooldown_share=0.5)
+    assert [whole(step, 8) for step in range(9)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0])
+    assert [WarmupStableDecay(cooldown_share=0.0)(step, 20) for step in (0, 1, 20)] == pytest.approx([0.5, 1.0, 1.0])
+    late = WarmupStableDecay(warmup_share=0.0, cooldown_share=0.25)
+    assert [late(step, 8) for step in (0, 6, 7, 8)] == pytest.approx([1.0, 1.0, 0.5, 0.0])
+    for warm_up, cool_down in ((0.6, 0.5), (1.0, 0.01), (0.01, 1.0)):
+        with pytest.raises(
+            ConfigError, match=rf"warmup_share \+ cooldown_share must be at most 1, got {warm_up + cool_down}"
+        ):
+            WarmupStableDecay(warmup_share=warm_up, cooldown_share=cool_down)
+
+
+@pytest.mark.parametrize("wrong", [-0.01, 1.01, math.nan])
+def test_shares_lie_between_0_and_1(wrong: float) -> None:
+    for cls, name in ((Constant, "warmup_share"), (WarmupCosine, "final_share"), (Linear, "final_share"),
+                      (WarmupStableDecay, "cooldown_share")):  # fmt: skip
+        assert all(cls(**{name: right}) for right in (0.0, 0.9))
+        with pytest.raises(ConfigError, match=name):
+            cls(**{name: wrong})
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_stays_between_0_and_1_and_goes_through_plain_values(name: str) -> None:
     schedule = parse_schedule({"name": name})

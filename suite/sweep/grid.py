@@ -131,4 +131,5 @@ def _is_momentum(name: str) -> bool:
 def _momentum_beyond(outer: float, inner: float) -> float | None:
     if not (0 <= outer < 1 and 0 <= inner < 1) or outer == 0:
         return None
-    return max(0.0, rounded(1 - (1 - outer) ** 2 / (1 - inner)))
+    beyond = rounded(1 - (1 - outer) ** 2 / (1 - inner))
+    return beyond if beyond > 1e-6 else 0.0  # below is below zero, or zero but for rounding: 1 - 0.1² / 0.01
