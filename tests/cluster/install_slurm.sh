@@ -2,11 +2,10 @@
 # A SLURM cluster of this one machine, for tests: installs Debian's packages, configures them on loopback and starts
 # munged, slurmctld and slurmd without systemd. Does nothing where a cluster already answers.
 #
-#   tests/cluster/install_slurm.sh         install, configure, start
-#   tests/cluster/install_slurm.sh start   configure and start what is installed (what the tests do: without a network)
+#   tests/cluster/install_slurm.sh        install what is missing, configure, start; says "started" if it did
 #   tests/cluster/install_slurm.sh stop
 #
-# Needs root on Debian or Ubuntu, and for the first form a package mirror. Exits with 3 and a reason where it cannot.
+# Needs root on Debian or Ubuntu, and a package mirror to install from. Exits with 3 and a reason where it cannot.
 set -eu
 
 folder=/var/tmp/suite-slurm
@@ -35,11 +34,10 @@ if timeout 5 sinfo --noheader 2>/dev/null | grep -q .; then
 fi
 [ "$(id -u)" = 0 ] || refuse "the daemons are started by root"
 if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! command -v munged >/dev/null; then
-    [ "${1:-}" != start ] || refuse "slurmctld, slurmd and munge are not installed; run tests/cluster/install_slurm.sh"
     command -v apt-get >/dev/null || refuse "only Debian's packages are known here"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq >/dev/null 2>&1 || refuse "the package mirror does not answer"
-    apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null 2>&1 ||
+    timeout 60 apt-get update -qq >/dev/null 2>&1 || refuse "the package mirror does not answer"
+    timeout 150 apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null 2>&1 ||
         refuse "slurmctld, slurmd, slurm-client and munge could not be installed"
 fi
 
@@ -103,3 +101,4 @@ until sinfo --noheader --format %T 2>/dev/null | grep -q -E 'idle|mixed|allocate
     sleep 1
     waited=$((waited + 1))
 done
+echo started
