@@ -54,10 +54,8 @@ def test_an_optimizer_in_one_file_is_swept(tmp_path: Path) -> None:
 
 
 def test_the_rule_that_reduces_is_one() -> None:
-    head = "import dataclasses\nfrom suite.optim import OptimizerConfig\n\n"
-    head += "@dataclasses.dataclass(frozen=True, kw_only=True)\nclass Unit(OptimizerConfig):\n"
-    made: dict[str, Any] = {"__name__": "unit"}
-    exec(head + block("python", 'scope = "tensor"'), made)
+    made: dict[str, Any] = {"__name__": __name__}
+    exec(block("python", "class Mine") + block("python", 'scope = "tensor"'), made)
     assert parse(made["Unit"](lr=0.1)).scope == "tensor"
 
 
