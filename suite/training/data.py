@@ -98,7 +98,7 @@ class Data(LightningDataModule):
         check_ranges(type(self), vars(self), name="data")
         for name, expected in (("source", "paper, sample, or the path of files"), ("data_dir", "the path of a folder")):
             value = getattr(self, name)
-            if not isinstance(value, str) or not value.strip():
+            if not isinstance(value, str | os.PathLike) or not str(value).strip():
                 raise ValueError(f"data.{name} must be {expected}, got {value!r}.")
         self.block_samples = 4096
         self.seed = 0
