@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from suite.execution.jobs import Job
 from suite.execution.messages import Event, WorkRequest
-from suite.records import LeaseHeld, Store, holder
+from suite.records import LeaseHeld, Store, holder, lease
 from suite.sweep import PlannedRun
 
 COMMAND = [sys.executable, str(Path(__file__).resolve())]
@@ -39,7 +39,7 @@ def request_of(store: Path, *, history: Path | None = None) -> Any:
 
     def request(job: Job) -> WorkRequest:
         return WorkRequest(
-            do="run", configs=[{"steps": run.steps, "history": noted} for run in job],
+            do="run", configs=[{"steps": run.steps, "history": noted, "axes": run.axes} for run in job],
             run_ids=[run.run_id for run in job], store=str(store),
         )  # fmt: skip
 
@@ -60,11 +60,11 @@ def note(request: WorkRequest, event: str, run_id: str, step: int) -> None:
     os.close(descriptor)
 
 
-def record_of(run_id: str, steps: int) -> dict[str, Any]:
+def record_of(run_id: str, steps: int, loss: float = 1.0) -> dict[str, Any]:
     """A finished record."""
     return {
         "run_id": run_id, "status": "finished", "task": "fineweb/gpt", "optimizer": {"name": "sgd", "lr": 0.1},
-        "batch_size": 4, "seed": 42, "steps": steps, "final": {"ema": 1.0}, "metrics": {}, "config": {},
+        "batch_size": 4, "seed": 42, "steps": steps, "final": {"ema": loss}, "metrics": {}, "config": {},
         "host": os.environ.get("RAY_NODE", ""),
     }  # fmt: skip
 
@@ -90,15 +90,24 @@ def train(request: WorkRequest, stop: threading.Event) -> list[str]:
                 note(request, "stops", run_id, step)
                 statuses.append("interrupted")
                 continue
-            curves = pa.table({"step": list(range(step)), "train_loss": [1.0] * step})
-            store.write_record(record_of(run_id, step), curves, held[run_id])
+            loss = 1.0 - request.configs[request.run_ids.index(run_id)]["axes"]["lr"]
+            curves = pa.table({"step": list(range(step)), "train_loss": [loss] * step})
+            store.write_record(record_of(run_id, step, loss), curves, held[run_id])
             checkpoint.unlink(missing_ok=True)
             note(request, "ends", run_id, step)
             statuses.append("finished")
     return statuses or ["finished"] * len(request.run_ids)
 
 
+def shorten_leases() -> None:
+    """Have leases go stale after so many seconds, where a test asks for it."""
+    if "PRETEND_STALE" in os.environ:
+        lease.STALE_SECONDS = float(os.environ["PRETEND_STALE"])
+        lease.HEARTBEAT_SECONDS = lease.STALE_SECONDS / 5
+
+
 def main() -> None:
+    shorten_leases()
     if "PRETEND_MACHINE" in os.environ:  # a process of another host, whose life nobody here can see
         name = os.environ["PRETEND_MACHINE"]
         holder.machine = lambda: name  # type: ignore[assignment]

@@ -1,10 +1,13 @@
-"""Drill: kill -9 of a worker, of the sweep, of both, at random moments; then the sweep must end as if undisturbed.
+"""Drill: a sweep is killed, stopped and frozen at random moments; in the end it must be as if undisturbed.
 
-    python tests/drills/kill.py [--moments 50] [--seed 0] [--pack 5 | --pretend]
+    python tests/drills/kill.py [--moments 50] [--seed 0] [--pack 3 | --pretend]
 
-Sweeps are started, shot at and started again until they end, in a fresh store each time, until enough moments have
-passed. What must hold: the table of results equals that of an undisturbed sweep; a result once in the store stays as it
-is, byte for byte (no run is trained twice to the end); no record is ever read as broken; nothing is left behind.
+At a moment one of its workers, the sweep or all of them get SIGKILL, SIGTERM or SIGINT, or SIGSTOP and, when their
+leases are long dead, SIGCONT; meanwhile a second sweep takes the store over and both go on. Sweeps are started again
+until they end, in a fresh store each time, until enough moments have passed. What must hold: runs, losses, curves and
+plan equal those of an undisturbed sweep, bit for bit; a result once in the store stays as it is (no run is trained
+twice to the end); no record is ever read as broken; a sweep that was frozen or lost workers only ends with success;
+nothing is left behind.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import json
 import os
 import random
 import signal
@@ -22,27 +26,38 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 from suite.records import Store  # noqa: E402
+from suite.records.lease import STALE_SECONDS  # noqa: E402
 
-TARGETS = ("worker", "sweep", "both")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP)
+TARGETS = ("worker", "sweep", "all")
+PRETENDED_FREEZE_SECONDS = 3.0
 SWEEP = """\
 question: "Does it end as if nothing had happened?"
 task: fineweb/gpt
 overrides:
-  {data.source: sample, data.tokenizer: byte, data.seq_len: 16, data.budget_steps: 600, data.eval_samples: 4,
+  {data.source: sample, data.tokenizer: byte, data.seq_len: 16, data.budget_steps: 400, data.eval_samples: 4,
    model.num_layers: 1, model.num_heads: 1, model.width: 8, trainer.accelerator: cpu, trainer.precision: 32-true}
 batch_size: [1, 2]
-optimizers: {sgd: {lr: [0.03, 0.1, 0.3], momentum: 0.9}, adam: {lr: [0.001, 0.01], beta: 0.9}}
+seeds: [1, 2]
+finalists: {settings: 2, seeds: [3]}
+report_seeds: [4, 5]
+extend_edges: 1
+optimizers:
+  sgd: {lr: {decades: [-3, -2], per_decade: 2}, momentum: 0.9}
+  adam: {lr: {decades: [-4, -3], per_decade: 2}, beta: 0.9}
 """
 
 Start = Callable[[Path], "subprocess.Popen[bytes]"]
 """Starts a sweep on a store."""
 
-Table = dict[str, tuple[str, float | None]]
+Table = dict[str, tuple[str, str]]
+"""Run -> its status, and a digest of its losses, metrics and curves."""
 
 
 @dataclasses.dataclass
@@ -50,55 +65,146 @@ class Outcome:
     """What a drill saw.
 
     Attributes:
-        kills: moments by target.
-        sweeps: sweeps that were shot at until they ended.
-        settled_at_kill: results that were in the store at each moment.
+        moments: moments by signal and target.
+        sweeps: stores on which a sweep was driven to its end.
+        starts: calls of the sweep that this took.
+        runs: runs of the sweep, extensions, finalists and reporting seeds included.
+        settled_at_moment: results that were in the store at each moment.
+        calm_seconds: what the undisturbed sweep took.
     """
 
-    kills: Counter[str] = dataclasses.field(default_factory=Counter)
+    moments: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     sweeps: int = 0
-    settled_at_kill: list[int] = dataclasses.field(default_factory=list)
+    starts: int = 0
+    runs: int = 0
+    settled_at_moment: list[int] = dataclasses.field(default_factory=list)
+    calm_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        shots = Counter[str]()
+        for (name, _), count in self.moments.items():
+            shots[name] += count
+        return (
+            f"{sum(shots.values())} moments ({', '.join(f'{n} {name}' for name, n in sorted(shots.items()))}) at "
+            f"{self.sweeps} sweeps of {self.runs} runs ({self.calm_seconds:.0f} s undisturbed), {self.starts} starts: "
+            "each ended with the runs, losses and plan of the undisturbed one; no result was lost or trained again"
+        )
 
 
-def drill(start: Start, folder: Path, *, moments: int, seed: int) -> Outcome:
-    """Run the drill; raises AssertionError where something is lost or wrong."""
-    chance = random.Random(seed)
-    outcome = Outcome()
-    begun = time.monotonic()
-    assert start(folder / "calm").wait() == 0, "the undisturbed sweep fails"
-    calm_seconds = time.monotonic() - begun
-    expected = table(folder / "calm")
-    assert expected and all(status == "finished" for status, _ in expected.values())
-    while sum(outcome.kills.values()) < moments:
-        store = folder / f"shot-{outcome.sweeps}"
+class Drill:
+    """Shoots at sweeps; raises AssertionError where something is lost or wrong.
+
+    Args:
+        start: starts a sweep on a store.
+        folder: folder for the stores.
+        seed: seed of the moments, targets and signals.
+        freeze_seconds: how long what is frozen stands still.
+    """
+
+    def __init__(self, start: Start, folder: Path, *, seed: int, freeze_seconds: float = STALE_SECONDS + 5) -> None:
+        self.start = start
+        self.folder = folder
+        self.freeze_seconds = freeze_seconds
+        self.outcome = Outcome()
+        self._chance = random.Random(seed)
+        self._signals: list[signal.Signals] = []
+        self._targets: list[str] = []
+        begun = time.monotonic()
+        assert start(folder / "calm").wait() == 0, "the undisturbed sweep fails"
+        self.outcome.calm_seconds = time.monotonic() - begun
+        self._expected, self._plan = table(folder / "calm"), plan(folder / "calm")
+        assert self._expected and all(status == "finished" for status, _ in self._expected.values())
+        assert {run["run_id"] for run in self._plan} == set(self._expected)
+        self.outcome.runs = len(self._plan)
+
+    def run(self, moments: int) -> Outcome:
+        """Drive sweeps to their end until so many moments have passed."""
+        while (left := moments - sum(self.outcome.moments.values())) > 0:
+            self._one_sweep(self.folder / f"shot-{self.outcome.sweeps}", left)
+            self.outcome.sweeps += 1
+        return self.outcome
+
+    def _one_sweep(self, store: Path, moments: int) -> None:
+        """Shoot at a sweep up to so many times, until it ends with success."""
         kept: dict[str, str] = {}
-        process = start(store)
-        while sum(outcome.kills.values()) < moments:
-            wait = chance.uniform(0.1, 0.7) * calm_seconds
-            try:
-                process.wait(wait)
-            except subprocess.TimeoutExpired:
-                target = chance.choice(TARGETS)
-                shoot(process, target, chance)
-                outcome.kills[target] += 1
-            outcome.settled_at_kill.append(keep(store, kept, expected))
-            if process.poll() == 0:
-                break
-            if process.poll() is not None:
-                process = start(store)
-        assert process.wait() == 0 or start(store).wait() == 0
-        keep(store, kept, expected)
-        assert table(store) == expected, "the table differs from the undisturbed sweep's"
-        left = [path for path in store.rglob("*") if path.name in ("lease.json", "checkpoint.ckpt")]
+        alive, shot, success = [self._started(store)], set[int](), False
+        while alive or not success:
+            alive = alive or [self._started(store)]
+            if moments:
+                self._wait(alive, self._chance.uniform(0.05, 0.5) * self.outcome.calm_seconds)
+            else:
+                self._wait(alive, 24 * 3600)
+            if moments and (targets := [process for process in alive if process.poll() is None]):
+                moments -= 1
+                alive += self._shoot(self._chance.choice(targets), store, shot)
+            self.outcome.settled_at_moment.append(keep(store, kept, self._expected))
+            for process in alive:
+                if process.poll() not in (None, 0):
+                    assert process.pid in shot, f"a sweep that was not shot at ended with {process.poll()}"
+                success = process.poll() == 0 or success
+            alive = [process for process in alive if process.poll() is None]
+        keep(store, kept, self._expected)
+        assert table(store) == self._expected, "the table differs from the undisturbed sweep's"
+        assert plan(store) == self._plan, "the plan differs from the undisturbed sweep's"
+        left = [path for path in store.rglob("*") if "lease" in path.name or path.name == "checkpoint.ckpt"]
         assert not left, f"left behind: {left}"
-        outcome.sweeps += 1
-    return outcome
+
+    def _started(self, store: Path) -> subprocess.Popen[bytes]:
+        self.outcome.starts += 1
+        return self.start(store)
+
+    def _wait(self, processes: list[subprocess.Popen[bytes]], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(process.poll() is None for process in processes):
+            time.sleep(0.05)
+
+    def _next(self, deck: list[Any], kinds: tuple[Any, ...]) -> Any:
+        """One of several kinds at random, each as often as the others."""
+        deck[:] = deck or self._chance.sample(kinds, len(kinds))
+        return deck.pop()
+
+    def _shoot(self, sweep: subprocess.Popen[bytes], store: Path, shot: set[int]) -> list[subprocess.Popen[bytes]]:
+        """Send a signal to a sweep, one of its workers or all of them; returns the sweep that was started meanwhile."""
+        number, target = self._next(self._signals, SIGNALS), self._next(self._targets, TARGETS)
+        workers = children(sweep.pid)
+        if target == "worker":
+            chosen = [self._chance.choice(workers)] if workers else []
+        else:
+            chosen = [sweep.pid, *(workers if target == "all" else [])]
+        self.outcome.moments[number.name, target] += 1
+        if number != signal.SIGSTOP and chosen:
+            shot.add(sweep.pid)  # also for its workers: whose job is stopped too often is a failure
+        send(chosen, number)
+        if number != signal.SIGSTOP:
+            return []
+        other = self._started(store)
+        self._wait([other], self.freeze_seconds)
+        send(chosen, signal.SIGCONT)
+        return [other]
+
+
+def send(processes: list[int], number: signal.Signals) -> None:
+    """Send a signal to those that still live."""
+    for pid in processes:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def plan(store: Path) -> list[dict[str, Any]]:
+    """The runs of the one plan in a store."""
+    (file,) = store.glob("sweeps/*/plan.json")
+    return list(json.loads(file.read_text())["runs"])
 
 
 def table(store: Path) -> Table:
-    """Status and final loss by run; a record that is read as broken is an error."""
-    reader = Store(store)
-    found = {record["run_id"]: (record["status"], record["final"].get("ema")) for record in reader.records()}
+    """What a store holds by run; a record that is read as broken is an error."""
+    reader, found = Store(store), {}
+    for record in reader.records():
+        curves = reader.curves(record["run_id"])
+        numbers = record["final"], record["metrics"], record["steps"], curves and curves.to_pydict()
+        found[record["run_id"]] = record["status"], hashlib.sha256(repr(numbers).encode()).hexdigest()
     assert not reader.problems, reader.problems
     return found
 
@@ -115,20 +221,6 @@ def keep(store: Path, kept: dict[str, str], expected: Table) -> int:
     return len(settled)
 
 
-def shoot(process: subprocess.Popen[bytes], target: str, chance: random.Random) -> None:
-    """Kill the sweep, one of its workers, or the sweep and all its workers."""
-    workers = children(process.pid)
-    chosen = [chance.choice(workers)] if target == "worker" and workers else workers if target == "both" else []
-    if target != "worker":
-        process.kill()
-        process.wait()
-    for pid in chosen:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 def children(pid: int) -> list[int]:
     """Processes whose parent is ``pid``."""
     found = []
@@ -142,7 +234,7 @@ def children(pid: int) -> list[int]:
 
 
 def real_sweep(folder: Path, pack: str = "off") -> Start:
-    """Sweeps of ten real runs."""
+    """Sweeps of real runs."""
     file = folder / "drill.yaml"
     file.write_text(SWEEP)
 
@@ -154,12 +246,13 @@ def real_sweep(folder: Path, pack: str = "off") -> Start:
 
 
 def pretended_sweep(store: Path) -> subprocess.Popen[bytes]:
-    """A sweep of pretended runs."""
-    return _started([sys.executable, str(ROOT / "tests" / "drills" / "pretend_sweep.py"), str(store)])
+    """A sweep of pretended runs, whose leases are dead after two seconds."""
+    command = [sys.executable, str(ROOT / "tests" / "drills" / "pretend_sweep.py"), str(store)]
+    return _started(command, PRETEND_STALE="2")
 
 
-def _started(command: list[str]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+def _started(command: list[str], **variables: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -174,13 +267,9 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         start = pretended_sweep if options.pretend else real_sweep(Path(name), options.pack)
-        outcome = drill(start, Path(name), moments=options.moments, seed=options.seed)
-    shots = ", ".join(f"{count} of {target}" for target, count in sorted(outcome.kills.items()))
-    seconds = time.monotonic() - begun
-    print(
-        f"{sum(outcome.kills.values())} kills ({shots}) of {outcome.sweeps} sweeps in {seconds:.0f} s: every table "
-        "equals the undisturbed one, no result was trained again, no record was read as broken."
-    )
+        freeze = PRETENDED_FREEZE_SECONDS if options.pretend else STALE_SECONDS + 5
+        outcome = Drill(start, Path(name), seed=options.seed, freeze_seconds=freeze).run(options.moments)
+    print(f"{outcome} in {time.monotonic() - begun:.0f} s")
 
 
 if __name__ == "__main__":
