@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -145,6 +146,37 @@ def test_exported_commands_stop_and_go_on(tmp_path: Path, capfd: pytest.CaptureF
     assert len((tmp_path / "commands").read_text().splitlines()) == 1
     assert main(["status", str(file), "--store", str(store.path)]) == 0
     assert "1 of 2 runs have a result" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("number", "pack"), [(signal.SIGTERM, "off"), pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow)]
+)
+def test_a_sweep_that_is_ended_has_its_workers_save(number: signal.Signals, pack: str, tmp_path: Path) -> None:
+    file, store = write_sweep(tmp_path), Store(tmp_path / "runs")
+
+    def sweep() -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "suite", "sweep", str(file), "--store", str(store.path)]
+        return subprocess.Popen(
+            [*command, "--pack", pack, "--workers", "2", "--compile", "off"], cwd=ROOT, text=True,
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    process = sweep()
+    while process.poll() is None and len(list(store.path.glob("runs/*/*/lease.json"))) < 2:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, words = process.communicate(timeout=200)
+    assert process.returncode == 128 + number and "Traceback" not in words
+    assert words.splitlines()[-1].startswith(f"suite: Ended by {number.name}; the same command goes on")
+    records = list(store.records())
+    assert [record["status"] for record in records] == ["interrupted"] * 2
+    assert all(0 < record["steps_done"] < 2000 for record in records)
+    assert len(list(store.path.rglob("checkpoint.ckpt"))) == (2 if pack == "off" else 1)
+    assert not list(store.path.rglob("lease.json"))
+    assert sweep().wait(400) == 0
+    assert [(r["status"], r["steps_done"]) for r in store.records()] == [("finished", 2000)] * 2
+    assert not list(store.path.rglob("checkpoint.ckpt"))
 
 
 def test_data_that_changed_is_refused_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from small_runs import ADAM, SGD, losses, make_data, make_task, make_trainer, train
 
 from suite.records import Store, final_losses
@@ -213,13 +216,43 @@ def test_a_failed_run_says_why_and_can_be_repeated(tmp_path: Path, data_dir: Pat
     assert train(store, make_data(data_dir)).record["status"] == "finished"
 
 
-def test_lightning_loggers_get_the_steps(tmp_path: Path, data_dir: Path) -> None:
-    from lightning.pytorch.loggers import CSVLogger
+class Recorder(Callback):
+    """Notes what a callback sees after every step and every evaluation."""
 
-    logger = CSVLogger(tmp_path / "log")
-    train(Store(tmp_path / "runs"), make_data(data_dir), trainer={"logger": logger, "log_every_n_steps": 10})
-    lines = (Path(logger.log_dir) / "metrics.csv").read_text()
-    assert "train/loss" in lines and "val/loss" in lines and lines.count("\n") >= 5
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, float]] = []
+        self.evaluations: list[tuple[int, float]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append((trainer.global_step, float(trainer.callback_metrics["train/loss"])))
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.evaluations.append((trainer.global_step, float(trainer.callback_metrics["val/loss"])))
+
+
+def logged(logger: CSVLogger, name: str) -> dict[int, float]:
+    """Values of a CSV log by their step."""
+    with open(Path(logger.log_dir) / "metrics.csv", encoding="utf-8") as file:
+        return {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_loggers_and_callbacks_get_optimizer_steps(watched: bool, tmp_path: Path, data_dir: Path) -> None:
+    logger, recorder = CSVLogger(tmp_path / "csv"), Recorder()
+    best = ModelCheckpoint(tmp_path / "best", "{step}", "val/loss", save_top_k=-1)
+    callbacks = [recorder, LearningRateMonitor(), best] if watched else []
+    settings = {"logger": logger, "log_every_n_steps": 1, "callbacks": callbacks, "enable_checkpointing": watched}
+    store, data = Store(tmp_path / "runs"), make_data(data_dir, micro_batch=2, block_steps=8, eval_every_steps=15)
+    curves = store.curves(train(store, data, ADAM, trainer=settings).record["run_id"])
+    losses, rates, evaluated = (curves[name].to_pylist() for name in ("train_loss", "lr", "val/loss"))
+    assert logged(logger, "train/loss") == pytest.approx(dict(enumerate(losses)))
+    evaluations = {step: value for step, value in enumerate(evaluated) if value is not None}
+    assert list(evaluations) == [14, 29, 39] and logged(logger, "val/loss") == pytest.approx(evaluations)
+    if watched:
+        assert recorder.steps == [(step, pytest.approx(loss)) for step, loss in enumerate(losses, 1)]
+        assert recorder.evaluations == [(step + 1, pytest.approx(value)) for step, value in evaluations.items()]
+        assert logged(logger, "lr-Adam") == pytest.approx(dict(enumerate(rates)))
+        assert {path.name for path in (tmp_path / "best").iterdir()} == {f"step={step}.ckpt" for step in (15, 30, 40)}
 
 
 def test_evaluation_uses_the_weights_that_the_optimizer_evaluates_at(tmp_path: Path, data_dir: Path) -> None:

@@ -28,14 +28,14 @@ class Request:
         store: folder of the records.
         rerun: train again even if there is a record.
         keep_checkpoint: leave the final weights beside the record.
-        checkpoint_seconds: least wall time between checkpoints.
+        checkpoint_seconds: least wall time between checkpoints; None: see `suite.training.checkpoint.Checkpoint`.
     """
 
     arguments: list[str]
     store: str = DEFAULT_STORE
     rerun: bool = False
     keep_checkpoint: bool = False
-    checkpoint_seconds: float = dataclasses.field(default=60.0, metadata={"at_least": 0})
+    checkpoint_seconds: float | None = dataclasses.field(default=None, metadata={"at_least": 0})
 
 
 def read_request(arguments: list[str]) -> Request:

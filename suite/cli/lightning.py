@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from suite.cli.arguments import Request
@@ -18,6 +19,7 @@ from suite.records import Store
 from suite.training import Data, Outcome, Task, open_run, run
 from suite.training.checkpoint_file import read_weights
 from suite.training.opening import give_seed
+from suite.training.progress import StepProgress
 
 
 class SuiteCLI(LightningCLI):
@@ -38,7 +40,7 @@ class SuiteCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
-            trainer_defaults=TRAINER_DEFAULTS,
+            trainer_defaults=TRAINER_DEFAULTS | {"enable_progress_bar": command == "fit"},
             seed_everything_default=42,
             auto_configure_optimizers=False,
             args=[command, *request.arguments],
@@ -74,6 +76,14 @@ class SuiteCLI(LightningCLI):
         """
         with of_the_trainer():
             return super().instantiate_trainer(**kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Make the trainer, with a progress bar that counts optimizer steps unless another is asked for."""
+        asked = config.get("callbacks") or []
+        asked = asked if isinstance(asked, list) else [asked]
+        if config["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in asked):
+            callbacks = [*callbacks, *([StepProgress()] if self.subcommand == "fit" else [])]
+        return super()._instantiate_trainer({**config, "callbacks": asked}, callbacks)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand != "fit":

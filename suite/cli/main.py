@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("train", "train one run and record it"),
@@ -40,6 +45,18 @@ python -m suite COMMAND --help tells a command's options. For example:
 _HIDDEN = {"worker": "suite.execution.worker"}
 
 
+class Ended(BaseException):
+    """A signal that ends the command; trainings save a checkpoint first.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"Ended by {signal.Signals(number).name}; the same command goes on from where it stopped.")
+        self.number = number
+
+
 def main(arguments: list[str]) -> int:
     """Run one command.
 
@@ -47,7 +64,7 @@ def main(arguments: list[str]) -> int:
         arguments: the command line after ``python -m suite``.
 
     Returns:
-        Exit code: 0, 1 when the work failed, 2 when the request was wrong, 130 when interrupted.
+        Exit code: 0, 1 when the work failed, 2 when the request was wrong, 128 and its number when a signal ended it.
     """
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help", "help"):
@@ -60,10 +77,11 @@ def main(arguments: list[str]) -> int:
         return _complain(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
     _make_importable()
     try:
-        return int(importlib.import_module(module).main(command, arguments[1:]))
-    except KeyboardInterrupt:
-        print("suite: interrupted; the same command goes on from where it stopped.", file=sys.stderr)
-        return 130
+        with _ended_by_signals():
+            return int(importlib.import_module(module).main(command, arguments[1:]))
+    except (KeyboardInterrupt, Ended) as interrupt:
+        number = getattr(interrupt, "number", signal.SIGINT)
+        return _complain(str(interrupt) or str(Ended(number)), code=128 + number)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -73,7 +91,13 @@ def main(arguments: list[str]) -> int:
         return _complain(str(error))
     except Exception as error:
         # Which errors are the user's to mend is known by type; the heavy modules that define some are loaded by now.
-        if type(error).__name__ not in ("StoreError", "LeaseHeld", "SweepError", "MisconfigurationException"):
+        if type(error).__name__ not in (
+            "StoreError",
+            "LeaseHeld",
+            "SweepError",
+            "MisconfigurationException",
+            "OutOfMemory",
+        ):
             raise
         return _complain(str(error), code=1)
 
@@ -93,6 +117,28 @@ def _make_importable() -> None:
             sys.path.append(root)
 
 
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """While this lasts, signals raise `Ended`; a terminal that goes away ends no command that ``nohup`` started."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before.get(signal.SIGHUP) == signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _complain(sentence: str, code: int = 2) -> int:
-    print(f"suite: {' '.join(sentence.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"suite: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
     return code

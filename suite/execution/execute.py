@@ -119,8 +119,9 @@ def execute(
             held.extend(job)
             return []
         for run, status in zip(job, event.statuses or ["failed"] * len(job), strict=True):
-            if status == "failed":
-                failed.append(f"{run.optimizer} {run.axes} at batch size {run.batch_size}: {event.error}")
+            if status in ("failed", "interrupted"):
+                why = event.error or "it was stopped before its end"
+                failed.append(f"{run.optimizer} {run.axes} at batch size {run.batch_size}: {why}")
         return backlog.jobs(backlog.ended(job))
 
     waiting = backlog.due()

@@ -33,7 +33,7 @@ STOPPED = 75
 MOST_STEPS = 512
 """Largest number of steps of a measurement."""
 
-_STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+_STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -51,13 +51,13 @@ def main(command: str, arguments: list[str]) -> int:
         requests.put(options.request.read_text(encoding="utf-8"))
     else:
         threading.Thread(target=_read, args=(sys.stdin, requests), daemon=True).start()
-    from suite.training.checkpoint import STOP
+    from suite.training.stopping import STOP
 
     for number in _STOP_SIGNALS:
-        signal.signal(number, lambda *_: STOP.set())
+        signal.signal(number, STOP.ask)
     quiet()
     worker = Worker()
-    while not (stopping.is_set() or STOP.is_set()):
+    while not (stopping.is_set() or STOP.is_set or worker.interrupted):
         try:
             request = WorkRequest.from_json(requests.get(timeout=0.2))
         except queue.Empty:
@@ -89,16 +89,22 @@ def _read(lines: TextIO, requests: queue.Queue[str]) -> None:
 
 
 class Worker:
-    """Trains and measures runs; imports and parsed settings are reused from one request to the next."""
+    """Trains and measures runs; imports and parsed settings are reused from one request to the next.
+
+    Attributes:
+        interrupted: whether a signal has ended a training.
+    """
 
     def __init__(self) -> None:
         from suite.execution.resolver import Resolver
 
         self.resolver = Resolver()
+        self.interrupted = False
 
     def answer(self, request: WorkRequest) -> Event:
         """Carry a request out; an error becomes an event."""
         from suite.records import LeaseHeld
+        from suite.training.stopping import Interrupted
 
         begun = time.perf_counter()
         try:
@@ -107,7 +113,9 @@ class Worker:
             return Event("done", self.train(request), seconds=time.perf_counter() - begun)
         except LeaseHeld as held:
             return Event("held", error=str(held))
-        except SystemExit:  # Lightning raises it on SIGTERM, after the checkpoint was saved
+        except Interrupted as sentence:
+            print(sentence, file=sys.stderr)
+            self.interrupted = True
             return Event("done", ["interrupted"] * len(request.configs))
         except Exception as error:
             traceback.print_exc()

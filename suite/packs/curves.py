@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from suite.packs.packed_task import PackedTask
+from suite.training.blocks import BlockCallback
 from suite.training.curves import Curves
 from suite.training.stopping import stop
 
 
-class PackCurves(Callback):
+class PackCurves(BlockCallback):
     """Records the curves of every run (see `Curves`), stops the pack once all runs diverged, and compacts it before.
 
     Args:
@@ -50,17 +51,23 @@ class PackCurves(Callback):
         living = [row for row, run in enumerate(runs) if self.runs[run].diverged_at is None]
         if not living:
             stop(trainer)
-        elif 2 * len(living) <= len(runs) and not pl_module.compiles:
+        elif 2 * len(living) <= len(runs) and not pl_module.compiles and self._may_compact(trainer):
             pl_module.compact(torch.tensor(living, device=pl_module.rows.device))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the evaluation of every run that has not diverged."""
         assert isinstance(pl_module, PackedTask)
+        if trainer.val_check_batch != 1:
+            return
         for run, metrics in pl_module.evaluation.items():
             if self.runs[run].diverged_at is None:
                 self.runs[run].evaluated(metrics)
         for curves in self.runs:
             curves.lap("eval", share=len(self.runs))
+
+    def _may_compact(self, trainer: Trainer) -> bool:
+        """Whether blocks end at this step whatever steps take, so that no number depends on the clock."""
+        return trainer.global_step % trainer.datamodule.steps_per_block == 0  # type: ignore[attr-defined, no-any-return]
 
     def state_dict(self) -> dict[str, Any]:
         """All curves so far, for the checkpoint."""

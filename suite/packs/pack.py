@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import operator
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -15,10 +16,12 @@ from suite.optim.kernels import has_compiler
 from suite.packs.curves import PackCurves
 from suite.packs.packed_task import PackedTask, PackRefused, StepKind
 from suite.records import SETTLED, LeaseHeld, Store
+from suite.training.checkpoint import Checkpoint
 from suite.training.data import Data
 from suite.training.observer import Observer
 from suite.training.opening import OpenRun
-from suite.training.run import CHECKPOINT_SECONDS, Ending, Outcome, describe_run, now, train
+from suite.training.run import Ending, Outcome, describe_run, now, raise_what_ended, train, where_it_goes_on
+from suite.training.stopping import STOP
 from suite.training.weights import StartingPoint
 
 __all__ = ["PackRefused", "run_pack"]
@@ -37,7 +40,7 @@ def run_pack(
     *,
     observe: Callable[[PackedTask, Data], Observer | None] | None = None,
     steps: StepKind | Literal["auto"] = "auto",
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float | None = None,
 ) -> list[Outcome]:
     """Train several runs at once, and write the record of each as `suite.training.run.run` does.
 
@@ -48,7 +51,7 @@ def run_pack(
         observe: makes the observer of the runs' steps, such as `suite.diagnostics.pack_recorder.pack_recorder_of`.
         steps: how a step is executed, see `PackedTask`; ``auto``: recorded if the runs have at least `RECORD_FROM`
             steps, otherwise plain. Without a compiler, ``compiled`` means ``auto``.
-        checkpoint_seconds: least wall time between checkpoints.
+        checkpoint_seconds: least wall time between checkpoints; None: see `suite.training.checkpoint.Checkpoint`.
 
     Returns:
         One outcome per run, in order; runs that have a result are not trained again.
@@ -57,6 +60,8 @@ def run_pack(
         PackRefused: the runs cannot be trained at once.
         LeaseHeld: another process is training one of them.
         StoreError: the store cannot be written, or lacks the weights that a run starts from.
+        Interrupted: a signal ended the training; the message says where it goes on from.
+        OutOfMemory: there is not enough memory for a step.
     """
     _refuse_what_runs_alone(runs, trainer)
     data = runs[0].data
@@ -119,31 +124,32 @@ def _train_pack(
     trainer: Trainer,
     store: Store,
     observer: Observer | None,
-    checkpoint_seconds: float,
+    checkpoint_seconds: float | None,
 ) -> None:
     """Train runs that have no result yet, and write their records."""
     data = runs[0].data
     digest = hashlib.sha256(" ".join(run.run_id for run in runs).encode()).hexdigest()[:16]
-    checkpoint = store.path / "packs" / digest / "checkpoint.ckpt"
+    checkpoint = Checkpoint(store.path / "packs" / digest / "checkpoint.ckpt", checkpoint_seconds)
     curves = PackCurves(packed.peaks, data.eval_every_steps)
     started, clock = now(), time.perf_counter()
-    with contextlib.ExitStack() as held:
+    with STOP.by_signals(), contextlib.ExitStack() as held:
         leases = [held.enter_context(store.lease(run.run_id)) for run in runs]
         if any(store.settled(run.run_id) for run in runs):
             raise LeaseHeld("Another process has trained a run of this pack meanwhile.")
-        train(
-            packed, data, trainer, [curves, *([] if observer is None else [observer])], checkpoint, checkpoint_seconds
-        )
+        train(packed, data, trainer, [curves, *([] if observer is None else [observer])], checkpoint)
         ending = Ending(started, (time.perf_counter() - clock) / len(runs))
-        settled = True
+        records = []
         for number, (run, of_run) in enumerate(zip(runs, curves.runs, strict=True)):
             record = describe_run(run, trainer, of_run, ending)
             record["parameters"] = packed.layout.size
             record["pack"] = {"runs": len(runs), "compiled": packed.compiles}
             diagnosed = None if observer is None else observer.diagnosed(of_run.grad_norms, of_run.diverged_at, number)
             store.write_record(record, of_run.table(run.task.clipping), leases[number], diagnosed)
-            settled &= record["status"] in SETTLED
-        if settled:
-            checkpoint.unlink(missing_ok=True)
+            records.append(record)
+        if all(record["status"] in SETTLED for record in records):
+            checkpoint.path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # the folder may hold a checkpoint that was set aside
-                checkpoint.parent.rmdir()
+                checkpoint.path.parent.rmdir()
+            return
+    longest = max((r for r in records if r["status"] not in SETTLED), key=operator.itemgetter("steps_done"))
+    raise_what_ended(None, where_it_goes_on(checkpoint, longest))

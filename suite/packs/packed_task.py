@@ -21,6 +21,7 @@ from suite.packs.run_metrics import RunMetrics
 from suite.packs.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared_groups
 from suite.packs.runs_step import NetworkTensors, PackTensors, RunsStep
 from suite.training.observer import Observer, callback_of
+from suite.training.stopping import is_paused
 from suite.training.task import Task
 
 StepKind = Literal["plain", "recorded", "compiled"]
@@ -282,8 +283,8 @@ class PackedTask(LightningModule):
         self.metrics.update(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Compute the metrics of every run that has not diverged, by its number."""
-        self.evaluation = self.metrics.compute()
+        """Compute the metrics of every run that has not diverged, by its number, after a whole evaluation."""
+        self.evaluation = {} if is_paused(self.trainer) else self.metrics.compute()
 
 
 def _flat_name(name: str) -> str:

@@ -9,17 +9,19 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from suite.optim import Clipping
+from suite.training.blocks import BlockCallback
 from suite.training.stopping import NEVER, stop
 
 
-class Curves(Callback):
+class Curves(BlockCallback):
     """Collects per-step values with one host synchronisation per block, stops on divergence, and times the phases.
 
     A run diverges at the first step whose loss is not finite. Checkpoints hold the curves, so that a resumed run has
-    those of all its steps.
+    those of all its steps. Lightning is told of every step: what it and its callbacks log, at evaluations too, has the
+    number of an optimizer step, 0-based, and ``train/loss`` and the like can be monitored.
 
     Args:
         eval_every_steps: optimizer steps between evaluations; None: only after the last.
@@ -92,6 +94,7 @@ class Curves(Callback):
         every = self.eval_every_steps
         due = after >= trainer.max_steps or (every is not None and after % every == 0)
         trainer.val_check_batch = 1 if due else NEVER
+        _tell_step(trainer, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -104,14 +107,18 @@ class Curves(Callback):
         self.lap("train")
         first = len(self.losses)
         self.extend(losses, norms, outputs["lrs"])
+        _tell_step(trainer, trainer.global_step - 1)
+        latest = self._of_step(-1)
+        trainer.progress_bar_metrics.update(latest)
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in latest.items()})
         if self.diverged_at is not None:
             stop(trainer)
         self._log(trainer, first)
         self.lap("log")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the evaluation at the last step before it."""
-        if trainer.state.fn == "fit" and self.losses:
+        """Record the evaluation at the last step before it, if it was due there and is whole."""
+        if trainer.state.fn == "fit" and trainer.val_check_batch == 1:
             self.evaluated(trainer.callback_metrics)
             self.lap("eval")
 
@@ -137,16 +144,23 @@ class Curves(Callback):
         every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         for step in range(first, len(self.losses)):
             if step % every == 0:
-                metrics = {
-                    "train/loss": self.losses[step],
-                    "train/grad_norm": self.grad_norms[step],
-                    "train/lr": self.lrs[step],
-                }
                 for logger in trainer.loggers:
-                    logger.log_metrics(metrics, step=step)
+                    logger.log_metrics(self._of_step(step), step=step)
+
+    def _of_step(self, step: int) -> dict[str, float]:
+        return {
+            "train/loss": self.losses[step],
+            "train/grad_norm": self.grad_norms[step],
+            "train/lr": self.lrs[step],
+        }
 
     def lap(self, phase: str, share: int = 1) -> None:
         """Add the time since the last call to a phase, divided by ``share`` if that many runs are trained at once."""
         now = time.perf_counter()
         self.seconds[phase] += (now - self._mark) / share
         self._mark = now
+
+
+def _tell_step(trainer: Trainer, step: int) -> None:
+    """Have Lightning log what comes as of an optimizer step; it counts blocks."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = step

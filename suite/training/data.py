@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from suite.fields import check_ranges, configurable
 from suite.training.batches import BatchPlan
+from suite.training.blocks import Pace, look_at_steps
 from suite.training.observer import callback_of
 from suite.training.timing import StepTimer
 
@@ -85,7 +86,8 @@ class Data(LightningDataModule):
     block_steps: int | None = dataclasses.field(
         default=None, metadata={"at_least": 1, "beside": "optimizer steps per Lightning call; the steps are the same"}
     )
-    """Optimizer steps per Lightning call; null: chosen from the batch size."""
+    """At most so many optimizer steps per Lightning call, which takes about a second; null: chosen from the batch
+    size."""
 
     num_workers: int | None = dataclasses.field(
         default=None,
@@ -293,21 +295,26 @@ class Data(LightningDataModule):
 
     @property
     def steps_per_block(self) -> int:
-        """Number of optimizer steps per Lightning call; a block before an evaluation or the end may be shorter."""
+        """Largest number of optimizer steps per Lightning call; one where a callback looks at each step."""
         timer = None if self.trainer is None else callback_of(self.trainer, StepTimer)
         if timer is not None:
             return timer.block_steps
+        if self.trainer is not None and look_at_steps(self.trainer):
+            return 1
         steps = self.block_steps or max(1, min(self.max_block_steps, self.block_samples // self.batch_size))
         return min(steps, self.eval_every_steps or steps)
 
     def blocks(self, plan: BatchPlan, first_step: int) -> Iterator[list[list[Any]]]:
         """Blocks from ``first_step`` of the run to its end: a block is a list of steps, a step a list of micro-batches.
 
-        A block ends at every step after which weights are kept.
+        A block ends at every step after which weights are kept, and takes about a second at most.
         """
+        pace = None if self.trainer is None else callback_of(self.trainer, Pace)
         step, last, stops = first_step, plan.steps - self.start_step, self._of_module("kept_steps", ())
         while step < last:
-            end = min([step + self.steps_per_block, last, *(stop for stop in stops if stop > step)])
+            longest = self.steps_per_block
+            end = step + longest if pace is None else pace.end_of_block(step, longest)
+            end = min([end, last, *(stop for stop in stops if stop > step)])
             if self.eval_every_steps:
                 end = min(end, (step // self.eval_every_steps + 1) * self.eval_every_steps)
             batches = self.gather_steps(plan, self.start_step + step, self.start_step + end)

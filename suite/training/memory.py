@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,30 @@ import torch
 _STATUS = Path("/proc/self/status")
 _MACHINE = Path("/proc/meminfo")
 _GROUPS = Path("/sys/fs/cgroup")
+
+
+_SHORTAGE = re.compile(r"can't allocate memory|not enough memory|out of memory|Cannot allocate memory", re.IGNORECASE)
+
+
+class OutOfMemory(RuntimeError):
+    """A step needs more memory than there is; the message says what to change."""
+
+    def __init__(self, device: torch.device, *, micro_batch: int, packed: bool) -> None:
+        where = "the GPU" if device.type == "cuda" else "this machine"
+        remedies = ["take a smaller network or shorter samples"]
+        if packed:
+            remedies.insert(0, "train fewer runs at once (--pack)")
+        if micro_batch > 1:
+            remedies.insert(0, f"set data.micro_batch below {micro_batch}, which changes no result")
+        super().__init__(
+            f"A step needs more memory than {where} has to give; {', or '.join(remedies)}: the store is as it was, and "
+            "the run goes on from its checkpoint if it has one."
+        )
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of this machine or of a device."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(_SHORTAGE.search(str(error)))
 
 
 class Peak:

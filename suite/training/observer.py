@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from lightning.pytorch import Callback, Trainer
 
 from suite.records import Diagnosed
+from suite.training.blocks import BlockCallback
 
 Kind = TypeVar("Kind", bound=Callback)
 
@@ -16,7 +17,7 @@ def callback_of(trainer: Trainer, kind: type[Kind]) -> Kind | None:
     return next((c for c in trainer.callbacks if isinstance(c, kind)), None)  # type: ignore[attr-defined]
 
 
-class Observer(Callback):
+class Observer(BlockCallback):
     """A callback that is called during chosen steps, between their parts, and changes nothing.
 
     A single run calls `before_clipping`, `before_update` and `after_update`. A pack calls `before_step` and

@@ -1,45 +1,90 @@
-"""A progress bar that counts optimizer steps."""
+"""How far a training is: one line that is drawn over on a terminal, or a line now and then in a log."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from suite.training.curves import Curves
+from suite.training.blocks import BlockCallback
+
+LOG_EVERY_SECONDS = 30.0
 
 
-class StepProgress(Callback):
-    """Shows steps, steps per second and the running loss on a terminal, once per block; silent elsewhere.
+class StepProgress(ProgressBar, BlockCallback):
+    """Shows the number of parameters, then steps, loss and the time to go, once per block or every so many seconds.
 
-    Args:
-        curves: the curves of the run, with its losses.
+    Attributes:
+        shown: whether anything is to be shown.
     """
 
-    def __init__(self, curves: Curves) -> None:
-        self.curves = curves
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown = True
         self._bar: tqdm | None = None
+        self._begun = self._logged = 0.0
+        self._first = self._steps = 0
+
+    def disable(self) -> None:
+        """Show nothing; Lightning asks for that on all devices but one."""
+        self.shown = False
+
+    def enable(self) -> None:
+        """Show again."""
+        self.shown = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar at the step from which training starts."""
-        if trainer.is_global_zero and sys.stderr.isatty():
-            self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, unit="step", dynamic_ncols=True)
+        """Say what is trained, and open the bar at the step that training starts from."""
+        self._first, self._steps = trainer.global_step, trainer.datamodule.steps  # type: ignore[attr-defined]
+        self._begun = self._logged = time.monotonic()
+        parameters = tqdm.format_sizeof(sum(p.numel() for p in pl_module.parameters() if p.requires_grad))
+        start = f", from step {self._first} on" if self._first else ""
+        self._say(f"{parameters} parameters, {self._steps} steps{start}, on {trainer.strategy.root_device}")
+        if self.shown and sys.stderr.isatty():
+            self._bar = tqdm(total=self._steps, initial=self._first, unit="step", dynamic_ncols=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance the bar by one block."""
-        if self._bar is not None and self.curves.losses:
-            self._bar.set_postfix(loss=f"{self.curves.losses[-1]:.4f}", lr=f"{self.curves.lrs[-1]:.2e}", refresh=False)
-            self._bar.update(len(batch))
+        """Move on by one block."""
+        step, now = trainer.global_step, time.monotonic()
+        loss = f"{float(trainer.progress_bar_metrics['train/loss']):.4f}"
+        if self._bar is not None:
+            self._draw(lambda bar: bar.set_postfix_str(f"loss {loss}", refresh=False))
+            self._draw(lambda bar: bar.update(step - bar.n))
+        elif batch_idx == 0 or now - self._logged > LOG_EVERY_SECONDS:
+            self._logged = now
+            to_go = tqdm.format_interval((now - self._begun) / (step - self._first) * (self._steps - step))
+            self._say(f"step {step} of {self._steps} ({step / self._steps:.0%}), loss {loss}, {to_go} to go")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what takes the time."""
+        self._draw(lambda bar: bar.set_description("evaluating"))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Back to the steps."""
+        self._draw(lambda bar: bar.set_description(""))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
+        self._draw(tqdm.close)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the bar."""
-        self.on_train_end(trainer, pl_module)
+        self._draw(tqdm.close)
+
+    def _say(self, words: str) -> None:
+        with contextlib.suppress(OSError):  # no training ends because a terminal or a pipe is gone
+            if self.shown:
+                print(f"fit: {words}", file=sys.stderr, flush=True)
+
+    def _draw(self, change: Callable[[tqdm], Any]) -> None:
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                change(self._bar)

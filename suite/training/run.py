@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import datetime
 import platform
+import signal
 import socket
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,17 +19,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from suite.optim.parsing import describe
 from suite.records import SETTLED, Store, final_losses
 from suite.records.provenance import code_version, package_versions
+from suite.training.blocks import Pace
 from suite.training.checkpoint import Checkpoint
 from suite.training.checkpoint_file import CheckpointFile, resumable
 from suite.training.curves import Curves
 from suite.training.data import Data
+from suite.training.memory import OutOfMemory, is_shortage
 from suite.training.observer import Observer
 from suite.training.opening import OpenRun, name_changed_code
-from suite.training.progress import StepProgress
+from suite.training.stopping import STOP, Interrupted, is_paused
 from suite.training.task import Task
 from suite.training.weights import KeepWeights
-
-CHECKPOINT_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,12 @@ class Outcome:
     Attributes:
         record: the run's record.
         trained: whether the call trained the run; False if it already had a result.
+        ended_early: where a run that has not come to its end goes on from, the end of a sentence; else empty.
     """
 
     record: dict[str, Any]
     trained: bool
+    ended_early: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ def run(
     observe: Callable[[Task, Data], Observer | None] | None = None,
     rerun: bool = False,
     keep_checkpoint: bool = False,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float | None = None,
 ) -> Outcome:
     """Train one run, from its checkpoint if it was interrupted, and write its record.
 
@@ -77,14 +79,16 @@ def run(
         trainer: a trainer; its limits on steps and evaluation are set here, from the budget.
         store: the store for the record.
         observe: makes the observer of the run's steps, such as `suite.diagnostics.recorder.recorder_of`.
-        rerun: train the run again even if it has a result.
+        rerun: train the run again even if it has a result; a run again that was interrupted goes on.
         keep_checkpoint: save the final weights beside the record.
-        checkpoint_seconds: least wall time between checkpoints.
+        checkpoint_seconds: least wall time between checkpoints; None: see `Checkpoint`.
 
     Returns:
-        The outcome; a run that diverged has one too.
+        The outcome; a run that diverged has one too, and one that the trainer ended early (time limit, callback).
 
     Raises:
+        Interrupted: SIGINT, SIGTERM or SIGHUP ended the training after a step; the message says where it goes on from.
+        OutOfMemory: there is not enough memory for a step.
         ValueError: the configuration is impossible.
         LeaseHeld: another process is training this run.
         StoreError: the record cannot be written, or the weights that the run starts from are not in the store.
@@ -96,15 +100,13 @@ def run(
     if task.start is not None:
         task.start.read(store)
     task.build_network(opened.data.facts())
-    checkpoint = store.run_folder(run_id) / "checkpoint.ckpt"
+    checkpoint = Checkpoint(store.run_folder(run_id) / "checkpoint.ckpt", checkpoint_seconds)
     lease = store.lease(run_id) if trainer.is_global_zero else contextlib.nullcontext()
-    with lease as held:
+    with STOP.by_signals(), lease as held:
         if not rerun and store.settled(run_id, task.kept_steps):  # another process has trained it meanwhile
             return Outcome(store.record(run_id) or {}, trained=False)
-        if rerun and trainer.is_global_zero:
-            checkpoint.unlink(missing_ok=True)
         observer = None if observe is None else observe(task, opened.data)
-        curves, ending = _attempt(opened, trainer, store, observer, checkpoint, checkpoint_seconds)
+        curves, ending = _attempt(opened, trainer, store, observer, checkpoint)
         record = describe_run(opened, trainer, curves, ending)
         if task.kept_steps:
             record["weights"] = store.sums_of_weights(run_id, task.kept_steps)
@@ -112,13 +114,42 @@ def run(
             diagnosed = None if observer is None else observer.diagnosed(curves.grad_norms, curves.diverged_at)
             store.write_record(record, curves.table(task.clipping), held, diagnosed)
             if record["status"] in SETTLED:
-                checkpoint.unlink(missing_ok=True)
+                checkpoint.path.unlink(missing_ok=True)
         if keep_checkpoint and record["status"] == "finished":
-            trainer.save_checkpoint(checkpoint.with_name("final.ckpt"))
-    if ending.error is not None:
-        raise ending.error
+            trainer.save_checkpoint(checkpoint.path.with_name("final.ckpt"))
+    early = where_it_goes_on(checkpoint, record) if trainer.is_global_zero else ""  # the others end with this process
+    raise_what_ended(ending.error, early)
     written = store.record(run_id) if record["status"] in SETTLED else None
-    return Outcome(written or record, trained=True)
+    return Outcome(written or record, trained=True, ended_early=early)
+
+
+def where_it_goes_on(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
+    """The end of a sentence about a training that ended early; empty for one that did not."""
+    if record["status"] != "interrupted":
+        return ""
+    begun = f"after {record['steps_done']} of {record['steps']} steps"
+    if checkpoint.saved_at is None:
+        return f"{begun}, before there was a checkpoint; the same command begins anew."
+    of_step = "" if checkpoint.saved_at == record["steps_done"] else f" of step {checkpoint.saved_at}"
+    return f"{begun}; the same command goes on from the checkpoint{of_step}, {checkpoint.path}."
+
+
+def raise_what_ended(error: BaseException | None, early: str) -> None:
+    """Raise what ended a training, if something did and the record is written.
+
+    Args:
+        error: what came out of the training.
+        early: where it goes on from; empty where it came to its end.
+
+    Raises:
+        Interrupted: a signal had asked for the end.
+    """
+    number = STOP.number
+    if early and number is not None and not isinstance(error, Exception):
+        STOP.number = None
+        raise Interrupted(f"Ended by {signal.Signals(number).name} {early}", number) from error
+    if error is not None:
+        raise error
 
 
 def _attempt(
@@ -126,20 +157,19 @@ def _attempt(
     trainer: Trainer,
     store: Store,
     observer: Observer | None,
-    checkpoint: Path,
-    checkpoint_seconds: float,
+    checkpoint: Checkpoint,
 ) -> tuple[Curves, Ending]:
     """Train until the end or an error; errors of the configuration are raised, because no run has started."""
     started, clock = now(), time.perf_counter()
     curves = Curves(opened.data.eval_every_steps)
-    callbacks = [curves, StepProgress(curves), KeepWeights(store, opened.run_id, opened.task.kept_steps)]
+    callbacks: list[Callback] = [curves, KeepWeights(store, opened.run_id, opened.task.kept_steps)]
     callbacks += [] if observer is None else [observer]
     ended_by: BaseException | None = None
     try:
-        train(opened.task, opened.data, trainer, callbacks, checkpoint, checkpoint_seconds)
+        train(opened.task, opened.data, trainer, callbacks, checkpoint)
     except (ValueError, MisconfigurationException):
         raise
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
+    except BaseException as error:
         ended_by = error
     return curves, Ending(started, time.perf_counter() - clock, ended_by)
 
@@ -148,7 +178,7 @@ def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Endi
     """The record of a run that has finished, diverged, failed or was interrupted."""
     task, data, error = opened.task, opened.data, ending.error
     assert task.optimizer_config is not None
-    status = _status(trainer, curves, error)
+    status = _status(data, trainer, curves, error)
     finished = status == "finished"
     return {
         "run_id": opened.run_id,
@@ -186,32 +216,41 @@ def train(
     module: LightningModule,
     data: Data,
     trainer: Trainer,
-    callbacks: list[Callback],
-    checkpoint: Path,
-    every_seconds: float,
+    callbacks: Sequence[Callback],
+    checkpoint: Checkpoint,
 ) -> None:
-    """Train for the data's number of steps, from ``checkpoint`` if the run can resume from it."""
+    """Train for the data's number of steps, from ``checkpoint`` if the run can resume from it.
+
+    The trainer's own callbacks come after ``callbacks``, so that they find the block's values, and before the
+    checkpoint, which has their states and finds out whether they stopped the training.
+
+    Raises:
+        OutOfMemory: there is not enough memory for a step.
+    """
     # A whole run is one Lightning epoch; the epochs of the data are part of the batch plan.
     loop = trainer.fit_loop
     loop.epoch_loop.max_steps = data.steps
     loop.max_epochs = -1
     trainer.check_val_every_n_epoch = None
-    trainer.callbacks.extend(  # type: ignore[attr-defined]
-        [*callbacks, Checkpoint(checkpoint, every_seconds)]
-    )
+    trainer.callbacks = [*callbacks, *trainer.callbacks, checkpoint, Pace()]  # type: ignore[attr-defined]
     trainer.strategy.checkpoint_io = CheckpointFile()
-    resume = resumable(checkpoint, module)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+    resume = resumable(checkpoint.path, module)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        micro_batch = data.plan(world_size=trainer.world_size).indices(0).shape[1]
+        device, packed = trainer.strategy.root_device, not isinstance(module, Task)
+        raise OutOfMemory(device, micro_batch=micro_batch, packed=packed) from error
 
 
-def _status(trainer: Trainer, curves: Curves, error: BaseException | None) -> str:
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return "interrupted"
+def _status(data: Data, trainer: Trainer, curves: Curves, error: BaseException | None) -> str:
     if error is not None:
-        return "failed"
+        return "failed" if isinstance(error, Exception) else "interrupted"
     if curves.diverged_at is not None:
         return "diverged"
-    return "finished" if trainer.global_step >= trainer.max_steps and not trainer.interrupted else "interrupted"
+    return "finished" if trainer.global_step >= data.steps and not is_paused(trainer) else "interrupted"
 
 
 def _device(trainer: Trainer) -> dict[str, Any]:

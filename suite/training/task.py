@@ -19,6 +19,7 @@ from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
 from suite.training.observer import Observer, callback_of
+from suite.training.stopping import is_paused
 from suite.training.weights import StartingPoint
 
 Spec = dict[str, Any]
@@ -210,7 +211,7 @@ class Task(LightningModule):
         losses, norms, lrs = [], [], []
         for micro_batches in block:
             observer = watching if watching is not None and watching.attends(self.global_step) else None
-            lrs.append(self._schedule_lr(optimizer))
+            lrs.append(float(optimizer.param_groups[0]["lr"]))
             losses.append(self._accumulate(micro_batches))
             if observer is not None:
                 observer.before_clipping(micro_batches)
@@ -221,17 +222,24 @@ class Task(LightningModule):
             if observer is not None:
                 observer.after_update(optimizer.optimizer)
             optimizer.zero_grad()
+            self._schedule_lr(optimizer)
             if torch.is_autocast_enabled():
                 # Autocast keeps low-precision copies of weights until its outermost context ends, which here spans
                 # several steps.
                 torch.clear_autocast_cache()
         return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "lrs": lrs}
 
-    def _schedule_lr(self, optimizer: LightningOptimizer) -> float:
-        multiplier = self.lr_schedule(self.global_step, self.trainer.max_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * multiplier
-        return float(optimizer.param_groups[0]["lr"])
+    def on_train_start(self) -> None:
+        """Set the learning rate of the first step: callbacks see the rate that comes."""
+        self._schedule_lr(self.optimizers())
+
+    def _schedule_lr(self, optimizer: Any) -> None:
+        """Set the learning rate of the step that comes, if one does."""
+        step, steps = self.global_step, self.trainer.max_steps
+        if step < steps:
+            multiplier = self.lr_schedule(step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * multiplier
 
     def _accumulate(self, micro_batches: list[Any]) -> Tensor:
         """Compute the gradient of the mean loss over the micro-batches; returns that loss, detached."""
@@ -256,10 +264,6 @@ class Task(LightningModule):
         if self.trainer.state.fn == "fit":
             self._evaluation.enter_context(evaluation_weights(self.optimizers(use_pl_optimizer=False)))  # type: ignore[arg-type]
 
-    def on_validation_end(self) -> None:
-        """Switch back to the training weights."""
-        self._evaluation.close()
-
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics."""
         assert self.val_metrics is not None
@@ -271,9 +275,11 @@ class Task(LightningModule):
         self.measure_all(self.val_metrics, self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the evaluation."""
+        """Return to the weights that are trained, which callbacks may save; log the metrics of a whole evaluation."""
         assert self.val_metrics is not None
-        self.log_dict(self.val_metrics.compute(), sync_dist=False)
+        self._evaluation.close()
+        if not is_paused(self.trainer):
+            self.log_dict(self.val_metrics.compute(), sync_dist=False)
 
     # A test is the same as a validation.
     test_step = validation_step

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
+from suite.training.blocks import BlockCallback
 from suite.training.stopping import stop
 
 BLOCKS = 6
 """Number of blocks of timed steps; their median is robust to short disturbances of the machine."""
 
 
-class StepTimer(Callback):
+class StepTimer(BlockCallback):
     """Times the blocks of a training, and stops it when enough of them have been timed.
 
     The first steps allocate buffers and make graphs, and are not counted. The length of the blocks after them is chosen

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from suite.optim import evaluation_weights
 from suite.records import Store
+from suite.training.blocks import BlockCallback
+from suite.training.stopping import is_over
 
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -74,7 +76,7 @@ class StartingPoint:
             ) from error
 
 
-class KeepWeights(Callback):
+class KeepWeights(BlockCallback):
     """Saves the optimizer's evaluation weights after chosen steps.
 
     Args:
@@ -93,7 +95,7 @@ class KeepWeights(Callback):
     ) -> None:
         """Save the weights at the chosen steps, unless the run has just diverged."""
         step = trainer.global_step
-        if step not in self.steps or trainer.should_stop:
+        if step not in self.steps or is_over(trainer):
             return
         with evaluation_weights(pl_module.optimizers(use_pl_optimizer=False)):  # type: ignore[arg-type]
             whole = trainer.strategy.lightning_module_state_dict()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from suite.cli.arguments import read_request
+import os
+import sys
+
+from suite.cli.arguments import Request, read_request
 
 SHORT_OPTIONS = """\
 short options (before Lightning's own, below):
@@ -13,12 +16,18 @@ short options (before Lightning's own, below):
   --store DIR                  folder of the records (default: ./runs or $SUITE_STORE)
   --rerun                      train again even if there is a record
   --keep_checkpoint            leave the final weights beside the record
-  --checkpoint_seconds N       least wall time between checkpoints (default 60)
+  --checkpoint_seconds N       least wall time between checkpoints (default: 60, more where writing one takes seconds)
+
+A first Ctrl-C, SIGTERM or SIGHUP saves a checkpoint after the step and ends with code 130, 143 or 129; trainer.max_time
+and callbacks that stop the training do the same with code 143. The same command goes on from there.
 """
+
+ENDED_EARLY = 143
+"""Exit code when the trainer's time limit or a callback ended the run: that of SIGTERM, which means the same."""
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run one of Lightning's four entry points."""
+    """Run one of Lightning's four entry points; returns 0, or `ENDED_EARLY`."""
     if command != "fit" and not any(a.startswith("--weights_only") for a in arguments):
         arguments = [*arguments, "--weights_only=true"]  # a checkpoint from elsewhere runs no code
     request = read_request(arguments)
@@ -28,11 +37,14 @@ def main(command: str, arguments: list[str]) -> int:
 
     cli = SuiteCLI(command, request)
     if cli.outcome is not None and cli.trainer.is_global_zero:
-        _print_outcome(cli.outcome.record, cli.outcome.trained, request.store)
+        if cli.outcome.ended_early:
+            print(f"suite: Ended by trainer.max_time or a callback {cli.outcome.ended_early}", file=sys.stderr)
+            return ENDED_EARLY
+        _print_outcome(cli.outcome.record, cli.outcome.trained, request)
     return 0
 
 
-def _print_outcome(record: dict, trained: bool, store: str) -> None:
+def _print_outcome(record: dict, trained: bool, request: Request) -> None:
     if record["status"] == "diverged":
         result = f"diverged at step {record['diverged_at']}"
     elif record["final"]:
@@ -43,4 +55,9 @@ def _print_outcome(record: dict, trained: bool, store: str) -> None:
         result = record["status"]
     verb = "Trained" if trained else "Already trained (--rerun trains again)"
     print(f"{verb}: {record['task']}, batch size {record['batch_size']}: {result}.")
-    print(f"Record: {store}/runs/{record['run_id'][:2]}/{record['run_id']}")
+    folder = f"{request.store}/runs/{record['run_id'][:2]}/{record['run_id']}"
+    print(f"Record: {folder}")
+    if os.path.exists(f"{folder}/final.ckpt"):
+        print(f"Checkpoint: {folder}/final.ckpt")
+    elif trained:
+        print("Checkpoint: none is kept; --keep_checkpoint leaves the final weights beside the record.")

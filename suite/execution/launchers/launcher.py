@@ -54,5 +54,6 @@ class Attempts:
         self._starts[job[0].run_id] += 1
 
     def again(self, job: Job, event: Event) -> bool:
-        """Whether to start a job again: its worker died, and it was started fewer than ``MAX_ATTEMPTS`` times."""
-        return event.kind == "crashed" and self._starts[job[0].run_id] < MAX_ATTEMPTS
+        """Whether to start a job again: its worker died or was stopped, at fewer than ``MAX_ATTEMPTS`` starts."""
+        ended = event.kind == "crashed" or "interrupted" in event.statuses
+        return ended and self._starts[job[0].run_id] < MAX_ATTEMPTS

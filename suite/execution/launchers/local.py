@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import queue
+import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
 from suite.execution.launchers.worker_process import WorkerProcess
 from suite.execution.messages import Event, WorkRequest
+
+STOP_SECONDS = 600.0
+"""What workers are given to save their checkpoints: the longest step that is waited for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,8 +73,21 @@ class LocalLauncher:
                 else:
                     waiting.extend(on_event(job, event))
         except BaseException:
-            self.close()  # the workers may be in the middle of a job
+            self._stop()
             raise
+
+    def _stop(self) -> None:
+        """Have the workers save what they are in the middle of; end those that do not come to it."""
+        living = [worker for worker in self._workers.values() if worker.lives]
+        print(f"sweep: {len(living)} workers save their checkpoints; Ctrl-C again ends them at once.", file=sys.stderr)
+        try:
+            for worker in living:
+                worker.ask_to_stop(0)
+            until = time.monotonic() + STOP_SECONDS
+            for worker in living:
+                worker.ask_to_stop(max(0.0, until - time.monotonic()))
+        finally:
+            self.close()
 
     def close(self) -> None:
         """End the workers; the next `run` starts others."""
