@@ -70,6 +70,9 @@ def test_seeds_that_part_of_a_grid_has_decide_among_that_part() -> None:
     assert ranked(trials({A: {1: 1.1, 2: 2.3}, B: {1: 1.2, 2: 2.1}, C: {1: 1.3}, D: {1: 1.15}})) == [B, A, D, C]
     assert ranked(trials({A: {1: 1.1, 2: 2.0, 3: 9.0}, B: {1: 1.2, 2: 2.1}, C: {1: 1.3}})) == [A, B, C]
     assert ranked(trials({A: {1: 1.1}, B: {2: 1.2}, C: {3: 1.0, 4: 1.1}})) == [C, A, B]
+    # C, the first on seed 1, lacks a seed: it does not win where most have two, but where a few have.
+    assert ranked(trials({A: {1: 1.1, 2: 2.3}, B: {1: 1.2, 2: 2.1}, C: {1: 1.0}})) == [B, A, C]
+    assert ranked(trials({A: {1: 1.1, 2: 2.3}, B: {1: 1.2, 2: 2.1}, C: {1: 1.0}, D: {1: 1.3}})) == [C, A, B, D]
 
 
 def test_divergence_and_runs_after_the_choice_leave_a_setting_out() -> None:

@@ -46,12 +46,12 @@ def setting_of(axes: Mapping[str, Any]) -> Setting:
 def ranked(trials: Iterable[Trial]) -> list[Setting]:
     """The settings by ascending loss, the tuned point first.
 
-    Settings are compared by their mean loss over the seeds that all of them have. Where the first of them shares a
-    further seed with others, these alone are then compared over all the seeds that they share, and so on: a setting
-    gains or loses nothing by a seed that no other has. A setting of which a seed diverged is left out, equal losses
-    keep their order, and of several trials with one setting and seed the first counts. If every setting
-    diverged, the one with the smallest values (of the learning rate first) is returned, so that a grid grows towards
-    stability.
+    Settings are compared by their mean loss over the seeds that all of them have. Where more than half of them, or the
+    first and another, have one more seed in common, these alone are then compared over all the seeds that they share,
+    and so on: a setting gains or loses nothing by a seed that no other has, and one that lacks a seed of most others
+    does not win for it. A setting of which a seed diverged is left out, equal losses keep their order, and of several
+    trials with one setting and seed the first counts. If every setting diverged, the one with the smallest values (of
+    the learning rate first) is returned, so that a grid grows towards stability.
     """
     losses: dict[Setting, dict[int, float]] = {}
     for trial in trials:
@@ -79,11 +79,11 @@ def _mean_over(losses: Mapping[int, float], shared: Set[int]) -> float:
 def _sharing_more(
     contenders: Sequence[Setting], losses: Mapping[Setting, Mapping[int, float]], shared: Set[int]
 ) -> list[Setting]:
-    """The settings that have one more seed in common with the first, the seed that most have; none without others."""
-    further = sorted(set(losses[contenders[0]]) - shared)
+    """The settings with one more seed in common, the one that most have; none where only a few others have one."""
+    further = sorted({seed for setting in contenders for seed in losses[setting]} - shared)
     having = [[setting for setting in contenders if seed in losses[setting]] for seed in further]
-    most = max(having, key=len, default=[])
-    return most if len(most) > 1 else []
+    enough = [some for some in having if len(some) > 1 and (contenders[0] in some or 2 * len(some) > len(contenders))]
+    return max(enough, key=len, default=[])
 
 
 def edge(value: Any, values: Sequence[Any]) -> Side | None:
