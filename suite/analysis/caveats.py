@@ -8,6 +8,7 @@ import pandas as pd
 
 from suite.analysis.comparison import START_LEFT, Comparison
 from suite.analysis.seeds import CONFIDENCE
+from suite.analysis.slowdown import slowdown_sentences
 from suite.analysis.table import STATUSES
 from suite.analysis.tuning_cost import tuning_cost_sentences
 from suite.analysis.words import batch_sizes_text, edge_text, optimizer_title, seeds_text
@@ -38,6 +39,10 @@ def caveats(comparison: Comparison) -> list[str]:
         if names:
             notes.append(f"{optimizer_title(str(optimizer))} was not tuned over {', '.join(names)}: a single value.")
     notes += _seed_notes(comparison)
+    definitions = {
+        task: comparison.panel_losses.get(task, comparison.final_loss) for task in comparison.gaps["task"].unique()
+    }
+    notes += slowdown_sentences(comparison.gaps, definitions)
     if comparison.tuned_by and comparison.tuned_by != comparison.final_loss:
         notes.append(
             f"The sweep extended its grids by the final loss '{comparison.tuned_by}'; here everything is compared by "

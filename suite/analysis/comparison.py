@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from suite.analysis.branches import BranchPoint, branch_gaps, branch_points
 from suite.analysis.crossover import Crossover, crossover
-from suite.analysis.csv_import import csv_losses, load_csv
+from suite.analysis.csv_import import csv_histories, load_csv
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.published import published_gaps
+from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
 from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
 from suite.analysis.tuning_cost import tuning_cost_table
@@ -151,7 +153,9 @@ def compare_plan(
     runs = load_runs(store, plan, final_loss=final_loss)
     read = losses or store_losses(store)
     tuned = tuned_points(runs, read, definition, by_panel)
-    gaps = gap_table(runs, read, tuned=tuned, reference=reference, challenger=challenger)
+    gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger)
+    definitions = {task: by_panel.get(task, definition) for task in runs["task"].unique()}
+    gaps["slowdown"] = slowdowns(gaps, tuned, functools.cache(store_curves(store, definitions)))
     return Comparison(
         title=plan.get("question") or plan["name"],
         subtitle=", ".join(str(plan[key]) for key in ("task_title", "source") if plan.get(key)),
@@ -181,8 +185,16 @@ def compare_csv(
     definition = next(iter(read.final_losses.values()))
     by_panel = {task: other for task, other in read.final_losses.items() if other != definition}
     tuned = tuned_points(runs, None, definition, by_panel)
-    kept = csv_losses(path, set(itertools.chain(*tuned["run_ids"])))
-    gaps = gap_table(runs, kept.get, tuned=tuned, reference=reference, challenger=challenger)
+    kept = csv_histories(path, set(itertools.chain(*tuned["run_ids"])))
+
+    def losses(run_id: str) -> np.ndarray:
+        return kept[run_id][0][~np.isnan(kept[run_id][0])]
+
+    def curve(task: str, run_id: str) -> Curve | None:
+        return curve_of(*kept[run_id], validation=read.final_losses[task] == "val")
+
+    gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger)
+    gaps["slowdown"] = slowdowns(gaps, tuned, curve)
     return Comparison(
         title=Path(path).name,
         subtitle="CSV export",
@@ -191,7 +203,7 @@ def compare_csv(
         runs=runs,
         tuned=tuned,
         gaps=gaps,
-        start_losses=start_losses(tuned, kept.get),
+        start_losses=start_losses(tuned, losses),
         points=read.points,
         trunks=read.trunks,
         notes=read.notes,

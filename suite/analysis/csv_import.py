@@ -122,20 +122,21 @@ def load_csv(path: str | Path, final_loss: str | None = None) -> CsvRuns:
     )
 
 
-def csv_losses(path: str | Path, run_ids: set[str]) -> dict[str, np.ndarray]:
-    """Train losses of some rows of a CSV export; the file is read again, since all histories would fill the memory.
+def csv_histories(path: str | Path, run_ids: set[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The losses of some rows of a CSV export; the file is read again, since all histories would fill the memory.
 
     Args:
         path: the file that `load_csv` read.
         run_ids: runs whose losses are wanted.
 
     Returns:
-        Run id to the logged losses that are not missing, shape ``[points]``.
+        Run id to its train and validation losses as they were logged, NaN where something else was, ``[points]`` each.
     """
-    histories = {
-        str(row.number): row.history(HISTORY) for row in csv_rows(Path(path), HISTORY) if str(row.number) in run_ids
+    return {
+        str(row.number): (row.history(HISTORY), row.history(VAL_HISTORY))
+        for row in csv_rows(Path(path), HISTORY)
+        if str(row.number) in run_ids
     }
-    return {run_id: history[~np.isnan(history)] for run_id, history in histories.items()}
 
 
 def _run(row: CsvRow, final_loss: str | None) -> dict[str, Any]:

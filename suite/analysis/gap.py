@@ -30,8 +30,8 @@ other is better and the gap infinite. Without a result for both there is no gap.
 **Seeds needed.** The fewest seeds per optimizer with which a gap of the measured size would exclude zero at
 95% (`suite.analysis.seeds`), given the spread between seeds near the tuned points. With one seed it is not known.
 
-**Slowdown.** Share of the budget that the better optimizer needs to reach the other's final loss, on the
-smoothed curves.
+**Slowdown.** Share of the budget that the better optimizer needs to reach the other's final loss, on the curve that is
+compared (`suite.analysis.slowdown`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Smoothed train loss of the tuned points against the share of the budget, and the slowdown."""
+"""Smoothed train loss of the tuned points against the share of the budget."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from suite.analysis.curves import LossReader, mean_ema, slowdown
-from suite.analysis.figures.style import INK, at_left, legend_above, legend_entries, note, optimizer_style, panel_grid
+from suite.analysis.curves import LossReader, mean_ema
+from suite.analysis.figures.style import at_left, legend_above, legend_entries, optimizer_style, panel_grid
 from suite.analysis.words import optimizer_title
 
 MOST_POINTS = 600
 """Points of a curve that are drawn at most: more than a printed panel resolves, few enough for a small page."""
-
-_REACHES = "reaches the other's final loss after this share of the budget"
 
 START_SHOWN = 0.25
 """Share of the budget after which the loss must be inside the panel: the first fall is steep."""
@@ -25,8 +23,6 @@ START_SHOWN = 0.25
 
 def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]) -> Figure | None:
     """Smoothed train loss of the tuned points, a panel per batch size.
-
-    The dotted line goes from the other's final loss to where the better optimizer first reaches it: the slowdown.
 
     Args:
         tuned: tuned points of one task.
@@ -49,7 +45,6 @@ def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]
         drawn = [label for label in labels if (label, size) in curves]
         for label in drawn:
             _draw(axes, curves[label, size], label, labels)
-        _mark_slowdown(axes, [curves[label, size] for label in drawn])
         axes.set_title(f"batch size {size}", fontsize=8)
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -71,13 +66,3 @@ def _draw(axes: Axes, curve: np.ndarray, label: str, labels: Sequence[str]) -> N
     marker = looks.pop("marker")
     axes.plot((kept + 1) / len(curve), curve[kept], linewidth=1.3, label=optimizer_title(label), **looks)
     axes.plot([1], curve[-1:], color=looks["color"], marker=marker, markersize=4, clip_on=False, zorder=3)
-
-
-def _mark_slowdown(axes: Axes, curves: Sequence[np.ndarray]) -> None:
-    if len(curves) != 2:
-        return
-    better, other = sorted(curves, key=lambda curve: curve[-1])
-    share = slowdown(better, other)
-    axes.plot([share, 1], [other[-1]] * 2, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), label=_REACHES)
-    axes.plot([share], [other[-1]], marker="|", markersize=8, color=INK, markeredgewidth=1.1)
-    note(axes, f"{share:.0%}", (share, other[-1]), (-3, -4), ha="right", va="top")

@@ -184,7 +184,6 @@ _CAPTIONS = {
     "curves": Caption(
         "The best curves",
         "Smoothed train loss of the tuned points against the share of the budget, one panel per batch size.",
-        "Moving average of the train loss at the tuned settings (mean over seeds). Dotted: from the worse optimizer's "
-        "final loss to where the better one reached it.",
+        "Moving average (alpha 0.01, from the first loss on) of the train loss at the tuned settings, mean over seeds.",
     ),
 }

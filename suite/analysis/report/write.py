@@ -146,7 +146,8 @@ _READING = (
     "the measured spread between seeds.",
     "On the edge: the best value of an axis is the smallest or largest that was tried, so a better one may lie "
     "outside. Such points are drawn open.",
-    "Slowdown: share of the budget after which the better optimizer has reached the other's final loss.",
+    "Slowdown: share of the budget after which the better optimizer has reached the other's final loss, on the "
+    "validation losses where they are compared, else on the train losses; not on a moving average.",
     "Crossover: batch size at which the gap passes zero, read off the monotone interpolation; the interval runs from "
     "the last batch size at which one optimizer is resolved to be better to the first at which the other is. The 90% "
     "intervals of both estimates come from gaps drawn anew within their uncertainty.",
