@@ -171,16 +171,16 @@ def maps() -> pd.DataFrame:
     grid = itertools.product((0.01, 0.1), (0.8, 0.9), (0.9, 0.95, 0.99))
     rows = []
 
-    def add(lr: float, beta1: float, beta2: float, loss: float, *, reporting: bool = False) -> None:
+    def add(lr: float, beta1: float, beta2: float, loss: float, seed: int = 1, *, reporting: bool = False) -> None:
         setting = (("lr", lr), ("beta1", beta1), ("beta2", beta2))
-        rows.append({"setting": setting, "loss": loss, "run_id": str(len(rows)), "reporting": reporting})
+        rows.append({"setting": setting, "seed": seed, "loss": loss, "run_id": str(len(rows)), "reporting": reporting})
 
     for lr, beta1, beta2 in grid:
         add(lr, beta1, beta2, 2 + abs(np.log10(lr) + 2) + 10 * (0.9 - beta1) + 2 * abs(beta2 - 0.95))
-    for _ in range(2):
-        add(0.01, 0.9, 0.95, 2.6)  # the best of the grid had been lucky: 2, 2.6 and 2.6
-        add(0.01, 0.9, 0.9, 2.2)  # this one is lower in the mean: 2.1, 2.2 and 2.2
-        add(0.01, 0.9, 0.9, 7.0, reporting=True)
+    for seed in (2, 3):
+        add(0.01, 0.9, 0.95, 2.6, seed)  # the best of the grid had been lucky: 2, 2.6 and 2.6
+        add(0.01, 0.9, 0.9, 2.2, seed)  # this one is lower in the mean: 2.1, 2.2 and 2.2
+        add(0.01, 0.9, 0.9, 7.0, seed + 2, reporting=True)
     fixed = {"task": "t", "optimizer": "adam", "batch_size": 4, "status": "finished", "noise": 0.0}
     return pd.DataFrame(rows).assign(**fixed)
 
