@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +53,24 @@ def test_a_winner_that_depends_on_the_trials_is_named():
     assert unknown.iloc[0]["challenger_loss"] == pytest.approx((2.5 + 0.9 + 0.92 + 2.5) / 4)
 
 
+def cost_rows(size, gaps, winners):
+    fixed = {"task": "t", "batch_size": size, "challenger": "sgd", "reference": "adam"}
+    rows = [{**fixed, "trials": k + 1, "gap": gap, "winner": winners[k]} for k, gap in enumerate(gaps)]
+    return pd.DataFrame(rows)
+
+
+def test_a_curve_that_changes_sign_is_not_called_independent_of_the_trials():
+    same, turns = cost_rows(4, [-1.0, -0.5], ["adam", "adam"]), cost_rows(16, [-1.0, 0.1], ["adam", None])
+    nobody = cost_rows(64, [-0.1, -0.1], [None, None])
+    (sentence,) = tuning_cost_sentences(pd.concat([same, turns]))
+    assert "changes sign with the number of random trials at batch size 16, though not beyond" in sentence
+    (sentence,) = tuning_cost_sentences(pd.concat([same, nobody]))
+    assert sentence.endswith(
+        "does not depend on the number of random trials at batch size 4; elsewhere there is no winner."
+    )
+    assert tuning_cost_sentences(nobody) == []
+
+
 def test_a_winner_that_does_not_depend_on_the_trials_is_said_too(tmp_path):
     planted = Planted(batch_sizes=(256,), steps=400, noise=0.004)
     planted.best_momentum.update(sgd=0.95, adam=0.95)
@@ -83,7 +102,14 @@ def test_a_range_that_the_grid_cuts_is_a_lower_bound_and_divergence_ends_it():
     sgd, adam = table.iloc[0], table.iloc[1]
     assert (sgd["open"], sgd["width"]) == ("low", pytest.approx(1.0))  # the last finite one ends it above
     assert (adam["open"], adam["width"]) == ("", pytest.approx(0.04))
-    assert "Adam has the wider range of learning rates at 0 of 1" in lr_width_sentences(table, [("adam", "sgd")])[0]
+    said = "wider for Adam at 0 and for SGD at 1 of 1 batch size of toy/net (median 0.04 and 1.00 decades)."
+    assert lr_width_sentences(table, [("adam", "sgd")])[0].endswith(said)
+    wide = lr_width_table(runs_table([*rows[:3], *(("adam", 4, lr, 1.0) for lr in (0.001, 0.1))]))
+    untold = wide.assign(width=[1.0, 2.0], open=["low", ""])
+    assert "at 0 and for SGD at 0 of 1 batch size" in lr_width_sentences(untold, [("adam", "sgd")])[0]
+    assert "; at 1 the grid ends before it can be told" in lr_width_sentences(untold, [("adam", "sgd")])[0]
+    equal = wide.assign(width=1.0, open="")
+    assert "at 0 and for SGD at 0 of 1 batch size of toy/net (" in lr_width_sentences(equal, [("adam", "sgd")])[0]
     assert lr_width_table(runs_table([("sgd", 4, 0.1, 1.0)])).empty
 
 

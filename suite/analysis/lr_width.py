@@ -57,19 +57,28 @@ def lr_width_sentences(widths: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -
     """
     sentences = []
     for task, rows in widths.groupby("task", sort=False):
-        table = rows.pivot(index="batch_size", columns="optimizer", values="width")
-        for reference, challenger in pairs:
-            if reference not in table or challenger not in table:
+        table = rows.pivot(index="batch_size", columns="optimizer", values=["width", "open"])
+        for pair in pairs:
+            if not set(pair) <= set(table["width"].columns):
                 continue
-            both = table[[reference, challenger]].dropna()
+            both = table.loc[:, (slice(None), list(pair))].dropna()
             if both.empty:
                 continue
-            wider = int((both[reference] > both[challenger]).sum())
+            names = [optimizer_title(label) for label in pair]
+            first, second = (both["width"][label].astype(float) for label in pair)
+            closed = [both["open"][label] == "" for label in pair]
+            differ = ~np.isclose(first, second, rtol=1e-6)
+            wider = [
+                int((differ & (first > second) & closed[1]).sum()),
+                int((differ & (second > first) & closed[0]).sum()),
+            ]
+            cut = int((differ & ~((first > second) & closed[1]) & ~((second > first) & closed[0])).sum())
+            sizes = f"{len(both)} batch size{'' if len(both) == 1 else 's'}"
+            untold = f"; at {cut} the grid ends before it can be told" if cut else ""
             sentences.append(
-                f"Within {rows['percent'].iloc[0]:g}% of its best loss {optimizer_title(reference)} has the wider "
-                f"range of learning rates at {wider} of {len(both)} batch sizes of {task} (median "
-                f"{both[reference].median():.2f} decades, {optimizer_title(challenger)} "
-                f"{both[challenger].median():.2f})."
+                f"The range of learning rates within {rows['percent'].iloc[0]:g}% of the best loss is wider for "
+                f"{names[0]} at {wider[0]} and for {names[1]} at {wider[1]} of {sizes} of {task}{untold} (median "
+                f"{first.median():.2f} and {second.median():.2f} decades)."
             )
     return sentences
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.tuned import choosing, setting_results
-from suite.analysis.words import optimizer_title
+from suite.analysis.words import batch_sizes_text, optimizer_title
 
 COLUMNS = [
     "task", "batch_size", "challenger", "reference", "trials",
@@ -103,13 +103,27 @@ def tuning_cost_sentences(table: pd.DataFrame) -> list[str]:
     sentences = []
     for (task, reference, challenger), rows in table.groupby(["task", "reference", "challenger"], sort=False):
         names = f"{optimizer_title(str(reference))} and {optimizer_title(str(challenger))} on {task}"
-        changes = [_change(int(size), at_size) for size, at_size in rows.groupby("batch_size")]
+        by_size = {int(size): at_size for size, at_size in rows.groupby("batch_size")}
+        changes = [_change(size, at_size) for size, at_size in by_size.items()]
+        turning = [size for size, at_size in by_size.items() if _changes_sign(at_size)]
+        won = [size for size, at_size in by_size.items() if at_size["winner"].notna().any()]
         if any(changes):
             where = "; ".join(filter(None, changes))
             sentences.append(f"The winner between {names} depends on the number of random trials: {where}.")
-        elif rows["winner"].notna().any():
-            sentences.append(f"The winner between {names} does not depend on the number of random trials.")
+        elif turning:
+            sentences.append(
+                f"The gap between {names} changes sign with the number of random trials at "
+                f"{batch_sizes_text(turning)}, though not beyond its uncertainty on both sides."
+            )
+        elif won:
+            where = "" if len(won) == len(by_size) else f" at {batch_sizes_text(won)}; elsewhere there is no winner"
+            sentences.append(f"The winner between {names} does not depend on the number of random trials{where}.")
     return sentences
+
+
+def _changes_sign(rows: pd.DataFrame) -> bool:
+    """Whether the expected gap is above zero for some numbers of trials and below for others."""
+    return bool((rows["gap"] > 0).any() and (rows["gap"] < 0).any())
 
 
 def _change(size: int, rows: pd.DataFrame) -> str:

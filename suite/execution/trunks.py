@@ -40,7 +40,7 @@ def lost_sentences(runs: Iterable[Mapping[str, Any]], store: Store) -> list[str]
         count = len({run["run_id"] for run in runs if (run.get("initial") or ("",))[0] == run_id})
         then = "lower its lr" if status == "diverged" else "the same command trains it again"
         sentences.append(
-            f"{count} branches of {trunk['panel']} at batch size {trunk['batch_size']}, seed {trunk['seed']}, cannot "
-            f"be trained: their trunk {status}{at}; {then}."
+            f"{count} {'branch' if count == 1 else 'branches'} of {trunk['panel']} at batch size "
+            f"{trunk['batch_size']}, seed {trunk['seed']}, cannot be trained: the trunk {status}{at}; {then}."
         )
     return sentences
