@@ -45,7 +45,7 @@ class AttentionConv(GATConv):
 class GATSettings:
     """Settings of `GAT`; the defaults are paper 1's."""
 
-    num_layers: int = dataclasses.field(default=4, metadata={"at_least": 1})
+    num_layers: int = dataclasses.field(default=4, metadata={"at_least": 1, "at_most": 1000})
     """Convolutions."""
 
     num_heads: int = dataclasses.field(default=8, metadata={"at_least": 1})

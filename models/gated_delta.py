@@ -244,7 +244,7 @@ def _unit(x_BTHK: Tensor) -> Tensor:
 class GDNSettings:
     """Settings of `GDN`; the defaults are paper 1's."""
 
-    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1, "at_most": 1000})
     """Blocks of the network."""
 
     num_heads: int = dataclasses.field(default=6, metadata={"at_least": 1})

@@ -38,7 +38,7 @@ class RowConv(GCNConv):
 class GCNSettings:
     """Settings of `GCN`; the defaults are those of paper 1's released code."""
 
-    num_layers: int = dataclasses.field(default=4, metadata={"at_least": 1})
+    num_layers: int = dataclasses.field(default=4, metadata={"at_least": 1, "at_most": 1000})
     """Convolutions."""
 
     width: int = dataclasses.field(default=256, metadata={"at_least": 1})

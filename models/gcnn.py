@@ -39,7 +39,7 @@ class GatedConvolution(nn.Module):
 class GCNNSettings:
     """Settings of `GCNN`; the defaults are paper 1's."""
 
-    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1, "at_most": 1000})
     """Blocks of the network."""
 
     width: int = dataclasses.field(default=384, metadata={"at_least": 1})

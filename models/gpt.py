@@ -17,7 +17,7 @@ from models.self_attention import SelfAttention
 class GPTSettings(AttentionSettings):
     """Settings of `GPT`; the defaults are paper 1's."""
 
-    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1, "at_most": 1000})
     """Blocks of the network."""
 
     num_heads: int = dataclasses.field(default=6, metadata={"at_least": 1})

@@ -45,7 +45,7 @@ class BasicBlock(nn.Module):
 class ResNet20Settings:
     """Settings of `ResNet20`; the defaults are its paper's."""
 
-    blocks_per_stage: int = dataclasses.field(default=3, metadata={"at_least": 1})
+    blocks_per_stage: int = dataclasses.field(default=3, metadata={"at_least": 1, "at_most": 1000})
     """Blocks of each of the three stages; 3 make 20 layers with weights."""
 
     width: int = dataclasses.field(default=16, metadata={"at_least": 1})

@@ -43,7 +43,7 @@ class SwiGLU(nn.Module):
 class TransformerSettings(AttentionSettings):
     """Settings of `Transformer`; the defaults are those of papers 2 and 3 at 160M parameters."""
 
-    num_layers: int = dataclasses.field(default=12, metadata={"at_least": 1})
+    num_layers: int = dataclasses.field(default=12, metadata={"at_least": 1, "at_most": 1000})
     """Blocks of the network."""
 
     num_heads: int = dataclasses.field(default=12, metadata={"at_least": 1})

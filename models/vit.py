@@ -29,7 +29,7 @@ class ViTSettings(AttentionSettings):
     patch_size: int = dataclasses.field(default=16, metadata={"at_least": 1})
     """Pixels per side of a patch."""
 
-    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1})
+    num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1, "at_most": 1000})
     """Blocks of the network."""
 
     num_heads: int = dataclasses.field(default=6, metadata={"at_least": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GPT, "--model.clip_norm", ".inf"], "model.clip_norm must be a finite number"),
         ([*GPT, "--model.width", "-16"], "model.width must be at least 1, got -16."),
         ([*GPT, "--model.num_heads", "0"], "model.num_heads must be at least 1, got 0."),
-        ([*GPT, "--model.num_layers", "-1"], "model.num_layers must be at least 1, got -1."),
+        ([*GPT, "--model.num_layers", "-1"], "model.num_layers must be at least 1 and at most 1000, got -1."),
         ([*GPT, "--model.attention", "x"], "attention must be 'sdpa', 'flash_attn', 'math', got 'x'."),
         ([*GPT, "--trainer.precision", "17"], "'bf16-mixed'"),
         ([*GPT, "--trainer.devices", "0"], "trainer.devices must be a number from 1 up, -1 (all there are) or auto"),
@@ -121,6 +122,69 @@ def test_a_batch_that_no_run_could_have_stops_the_sweep(capsys: pytest.CaptureFi
     }  # fmt: skip
     Path("s.yaml").write_text(yaml.safe_dump(asked))
     assert "batch_size must not exceed the 60 training samples, got 64" in refused(["sweep", "s.yaml"], capsys)
+
+
+TINY = {
+    "task": "fineweb/gpt", "batch_size": [2], "optimizers": {"sgd": {"lr": [0.1, 0.2]}},
+    "overrides": {
+        "data.source": "sample", "data.tokenizer": "byte", "data.seq_len": 32, "data.budget_steps": 2,
+        "data.eval_samples": 8, "model.num_layers": 1, "model.num_heads": 1, "model.width": 16,
+        "trainer.accelerator": "cpu",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence", "prepared"),
+    [
+        ({"model.num_heads": 3}, "width must be divisible by 2 x num_heads", False),
+        ({"model.width": 10**9}, "fineweb/gpt has no network of these settings", False),
+        ({"model.width": 10**6}, "sgd at batch size 2 takes 134,1", True),
+        ({"model.num_layers": 10**9}, "model.num_layers must be at least 1 and at most 1000", False),
+        ({"trainer.accelerator": "gpu"}, "The trainer refuses its settings: No supported gpu backend", True),
+        ({"trainer.strategy": "ddp9"}, "invalid strategy name", True),
+        ({"trainer.devices": 3}, "micro_batch 0, devices 3", True),
+        ({"model.keep_weights_at": [99]}, "model.keep_weights_at must name steps from 1 to 2", True),
+        ({"model.initial": {"run": "0" * 16, "step": 1}}, "can start from another's weights only when", True),
+        ({"data.source": None}, "data.source must be given, got null", False),
+        ({"data.source": "[a]b"}, "an existing file or folder, got '[a]b'", False),
+        ({"data.source": "*.jsonl.gz"}, "an existing file or folder, got '*.jsonl.gz'", False),
+        ({"model.clip_norm": "@x"}, "clip_norm must be a number or null, got '@x'", False),
+    ],
+    ids=str,
+)
+def test_a_sweep_that_cannot_be_trained_is_refused_and_leaves_nothing(
+    overrides: dict[str, Any],
+    sentence: str,
+    prepared: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "trainer.accelerator" in overrides and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    monkeypatch.setattr("suite.execution.launchers.local.WorkerProcess", None)  # no worker is asked
+    Path("s.yaml").write_text(yaml.safe_dump({**TINY, "overrides": {**TINY["overrides"], **overrides}}))
+    for more in (["--dry-run"], []) if "model.num_heads" in overrides else (["--dry-run"],):
+        assert sentence in refused(["sweep", "s.yaml", *more], capsys)
+        assert {path.name for path in Path().iterdir()} == {"s.yaml", *(["data"] if prepared else [])}
+
+
+def test_the_last_value_of_a_grid_is_looked_at_before_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {**TINY, "optimizers": {"sgd": {"lr": [0.1, 0.2], "momentum": [0.5, 0.9, 1.5]}}}
+    Path("s.yaml").write_text(yaml.safe_dump(asked))
+    assert "momentum must be at least 0 and below 1, got 1.5" in refused(["sweep", "s.yaml"], capsys)
+    assert [path.name for path in Path().iterdir()] == ["s.yaml"]
+
+
+def test_a_sweep_whose_worker_fails_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.execution.launching.WORKER_COMMAND", [sys.executable, "-c", "print('no'); exit(3)"])
+    Path("s.yaml").write_text(yaml.safe_dump({**TINY, "task": "toy/quadratic", "overrides": {"data.budget_steps": 2}}))
+    for more in (["--dry-run"], []):
+        said = refused(["sweep", "s.yaml", "--workers", "1", *more], capsys)
+        assert "sgd at batch size 2 fails at once: its worker ended with exit code 3" in said
+        assert [path.name for path in Path().iterdir()] == ["s.yaml"]
 
 
 # Numbers that go wrong under way.

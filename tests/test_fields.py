@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from suite.fields import (
     ConfigError,
+    check_ranges,
     flattened,
     nearest,
     nested,
@@ -23,7 +24,7 @@ from suite.fields import (
     take_options,
     yaml_value,
 )
-from suite.fields.yaml_files import MOST_NODES
+from suite.fields.yaml_files import MOST_BYTES, MOST_NODES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class Settings:
     fast: bool = False
     kind: Literal["a", "b"] = "a"
     roles: tuple[str, ...] = ()
-    seeds: list[int] = dataclasses.field(default_factory=list, metadata={"at_least": 0, "different": True})
+    seeds: list[int] = dataclasses.field(default_factory=list, metadata={"at_least": 0, "different": True, "most": 4})
+    wide: int = 0
     table: dict[str, float] = dataclasses.field(default_factory=dict)
     inner: Inner | None = None
     either: int | Literal["auto"] = "auto"
@@ -59,7 +61,7 @@ def test_plain_values_become_typed_ones() -> None:
         inner=Inner(share=0.25), either=7,
     )  # fmt: skip
     assert read(Settings, {"lr": 1, "inner": None, "either": "auto"}, name="s") == Settings(lr=1.0)
-    assert read_value(10**30 + 1, int, "n") == 10**30 + 1
+    assert read_value(2**62 + 1, int, "n") == 2**62 + 1
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,9 @@ def test_plain_values_become_typed_ones() -> None:
         ({"lr": True}, "s.lr must be a number, got True."),
         ({"lr": 10**400}, "s.lr must be a number"),
         ({"lr": 1, "steps": 1.5}, "s.steps must be a whole number, got 1.5."),
+        ({"lr": 1, "wide": 10**400}, "s.wide must be a whole number below 2^63, got 1000"),
+        ({"lr": 1, "wide": "9" * 400}, "s.wide must be a whole number, got '999"),
+        ({"lr": 1, "seeds": [1, 2, 3, 4, 5]}, "s.seeds must list at most 4 values, got 5."),
         ({"lr": 1, "steps": "inf"}, "s.steps must be a whole number, got 'inf'."),
         ({"lr": 1, "steps": 0}, "s.steps must be at least 1 and at most 9, got 0."),
         ({"lr": 1, "steps": 10}, "s.steps must be at least 1 and at most 9, got 10."),
@@ -98,6 +103,19 @@ def test_every_wrong_value_is_one_sentence(values: dict[Any, Any], sentence: str
     with pytest.raises(ConfigError) as caught:
         read(Settings, values, name="s")
     assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    steps: int = dataclasses.field(default=1, metadata={"at_least": 1})
+    free: int = 0
+
+
+def test_numbers_that_nothing_could_hold_are_refused_where_they_are_checked() -> None:
+    check_ranges(Checked, {"steps": 2**63 - 1, "free": -(2**62)}, name="s")
+    for name in ("steps", "free"):
+        with pytest.raises(ConfigError, match=rf"s\.{name} must be a whole number below 2\^63, got 1000"):
+            check_ranges(Checked, {name: 10**400}, name="s")
 
 
 def test_settings_are_plain_again_without_what_is_null() -> None:
@@ -164,7 +182,8 @@ def test_words_and_numbers_mean_what_people_mean(text: str, value: Any) -> None:
         ("\x00", "it is not YAML"),
         ("[" * 10_000, "it is not YAML"),
         ("{[1]: 2}", "it is not YAML"),
-        ("9" * 10_000, "it is not YAML"),
+        ("9" * 10_000, "it has a whole number of 10,000 digits"),
+        ("0x" + "f" * 4_000, "it has a whole number of 4,002 digits"),
         ("!!set {a}", "it has a value with the tag"),
         ("!!python/object:os.system {}", "it has a value with the tag"),
     ],
@@ -193,6 +212,9 @@ def test_a_file_holds_a_mapping_or_says_why_not(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(ConfigError, match=sentence):
             read_yaml(file)
+    file.write_text("a: b\n" + "#" * MOST_BYTES)
+    with pytest.raises(ConfigError, match="must be a file of settings"):
+        read_yaml(file)
     file.write_text("on: 1\nlr: 1e-3\n")
     assert read_yaml(str(file)) == {"on": 1, "lr": 0.001}
 

@@ -106,7 +106,7 @@ def test_every_way_to_write_a_task_takes_all_settings(cls: type[Task]) -> None:
 def test_ranges_stand_at_the_fields() -> None:
     with pytest.raises(ValueError, match=r"^model\.window must be at least 1 and at most 9, got 10\.$"):
         Plain(window=10)
-    with pytest.raises(ValueError, match=r"^model\.num_layers must be at least 1, got 0\.$"):
+    with pytest.raises(ValueError, match=r"^model\.num_layers must be at least 1 and at most 1000, got 0\.$"):
         Windowed(num_layers=0)
     with pytest.raises(TypeError, match="shuffle"):
         NoisyQuadratic(batch_size=1, shuffle=True)  # type: ignore[call-arg]

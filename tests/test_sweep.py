@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from suite.execution.execute import Backlog, execute
 from suite.execution.jobs import Job
 from suite.execution.messages import Event
+from suite.fields import ConfigError
 from suite.records import Store
 from suite.records.tuning import edge
 from suite.sweep import Plan, PlannedRun, RunSpec, read_spec
@@ -119,6 +120,15 @@ def test_grids_by_batch_size() -> None:
         ({"overrides": {"data.batch_size": 8}}, "which batch_size of the sweep sets"),
         ({"overrides": {"seed_everything": 1}}, "which seeds of the sweep sets"),
         ({"overrides": {"model.init_args.optimizer.lr": 1}}, "which optimizers of the sweep sets"),
+        ({"overrides": {"data": {"init_args": {"batch_size": 8}}}}, "which batch_size of the sweep sets"),
+        ({"overrides": {"model.name": "other"}}, "which task of the sweep sets"),
+        ({"overrides": {"config": "other.yaml"}}, "settings of data, model or trainer, got 'config'"),
+        ({"overrides": {"print_config": ""}}, "settings of data, model or trainer, got 'print_config'"),
+        ({"optimizers": {"sgd": {"name": ["sgd"], "lr": 1}}}, "optimizers.sgd.name must be a text"),
+        ({"seeds": list(range(10_001))}, "seeds must list at most 10,000 values, got 10,001"),
+        ({"seeds": [10**400]}, "seeds[0] must be a whole number below 2^63"),
+        ({"optimizers": {"sgd": {"lr": [[1], [1.0]]}}}, "lists a value twice"),
+        ({"optimizers": {"sgd": {"lr": {"decades": ["1/0", 1]}}}}, "decades[0] must be a number, got '1/0'"),
         ({"final_loss": "last"}, "one of ema"),
         ({"overrides": [1]}, "overrides"),
     ],
@@ -127,6 +137,29 @@ def test_every_wrong_spec_is_one_sentence(tmp_path: Path, changes: dict[str, Any
     with pytest.raises(ValueError) as caught:
         read_spec(write(tmp_path / "s.yaml", **changes))
     assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+WIDE = {"decades": [-300, 300], "per_decade": 100}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizers": {"sgd": {"lr": WIDE, "momentum": list(range(10_000))}}},
+        {"optimizers": {"sgd": {"lr": WIDE}}, "seeds": list(range(5_000))},
+        {"optimizers": {str(i): {"lr": WIDE} for i in range(3)}},
+        {"panels": {str(i): {} for i in range(2_000)}, "batch_size": list(range(1, 101))},
+        {"trunk": {"optimizers": {str(i): {"lr": 1} for i in range(2_000)}, "checkpoints": [0.1, 0.2]}, "panels": {
+            str(i): {} for i in range(2_000)
+        }},
+    ],
+    ids=["600 million values", "seeds", "optimizers", "panels", "trunks"],
+)  # fmt: skip
+def test_a_sweep_that_nobody_could_train_is_refused_at_once(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path, begun = write(tmp_path / "s.yaml", **changes), time.perf_counter()
+    with pytest.raises(ConfigError, match="may have 150,000 runs, got"):
+        read_spec(path)
+    assert time.perf_counter() - begun < 10
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "- 1", "task: fineweb/gpt", "\x00", "!!python/object:os.system {}"])

@@ -47,7 +47,7 @@ def test_regimes_of_another_problem(tmp_path: Path, capsys: pytest.CaptureFixtur
     # Noise times root of the budget is 20 times Figure 8's, and so, nearly, is the crossover.
     assert float(cells(capsys.readouterr().out, "1")[0][3]) == pytest.approx(20 * 17.78, rel=0.01)
     assert main(["theory", "regimes", "--noise", "0", "--out", str(tmp_path)]) == 2
-    assert "noise must be a positive number" in capsys.readouterr().err
+    assert "theory.noise must be above 0 and at most" in capsys.readouterr().err
 
 
 def test_quadratic_and_bigram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,8 +64,8 @@ def test_quadratic_and_bigram(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["quadratic", "--samples", "0"], "--samples must be a positive number, got 0"),
-        (["bigram", "--target", "1.5"], "--target must lie between 0 and 1, got 1.5"),
+        (["quadratic", "--samples", "0"], "theory.samples must be at least 1 and at most 100000, got 0."),
+        (["bigram", "--target", "1.5"], "theory.target must be above 0 and below 1, got 1.5."),
         (["fit", "nowhere.yaml"], "There is no sweep file nowhere.yaml"),
     ],
 )

@@ -122,6 +122,9 @@ def _of_layers(family: str, words: list[str]) -> dict[str, Any]:
 
 
 def _as_named(spec: dict[str, Any]) -> dict[str, Any]:
-    if "class_path" in spec:
-        return {"name": spec["class_path"], **(spec.get("init_args") or {})}
-    return spec
+    if "class_path" not in spec:
+        return spec
+    from suite.optim.parsing import split_spec
+
+    name, arguments = split_spec(spec, "class")
+    return {"name": name, **arguments}

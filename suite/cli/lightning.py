@@ -16,8 +16,9 @@ from suite.execution.resolver import TRAINER_DEFAULTS, SuiteParser, plain_config
 from suite.execution.sentences import of_a_class, of_the_trainer
 from suite.execution.settings import settle
 from suite.records import Store
-from suite.training import Data, Outcome, Task, open_run, run
+from suite.training import Data, OpenRun, Outcome, Task, open_run, run
 from suite.training.checkpoint_file import read_weights
+from suite.training.footprint import Counted, refuse_impossible_network, refuse_what_cannot_fit
 from suite.training.opening import give_seed
 from suite.training.progress import StepProgress
 
@@ -91,7 +92,10 @@ class SuiteCLI(LightningCLI):
             self._with_checkpoint(subcommand)
             return
         config = plain_config(self._parser(subcommand), self.config[subcommand])
+        refuse_impossible_network(self.model, self.datamodule)
         opened = open_run(self.model, self.datamodule, config, world_size=self.trainer.world_size)
+        if self.request.rerun or not Store(self.request.store).settled(opened.run_id):
+            self._refuse_what_cannot_fit(opened)
         self.outcome = run(
             opened,
             self.trainer,
@@ -101,6 +105,11 @@ class SuiteCLI(LightningCLI):
             keep_checkpoint=self.request.keep_checkpoint,
             checkpoint_seconds=self.request.checkpoint_seconds,
         )
+
+    def _refuse_what_cannot_fit(self, opened: OpenRun) -> None:
+        task, data = opened.task, opened.data
+        needed = Counted(task, data).footprint(task.optimizer_config, data, self.trainer)
+        refuse_what_cannot_fit(needed, task.pair_name, self.trainer.strategy.root_device)
 
     def _with_checkpoint(self, subcommand: str) -> None:
         config = self.config[subcommand]

@@ -37,7 +37,7 @@ Which optimizer wins at which batch size, when each is fairly tuned?
 
 {commands}
 
-python -m suite COMMAND --help tells a command's options. For example:
+python -m suite COMMAND --help tells a command's options; --debug shows where an error comes from. For example:
   python -m suite fit --task fineweb/gpt --optimizer sgd --optimizer.lr 0.3 --optimizer.momentum 0.95 \
 --data.batch_size 64
   python -m suite sweep configs/sweeps/demo.yaml --dry-run"""
@@ -58,48 +58,55 @@ class Ended(BaseException):
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command.
+    """Run one command; whatever ends it early is answered in one sentence.
 
     Args:
-        arguments: the command line after ``python -m suite``.
+        arguments: the command line after ``python -m suite``; ``--debug`` among them shows tracebacks as well.
 
     Returns:
-        Exit code: 0, 1 when the work failed, 2 when the request was wrong, 128 and its number when a signal ended it.
+        Exit code: 0, 1 when the work failed, 2 when the request was wrong, 70 when the suite itself failed, 128 and its
+        number when a signal ended it or nobody reads its output any more.
     """
-    command = arguments[0] if arguments else "--help"
-    if command in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    module = _HIDDEN.get(command) or f"suite.cli.commands.{COMMANDS.get(command, (None,))[0]}"
-    if command not in COMMANDS and command not in _HIDDEN:
-        from suite.fields import nearest
+    from suite.execution.faults import DEBUG, fault_of, print_traceback_if_asked
 
-        return _complain(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
-    _make_importable()
+    if "--debug" in arguments:
+        arguments = [word for word in arguments if word != "--debug"]
+        os.environ[DEBUG] = "1"  # for the workers too
     try:
-        with _ended_by_signals():
-            return int(importlib.import_module(module).main(command, arguments[1:]))
+        try:
+            with _ended_by_signals():
+                return _run(arguments)
+        finally:
+            sys.stdout.flush()
     except (KeyboardInterrupt, Ended) as interrupt:
         number = getattr(interrupt, "number", signal.SIGINT)
         return _complain(str(interrupt) or str(Ended(number)), code=128 + number)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        if os.environ.get("SUITE_TRACEBACK"):
-            raise
-        return _complain(str(error))
+        return 128 + signal.SIGPIPE
     except Exception as error:
-        # Which errors are the user's to mend is known by type; the heavy modules that define some are loaded by now.
-        if type(error).__name__ not in (
-            "StoreError",
-            "LeaseHeld",
-            "SweepError",
-            "MisconfigurationException",
-            "OutOfMemory",
-        ):
-            raise
-        return _complain(str(error), code=1)
+        print_traceback_if_asked(error)
+        fault = fault_of(error, arguments)
+        return _complain(fault.sentence, fault.code)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one command.
+
+    Raises:
+        ValueError: there is no such command, or it refuses its request.
+    """
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if command not in COMMANDS and command not in _HIDDEN:
+        from suite.fields import nearest
+
+        raise ValueError(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
+    module = _HIDDEN.get(command) or f"suite.cli.commands.{COMMANDS[command][0]}"
+    _make_importable()
+    return int(importlib.import_module(module).main(command, arguments[1:]))
 
 
 def usage() -> str:
@@ -138,7 +145,7 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _complain(sentence: str, code: int = 2) -> int:
+def _complain(sentence: str, code: int) -> int:
     with contextlib.suppress(OSError):  # the terminal may be gone
         print(f"suite: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
     return code

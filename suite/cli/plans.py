@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.cli.arguments import DEFAULT_STORE
+from suite.cli.parser import Parser
 from suite.fields import nearest, option_value, plain, read_yaml, take_options
 from suite.records import Store
 from suite.sweep import SweepSpec, read_spec
@@ -17,9 +18,9 @@ the sweep then, so status, gap and report need them too.
 """
 
 
-def sweep_parser(command: str, description: str, *, file: str | None = None) -> argparse.ArgumentParser:
+def sweep_parser(command: str, description: str, *, file: str | None = None) -> Parser:
     """A parser for a command about one sweep; ``file`` is "?" where the YAML is optional."""
-    parser = argparse.ArgumentParser(prog=f"python -m suite {command}", description=description, epilog=EPILOG)
+    parser = Parser(prog=f"python -m suite {command}", description=description, epilog=EPILOG)
     parser.add_argument("file", nargs=file, help="the sweep's YAML")
     parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
     parser.add_argument(
@@ -31,9 +32,7 @@ def sweep_parser(command: str, description: str, *, file: str | None = None) -> 
     return parser
 
 
-def parse_sweep(
-    parser: argparse.ArgumentParser, arguments: list[str]
-) -> tuple[argparse.Namespace, SweepSpec | None, str]:
+def parse_sweep(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, SweepSpec | None, str]:
     """Parse a command line about one sweep.
 
     Returns:

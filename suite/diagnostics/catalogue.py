@@ -63,6 +63,8 @@ def parse(spec: Mapping[str, Any] | None) -> dict[str, Diagnostic]:
     """
     diagnostics: dict[str, Diagnostic] = {}
     for name, settings in (spec or {}).items():
+        if not isinstance(name, str):
+            raise ConfigError(f"diagnostics must be named by texts, got {name!r}.")
         if settings is not None and not isinstance(settings, Mapping):
             raise ConfigError(
                 f"diagnostics.{name} must be a mapping of settings, got {settings!r}; write {name}: {{}} for none."

@@ -16,6 +16,8 @@ from suite.records import Store
 
 LAUNCHERS = ("local", "ray", "slurm")
 
+MOST_WORKERS = 10_000
+
 WORKER_COMMAND = [sys.executable, "-m", "suite", "worker"]
 """The command of a worker, which reads a request per line and answers with a line."""
 
@@ -48,8 +50,8 @@ def launcher_of(name: str, values: Mapping[str, Any], *, workers: int | None, st
     Raises:
         ValueError: a setting is unknown or wrong, or the launcher's engine is not installed or not reachable.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {workers}.")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise ValueError(f"--workers must be from 1 to {MOST_WORKERS:,}, got {workers}.")
     folder = store.path / "sweeps" / plan_id
     if name == "ray":
         from suite.execution.launchers.ray import RayLauncher, RaySettings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import sys
 from typing import Any, NoReturn
 
@@ -13,8 +12,9 @@ from jsonargparse import Namespace, set_loader, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
+from suite.execution.faults import print_traceback_if_asked
 from suite.execution.sentences import of_a_class, of_a_parser, of_the_trainer
-from suite.execution.settings import refuse_infinite, settle
+from suite.execution.settings import refuse_unkeepable, settle
 from suite.fields import ConfigError, yaml_value
 from suite.training import Data, Task
 
@@ -50,8 +50,8 @@ class SuiteParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error as one line and exit with code 2."""
-        if os.environ.get("SUITE_TRACEBACK") and ex is not None:
-            raise ex
+        if ex is not None:
+            print_traceback_if_asked(ex)
         print(f"suite: {of_a_parser(message)}", file=sys.stderr)
         raise SystemExit(2)
 
@@ -118,9 +118,13 @@ def plain_config(parser: LightningArgumentParser, config: Any) -> dict[str, Any]
     """Convert a parsed configuration to plain values, defaults included.
 
     Raises:
-        ValueError: a number is infinite or NaN.
+        ValueError: a number is infinite or NaN, or a value is none that a record can keep.
     """
-    values = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
+    try:
+        values = yaml.safe_load(parser.dump(config, skip_unset=False, skip_validation=True))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The settings must be plain values that a record can keep, got another: {reason}.") from error
     assert isinstance(values, dict)
-    refuse_infinite(values)
+    refuse_unkeepable(values)
     return {key: value for key, value in values.items() if key not in ("config", "ckpt_path", "verbose")}

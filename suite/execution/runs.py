@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from suite.execution.matrix import describe_tasks, task_file
-from suite.optim.parsing import resolve
+from suite.optim.parsing import parse, resolve
 
 if TYPE_CHECKING:
-    from suite.sweep import RunSpec, SweepSpec
+    from lightning.pytorch import Trainer
+
+    from suite.sweep import PlannedRun, RunSpec, SweepSpec
     from suite.sweep.panel import Panel
     from suite.training import Data, Task
 
@@ -39,6 +42,7 @@ class Runs:
         resolve_once = functools.cache(lambda *arguments: self.resolver.resolve(list(arguments)))
         self.bases = {panel.label: resolve_once(*_arguments(panel)) for panel in spec.parts}
         self.code: dict[str, str] = {}
+        self._built: dict[tuple[str, int], tuple[Task, Data]] = {}
         self._opened: dict[tuple[str, int], tuple[Task, Data]] = {}
 
     @property
@@ -64,6 +68,14 @@ class Runs:
             model["diagnostics"] = self.spec.diagnose
         return config
 
+    def accept(self, run: RunSpec) -> None:
+        """Refuse a run whose settings cannot be, before any data are read.
+
+        Raises:
+            ValueError: the optimizer, the task or the data refuse their settings, or they make no network.
+        """
+        self._of(run)
+
     def identify(self, run: RunSpec) -> tuple[str, int]:
         """Compute a run's id and number of steps; prepares the data on first use.
 
@@ -72,15 +84,54 @@ class Runs:
         """
         from suite.training.opening import run_identity
 
-        config = self.config(run)
-        key = run.panel, run.batch_size
-        if key not in self._opened:
-            self._opened[key] = self.resolver.build_data(config)
-        task, data = self._opened[key]
+        config, task, data = self._of(run)
         data.ensure_open()
+        self._opened[run.panel, run.batch_size] = task, data
         run_id, identity = run_identity(config, task, data)
         self.code |= identity.get("code") or {}
         return run_id, data.steps
+
+    def refuse_what_cannot_run(self, runs: Iterable[PlannedRun], *, here: bool, at_once: int) -> None:
+        """Build the network and the trainer of every group once, and count the memory that its runs take.
+
+        Args:
+            runs: those that are to be trained.
+            here: whether that is on this machine; devices and memory of another are not known.
+            at_once: so many runs share a device.
+
+        Raises:
+            ValueError: there are no such networks or devices, or the memory does not suffice.
+        """
+        from suite.training.footprint import Counted, refuse_what_cannot_fit
+
+        counted: dict[str, Counted] = {}
+        trainers: dict[str, Trainer] = {}
+        for run in {run.key: run for run in runs}.values():
+            task, data = self._opened[run.panel, run.batch_size]
+            if run.panel not in counted:
+                counted[run.panel] = Counted(task, data)
+                if here:
+                    trainers[run.panel] = self.resolver.build(self.config(run))[2]
+            optimizer, trainer = parse(run.settings), trainers.get(run.panel)
+            if trainer is None:
+                counted[run.panel].state(optimizer)
+                continue
+            needed = counted[run.panel].footprint(optimizer, data, trainer)
+            where = f"{run.key.label} at batch size {run.batch_size}"
+            refuse_what_cannot_fit(needed, where, trainer.strategy.root_device, at_once=at_once)
+
+    def _of(self, run: RunSpec) -> tuple[dict[str, Any], Task, Data]:
+        """Configuration, task and data of a run; the last two are those of its panel and batch size."""
+        from suite.training.footprint import refuse_impossible_network
+
+        config = self.config(run)
+        key = run.panel, run.batch_size
+        if key not in self._built:
+            task, data = self.resolver.build_data(config)
+            if all(panel != run.panel for panel, _ in self._built):
+                refuse_impossible_network(task, data)
+            self._built[key] = task, data
+        return config, *self._built[key]
 
     @property
     def fingerprints(self) -> dict[str, str]:

@@ -6,6 +6,8 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
 _WRAPPED = "Does not validate against any of the Union subtypes"
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
@@ -45,12 +47,12 @@ def of_a_class() -> Iterator[None]:
 
 @contextlib.contextmanager
 def of_the_trainer() -> Iterator[None]:
-    """A context that turns the trainer's `TypeError` for a device that is missing into a sentence.
+    """A context that turns the trainer's errors about its settings and missing devices into a sentence.
 
     Raises:
         ValueError: the trainer refuses its settings.
     """
     try:
         yield
-    except TypeError as error:
-        raise ValueError(f"The trainer refuses its settings: {' '.join(str(error).split()).rstrip('.')}.") from error
+    except (TypeError, MisconfigurationException, ImportError, RuntimeError) as error:
+        raise ValueError(f"The trainer refuses its settings: {' '.join(str(error).split()).rstrip('.!')}.") from error

@@ -54,27 +54,30 @@ def _check_seed(seed: Any) -> None:
         raise ValueError(f"seed_everything must be a whole number from 0 to {LARGEST_SEED}, got {seed}.")
 
 
-def refuse_infinite(values: Any, name: str = "") -> None:
-    """Refuse infinite numbers and NaN, which JSON records cannot hold.
+def refuse_unkeepable(values: Any, name: str = "") -> None:
+    """Refuse values that no record could keep: infinite numbers, and what JSON has no form for.
 
     Args:
-        values: nested plain values.
-        name: dotted name of the setting that holds the values.
+        values: nested values.
+        name: the setting that they belong to.
 
     Raises:
-        ValueError: a number is infinite or NaN; the message names its setting.
+        ValueError: there is one; the message names its setting.
     """
+    setting = name.replace(".init_args.", ".")
     if isinstance(values, float) and not math.isfinite(values):
-        raise ValueError(f"{name.replace('.init_args.', '.')} must be a finite number, got {values}; null is no limit.")
+        raise ValueError(f"{setting} must be a finite number, got {values}; null is no limit.")
     if isinstance(values, Mapping):
         for key, value in values.items():
-            refuse_infinite(value, f"{name}.{key}" if name else str(key))
+            refuse_unkeepable(value, f"{name}.{key}" if name else str(key))
     elif isinstance(values, list):
         for value in values:
-            refuse_infinite(value, name)
+            refuse_unkeepable(value, name)
+    elif not isinstance(values, bool | int | float | str | None):
+        raise ValueError(f"{setting} must be a plain value that a record can keep, got a {type(values).__name__}.")
 
 
 def _check_devices(devices: Any) -> None:
     text = str(devices)
-    if text.lstrip("-").isdigit() and not (int(text) == -1 or int(text) > 0):
+    if text.lstrip("-").isdecimal() and not (int(text) == -1 or int(text) > 0):
         raise ValueError(f"trainer.devices must be a number from 1 up, -1 (all there are) or auto, got {text}.")

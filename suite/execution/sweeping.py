@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shlex
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from suite.execution.messages import Event, WorkRequest
 from suite.execution.runs import Runs
 from suite.execution.sweep_progress import SweepProgress
 from suite.execution.trunks import lost_sentences, lost_trunks
-from suite.records import Store
+from suite.records import Store, StoreError
 from suite.records.files import write_text_atomically
 from suite.sweep import GroupKey, Plan, PlannedRun, SweepSpec
 
@@ -60,7 +63,7 @@ class Sweep:
         self.pack = pack
         self.compiled = compiled
         self.runs = Runs(spec)
-        self.plan = Plan(spec, self.runs.identify)
+        self.plan = Plan(spec, self.runs.identify, self.runs.accept)
         self._refuse_other_data(earlier)
         self._name_changed_code(earlier)
         self.plan.remember(earlier.get("runs") or ())
@@ -91,12 +94,21 @@ class Sweep:
         )
 
     def estimate(self, launcher: Launcher) -> None:
-        """Measure the missing runs and print their estimated cost."""
+        """Measure the missing runs and print their estimated cost.
+
+        Raises:
+            ValueError: a run cannot be trained.
+        """
+        self._refuse_what_cannot_run(launcher)
         print_costs(self._costs(self.missing, launcher), self.missing, launcher.slots)
 
     def start(self, launcher: Launcher) -> None:
-        """Write the plan, and measure which packs pay."""
-        self._write_plan()
+        """Measure which packs pay, and write the plan.
+
+        Raises:
+            ValueError: a run cannot be trained.
+        """
+        self._refuse_what_cannot_run(launcher)
         if self.pack is None:
             unknown = [run for run in self.missing if str(run.key) not in self._packs and not run.keeps]
             for key, cost in self._costs(unknown, launcher).items():
@@ -163,6 +175,19 @@ class Sweep:
             then = "their branches, and " + then
         print(f"{len(jobs)} commands in {file}; when they are done, the same command tells {then}.")
 
+    def _refuse_what_cannot_run(self, launcher: Launcher) -> None:
+        """Refuse, before the first run is trained, what is known to fail.
+
+        Raises:
+            ValueError: there is no such network or device, or not the memory for it.
+            StoreError: the weights that runs are to start from are not there.
+        """
+        for config in self.runs.bases.values():
+            if self.missing and (start := config["model"]["init_args"].get("initial")):
+                self.store.weights(start["run"], start["step"])
+        at_once = min(launcher.sharing, len(self.missing))
+        self.runs.refuse_what_cannot_run(self.missing, here=launcher.here, at_once=at_once)
+
     def _write_plan(self) -> None:
         record = self.plan.as_record(command=self.command, title=self.runs.title)
         measured = {"packs": self._packs, "compiled": sorted(self._compiled)}
@@ -202,3 +227,27 @@ class Sweep:
                     f"plan was made with data {then}, now there is data {now[panel]}; bring the earlier data back, or "
                     "give another --store for the new data."
                 )
+
+
+@contextlib.contextmanager
+def leaving_nothing_if_refused(store: Store, plan_id: str) -> Iterator[None]:
+    """Remove the workers' logs with all folders made for them, where a sweep was refused or only estimated.
+
+    A folder with a plan stays as it is.
+    """
+    folder = store.path / "sweeps" / plan_id
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+
+    def remove() -> None:
+        if new and not (folder / "plan.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            for path in new[1:]:
+                with contextlib.suppress(OSError):  # another sweep has begun in it
+                    path.rmdir()
+
+    try:
+        yield
+    except (ValueError, StoreError):
+        remove()
+        raise
+    remove()

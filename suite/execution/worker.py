@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from suite.execution.faults import fault_of
 from suite.execution.messages import Event, StepCost, WorkRequest
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Worker:
             return Event("done", ["interrupted"] * len(request.configs))
         except Exception as error:
             traceback.print_exc()
-            return Event("done", ["failed"] * len(request.configs), error=f"{type(error).__name__}: {error}")
+            return Event("done", ["failed"] * len(request.configs), error=fault_of(error).sentence)
 
     def train(self, request: WorkRequest) -> list[str]:
         """Train one run, or several at once if that is possible; returns their statuses."""

@@ -13,6 +13,9 @@ from suite.fields.names import ConfigError, nearest
 
 Settings = TypeVar("Settings")
 
+LARGEST_WHOLE = 2**63 - 1
+"""Beyond it a whole number is no size, seed or count: no array and no record could hold it."""
+
 _BOUNDS = {
     "at_least": (lambda value, bound: value >= bound, "at least {}"),
     "above": (lambda value, bound: value > bound, "above {}"),
@@ -62,24 +65,36 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
         name: the settings' name in error messages, such as ``model``; empty if the fields' names are enough.
 
     Raises:
-        ConfigError: a number is out of its bounds or not finite, or a list repeats an item that must differ.
+        ConfigError: a number is out of its bounds or not finite, or a list is too long or repeats an item that must
+            differ.
     """
     for f in dataclasses.fields(cls):
         if f.name not in values:
             continue
-        bounds = [key for key in f.metadata if key in _BOUNDS]
-        value = values[f.name]
-        if "different" in f.metadata and value is not None and any(item in value[:i] for i, item in enumerate(value)):
-            raise ConfigError(f"{_joined(name, f.name)} must list different values, got {value}.")
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if not bounds or not isinstance(number, int | float) or isinstance(number, bool):
+        where, value = _joined(name, f.name), values[f.name]
+        if value is None and "None" not in str(f.type) and _refuses_null(field_types(cls)[f.name]):
+            raise ConfigError(f"{where} must be given, got null; leave it out for its default.")
+        bounds = {key: bound for key, bound in f.metadata.items() if key in _BOUNDS}
+        items = value if isinstance(value, list | tuple) else [value]
+        if "different" in f.metadata and len(set(items)) < len(items):
+            raise ConfigError(f"{where} must list different values, got {value!s:.80}.")
+        if len(items) > f.metadata.get("most", len(items)):
+            raise ConfigError(f"{where} must list at most {f.metadata['most']:,} values, got {len(items):,}.")
+        for number in items:
+            if not isinstance(number, int | float) or isinstance(number, bool):
                 continue  # null, or a choice beside numbers such as auto
-            if not math.isfinite(number):
-                raise ConfigError(f"{_joined(name, f.name)} must be a finite number, got {value}.")
-            if not all(_BOUNDS[key][0](number, f.metadata[key]) for key in bounds):
-                expected = " and ".join(_BOUNDS[key][1].format(f.metadata[key]) for key in bounds)
+            if bounds and isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"{where} must be a finite number, got {value!s:.80}.")
+            if not all(_BOUNDS[key][0](number, bound) for key, bound in bounds.items()):
+                expected = " and ".join(_BOUNDS[key][1].format(bound) for key, bound in bounds.items())
                 expected += ", or null" if type(None) in get_args(field_types(cls)[f.name]) else ""
-                raise ConfigError(f"{_joined(name, f.name)} must be {expected}, got {value}.")
+                raise ConfigError(f"{where} must be {expected}, got {value!s:.80}.")
+            if isinstance(number, int) and abs(number) > LARGEST_WHOLE:
+                raise ConfigError(f"{where} must be a whole number below 2^63, got {value!s:.80}.")
+
+
+def _refuses_null(kind: Any) -> bool:
+    return kind is not Any and type(None) not in (kind, *get_args(kind))
 
 
 def read_value(value: Any, kind: Any, where: str) -> Any:
@@ -127,7 +142,7 @@ def plain(value: Any) -> Any:
 def require(condition: bool, name: str, expected: str, got: object) -> None:
     """Raise a `ConfigError` that says what was expected, unless ``condition`` holds."""
     if not condition:
-        raise ConfigError(f"{name} must be {expected}, got {got!r}.")
+        raise ConfigError(f"{name} must be {expected}, got {got!r:.200}.")
 
 
 def _joined(name: str, key: str) -> str:
@@ -174,12 +189,17 @@ def _items(value: Any, origin: type, where: str) -> Sequence[Any]:
 
 
 def _number(value: Any, kind: type, where: str) -> float:
+    expected = "a whole number" if kind is int else "a number"
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
         number = value if type(value) is int else float(value)  # float() would round a long whole number
-        if kind is float or int(number) == number:
-            return kind(number)  # type: ignore[no-any-return]
+        if kind is float:
+            return float(number)
+        if int(number) == number:
+            if abs(number) <= LARGEST_WHOLE:
+                return int(number)
+            expected += " below 2^63"
     except (ValueError, OverflowError):
         pass
-    raise ConfigError(f"{where} must be {'a whole number' if kind is int else 'a number'}, got {value!r:.80}.")
+    raise ConfigError(f"{where} must be {expected}, got {value!r:.80}.")

@@ -16,6 +16,12 @@ from suite.fields.names import ConfigError
 MOST_NODES = 200_000
 """Largest number of values in a document; a value behind an alias counts once per alias."""
 
+MOST_BYTES = 2_000_000
+"""Size of a file: what is larger holds no settings."""
+
+MOST_DIGITS = 3000
+"""Characters of a whole number: Python writes no longer one out, in whatever base it was given."""
+
 _TAG = "tag:yaml.org,2002:"
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
 _SCALARS = {
@@ -45,13 +51,16 @@ def read_yaml(path: str | Path, *, what: str = "") -> dict[str, Any]:
     """
     name = f"{what} {path}".strip()
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"There is no file {name}; give the path of a YAML file.") from None
     except OSError as error:
         raise ConfigError(f"{name} must be a file that can be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name} is not YAML: it is not UTF-8 ({error.reason} at byte {error.start}).") from error
+    if len(text) > MOST_BYTES:
+        raise ConfigError(f"{name} must be a file of settings, of at most {MOST_BYTES:,} characters; it is longer.")
     content = yaml_value(text, name)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{name} must hold a mapping with texts as keys, got {content!r:.60}.")
@@ -132,6 +141,8 @@ def _loader_class() -> type:
 
         def construct_yaml_int(self, node: Any) -> int:
             text = self.construct_scalar(node)
+            if len(text) > MOST_DIGITS:
+                raise ConfigError(f"has a whole number of {len(text):,} digits; no setting takes it.")
             base = {"0o": 8, "0x": 16}.get(text[:2], 10)
             return int(text, base)
 

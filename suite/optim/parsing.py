@@ -58,10 +58,15 @@ def _read(spec: Mapping[str, Any]) -> OptimizerConfig:
 
 def split_spec(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
     """The name (or class path) and the field values of either plain form; errors call it ``what``."""
+    if "class_path" in spec or "name" in spec:
+        name = spec.get("class_path", spec.get("name"))
+        require(isinstance(name, str), f"The {what}'s name", "a text", name)
     if "class_path" in spec:
-        return str(spec["class_path"]), dict(spec.get("init_args") or {})
+        arguments = spec.get("init_args") or {}
+        require(isinstance(arguments, Mapping), f"init_args of the {what}", "a mapping", arguments)
+        return spec["class_path"], dict(arguments)
     if "name" in spec:
-        return str(spec["name"]), {key: value for key, value in spec.items() if key != "name"}
+        return spec["name"], {key: value for key, value in spec.items() if key != "name"}
     raise ConfigError(f"The {what} must be named, got {dict(spec)!r}; give its name or class_path.")
 
 

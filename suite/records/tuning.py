@@ -40,7 +40,7 @@ class Trial(NamedTuple):
 
 def setting_of(axes: Mapping[str, Any]) -> Setting:
     """The values of a run on the grid's axes as one hashable value, independent of their order."""
-    return tuple(sorted((name, _hashable(value)) for name, value in axes.items()))
+    return tuple(sorted((name, hashable(value)) for name, value in axes.items()))
 
 
 def ranked(trials: Iterable[Trial]) -> list[Setting]:
@@ -132,9 +132,10 @@ def _smallness(setting: Setting) -> list[float]:
     return [value if is_ordered([value]) else 0 for _, value in by_rate]
 
 
-def _hashable(value: Any) -> Any:
+def hashable(value: Any) -> Any:
+    """A plain value as one that sets take; equal values stay equal."""
     if isinstance(value, list | tuple):
-        return tuple(_hashable(item) for item in value)
+        return tuple(hashable(item) for item in value)
     if isinstance(value, dict):
-        return tuple(sorted((str(key), _hashable(item)) for key, item in value.items()))
+        return tuple(sorted((str(key), hashable(item)) for key, item in value.items()))
     return value

@@ -23,7 +23,15 @@ from typing import Any
 from suite.fields import ConfigError, require
 from suite.optim.schedule import resolve_schedule
 from suite.sweep.grid import read_axis
-from suite.sweep.panel import Branch, Branches, Panel, Trunk
+from suite.sweep.panel import Branch, Branches, Panel, Trunk, refuse_overrides
+
+SET_BY_BRANCHING = {
+    "model.schedule": "schedule of trunk and branches",
+    "model.keep_weights_at": "checkpoints of the trunk",
+    "model.initial": "checkpoints of the trunk",
+    "data.start_step": "checkpoints of the trunk",
+}
+"""Settings of the task that no override can change where there is a trunk -> what sets them."""
 
 
 def branch_panels(panel: Panel, trunk: Trunk, branches: Branches) -> Iterator[Panel]:
@@ -37,6 +45,8 @@ def branch_panels(panel: Panel, trunk: Trunk, branches: Branches) -> Iterator[Pa
         raise ConfigError(f"trunk.checkpoints must list ascending shares of the budget, got {shares!r:.60}.")
     if not optimizers:
         raise ConfigError("trunk.optimizers must name at least one optimizer, got none.")
+    for part in (panel, trunk, branches):
+        refuse_overrides(part.overrides or {}, SET_BY_BRANCHING)
     of_trunk = {**panel.overrides, **(trunk.overrides or {}), "model.schedule": _schedule(trunk, "constant")}
     of_branches = {**panel.overrides, **(branches.overrides or {}), "model.schedule": _schedule(branches, "linear")}
     for optimizer, settings in optimizers.items():

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from suite.fields import ConfigError, read, read_value
-from suite.records.tuning import Side, is_ordered
+from suite.records.tuning import Side, hashable, is_ordered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Decades:
         exponents = [Fraction(str(end)) * self.per_decade for end in self.decades]
         if len(exponents) != 2 or exponents[0] > exponents[1] or any(end.denominator != 1 for end in exponents):
             raise ConfigError(
-                f"{name}.decades must be two exponents, ascending multiples of 1/{self.per_decade}, got {self.decades}."
+                f"{name}.decades must be two exponents, ascending multiples of 1/{self.per_decade}, got "
+                f"{self.decades!s:.80}."
             )
         low, high = map(int, exponents)
         return Axis(name, tuple(log_value(Fraction(k, self.per_decade)) for k in range(low, high + 1)), self.per_decade)
@@ -104,8 +105,8 @@ def read_axis(name: str, value: Any, batch_size: int) -> Axis | None:
         return None
     if not value:
         raise ConfigError(f"{name} must list at least one value, got none.")
-    if any(item in value[:i] for i, item in enumerate(value)):
-        raise ConfigError(f"{name} lists a value twice: {value}.")
+    if len({hashable(item) for item in value}) < len(value):
+        raise ConfigError(f"{name} lists a value twice: {value!s:.80}.")
     return Axis(name, tuple(sorted(value) if is_ordered(value) else value))
 
 

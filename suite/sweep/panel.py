@@ -6,14 +6,19 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from suite.fields import ConfigError, plain, require
+from suite.fields import ConfigError, flattened, plain, require
 from suite.records import FINAL_LOSSES
 
 Optimizers = dict[str, dict[str, Any]]
 """Label -> settings, each fixed or a grid; the optimizer is ``name``, or the label if ``name`` is not given."""
 
-SET_BY_THE_SWEEP = {"data.batch_size": "batch_size", "seed_everything": "seeds", "model.optimizer": "optimizers"}
-"""Setting of the task that overrides cannot change -> the key of the sweep that sets it."""
+SET_BY_THE_SWEEP = {
+    "data.batch_size": "batch_size of the sweep",
+    "seed_everything": "seeds of the sweep",
+    "model.optimizer": "optimizers of the sweep",
+    "model.name": "task of the sweep",
+}
+"""Settings of the task that no override can change -> what sets them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,9 @@ class PanelSettings:
     task: str | None = None
     """Name of the task."""
 
-    batch_size: list[int] | None = dataclasses.field(default=None, metadata={"at_least": 1, "different": True})
+    batch_size: list[int] | None = dataclasses.field(
+        default=None, metadata={"at_least": 1, "different": True, "most": 1000}
+    )
     """Batch sizes."""
 
     optimizers: dict[str, dict[str, Any] | None] | None = None
@@ -119,12 +126,28 @@ class Panel:
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:
-    """Refuse overrides of settings that the sweep itself sets.
+    """Refuse overrides of what is no setting of the task, and of settings that the sweep itself sets.
 
     Raises:
         ConfigError: an override changes such a setting.
     """
-    for name in overrides:
-        for setting, key in SET_BY_THE_SWEEP.items():
+    for name in flattened(overrides):
+        if name.partition(".")[0] not in ("data", "model", "trainer", *SET_BY_THE_SWEEP):
+            raise ConfigError(f"overrides must name settings of data, model or trainer, got {name!r:.80}.")
+    refuse_overrides(overrides, SET_BY_THE_SWEEP)
+
+
+def refuse_overrides(overrides: Mapping[str, Any], others: Mapping[str, str]) -> None:
+    """Refuse overrides of settings that something else sets.
+
+    Args:
+        overrides: dotted name -> value.
+        others: setting -> what sets it.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name in flattened(overrides):
+        for setting, other in others.items():
             if f"{name.replace('.init_args', '')}.".startswith(f"{setting}."):
-                raise ConfigError(f"overrides cannot change {name}, which {key} of the sweep sets; leave it out.")
+                raise ConfigError(f"overrides cannot change {name}, which {other} sets; leave it out.")

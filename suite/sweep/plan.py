@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.fields import nested, plain
@@ -20,6 +20,9 @@ from suite.sweep.spec import SweepSpec
 
 Identify = Callable[[RunSpec], tuple[str, int]]
 """A run -> its id and number of optimizer steps; raises ValueError for impossible settings."""
+
+Accept = Callable[[RunSpec], None]
+"""Raises ValueError for a run whose settings cannot be, before any data are read."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -49,9 +52,10 @@ class Plan:
     Args:
         spec: the sweep.
         identify: computes a run's id and number of steps.
+        accept: called with runs that have every value of every axis between them, before any run is identified.
     """
 
-    def __init__(self, spec: SweepSpec, identify: Identify) -> None:
+    def __init__(self, spec: SweepSpec, identify: Identify, accept: Accept = lambda run: None) -> None:
         self.spec = spec
         self._identify = identify
         self._trunks: dict[tuple[str, int, int], PlannedRun] = {}
@@ -61,6 +65,13 @@ class Plan:
             for label, settings in panel.optimizers.items()
             for size in panel.batch_size
         ]
+        for group in self.groups:
+            for run in _examples(group, spec.seeds[0]):
+                accept(run)
+        for group in self.groups:
+            # Branches with finalist or reporting seeds need trunks with the same seeds.
+            later = [*spec.finalist_seeds, *spec.report_seeds] if group.panel.checkpoints else []
+            group.runs += self._cross(group, group.axes, [*spec.seeds, *later])
 
     def remember(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add the runs that earlier calls of the sweep had added: extensions, finalists, reporting seeds.
@@ -183,14 +194,11 @@ class Plan:
             "runs": [run.as_record() for run in runs],
         }
 
-    def _group(self, panel: Panel, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
+    @staticmethod
+    def _group(panel: Panel, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
         axes = {name: axis for name, value in settings.items() if (axis := read_axis(name, value, batch_size))}
         fixed = {"name": label, **{name: fixed_value(value) for name, value in settings.items() if name not in axes}}
-        group = Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
-        # Branches with finalist or reporting seeds need trunks with the same seeds.
-        later = [*self.spec.finalist_seeds, *self.spec.report_seeds] if panel.checkpoints else []
-        group.runs += self._cross(group, axes, [*self.spec.seeds, *later])
-        return group
+        return Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
 
     def _cross(self, group: Group, axes: Mapping[str, Axis], seeds: Sequence[int]) -> list[PlannedRun]:
         """The runs of a grid."""
@@ -221,6 +229,15 @@ class Plan:
 
 _ADDED = {"round": 0, "reporting": False, "diagnoses": ""}
 """Fields in the record of a run that an extension has added -> their values for the runs of the first grid."""
+
+
+def _examples(group: Group, seed: int) -> Iterator[RunSpec]:
+    """Runs of a group's grid that have every value of every axis between them, the others at their first."""
+    first = {name: axis.values[0] for name, axis in group.axes.items()}
+    changes = [{name: value} for name, axis in group.axes.items() for value in axis.values]
+    for change in changes or [{}]:
+        settings = nested({**group.fixed, **first, **change})
+        yield RunSpec(settings=settings, batch_size=group.key.batch_size, seed=seed, panel=group.panel.label)
 
 
 def _widen(group: Group, run: PlannedRun) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,9 @@ from suite.sweep.published import Published
 
 LARGEST_SEED = 2**32 - 1
 
+MOST_RUNS = 150_000
+"""Runs of a sweep's own grids. A plan of so many is made in half a minute; more are several sweeps."""
+
 _BESIDE = ("file", "question", "source", "published", "diagnose")
 """Keys that do not count towards a plan's id: they describe the sweep, or add runs that do not affect its answer."""
 
@@ -25,7 +30,7 @@ _LATER = ("panels", "finalists", "report_seeds", "trunk", "branches")
 
 Part = TypeVar("Part", bound=Branches)
 
-_SEEDS = {"at_least": 0, "at_most": LARGEST_SEED, "different": True}
+_SEEDS = {"at_least": 0, "at_most": LARGEST_SEED, "different": True, "most": 10_000}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,9 @@ class SweepSettings(PanelSettings):
     """The figure or table of a paper, or any other source, that the sweep follows."""
 
     task: str = ""
-    batch_size: list[int] = dataclasses.field(default_factory=list, metadata={"at_least": 1, "different": True})
+    batch_size: list[int] = dataclasses.field(
+        default_factory=list, metadata={"at_least": 1, "different": True, "most": 1000}
+    )
     optimizers: dict[str, dict[str, Any] | None] = dataclasses.field(default_factory=dict)
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
     final_loss: str = "ema"
@@ -101,16 +108,15 @@ class SweepSpec(SweepSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.seeds), "seeds", "at least one seed", self.seeds)
-        seeds = [*self.seeds, *self.finalist_seeds, *self.report_seeds]
-        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        seeds = Counter([*self.seeds, *self.finalist_seeds, *self.report_seeds])
+        if twice := sorted(seed for seed, count in seeds.items() if count > 1):
             raise ConfigError(
                 f"report_seeds must differ from seeds, and those of finalists from both, got {twice} twice; change one."
             )
         labels = [panel.label for panel in self.parts]
         if len(set(labels)) < len(labels):
             raise ConfigError(f"panels must have different names, also of trunks and branches, got {labels}.")
-        for panel in self.parts:
-            _check_panel(panel)
+        _refuse_too_many(sum(map(_check_panel, self.parts)) * len(self.seeds))
         self._check_extend_axes()
 
     def _check_extend_axes(self) -> None:
@@ -134,8 +140,13 @@ class SweepSpec(SweepSettings):
 
     @property
     def parts(self) -> list[Panel]:
-        """The panels with the shared settings filled in; a branching panel gives one per trunk and branch point."""
+        """The panels with the shared settings filled in; a branching panel gives one per trunk and branch point.
+
+        Raises:
+            ConfigError: they are too many, or no trunk can be made of its settings.
+        """
         parts: list[Panel] = []
+        groups = 0
         for label, settings in (self.panels or {"": PanelSettings()}).items():
             panel = Panel(
                 label=label,
@@ -146,12 +157,12 @@ class SweepSpec(SweepSettings):
                 final_loss=settings.final_loss or self.final_loss,
             )
             trunk, branches = _merged(self.trunk, settings.trunk), _merged(self.branches, settings.branches)
-            if trunk:
-                parts += branch_panels(panel, trunk, branches or Branches())
-            elif branches:
+            if branches and not trunk:
                 raise ConfigError("branches need a trunk, got branches without a trunk; add trunk.")
-            else:
-                parts.append(panel)
+            for part in branch_panels(panel, trunk, branches or Branches()) if trunk else [panel]:
+                parts.append(part)
+                groups += max(1, len(part.optimizers) * len(part.batch_size))
+                _refuse_too_many(groups)
         return parts
 
     def changed(self, overrides: Mapping[str, Any]) -> SweepSpec:
@@ -211,15 +222,27 @@ def _name(path: Path) -> str:
     return "-".join(below)
 
 
-def _check_panel(panel: Panel) -> None:
+def _refuse_too_many(runs: int) -> None:
+    if runs > MOST_RUNS:
+        raise ConfigError(
+            f"A sweep may have {MOST_RUNS:,} runs, got {runs:,} at least; leave values out, or make several sweeps."
+        )
+
+
+def _check_panel(panel: Panel) -> int:
+    """Refuse what no grid can be made of; returns the number of settings, those of each batch size counted."""
     where = f"panels.{panel.label}." if panel.label else ""
     for key, what in (("task", "a task"), ("batch_size", "a batch size"), ("optimizers", "at least one optimizer")):
         if not getattr(panel, key):
             raise ConfigError(f"{where}{key} must name {what}, got none.")
-    for label, settings in panel.optimizers.items():
-        for name, value in settings.items():
-            for size in panel.batch_size:
-                read_axis(f"{where}optimizers.{label}.{name}", value, size)
+    settings = 0
+    for label, values in panel.optimizers.items():
+        name = values.get("name", label)
+        require(isinstance(name, str), f"{where}optimizers.{label}.name", "a text", name)
+        for size in panel.batch_size:
+            axes = [read_axis(f"{where}optimizers.{label}.{name}", value, size) for name, value in values.items()]
+            settings += math.prod(len(axis.values) for axis in axes if axis)
+    return settings
 
 
 def _merged_optimizers(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -137,6 +137,13 @@ class Data(LightningDataModule):
         """Sizes on which the network depends (vocabulary, classes, ...); call it after `open`."""
         raise NotImplementedError
 
+    def facts_ahead(self) -> dict[str, Any] | None:
+        """What is known of the facts before `open`, sizes that the data decide at their least; None: nothing.
+
+        With it, settings that make no network are refused before the data are prepared.
+        """
+        return None
+
     def gather(self, split: str, indices: np.ndarray) -> Any:
         """Build one batch.
 

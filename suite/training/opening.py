@@ -52,11 +52,6 @@ def open_run(task: Task, data: Data, config: Mapping[str, Any], *, world_size: i
     give_seed(task, data, config)
     data.ensure_open()
     run_id, identity = run_identity(config, task, data, world_size=world_size)
-    if any(not 0 < step <= data.steps for step in task.kept_steps):
-        raise ValueError(
-            f"model.keep_weights_at must name steps from 1 to {data.steps}, the run's last, got "
-            f"{list(task.kept_steps)}."
-        )
     return OpenRun(task, data, config, run_id, identity)
 
 
@@ -93,6 +88,11 @@ def run_identity(
         ValueError: the batch size or budget is impossible for the data and devices.
     """
     data.require_evaluation(world_size)
+    if any(not 0 < step <= data.steps for step in task.kept_steps):
+        raise ValueError(
+            f"model.keep_weights_at must name steps from 1 to {data.steps}, the run's last, got "
+            f"{list(task.kept_steps)}."
+        )
     micro_batch = data.plan(world_size=world_size).indices(0).shape[1]
     return run_id_of(
         identity_of(

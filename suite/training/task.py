@@ -68,7 +68,8 @@ class Task(LightningModule):
     name: str | None = None
     """``<dataset>/<architecture>`` as in ``--task``; default: the last two parts of the class's module."""
 
-    initial: Spec | None = dataclasses.field(
+    # Not any values: the parser would read a run id of digits as a number.
+    initial: dict[str, str | int] | None = dataclasses.field(
         default=None, metadata={"when_set": "earlier runs, made without it, keep their id"}
     )
     """``{run: ID, step: N}``: start from the weights of a finished run in the store after its step N; null: from

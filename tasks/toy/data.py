@@ -42,7 +42,7 @@ class NoisyQuadratic(Generated):
     sigma: float = dataclasses.field(default=1.0, metadata={"at_least": 0})
     """Standard deviation of the Gaussian noise of one sample's gradient, per coordinate."""
 
-    hessian_seed: int = 0
+    hessian_seed: int = dataclasses.field(default=0, metadata={"at_least": 0})
     """Seed of the bases of the Hessian's blocks."""
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class Bigrams(Generated):
     """``sampled``: a sample is a pair; ``population``: every sample is the whole population, so that any batch size
     gives the exact gradient."""
 
-    language_seed: int = 0
+    language_seed: int = dataclasses.field(default=0, metadata={"at_least": 0})
     """Seed of the permutations."""
 
     def __post_init__(self) -> None:
@@ -213,7 +213,7 @@ class ZipfText(Generated, TokenBudget):
     seq_len: int = dataclasses.field(default=64, metadata={"at_least": 1})
     """Tokens per sample."""
 
-    num_val_samples: int = dataclasses.field(default=256, metadata={"at_least": 1})
+    num_val_samples: int = dataclasses.field(default=256, metadata={"at_least": 1, "at_most": 2**24})
     """Windows of the validation split."""
 
     language_seed: int = dataclasses.field(default=0, metadata={"at_least": 0, "below": 2**63})

@@ -25,7 +25,7 @@ class Generated(Data):
 
     shuffle: ClassVar[bool] = False  # type: ignore[misc]
 
-    num_samples: int = dataclasses.field(default=2**24, metadata={"at_least": 1})
+    num_samples: int = dataclasses.field(default=2**24, metadata={"at_least": 1, "at_most": 2**28})
     """Samples of one epoch; a larger budget sees them again."""
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class Zinc(Data):
     max_molecules: int | None = dataclasses.field(default=None, metadata={"at_least": 2})
     """Use only the first so many molecules of the source; null: all."""
 
-    rrwp_steps: int = dataclasses.field(default=0, metadata={"at_least": 0})
+    rrwp_steps: int = dataclasses.field(default=0, metadata={"at_least": 0, "at_most": 1000})
     """Walk lengths of the relative random walk probabilities, the identity included; 0: none, for architectures that
     see bonds alone."""
 
@@ -96,6 +96,8 @@ class Zinc(Data):
     def facts(self) -> dict[str, Any]:
         """Numbers of atom and bond types, and walk lengths."""
         return {"atom_types": len(ATOM_TYPES), "bond_types": len(BOND_TYPES), "rrwp_steps": self.rrwp_steps}
+
+    facts_ahead = facts
 
     def gather(self, split: str, indices: np.ndarray) -> MoleculeBatch:
         """Join some molecules to one graph.

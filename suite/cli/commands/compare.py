@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-
+from suite.cli.parser import Parser
 from suite.records import FINAL_LOSSES
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Print which runs, tuned points and gaps differ."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m suite compare",
         description="Two sides of one question: stores before and after a change, or a store and a CSV of results.",
     )

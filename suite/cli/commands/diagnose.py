@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from suite.cli.arguments import DEFAULT_STORE, read_diagnostics, read_request
 from suite.cli.commands.lists import print_lines
+from suite.cli.parser import Parser
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +22,7 @@ A,B, or by model.diagnostics in YAML.
 
 def main(command: str, arguments: list[str]) -> int:
     """Print, or write, one table."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m suite diagnose", description="Measure a network that is not being trained.", epilog=EPILOG
     )
     parser.add_argument("--list", action="store_true", help="the diagnostics, one line each")

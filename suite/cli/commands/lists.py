@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
+
+from suite.cli.parser import Parser
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Print the tasks or the optimizers; ``optimizers NAME`` prints one with its settings."""
-    parser = argparse.ArgumentParser(prog=f"python -m suite {command}", description=f"List the {command}.")
+    parser = Parser(prog=f"python -m suite {command}", description=f"List the {command}.")
     if command == "optimizers":
         parser.add_argument("name", nargs="?", help="an optimizer: print what it does and its settings")
     options = parser.parse_args(arguments)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import re
 import shlex
 import sys
 from pathlib import Path
 
 from suite.cli.arguments import read_diagnostics
+from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, sweep_parser
 from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
-from suite.execution.sweeping import Sweep
+from suite.execution.sweeping import Sweep, leaving_nothing_if_refused
 from suite.records import Store
 
 
@@ -31,7 +32,7 @@ def main(command: str, arguments: list[str]) -> int:
     )
     print(sweep)
     launcher = launcher_of(options.launcher, settings, workers=workers, store=store, plan_id=spec.plan_id)
-    with contextlib.closing(launcher):
+    with leaving_nothing_if_refused(store, spec.plan_id), contextlib.closing(launcher):
         if options.dry_run:
             sweep.estimate(launcher)
             return 0
@@ -47,7 +48,7 @@ def main(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = sweep_parser(
         "sweep", "Train the runs of a sweep that are missing. Safe to kill and to start again at any time."
     )
@@ -90,6 +91,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _pack_of(text: str) -> int | None:
     """Largest number of runs to train at once; None: as many as a measurement finds worth it."""
-    if text not in ("off", "auto") and not (text.isdigit() and int(text) > 0):
+    if text not in ("off", "auto") and not re.fullmatch("[1-9][0-9]{0,5}", text):
         raise ValueError(f"--pack must be off, auto or a number of runs, got {text!r}.")
     return None if text == "auto" else 1 if text == "off" else int(text)

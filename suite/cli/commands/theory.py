@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.cli.arguments import DEFAULT_STORE
+from suite.cli.parser import Parser
+from suite.fields import check_ranges
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,12 +30,29 @@ LARGEST_SPECTRUM = 10_000_000
 """Largest dimension for which the threshold of the spectra is computed: its sum has a term per dimension."""
 
 
+_POSITIVE = {"above": 0, "at_most": 1e30}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Ranges of the options; null: Figure 8's value."""
+
+    dimension: int | None = dataclasses.field(metadata={"at_least": 1, "at_most": 10**15})
+    noise: float | None = dataclasses.field(metadata=_POSITIVE)
+    suboptimality: float | None = dataclasses.field(metadata=_POSITIVE)
+    budget: float | None = dataclasses.field(metadata=_POSITIVE)
+    steps: int = dataclasses.field(metadata={"at_least": 1, "at_most": 20_000})
+    sigma: float = dataclasses.field(metadata=_POSITIVE)
+    samples: int = dataclasses.field(metadata={"at_least": 1, "at_most": 100_000})
+    target: float = dataclasses.field(metadata={"above": 0, "below": 1})
+
+
 def main(command: str, arguments: list[str]) -> int:
     """Print the tables and write the figures of one subject; without a subject, of the three that need no runs."""
     if arguments[:1] == ["fit"]:
         return _fit(arguments[1:])
     lines = "\n".join(f"  {name:10} {line}" for name, line in SUBJECTS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m suite theory",
         description="What theory predicts; see docs/theory.md for the formulas.",
         epilog=f"subjects:\n{lines}\n\nfit takes a sweep's YAML: python -m suite theory fit SWEEP.yaml",
@@ -56,13 +75,15 @@ def main(command: str, arguments: list[str]) -> int:
     zipf = parser.add_argument_group("bigram")
     zipf.add_argument("--target", type=float, default=0.1, help="relative error to reach (default: %(default)s)")
     options = parser.parse_args(arguments)
+    check_ranges(Asked, vars(options), name="theory")
     from suite.analysis.figures.style import save, style
 
-    options.out.mkdir(parents=True, exist_ok=True)
     draw = {"regimes": _regimes, "quadratic": _quadratic, "bigram": _bigram}
     for subject in [options.subject] if options.subject else draw:
         with style():
-            png, svg = save(draw[subject](options), options.out, subject)
+            figure = draw[subject](options)
+            options.out.mkdir(parents=True, exist_ok=True)  # not before the request is known to be right
+            png, svg = save(figure, options.out, subject)
         print(f"\nFigure: {png}, {svg}\n")
     return 0
 
@@ -100,9 +121,6 @@ def _regimes(options: argparse.Namespace) -> Figure:
 def _quadratic(options: argparse.Namespace) -> Figure:
     from suite.analysis.figures.theory import quadratic_figure
 
-    for name, value in (("--steps", options.steps), ("--samples", options.samples), ("--sigma", options.sigma)):
-        if not value > 0:
-            raise ValueError(f"{name} must be a positive number, got {value}.")
     sizes = [4**power for power in range(5) if 4**power <= options.samples]
     subsets = _predictions("rows", 0.0, {size: options.steps for size in range(1, 10, 2)})
     gaussian = _predictions("gaussian", options.sigma, {size: options.samples // size for size in sizes})
@@ -154,8 +172,6 @@ def _bigram(options: argparse.Namespace) -> Figure:
     from suite.analysis.figures.theory import bigram_figure
     from suite.theory.bigram import scaling_exponent, steps_needed
 
-    if not 0 < options.target < 1:
-        raise ValueError(f"--target must lie between 0 and 1, got {options.target}.")
     sizes = [10**power for power in range(2, 6)]
     needed = {
         exponent: {

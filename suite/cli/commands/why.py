@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suite.cli.arguments import DEFAULT_STORE
+from suite.cli.parser import Parser
 
 if TYPE_CHECKING:
     from suite.analysis.why import Why
@@ -37,7 +37,7 @@ ones. JS: distance between the Hessian's blocks at the start and at the end."""
 
 def main(command: str, arguments: list[str]) -> int:
     """Print the table and the correlations."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m suite why",
         description="What was measured inside the tuned runs, beside their gaps; see docs/diagnostics.md.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from suite.execution.jobs import Job
 from suite.execution.messages import Event, WorkRequest
@@ -21,6 +21,9 @@ OnEvent = Callable[[Job, Event], Iterable[Job]]
 
 class Launcher(Protocol):
     """Executes jobs, on this machine or a cluster."""
+
+    here: ClassVar[bool]
+    """Whether jobs are executed on this machine."""
 
     @property
     def slots(self) -> int:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
@@ -42,6 +43,8 @@ class LocalLauncher:
         logs: folder for the output of the workers.
         gpus: number of GPUs to distribute the workers over; 0: none.
     """
+
+    here: ClassVar[bool] = True
 
     def __init__(self, slots: int, *, command: list[str], logs: Path, gpus: int = 0) -> None:
         self.slots = slots

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
@@ -57,6 +57,8 @@ class RayLauncher:
     Raises:
         ValueError: Ray is not installed, or there is no such cluster.
     """
+
+    here: ClassVar[bool] = False
 
     def __init__(self, settings: RaySettings, *, command: list[str], store: Store, jobs: int | None = None) -> None:
         self.settings = settings

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
@@ -98,6 +98,8 @@ class SlurmLauncher:
     Raises:
         ValueError: submitit is not installed, or this machine has no access to a SLURM cluster.
     """
+
+    here: ClassVar[bool] = False
 
     def __init__(self, settings: SlurmSettings, *, command: list[str], folder: Path) -> None:
         self.settings = settings

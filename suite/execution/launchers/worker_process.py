@@ -28,6 +28,7 @@ class WorkerProcess:
     def __init__(
         self, command: list[str], environment: Mapping[str, str], *, log: Path | None = None, folder: str | None = None
     ) -> None:
+        self._log = log
         output = _opened(log)
         try:
             self._process = subprocess.Popen(
@@ -74,7 +75,19 @@ class WorkerProcess:
         self._process.wait()
 
     def _death(self) -> Event:
-        return Event("crashed", error=f"its worker ended with exit code {self._process.wait()}")
+        code = self._process.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        said = _last_line(self._log)
+        return Event("crashed", error=f"its worker {how}" + (f" and said: {said}" if said else ""))
+
+
+def _last_line(log: Path | None) -> str:
+    """The last line that a worker has written; empty where there is none."""
+    try:
+        lines = [] if log is None else log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
 
 
 def _opened(log: Path | None) -> IO[str] | None:

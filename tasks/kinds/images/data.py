@@ -58,10 +58,10 @@ class ImageData(Data):
     paper: ClassVar[PaperShards | None] = None
     """What ``source: paper`` means."""
 
-    image_size: int = dataclasses.field(default=224, metadata={"at_least": 1})
+    image_size: int = dataclasses.field(default=224, metadata={"at_least": 1, "at_most": 8192})
     """Height and width of the images that the network sees."""
 
-    resize: int | None = None
+    resize: int | None = dataclasses.field(default=None, metadata={"at_least": 1, "at_most": 8192})
     """Short side before the centre is cut; null: 8/7 of ``image_size``."""
 
     random_crop: bool = False
@@ -194,6 +194,10 @@ class ImageData(Data):
         """Number of classes, image size and channels."""
         assert self.images is not None
         return {"classes": self.images.classes, "image_size": self.image_size, "channels": CHANNELS}
+
+    def facts_ahead(self) -> dict[str, Any]:
+        """The least number of classes, image size and channels."""
+        return {"classes": 1, "image_size": self.image_size, "channels": CHANNELS}
 
     def class_counts(self) -> np.ndarray:
         """Training images of each class, int64 ``[classes]``; what is remote is fetched for it."""

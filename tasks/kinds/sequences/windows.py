@@ -104,6 +104,10 @@ class TokenWindows(TokenBudget):
         assert self.token_files is not None
         return {"vocab_size": self.token_files.vocab_size, "seq_len": self.seq_len}
 
+    def facts_ahead(self) -> dict[str, Any]:
+        """The least vocabulary, and the sequence length."""
+        return {"vocab_size": 1, "seq_len": self.seq_len}
+
     def class_counts(self) -> np.ndarray:
         """How often each token occurs in the training split, int64 ``[V]``."""
         assert self.token_files is not None

@@ -1,0 +1,139 @@
+"""What is said of an error: the user's own in one sentence, the suite's with a file that holds the traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import platform
+import shlex
+import sys
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+WORK_FAILED = 1
+WRONG_REQUEST = 2
+SUITE_FAILED = 70
+"""As EX_SOFTWARE in sysexits.h."""
+
+DEBUG = "SUITE_TRACEBACK"
+"""Environment variable: where it is set, tracebacks are printed as well."""
+
+LONGEST = 2000
+"""Characters of a sentence; what a list of a thousand values says can be read from its beginning."""
+
+_ROOT = Path(__file__).resolve().parents[2]
+_OWN_CODE = tuple(str(_ROOT / name) + os.sep for name in ("suite", "tasks", "models"))
+_LIBRARIES = tuple(
+    os.path.join(os.path.realpath(path), "")
+    for path in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+
+_AT_WORK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors of the system that no other request would have avoided."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """An error in words.
+
+    Attributes:
+        sentence: for the user.
+        code: exit code of the command that ends with it.
+    """
+
+    sentence: str
+    code: int
+
+
+def fault_of(error: Exception, command: Sequence[str] = ()) -> Fault:
+    """The words for an error; for one of the suite's own the traceback is written to a file.
+
+    Args:
+        error: as it was caught.
+        command: the command line, for the file.
+    """
+    known = _of_the_user(error)
+    if known is not None:
+        return Fault(_one_line(known.sentence), known.code)
+    place = _own_places(error)[-1:]
+    where = f", {place[0].filename.removeprefix(str(_ROOT) + os.sep)} line {place[0].lineno}" if place else ""
+    what = f"{type(error).__name__}: {error!s:.200}".rstrip(": ")
+    file = _write_traceback(error, command)
+    return Fault(
+        _one_line(f"The suite itself has failed ({what}{where}); please report it, with {file}."), SUITE_FAILED
+    )
+
+
+def print_traceback_if_asked(error: BaseException) -> None:
+    """Print the traceback where ``--debug`` or the environment variable asks for it."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+
+
+def _of_the_user(error: Exception) -> Fault | None:
+    """The words for an error that the user can mend; None for all others."""
+    kinds = {cls.__name__ for cls in type(error).__mro__}
+    if kinds & {"StoreError", "LeaseHeld", "OutOfMemory"}:
+        return Fault(str(error), WORK_FAILED)
+    if kinds & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+        return Fault(
+            "The memory ran out; take a smaller network or lower data.micro_batch, or free memory on this machine.",
+            WRONG_REQUEST,
+        )
+    if "RuntimeError" in kinds and "not implemented for" in str(error):
+        reason = f"{error!s:.200}"
+        return Fault(
+            f"The device cannot compute this ({reason}); change trainer.precision or trainer.accelerator.",
+            WRONG_REQUEST,
+        )
+    if kinds & {"ValueError", "MisconfigurationException"}:
+        return Fault(str(error), WRONG_REQUEST)
+    if isinstance(error, SyntaxError) and not str(error.filename).startswith(_OWN_CODE):
+        return Fault(f"{error.filename} line {error.lineno} is no Python ({error.msg}); mend it there.", WRONG_REQUEST)
+    if isinstance(error, OSError):
+        name = "" if error.filename is None else f" {error.filename}"
+        code = WORK_FAILED if error.errno in _AT_WORK else WRONG_REQUEST
+        return Fault(f"The file{name} cannot be used: {error.strerror or error}.", code)
+    places = [place for place in traceback.extract_tb(error.__traceback__) if not _is_library(place.filename)]
+    if places and not places[-1].filename.startswith(_OWN_CODE):
+        where = f"{places[-1].filename} line {places[-1].lineno}"
+        return Fault(f"{where} raised {type(error).__name__}: {error}; that code is yours to mend.", WRONG_REQUEST)
+    return None
+
+
+def _own_places(error: Exception) -> list[traceback.FrameSummary]:
+    return [place for place in traceback.extract_tb(error.__traceback__) if place.filename.startswith(_OWN_CODE)]
+
+
+def _is_library(filename: str) -> bool:
+    return filename.startswith("<") or os.path.realpath(filename).startswith(_LIBRARIES)
+
+
+def _write_traceback(error: Exception, command: Sequence[str]) -> str:
+    """Write the traceback; returns the file's path, or what to do where no file can be written."""
+    from suite.records.provenance import code_version
+
+    lines = [
+        f"command: {shlex.join(command)}",
+        f"suite: {code_version()}",
+        f"python: {sys.version.split()[0]} on {platform.platform()}",
+        "",
+        *traceback.format_exception(error),
+    ]
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="suite-failed-", suffix=".txt")
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write("\n".join(lines))
+    except OSError:
+        return f"what {DEBUG}=1 shows in the same command"
+    return name
+
+
+def _one_line(text: str) -> str:
+    """A text on one line, what a terminal would not print written out."""
+    line = "".join(x if x.isprintable() else repr(x)[1:-1] for x in " ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

@@ -1,0 +1,129 @@
+"""The last guard of the command line: whose fault an error is, in a sentence, and where the suite's tracebacks lie."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from suite.cli.commands import lists
+from suite.cli.main import main
+from suite.execution.faults import fault_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("SUITE_TRACEBACK", "")  # as it is put back, whatever --debug made of it
+
+
+def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit code, and what was said on standard error."""
+    capsys.readouterr()
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, capsys.readouterr().err
+
+
+def raising(error: BaseException) -> Any:
+    def command(*_: Any) -> int:
+        raise error
+
+    return command
+
+
+def test_a_fault_of_the_suite_asks_for_a_report(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lists, "print_lines", {}.__getitem__)  # a mapping from lines is no key
+    code, said = call(["tasks"], capsys)
+    (file,) = tmp_path.glob("suite-failed-*.txt")
+    assert code == 70 and "Traceback" not in said and len(said.splitlines()) == 1
+    assert said.startswith("suite: The suite itself has failed (TypeError: unhashable")
+    assert "suite/cli/commands/lists.py line" in said and f"please report it, with {file}" in said
+    report = file.read_text()
+    assert "command: tasks" in report and "Traceback" in report and "lists.py" in report and "python: 3" in report
+    code, said = call(["tasks", "--debug"], capsys)
+    assert code == 70 and "Traceback" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (ValueError("lr is 3\nnot 4"), 2, "suite: lr is 3 not 4"),
+        (MemoryError(), 2, "suite: The memory ran out"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2, "suite: The memory ran out"),
+        (IsADirectoryError(21, "Is a directory", "runs"), 2, "suite: The file runs cannot be used: Is a directory."),
+        (OSError(36, "File name too long", "x" * 9), 2, "suite: The file xxxxxxxxx cannot be used"),
+        (OSError(28, "No space left on device"), 1, "suite: The file cannot be used: No space left on device."),
+        (ValueError("\x1b[31mred\udcff"), 2, "suite: \\x1b[31mred\\udcff"),
+        (KeyboardInterrupt(), 130, "suite: Ended by SIGINT; the same command goes on"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_every_fault_of_the_user_is_one_sentence(
+    error: BaseException, code: int, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "print_lines", raising(error))
+    got, said = call(["tasks"], capsys)
+    assert got == code and said.startswith(sentence) and len(said.splitlines()) == 1
+    assert not list(Path().glob("suite-failed-*"))
+
+
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "suite", "optimizers"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, text=True)
+    os.close(writer)
+    assert done.returncode == 141 and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["sweep"], "The following arguments are required: file; see python -m suite sweep --help."),
+        (["sweep", "s.yaml", "--workers", "x"], "Argument --workers: invalid int value: 'x'"),
+        (["sweep", "s.yaml", "--workers", str(10**9)], "--workers must be from 1 to 10,000"),
+        (["sweep", "s.yaml", "--pack", "\u00b2"], "--pack must be off, auto or a number of runs"),
+        (["gap", "s.yaml", "--final-loss", "x"], "Argument --final-loss: invalid choice: 'x'"),
+        (["theory", "nothing"], "invalid choice: 'nothing'"),
+        (["compare", "a"], "required: second"),
+        (["why", "--nothing"], "Unrecognized arguments: --nothing"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"task": "toy/quadratic", "batch_size": [1], "optimizers": {"sgd": {"lr": 1e-6}}}
+    Path("s.yaml").write_text(yaml.safe_dump({**asked, "overrides": {"data.budget_steps": 2}}))
+    code, said = call(arguments, capsys)
+    assert code == 2 and said.startswith("suite: ") and sentence in said and len(said.splitlines()) == 1
+    assert [path.name for path in Path().iterdir()] == ["s.yaml"]
+
+
+def test_the_users_own_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine_that_fails.py").write_text("def fail():\n    return {}['nothing']\n")
+    monkeypatch.syspath_prepend(".")
+    import mine_that_fails  # type: ignore[import-not-found]
+
+    with pytest.raises(KeyError) as caught:
+        mine_that_fails.fail()
+    fault = fault_of(caught.value)
+    assert fault.code == 2 and "mine_that_fails.py line 2 raised KeyError: 'nothing'; that code is" in fault.sentence
+
+
+def test_an_error_without_a_place_is_the_suites() -> None:
+    fault = fault_of(KeyError("x"))
+    assert fault.code == 70 and "KeyError: 'x'" in fault.sentence
