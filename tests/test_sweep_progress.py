@@ -54,3 +54,11 @@ def test_batch_sizes_nobody_has_trained_cost_per_step_what_the_nearest_does() ->
     assert progress.line().endswith("about 7 s to go")  # 0.01 s x 9 x 75
     progress.update(middle, Event("done", ["finished"] * 9, seconds=54.0))
     assert progress.line().endswith("about 14 s to go")  # 0.1 s x 9 x 15
+
+
+def test_runs_that_had_a_result_are_counted_by_their_status() -> None:
+    small, large = runs_of(1, 1000), runs_of(64, 15)
+    progress = SweepProgress(total=18, left=list(large), workers=1, settled=["diverged"] * 2 + ["finished"] * 6)
+    assert progress.line().startswith("sweep: 6 finished, 0 running, 2 diverged, 9 left of 18")  # one can never start
+    progress.add(list(small[:3]), list(small[:1]), ["diverged", "finished"])
+    assert progress.line().startswith("sweep: 7 finished, 0 running, 3 diverged, 10 left of 21")

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from suite.execution.jobs import Job
 from suite.execution.messages import Event
@@ -22,6 +22,7 @@ class SweepProgress:
         total: number of runs of the sweep, including those already in the store.
         left: runs to train.
         workers: number of jobs at a time.
+        settled: statuses of the runs that have a result already.
         expected: group -> seconds per step and run, as measured before training.
     """
 
@@ -31,22 +32,23 @@ class SweepProgress:
         total: int,
         left: list[PlannedRun],
         workers: int,
+        settled: Iterable[str] = (),
         expected: Mapping[GroupKey, float] | None = None,
     ) -> None:
         self.total = total
         self.left = {run.run_id: run for run in left}
         self.workers = workers
-        self.counts: Counter[str] = Counter(finished=total - len(left))
+        self.counts: Counter[str] = Counter(settled)
         self.running: dict[str, tuple[float, int]] = {}
         self._expected = dict(expected or {})
         self._spent: dict[GroupKey, tuple[float, int]] = {}
         self._drawn = 0.0
         self._terminal = sys.stderr.isatty()
 
-    def add(self, added: list[PlannedRun], missing: list[PlannedRun]) -> None:
-        """Add the runs of an extension; ``missing`` are those among them that have to be trained."""
+    def add(self, added: list[PlannedRun], missing: list[PlannedRun], settled: Iterable[str] = ()) -> None:
+        """Add the runs of an extension: those that have to be trained, and the statuses of those with a result."""
         self.total += len(added)
-        self.counts["finished"] += len(added) - len(missing)
+        self.counts.update(settled)
         self.left.update({run.run_id: run for run in missing})
 
     def drop(self, runs: list[PlannedRun]) -> None:

@@ -20,7 +20,7 @@ from suite.execution.messages import Event, WorkRequest
 from suite.execution.runs import Runs
 from suite.execution.sweep_progress import SweepProgress
 from suite.execution.trunks import lost_sentences, lost_trunks
-from suite.records import Store, StoreError
+from suite.records import SETTLED, Store, StoreError
 from suite.records.files import write_text_atomically
 from suite.sweep import GroupKey, Plan, PlannedRun, SweepSpec
 
@@ -125,11 +125,16 @@ class Sweep:
     def train(self, launcher: Launcher) -> list[str]:
         """Train the missing runs; returns a sentence for every run that failed."""
         progress = SweepProgress(
-            total=len(self.plan.runs), left=self.missing, workers=launcher.slots, expected=self._expected
+            total=len(self.plan.runs),
+            left=self.missing,
+            workers=launcher.slots,
+            settled=self._statuses(self.plan.runs),
+            expected=self._expected,
         )
 
         def on_growth(added: list[PlannedRun]) -> None:
-            progress.add(added, [run for run in added if not self.store.settled(run.run_id)])
+            missing = [run for run in added if not self.store.settled(run.run_id)]
+            progress.add(added, missing, self._statuses(added))
             self._write_plan()
 
         def on_event(job: Job, event: Event) -> None:
@@ -144,6 +149,12 @@ class Sweep:
         for sentence in lost_sentences(self._branching_runs(), self.store):
             print(sentence)
         return failed
+
+    def _statuses(self, runs: list[PlannedRun]) -> list[str]:
+        """The statuses of the runs that have a result."""
+        to_train = {run.run_id for run in self.missing}
+        records = (self.store.record(run.run_id) for run in runs if run.run_id not in to_train)
+        return [record["status"] for record in records if record is not None and record["status"] in SETTLED]
 
     def export(self, file: Path) -> None:
         """Write a shell command for every job that is due, to be executed by any other tool.
