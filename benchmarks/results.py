@@ -10,7 +10,7 @@ question stands in `answers.yaml`, by the sweep's name:
     paper1/laptop/figure2:
       title: what the section is called
       answer: a sentence, for the table of all questions
-      paper: agrees, contradicts or not resolved, with what has to be added
+      paper: agrees, contradicts or open, with what has to be added
       text: what the figures say and how far they carry
       figures: [names of the report's figures, where it is not the first of branches, panels, gap and tuned]
 
@@ -34,7 +34,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from suite.analysis.words import optimizer_title
+from suite.analysis.words import number, optimizer_title, verdict_text
 from suite.records import Store
 
 FIGURES = ("branches", "panels", "gap", "tuned")
@@ -62,9 +62,8 @@ heavy tail.
 of them shared between sweeps, 23 hours of training summed over the runs of two workers. Each folder holds `gap.csv` and
 `tuned.csv`.
 
-What is said here is said of this scale alone. "Not resolved" is a gap that does not exceed its uncertainty; one that
-does is not yet a sign at 95%: how many seeds that would take is the column `seeds_needed` of `gap.csv`, most often more
-than the two that reported.
+What is said here is said of this scale alone. The words of a verdict, and ±, are those of
+[analysis.md](../analysis.md); how many seeds would decide a gap that is open is the column `seeds_needed` of `gap.csv`.
 """
 
 
@@ -106,14 +105,18 @@ def gap_table(gaps: pd.DataFrame) -> list[str]:
     several = gaps["task"].nunique() > 1
     reference, challenger = gaps[["reference", "challenger"]].iloc[0]
     titles = {label: optimizer_title(label) for label in (reference, challenger)}
-    heads = ["task"] * several + ["batch size", *titles.values(), "gap", "±", "gap %", "better"]
+    heads = ["task"] * several + ["batch size", *titles.values(), "gap", "±", "gap %", "verdict"]
     lines = [row([*heads, *(f"{title}'s setting" for title in titles.values())]), "|" + "---|" * (len(heads) + 2)]
     for one in gaps.itertuples(index=False):
         losses = [starred(one.reference_loss, one.reference_edges), starred(one.challenger_loss, one.challenger_edges)]
         cells = [one.task] * several + [one.batch_size, *losses]
-        cells += [f"{one.gap:+.4f}", f"{one.uncertainty:.4f}", f"{one.relative_gap:+.2f}"]
-        better = titles[one.better] if one.resolved else "not resolved"
-        lines.append(row([*cells, better, rounded(one.reference_setting), rounded(one.challenger_setting)]))
+        cells += [
+            f"{one.gap:+.4f}",
+            number(one.uncertainty, ".4f"),
+            f"{one.relative_gap:+.2f}",
+            verdict_text(one._asdict()),
+        ]
+        lines.append(row([*cells, rounded(one.reference_setting), rounded(one.challenger_setting)]))
     return lines
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from suite.analysis.verdict import Interval, holm, verdict
 from suite.records import Store, final_losses
 
 
@@ -27,6 +28,7 @@ class Planted:
 
     batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
     seeds: tuple[int, ...] = (42,)
+    report_seeds: tuple[int, ...] = ()
     crossing: float = 24.0
     slope: float = -0.06
     level: float = 3.4
@@ -68,26 +70,26 @@ def write_store(path: Path, planted: Planted, *, leave_out: tuple[str, ...] = ()
     store = Store(path)
     runs = []
     for optimizer, lrs in planted.lrs.items():
+        best = planted.best_lr[optimizer], planted.best_momentum[optimizer]
+        grid = [(lr, momentum, seed) for lr in lrs for momentum in planted.momenta for seed in planted.seeds]
         for batch_size in planted.batch_sizes:
-            for lr in lrs:
-                for momentum in planted.momenta:
-                    for seed in planted.seeds:
-                        axes = {"lr": lr, planted.momentum_name[optimizer]: momentum}
-                        run_id = run_id_for(optimizer, batch_size, lr, momentum, seed)
-                        runs.append(
-                            {
-                                "run_id": run_id,
-                                "optimizer": optimizer,
-                                "batch_size": batch_size,
-                                "seed": seed,
-                                "axes": axes,
-                                "steps": planted.steps,
-                                "round": 0,
-                            }
-                        )
-                        if run_id not in leave_out:
-                            final = planted.final(optimizer, batch_size, lr, momentum)
-                            _write_run(store, planted, runs[-1], final)
+            for lr, momentum, seed in grid + [(*best, seed) for seed in planted.report_seeds]:
+                run_id = run_id_for(optimizer, batch_size, lr, momentum, seed)
+                runs.append(
+                    {
+                        "run_id": run_id,
+                        "optimizer": optimizer,
+                        "batch_size": batch_size,
+                        "seed": seed,
+                        "axes": {"lr": lr, planted.momentum_name[optimizer]: momentum},
+                        "steps": planted.steps,
+                        "round": 0,
+                        "reporting": seed in planted.report_seeds,
+                    }
+                )
+                if run_id not in leave_out:
+                    final = planted.final(optimizer, batch_size, lr, momentum)
+                    _write_run(store, planted, runs[-1], final)
     plan = {
         "schema": 1,
         "plan_id": "synthetic-1a2b3c4d",
@@ -172,9 +174,19 @@ def _write_run(store: Store, planted: Planted, run: dict[str, Any], final: float
     )
 
 
-def gap_rows(gaps: list[float], sizes: list[int] | None = None, uncertainty: float = 0.1) -> pd.DataFrame:
-    """Rows of a gap table, in percent, at batch sizes 1, 4, 16, ... unless told."""
+def gap_rows(gaps: list[float], sizes: list[int] | None = None, error: float = 0.05) -> pd.DataFrame:
+    """Rows of a gap table, in percent, at batch sizes 1, 4, 16, ... unless told, with 20 degrees of freedom."""
     sizes = sizes or [4**power for power in range(len(gaps))]
+    intervals = [Interval(estimate=gap, error=error, freedom=20) for gap in gaps]
+    ahead = ["sgd" if gap > 0 else "adam" for gap in gaps]
+    said = [verdict(interval, pair=("adam", "sgd"), margin=0.5, seeds=5) for interval in intervals]
+    kinds = [None if math.isnan(gap) else one.kind for gap, one in zip(gaps, said, strict=True)]
+    held = holm(np.array([0.0 if math.isinf(gap) else one.p for gap, one in zip(gaps, intervals, strict=True)]))
+    half = intervals[0].half_width()
+
+    def named(kind: str) -> pd.Series:
+        return pd.Series([side if one == kind else None for one, side in zip(kinds, ahead, strict=True)], dtype=object)
+
     return pd.DataFrame(
         {
             "task": "toy/net",
@@ -183,8 +195,20 @@ def gap_rows(gaps: list[float], sizes: list[int] | None = None, uncertainty: flo
             "batch_size": sizes,
             "gap": gaps,
             "relative_gap": gaps,
-            "uncertainty": uncertainty,
-            "relative_uncertainty": uncertainty,
-            "resolved": [math.isinf(gap) or abs(gap) > uncertainty for gap in gaps],
+            "error": error,
+            "relative_error": error,
+            "freedom": 20.0,
+            "uncertainty": half,
+            "relative_uncertainty": half,
+            "verdict": kinds,
+            "better": named("better"),
+            "leans": named("leans"),
+            "together": [bool(holds) and kind == "better" for holds, kind in zip(held, kinds, strict=True)],
+            "margin": 0.5,
+            "seeds": 5,
+            "reference_loss": 100.0,
+            "challenger_loss": [100.0 - gap for gap in gaps],
+            "reference_edges": [()] * len(gaps),
+            "challenger_edges": [()] * len(gaps),
         }
     )

@@ -3,84 +3,122 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_records import Planted, gap_rows, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.crossover import crossover
+from suite.analysis.crossover import crossover, trend
 from suite.analysis.monotone import monotone_fit
 
 
 def test_planted_crossing_is_recovered_from_records(tmp_path):
-    planted = Planted(steps=900, noise=0.004, crossing=24, momentum_cost=0.02)
+    planted = Planted(steps=900, noise=0.004, crossing=24, momentum_cost=0.02, report_seeds=(7, 8, 9))
     store, plan = write_store(tmp_path, planted)
     (found,) = compare_plan(store, plan).crossovers
     assert found.interpolated == pytest.approx(24, rel=0.1)
-    assert found.line == pytest.approx(24, rel=0.1)
+    assert found.line_zero == pytest.approx(24, rel=0.1)
     assert (found.low, found.high) == (16, 64)
-    assert (found.small_batch, found.large_batch) == ("sgd", "adam") and found.resolved
-    assert "near batch size 24 (between 16 and 64)" in found.sentence()
+    assert found.line_interval[0] < 24 < found.line_interval[1]
+    said = found.sentence()
+    assert said.startswith("The gap passes zero between batch sizes 16 and 64, near 24 (95% interval 2")
+    assert said.endswith("SGD is better below, Adam above (at 95%, corrected for 5 batch sizes).")
 
 
 def test_line_and_interpolation_agree_on_a_straight_gap():
     found = crossover(gap_rows([3.0, 1.0, -1.0, -3.0]))
-    assert found.slope == pytest.approx(-1) and found.intercept == pytest.approx(3)
-    assert found.line == pytest.approx(8) and found.interpolated == pytest.approx(8)
-    assert (found.low, found.high) == (4, 16)
+    assert found.line.slope == pytest.approx(-1) and found.line.intercept == pytest.approx(3)
+    assert found.line_zero == pytest.approx(8) and found.interpolated == pytest.approx(8)
+    assert (found.low, found.high) == (4, 16) and found.claimed
 
 
 def test_rising_gap_crosses_the_other_way():
     found = crossover(gap_rows([-3.0, -1.0, 1.0, 3.0]))
-    assert (found.small_batch, found.large_batch) == ("adam", "sgd")
+    assert (found.small_batch, found.winners[64]) == ("adam", "sgd")
     assert found.interpolated == pytest.approx(8)
 
 
-def test_no_crossover_says_who_wins_everywhere():
+def test_no_crossover_says_who_wins_everywhere_after_correction():
     found = crossover(gap_rows([3.0, 2.0, 1.0]))
-    assert not found.in_range and found.interpolated is None and found.resolved
-    assert found.sentence() == "No crossover in range: SGD is better at every batch size from 1 to 16."
-    assert found.line is None  # the line's zero lies at 64, two octaves outside
+    assert not found.claimed and found.interpolated is None and found.line_zero is None
+    assert found.sentence() == (
+        "No crossover in range: SGD is better at every batch size from 1 to 16 (at 95%, corrected for 3 batch sizes)."
+    )
+    # t = 2.3 with 20 degrees of freedom: better at 95% alone, at none of three after Holm's correction.
+    weak = crossover(gap_rows([2.3, 2.3, 2.3], error=1.0))
+    assert weak.winners == {} and weak.alone == (1, 4, 16)
+    assert weak.sentence() == (
+        "No crossover is claimed: SGD is better at batch sizes 1, 4, 16. Corrected for 3 batch sizes, "
+        "batch sizes 1, 4, 16 would not hold."
+    )
 
 
-def test_line_root_is_given_up_to_one_octave_outside():
-    assert crossover(gap_rows([3.0, 2.0, 1.0, 0.5])).line == pytest.approx(2 ** (2.9 / 0.425))
+def test_gaps_that_are_better_one_by_one_claim_no_crossover_before_correction():
+    found = crossover(gap_rows([2.3, 0.1, -0.1, -2.3], error=1.0))
+    assert found.alone == (1, 64) and not found.claimed and "No crossover is claimed" in found.sentence()
 
 
-def test_unresolved_gaps_widen_the_interval():
-    found = crossover(gap_rows([3.0, 0.5, -0.5, -3.0], uncertainty=1.0))
+def test_undecided_gaps_widen_what_is_claimed():
+    found = crossover(gap_rows([3.0, 0.3, -0.3, -3.0], error=0.5))
     assert (found.low, found.high) == (1, 64)
-    open_ended = crossover(gap_rows([3.0, 1.5, 0.2, -0.2], uncertainty=1.0))
-    assert (open_ended.low, open_ended.high) == (4, None) and not open_ended.resolved
-    assert "No crossover is resolved: SGD is better up to batch size 4, and no gap above" in open_ended.sentence()
-    other_end = crossover(gap_rows([0.2, -0.2, -1.5, -3.0], uncertainty=1.0)).sentence()
-    assert "Adam is better from batch size 16 on, and no gap below it is resolved (best guess: zero near" in other_end
+    open_ended = crossover(gap_rows([3.0, 1.5, 0.2, -0.2], error=0.4))
+    assert not open_ended.claimed and open_ended.line_zero is None
+    assert open_ended.sentence() == (
+        "No crossover is claimed: SGD is better at batch sizes 1, 4; the gap is open at batch sizes 16, 64."
+    )
 
 
-def test_gap_that_ends_in_divergence_still_has_an_interval():
+def test_a_line_needs_three_batch_sizes_and_contradicts_no_gap():
+    assert trend(gap_rows([3.0, -3.0])) is None
+    assert crossover(gap_rows([3.0, -3.0])).interpolated == pytest.approx(2)
+    # Convex: the line of these gaps is zero far from where they are.
+    convex = gap_rows([8.0, 0.5, -0.5, -1.0])
+    assert trend(convex) is None and crossover(convex).line_zero is None
+    assert crossover(convex).interpolated == pytest.approx(8)
+    # The fit is tolerable and on the wrong side of a verdict.
+    assert trend(gap_rows([6.0, 0.5, -0.5, 0.8], error=1.5)) is not None
+    sided = gap_rows([6.0, 0.5, -0.5, 0.8], error=1.5)
+    sided.loc[2, "better"] = "sgd"
+    line = trend(gap_rows([6.0, 0.5, -0.5, 0.8], error=1.5))
+    assert (line(np.array([16.0]))[0] > 0) == (trend(sided) is not None)
+
+
+def test_weights_count_in_the_line():
+    rows = gap_rows([3.0, 1.0, -1.0, 0.0])
+    rows["relative_error"] = [0.1, 0.1, 0.1, 10.0]
+    assert trend(rows).slope == pytest.approx(-1, abs=0.01)
+
+
+def test_gap_that_ends_in_divergence_is_still_between_its_neighbours():
     found = crossover(gap_rows([3.0, 1.0, -math.inf]))
-    assert found.in_range and (found.low, found.high) == (4, 16)
+    assert (found.low, found.high) == (4, 16)
     assert found.interpolated is None  # nothing to interpolate to
 
 
-def test_unresolved_or_contradicting_gaps_name_no_winner_everywhere():
-    assert crossover(gap_rows([0.05, 0.02])).sentence() == "The gap is not resolved at any batch size from 1 to 4."
-    assert crossover(gap_rows([0.05])).sentence().endswith("the gap is not resolved.")
-    assert crossover(gap_rows([3.0, 0.05])).sentence().endswith("from 1 to 4, 1 of 2 not resolved.")
-    mixed = crossover(gap_rows([-3.0, -3.0, 0.5, -3.0]))
-    assert mixed.contrary == 1 and mixed.sentence().startswith("No single crossover: Adam is better on the whole")
+def test_what_is_said_where_little_is_known():
+    said = crossover(gap_rows([0.05, 0.02])).sentence()
+    assert said == "No crossover is claimed: the two are level within 0.5% at batch sizes 1, 4."
+    assert (
+        crossover(gap_rows([1.0], error=1.0)).sentence() == "At batch size 1, the only one measured, the gap is open."
+    )
+    leaning = crossover(gap_rows([3.0, 0.5], error=0.3)).sentence()
+    assert leaning.endswith("SGD is better at batch size 1; the gap leans to SGD at batch size 4.")
+    mixed = crossover(gap_rows([-3.0, -3.0, 1.5, -3.0]))
+    assert mixed.contrary and not mixed.claimed
+    assert mixed.sentence().startswith("No single crossover: Adam is better at batch sizes 1, 4, 64; SGD is better at")
+
+
+def test_one_seed_is_said():
+    rows = gap_rows([3.0]).assign(seeds=1, verdict="open", together=False)
+    rows["better"] = pd.Series([None], dtype=object)
+    assert crossover(rows).sentence().endswith("the gap is open on one seed.")
 
 
 def test_one_batch_size_and_none():
     assert "the only one measured" in crossover(gap_rows([1.0])).sentence()
     assert "No batch size has a result" in crossover(gap_rows([math.nan])).sentence()
-
-
-def test_noise_around_zero_is_counted():
-    found = crossover(gap_rows([3.0, -0.2, 0.3, -3.0]))
-    assert found.sign_changes == 3 and found.in_range
-    assert (found.low, found.high) == (1, 64)
 
 
 def test_rows_of_several_tasks_are_refused():
@@ -100,10 +138,10 @@ def test_monotone_fit_is_monotone_keeps_the_mean_and_leaves_monotone_data_alone(
 
 
 @given(st.lists(st.sampled_from([-math.inf, -3, -0.05, 0, 0.05, 3, math.inf, math.nan]), min_size=1, max_size=6))
-def test_every_sequence_of_gaps_has_a_sentence_and_an_ordered_interval(gaps):
+def test_every_sequence_of_gaps_has_a_sentence_and_ordered_ends(gaps):
     found = crossover(gap_rows(gaps))
     assert found.sentence().endswith(".")
     if found.low is not None and found.high is not None:
         assert found.low < found.high
-        if found.interpolated is not None:
-            assert found.low <= found.interpolated <= found.high
+        for estimate in (found.interpolated, found.line_zero):
+            assert estimate is None or found.low <= estimate <= found.high

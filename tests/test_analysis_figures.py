@@ -85,7 +85,7 @@ def test_the_sides_of_zero_are_named_where_no_point_lies(gaps: list[float], near
 @pytest.mark.parametrize("gaps", [[4.0, 3.0, 1.0, -2.0], [1.0, -3.0, -4.0, -5.0]])
 def test_the_crossover_is_named_within_its_panel(gaps: list[float]) -> None:
     rows = several([1, 4, 16, 64], gaps)
-    rows = rows[rows["challenger"] == "sgd"].assign(relative_uncertainty=0.1, uncertainty=0.1, resolved=True)
+    rows = rows[rows["challenger"] == "sgd"]
     figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
     assert figure is not None
     with style():
@@ -181,7 +181,7 @@ def maps() -> pd.DataFrame:
         add(0.01, 0.9, 0.95, 2.6, seed)  # the best of the grid had been lucky: 2, 2.6 and 2.6
         add(0.01, 0.9, 0.9, 2.2, seed)  # this one is lower in the mean: 2.1, 2.2 and 2.2
         add(0.01, 0.9, 0.9, 7.0, seed + 2, reporting=True)
-    fixed = {"task": "t", "optimizer": "adam", "batch_size": 4, "status": "finished", "noise": 0.0}
+    fixed = {"task": "t", "optimizer": "adam", "batch_size": 4, "status": "finished"}
     return pd.DataFrame(rows).assign(**fixed)
 
 

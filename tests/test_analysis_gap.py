@@ -7,17 +7,18 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic_records import Planted, run_id_for, write_store
 
 from suite.analysis.comparison import compare_plan
 from suite.analysis.gap import gap_table, pair_optimizers
 from suite.analysis.table import load_runs
-from suite.analysis.terminal import WIDTH, format_gap_table, text_table
+from suite.analysis.terminal import WIDTH, format_answers, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
 from suite.analysis.words import format_setting, format_value
 from suite.records.tuning import setting_of
 
-SMALL = Planted(steps=900, noise=0.004, momentum_cost=0.02)
+SMALL = Planted(steps=900, noise=0.004, momentum_cost=0.02, report_seeds=(7, 8, 9, 10))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,6 @@ def runs_table(rows):
                 "steps": 1000,
                 "round": 0,
                 "reporting": False,
-                "noise": 0.001,
             }
         )
     return pd.DataFrame(table)
@@ -56,11 +56,11 @@ def test_planted_settings_and_gaps_are_recovered(planted):
         name = SMALL.momentum_name[point.optimizer]
         assert setting == {"lr": SMALL.best_lr[point.optimizer], name: SMALL.best_momentum[point.optimizer]}
         assert point.edges == () and point.untuned == () and not point.provisional
-        assert (point.finished, point.diverged, point.missing) == (20, 4, 0)
+        assert (point.finished, point.diverged, point.missing) == (24, 4, 0)
     for row in planted.gaps.itertuples(index=False):
         assert row.gap == pytest.approx(SMALL.gap(row.batch_size), abs=0.005)
         assert row.relative_gap == pytest.approx(100 * row.gap / row.reference_loss)
-        assert row.better == ("sgd" if row.batch_size < SMALL.crossing else "adam")
+        assert row.better == ("sgd" if row.batch_size < SMALL.crossing else "adam") and row.together and row.seeds == 4
 
 
 def test_slowdown_is_the_share_of_the_budget_that_the_better_one_needs(planted):
@@ -73,7 +73,14 @@ def test_slowdown_is_the_share_of_the_budget_that_the_better_one_needs(planted):
 def test_terminal_table_names_the_answer_and_fits(planted):
     text = format_gap_table(planted)
     assert max(map(len, text.splitlines())) <= WIDTH
-    for words in ("passes zero near batch size 24", "lr 0.3, momentum 0.95", "Adam", "SGD", "seeds: 42"):
+    for words in (
+        "passes zero between batch sizes 16 and 64, near 24",
+        "5 verdicts, each at 95%",
+        "lr 0.3, momentum 0.95",
+        "Adam",
+        "SGD",
+        "seeds: 7, 8, 9, 10, 42",
+    ):
         assert words in " ".join(text.split())
 
 
@@ -130,42 +137,133 @@ def test_tuned_point_is_chosen_on_the_mean_over_seeds():
     assert point["spread"] == pytest.approx(np.std([1.5, 1.7], ddof=1))
 
 
-def test_uncertainty_adds_runs_and_grid_in_quadrature():
-    rows = [
-        ("sgd", 4, 0.1, 1.5, 1),
-        ("sgd", 4, 0.1, 1.9, 2),
-        ("sgd", 4, 0.3, 1.0, 1),
-        ("sgd", 4, 0.3, 1.2, 2),
+def lr_grid(optimizer, size, best, seeds, bowl=(0.3, 0.0, 0.4)):
+    """A grid of three learning rates whose losses by seed lie above ``best`` by as much each."""
+    return [
+        (optimizer, size, lr, value + above, seed)
+        for lr, above in zip((0.1, 0.3, 1.0), bowl, strict=True)
+        for seed, value in zip(seeds, best, strict=True)
     ]
-    point = tuned_points(runs_table(rows)).iloc[0]
-    standard_error, grid = np.std([1.0, 1.2], ddof=1) / math.sqrt(2), (1.7 - 1.1) / 2
-    assert point["uncertainty"] == pytest.approx(math.hypot(standard_error, grid))
-    single = tuned_points(runs_table([("sgd", 4, 0.1, 1.5), ("sgd", 4, 0.3, 1.0)])).iloc[0]
-    assert single["uncertainty"] == pytest.approx(math.hypot(0.001, 0.25))
 
 
-def test_a_gap_below_its_uncertainty_is_not_resolved():
-    rows = [("adam", 4, 0.1, 1.3), ("adam", 4, 0.3, 1.0), ("sgd", 4, 0.1, 1.3), ("sgd", 4, 0.3, 0.99)]
+def reporting(runs, seeds):
+    runs["reporting"] = runs["seed"].isin(seeds)
+    return runs[~runs["reporting"] | (runs["setting"] == (("lr", 0.3),))].reset_index(drop=True)
+
+
+def test_tuned_loss_is_the_mean_over_reporting_seeds_less_the_excess_of_the_surface():
+    rows = lr_grid("sgd", 4, [1.0, 1.2, 1.5, 1.7], [1, 2, 7, 8])
+    point = tuned_points(reporting(runs_table(rows), [7, 8])).iloc[0]
+    # A parabola through (-1, 0.3), (0, 0), (1, 0.4) in steps of lr (3 and 3.33) has its minimum a little below.
+    coefficients = np.polyfit(np.log([0.1, 0.3, 1.0]), [0.3, 0.0, 0.4], 2)
+    excess = np.polyval(coefficients, math.log(0.3)) - (coefficients[2] - coefficients[1] ** 2 / (4 * coefficients[0]))
+    assert point["mean_loss"] == pytest.approx(1.6) and point["apart"] and point["seeds"] == 2
+    assert point["excess"] == pytest.approx(excess, rel=0.01) and excess > 0.0002
+    assert point["loss"] == pytest.approx(1.6 - point["excess"])
+    assert point["selection_loss"] == pytest.approx(1.1)
+    of_seeds = np.std([1.5, 1.7], ddof=1) / math.sqrt(2)
+    assert point["error"] == pytest.approx(math.hypot(of_seeds, point["surface_error"]))
+    quantile = stats.t.ppf(0.975, point["freedom"])
+    assert point["uncertainty"] == pytest.approx(quantile * point["error"])
+
+
+def test_one_seed_has_its_own_loss_and_no_interval():
+    point = tuned_points(runs_table(lr_grid("sgd", 4, [1.0], [1]))).iloc[0]
+    assert point["loss"] == 1.0 and point["seeds"] == 1 and math.isnan(point["uncertainty"])
+
+
+def test_luck_of_the_seeds_that_chose_is_taken_off_where_no_others_report():
+    rows = [("sgd", 4, lr, loss, seed) for lr, loss in LUCKY.items() for seed in (1, 2)]
+    point = tuned_points(runs_table([(*row[:3], row[3] + 0.02 * row[4], row[4]) for row in rows])).iloc[0]
+    assert not point["apart"] and point["luck"] > 0.01
+    assert point["loss"] == pytest.approx(point["mean_loss"] - point["excess"] + point["luck"])
+    assert point["loss"] > point["mean_loss"]
+
+
+LUCKY = {0.01: 1.4, 0.03162278: 1.1, 0.1: 0.9, 0.3162278: 1.1, 1.0: 1.4}
+"""Losses of a parabola (1.4, 1.1, 1.0, 1.1, 1.4), but at its middle a tenth too low."""
+
+
+def test_a_gap_is_of_differences_by_shared_seed():
+    # Both optimizers move together from seed to seed by far more than they differ.
+    by_seed = [0.0, 0.5, 1.0, 1.5]
+    rows = lr_grid("adam", 4, [2.0 + x for x in (1, *by_seed)], [1, 5, 6, 7, 8])
+    jitter = [0.0, 0.001, -0.001, 0.002]
+    rows += lr_grid("sgd", 4, [1.9 + x + e for x, e in zip((1, *by_seed), (0, *jitter), strict=True)], [1, 5, 6, 7, 8])
+    row = gap_table(reporting(runs_table(rows), [5, 6, 7, 8])).iloc[0]
+    assert row["gap"] == pytest.approx(0.1, abs=0.002) and row["better"] == "sgd" and row["seeds"] == 4
+    assert row["seed_spread"] == pytest.approx(np.std(jitter, ddof=1))
+    # With other seeds each there is nothing to pair: each optimizer's own spread counts.
+    apart = runs_table([(o, b, lr, loss, seed + 10 * (o == "sgd")) for o, b, lr, loss, seed in rows])
+    row = gap_table(reporting(apart, [5, 6, 7, 8, 15, 16, 17, 18])).iloc[0]
+    own = np.std(by_seed, ddof=1)
+    assert row["verdict"] == "open" and row["better"] is None
+    assert row["seed_spread"] == pytest.approx(math.sqrt(2) * own, rel=0.01) and row["error"] > 0.4
+
+
+def test_spreads_at_other_batch_sizes_moderate_that_at_one():
+    def rows(size, spread):
+        return lr_grid("adam", size, [2.0] * 3, [1, 5, 6]) + lr_grid(
+            "sgd", size, [1.9, 1.9 - spread, 1.9 + spread], [1, 5, 6]
+        )
+
+    alone = gap_table(reporting(runs_table(rows(4, 0.01)), [5, 6])).iloc[0]
+    several = gap_table(reporting(runs_table(rows(4, 0.01) + rows(8, 0.01) + rows(16, 0.01)), [5, 6]))
+    assert alone["seed_spread"] == pytest.approx(several["seed_spread"][0])
+    assert several["freedom"][0] > 2 * alone["freedom"] and several["uncertainty"][0] < alone["uncertainty"] / 3
+    assert alone["verdict"] == "leans" and (several["verdict"] == "better").all()
+
+
+def test_one_seed_is_never_better_and_the_command_for_a_second_is_said(tmp_path):
+    rows = lr_grid("adam", 4, [2.0], [42]) + lr_grid("sgd", 4, [1.0], [42])
     row = gap_table(runs_table(rows)).iloc[0]
-    assert not row["resolved"] and row["better"] is None
-    assert row["gap"] == pytest.approx(0.01)
+    assert (row["verdict"], row["better"], row["seeds"]) == ("open", None, 1) and math.isnan(row["p"])
+    store, plan = write_store(tmp_path, Planted(batch_sizes=(4,), steps=300))
+    text = " ".join(format_gap_table(compare_plan(store, plan)).split())
+    assert "One seed, which decides nothing." in text and "open" in text and "SGD better" not in text
+    assert "`report_seeds: [43, 44, 45]` in configs/sweeps/synthetic.yaml" in text
+    assert "`python -m suite sweep configs/sweeps/synthetic.yaml` trains the tuned settings with them" in text
+
+
+def test_seeds_that_would_decide_are_said_with_their_command(tmp_path):
+    rows = lr_grid("adam", 4, [2.0, 2.05, 2.1, 2.0], [1, 5, 6, 7]) + lr_grid(
+        "sgd", 4, [2.0, 1.98, 2.02, 2.03], [1, 5, 6, 7]
+    )
+    row = gap_table(reporting(runs_table(rows), [5, 6, 7])).iloc[0]
+    assert row["verdict"] == "open" and 3 < row["seeds_needed"] < 100
+    steep = {"curvature": 4.0, "momenta": (0.9,), "best_momentum": {"sgd": 0.9, "adam": 0.9}}
+    planted = Planted(batch_sizes=(16,), steps=300, noise=0.3, report_seeds=(7, 8), **steep)
+    store, plan = write_store(tmp_path, planted)
+    comparison = compare_plan(store, plan)
+    (row,) = comparison.gaps.to_dict("records")
+    assert row["verdict"] in ("open", "leans") and row["seeds"] == 2
+    for words in (format_answers(comparison), format_gap_table(comparison)):
+        said = " ".join(words.split())
+        assert (
+            "1 of 1 gaps are not decided; seeds that would decide one of the measured size with a chance of 90%" in said
+        )
+        assert "has 2" in said and "report_seeds: [7, 8, 43" in said
+
+
+def test_a_margin_makes_two_level():
+    rows = lr_grid("adam", 4, [2.0, 2.0, 2.001, 1.999], [1, 5, 6, 7])
+    rows += lr_grid("sgd", 4, [2.0, 2.001, 2.0, 2.0], [1, 5, 6, 7])
+    runs = reporting(runs_table(rows), [5, 6, 7])
+    assert gap_table(runs)["verdict"][0] == "level" and gap_table(runs, margin=0.01)["verdict"][0] == "open"
 
 
 def test_all_diverged_loses_and_two_diverged_do_not_compare():
-    gaps = gap_table(
-        runs_table(
-            [
-                ("adam", 4, 0.1, 1.3),
-                ("sgd", 4, 0.1, math.inf),
-                ("adam", 8, 0.1, math.inf),
-                ("sgd", 8, 0.1, math.inf),
-                ("adam", 16, 0.1, math.nan),
-                ("sgd", 16, 0.1, 1.0),
-            ]
-        )
-    )
+    rows = [
+        ("adam", 4, 0.1, 1.3),
+        ("sgd", 4, 0.1, math.inf),
+        ("adam", 8, 0.1, math.inf),
+        ("sgd", 8, 0.1, math.inf),
+        ("adam", 16, 0.1, math.nan),
+        ("sgd", 16, 0.1, 1.0),
+    ]
+    gaps = gap_table(runs_table([(*row, seed) for row in rows for seed in (1, 2)]))
     assert list(gaps["gap"].map(math.isinf)) == [True, False, False]
-    assert list(gaps["better"]) == ["adam", None, None]
+    assert list(gaps["better"]) == ["adam", None, None] and list(gaps["verdict"]) == ["better", None, None]
     assert gaps["gap"][1:].isna().all()
 
 

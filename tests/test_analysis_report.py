@@ -3,9 +3,11 @@
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from synthetic_records import Planted, run_id_for, write_store
 
+from suite.analysis.comparison import compare_plan
 from suite.analysis.report import write_report
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{1}$'
@@ -44,7 +46,8 @@ def check(path):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    planted = Planted(batch_sizes=(4, 64), steps=400, question=HOSTILE, task="hostile/<b>task</b>")
+    seeds = {"report_seeds": (7, 8, 9), "noise": 0.004}
+    planted = Planted(batch_sizes=(4, 64), steps=400, question=HOSTILE, task="hostile/<b>task</b>", **seeds)
     gone = run_id_for("sgd", 4, 0.03, 0.9)
     store, plan = write_store(folder / "store", planted, leave_out=(gone,))
     plan["task_title"] = plan["source"] = plan["name"] = HOSTILE
@@ -76,9 +79,9 @@ def test_page_says_what_it_rests_on(report):
         "data.source = sample",
         "python -m suite sweep configs/sweeps/synthetic.yaml",
         "provisional",
-        "2 of 96 runs have no result (2 missing)",
+        "2 of 108 runs have no result (2 missing)",
         broken.parent.name,
-        "One seed",
+        "2 verdicts, each at 95%",
         "2026-01-02T03:04:05+00:00",
     ):
         assert part in words, part
@@ -97,6 +100,26 @@ def test_figures_and_tables_lie_beside_the_page(report):
     assert len(inside) == 6 + len(names) and all(
         (folder / link).exists() for link in set(links) - set(inside) if link[0] != "#"
     )
+
+
+def test_nothing_is_bold_on_one_seed(report, tmp_path):
+    assert 'class="answer decided"' in report[0].read_text(encoding="utf-8")
+    store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4, 64), steps=50))
+    page = write_report(store, plan, tmp_path / "out").page.read_text(encoding="utf-8")
+    assert 'class="answer"' in page and "answer decided" not in page
+    table = page.split("Gap = Adam")[1].split("</table>")[0]
+    assert '<span class="open">open</span>' in table and 'class="sgd"' not in table and 'class="adam"' not in table
+
+
+def test_a_margin_counts_in_the_report_and_its_tables(tmp_path):
+    planted = Planted(batch_sizes=(16,), steps=400, report_seeds=(7, 8, 9), noise=0.004)
+    store, plan = write_store(tmp_path / "store", planted)  # the planted gap is 1.0%
+    (row,) = compare_plan(store, {**plan, "margin": 5.0}).gaps.to_dict("records")
+    assert row["margin"] == 5.0 and row["verdict"] == "better"  # a gap that is not zero is said first
+    write_report(store, {**plan, "margin": 5.0}, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "tables" / "gap.csv")
+    assert {"verdict", "better", "leans", "margin", "error", "freedom", "p", "together"} <= set(table.columns)
+    assert table["verdict"].tolist() == ["better"] and table["better"].tolist() == ["sgd"]
 
 
 def test_a_store_without_results_gives_a_page_that_says_so(tmp_path):

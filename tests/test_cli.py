@@ -65,6 +65,8 @@ def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
         (["sweep", "no.yaml"], ["no sweep file no.yaml"]),
         (["status", str(ROOT / "configs/sweeps/demo.yaml")], ["has no plan", "python -m suite sweep"]),
         (["gap"], ["gap takes a sweep's YAML or --csv"]),
+        (["gap", "--csv", "x.csv", "--margin", "-1"], ["--margin takes a percentage above 0", "got -1"]),
+        (["gap", str(ROOT / "configs/sweeps/demo.yaml"), "--margin", "1"], ["of a CSV alone", "in its YAML"]),
     ],
     ids=lambda value: " ".join(value[-3:]) if isinstance(value, list) else None,
 )  # fmt: skip

@@ -42,6 +42,10 @@ def test_an_optimizer_in_one_file_is_swept(tmp_path: Path) -> None:
             cwd=tmp_path, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        if command == "sweep":  # ends with what can be said, and with how more could be
+            said = " ".join(done.stdout.split())
+            assert "At batch size 2, the only one measured, the gap is open on one seed." in said
+            assert "`report_seeds: [43, 44, 45]` in sweep.yaml" in said
         if command == "gap":
             assert "mine" in done.stdout.lower()
     records = [

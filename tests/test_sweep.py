@@ -131,6 +131,7 @@ def test_grids_by_batch_size() -> None:
         ({"optimizers": {"sgd": {"lr": {"decades": ["1/0", 1]}}}}, "decades[0] must be a number, got '1/0'"),
         ({"final_loss": "last"}, "one of ema"),
         ({"overrides": [1]}, "overrides"),
+        ({"margin": 0}, "margin must be above 0"),
     ],
 )
 def test_every_wrong_spec_is_one_sentence(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
@@ -200,6 +201,8 @@ def test_plan_id_follows_what_is_asked(tmp_path: Path) -> None:
     base = read_spec(write(tmp_path / "s.yaml")).plan_id
     assert read_spec(write(tmp_path / "s.yaml", question="Another?")).plan_id == base
     assert read_spec(write(tmp_path / "s.yaml", seeds=[1])).plan_id != base
+    margin = read_spec(write(tmp_path / "s.yaml", margin=0.1))
+    assert margin.plan_id == base and margin.margin == 0.1  # what is said of the runs changes, not the runs
 
 
 # Plans and their execution, on a pretended launcher.

@@ -202,7 +202,7 @@ def test_a_panel_may_be_tuned_and_compared_by_a_final_loss_of_its_own(tmp_path: 
     tuned = {(point.task, point.optimizer): point for point in both.tuned.itertuples()}
     assert dict(tuned["text", "sgd"].setting) == {"lr": 0.3} and dict(tuned["photos", "sgd"].setting) == {"lr": 0.9}
     assert tuned["photos", "sgd"].loss == 4.0 and tuned["photos", "adam"].loss == 3.0
-    assert dict(zip(both.gaps["task"], both.gaps["better"], strict=True))["photos"] == "adam"
+    assert dict(zip(both.gaps["task"], both.gaps["gap"], strict=True))["photos"] == -1.0
     one = compare_plan(store, store.plan(plan.spec.plan_id), final_loss="ema")
     assert one.final_losses == "ema" and any("extended its grids by" in note for note in caveats(one))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from suite.analysis.words import optimizer_title, pair_text, share_text
+from suite.analysis.words import optimizer_title, pair_text, share_text, verdict_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +78,7 @@ def branch_sentences(gaps: pd.DataFrame) -> list[str]:
         words += [f"({pair_text(str(reference), str(challenger))})"] if pairs else []
         shares: dict[str, list[str]] = {}
         for _, row in rows.iterrows():
-            shares.setdefault(_outcome(row), []).append(row["after"])
+            shares.setdefault(verdict_text(row), []).append(row["after"])
         answers = [f"{outcome} at {', '.join(at)}" for outcome, at in shares.items()]
         sentences.append(f"{' '.join(words)}: {'; '.join(answers)}.")
     return sentences
-
-
-def _outcome(row: pd.Series) -> str:
-    if row["better"] is not None:
-        return f"{optimizer_title(row['better'])} better"
-    return "no result" if math.isnan(row["gap"]) else "not resolved"

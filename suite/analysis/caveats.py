@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pandas as pd
 
 from suite.analysis.comparison import START_LEFT, Comparison
-from suite.analysis.seeds import CONFIDENCE
+from suite.analysis.gap import on_edge
 from suite.analysis.slowdown import slowdown_sentences
 from suite.analysis.table import STATUSES
 from suite.analysis.tuning_cost import tuning_cost_sentences
+from suite.analysis.verdict import LEVEL, MOST_SEEDS, POWER
 from suite.analysis.words import batch_sizes_text, edge_text, optimizer_title, seeds_text
 
 MOST_NAMED = 6
 """Largest number of points that one sentence names; the tables mark all of them."""
+
+MOST_ASKED = 20
+"""Reporting seeds that a sentence proposes at most."""
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -38,7 +43,7 @@ def caveats(comparison: Comparison) -> list[str]:
         names = sorted({name for untuned in points["untuned"] for name in untuned})
         if names:
             notes.append(f"{optimizer_title(str(optimizer))} was not tuned over {', '.join(names)}: a single value.")
-    notes += _seed_notes(comparison)
+    notes += verdict_notes(comparison)
     definitions = {
         task: comparison.panel_losses.get(task, comparison.final_loss) for task in comparison.gaps["task"].unique()
     }
@@ -57,39 +62,68 @@ def caveats(comparison: Comparison) -> list[str]:
             f"after {int(worst['steps'])} steps)."
         )
     notes += [x for x in tuning_cost_sentences(comparison.tuning_cost) if "does not depend" not in x]
-    for crossover in comparison.crossovers:
-        if crossover.sign_changes > 1:
-            changes = f"changes sign {crossover.sign_changes} times"
-            notes.append(f"The gap of {crossover.task} {changes}; the crossover assumes one.")
     return notes
 
 
-def _seed_notes(comparison: Comparison) -> list[str]:
-    """What the number of seeds does not cover, and how many seeds a claim would need."""
-    tuned, gaps = comparison.tuned, comparison.gaps
-    measured = tuned[tuned["seeds"] > 0]
-    if measured.empty:
+def verdict_notes(comparison: Comparison) -> list[str]:
+    """How many verdicts there are, what their seeds allow to say, and how more are had."""
+    gaps, tuned = comparison.gaps, comparison.tuned
+    decided = gaps[gaps["verdict"].notna()]
+    if decided.empty:
         return []
     notes = []
-    if measured["seeds"].max() == 1:
+    single = decided[decided["seeds"] < 2]
+    if len(single):
+        where = f"At {len(single)} of {len(decided)} points there is one" if len(single) < len(decided) else "One"
+        notes.append(f"{where} seed, which decides nothing. {_more_seeds(comparison, 'a second', 3)}")
+    several = decided[decided["seeds"] > 1]
+    if len(several) > 1:
+        falsely = (1 - LEVEL) * len(several)
         notes.append(
-            "One seed: the uncertainty covers minibatch noise and the grid, not the spread between seeds; how many "
-            "seeds a claim needs cannot be told from one."
+            f"{len(several)} verdicts, each at {LEVEL:.0%}: were there no gap at all, {falsely:.2g} of them would "
+            "name a winner on average. What is said of several batch sizes together is corrected for their "
+            "number (Holm)."
         )
-    else:
-        short = gaps[gaps["seeds_needed"].notna() & (gaps["seeds_needed"] > gaps["seeds"])]
-        if len(short):
-            needs = [f"{seeds_text(row.seeds_needed)}, has {row.seeds}" for row in short.itertuples(index=False)]
-            notes.append(
-                f"To claim the sign of the gap at {CONFIDENCE:.0%} more seeds are needed at {len(short)} of "
-                f"{len(gaps)} points: {_named(comparison, short, short['challenger'], needs)}"
-            )
-    if not measured["apart"].any():
+    undecided = several[several["verdict"].isin(["leans", "open"]) & ~on_edge(several)]
+    if len(undecided):
+        needs = [f"{_needs(row.seeds_needed)}, has {row.seeds}" for row in undecided.itertuples(index=False)]
+        wanted = undecided["seeds_needed"].replace(math.inf, math.nan).max()
+        command = "" if math.isnan(wanted) else f" {_more_seeds(comparison, 'more', int(min(wanted, MOST_ASKED)))}"
         notes.append(
-            "The seeds that chose the tuned points also give their losses, which are too low on average; report_seeds "
-            "in the sweep's YAML trains the chosen settings again with others."
+            f"{len(undecided)} of {len(decided)} gaps are not decided; seeds that would decide one of the measured "
+            f"size with a chance of {POWER:.0%}: "
+            f"{_named(comparison, undecided, undecided['challenger'], needs)}{command}"
+        )
+    alone = tuned[(tuned["seeds"] > 0) & ~tuned["apart"]]
+    if len(alone):
+        luck = 100 * (alone["luck"] / alone["mean_loss"].abs()).replace([math.inf, -math.inf], math.nan)
+        estimated = "" if luck.isna().all() else f" (by the smooth surface, {luck.mean():.2g}% of the loss on average)"
+        taken = "taken off where there are several seeds" if (alone["seeds"] > 1).any() else "not taken off"
+        notes.append(
+            f"The seeds that chose {len(alone)} of {len(tuned)} tuned points also give their losses, which are too low "
+            f"by what the luckiest setting won{estimated}; that is {taken}. report_seeds in the sweep's YAML trains "
+            "the chosen settings again with others, which need no such estimate."
         )
     return notes
+
+
+def _needs(seeds: float) -> str:
+    """A number of seeds; where none is enough, the gap is next to nothing or the choice of settings too uncertain."""
+    return f"none up to {MOST_SEEDS}: a finer grid or finalists" if math.isinf(seeds) else seeds_text(seeds)
+
+
+def _more_seeds(comparison: Comparison, what: str, count: int) -> str:
+    """The command that trains the tuned settings with so many reporting seeds."""
+    if not comparison.command:
+        return f"To get {what}, add rows of the tuned settings with other values in the column seed."
+    used = comparison.runs["seed"]
+    reporting = sorted(int(seed) for seed in used[comparison.runs["reporting"]].unique())
+    first = int(used.max()) + 1
+    listed = [*reporting, *range(first, first + count - len(reporting))]
+    return (
+        f"To get {what}: `report_seeds: {listed}` in {comparison.file}, and `{comparison.command}` trains the tuned "
+        "settings with them."
+    )
 
 
 def _named(comparison: Comparison, rows: pd.DataFrame, labels: Iterable[str], remarks: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
 from suite.analysis.tuning_cost import tuning_cost_table
 from suite.records import EMA_ALPHA, Store
+from suite.records.tuning import MARGIN
 
 START_LEFT = 0.05
 """Weight of the first loss in the final loss above which a reader is warned."""
@@ -49,6 +50,9 @@ class Comparison:
         points: branch point of each task, in a sweep with a trunk; see `suite.analysis.branches`.
         trunks: one row per trunk, as ``runs``.
         notes: what became of rows of a file that do not count, a sentence each.
+        margin: percent of the reference's loss within which two optimizers are level.
+        file: the sweep's YAML; empty for a CSV export.
+        command: the command that trained the sweep, likewise.
     """
 
     title: str
@@ -64,6 +68,9 @@ class Comparison:
     points: Mapping[str, BranchPoint] = dataclasses.field(default_factory=dict)
     trunks: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
+    margin: float = MARGIN
+    file: str = ""
+    command: str = ""
 
     @functools.cached_property
     def crossovers(self) -> tuple[Crossover, ...]:
@@ -152,8 +159,9 @@ def compare_plan(
     by_panel = {} if final_loss else chosen_by
     runs = load_runs(store, plan, final_loss=final_loss)
     read = losses or store_losses(store)
-    tuned = tuned_points(runs, read, definition, by_panel)
-    gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger)
+    tuned = tuned_points(runs)
+    margin = float(plan.get("margin", MARGIN))
+    gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger, margin=margin)
     definitions = {task: by_panel.get(task, definition) for task in runs["task"].unique()}
     gaps["slowdown"] = slowdowns(gaps, tuned, functools.cache(store_curves(store, definitions)))
     return Comparison(
@@ -169,6 +177,9 @@ def compare_plan(
         published=tuple(plan.get("published") or ()),
         points=branch_points(plan),
         trunks=load_runs(store, plan, final_loss=final_loss, trunks=True),
+        margin=margin,
+        file=plan.get("file", ""),
+        command=plan.get("command", ""),
     )
 
 
@@ -178,13 +189,14 @@ def compare_csv(
     final_loss: str | None = None,
     reference: str | None = None,
     challenger: str | None = None,
+    margin: float = MARGIN,
 ) -> Comparison:
     """Compare the runs of a CSV export; see `suite.analysis.csv_import.load_csv`."""
     read = load_csv(path, final_loss)
     runs = read.runs
     definition = next(iter(read.final_losses.values()))
     by_panel = {task: other for task, other in read.final_losses.items() if other != definition}
-    tuned = tuned_points(runs, None, definition, by_panel)
+    tuned = tuned_points(runs)
     kept = csv_histories(path, set(itertools.chain(*tuned["run_ids"])))
 
     def losses(run_id: str) -> np.ndarray:
@@ -193,7 +205,7 @@ def compare_csv(
     def curve(task: str, run_id: str) -> Curve | None:
         return curve_of(*kept[run_id], validation=read.final_losses[task] == "val")
 
-    gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger)
+    gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger, margin=margin)
     gaps["slowdown"] = slowdowns(gaps, tuned, curve)
     return Comparison(
         title=Path(path).name,
@@ -207,6 +219,7 @@ def compare_csv(
         points=read.points,
         trunks=read.trunks,
         notes=read.notes,
+        margin=margin,
     )
 
 

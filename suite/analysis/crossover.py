@@ -1,25 +1,62 @@
 """The crossover: at which batch size does the gap pass zero, if it does?
 
-There are two estimates, because neither can be trusted alone on a handful of batch sizes. The *line* is the
-least-squares line of the relative gap in log2 of the batch size (the dashed line of paper 1, Figure 1). The
-*interpolation* assumes only that the gap is monotone: it joins the monotone sequence that is closest to the measured
-gaps by straight pieces in log2. The *interval* needs no fit: up to its lower end every resolved gap favours one
-optimizer, from its upper end on every resolved gap favours the other. Each estimate has its own interval as well
-(`suite.analysis.crossover_interval`): where its zero lies when the gaps vary within their uncertainty.
+A crossover is *claimed* only where one optimizer is better at some batch size, the other at a larger one, both verdicts
+hold after correction for the number of batch sizes, and none of those that hold contradicts them: so at most one in
+twenty sweeps without a crossover is said to have one (`benchmarks/verdicts.py`). It lies between the last batch size at
+which the one is better and the first at which the other is.
+
+Where it lies in between is estimated twice. The *line* is the weighted least-squares line of the relative gap in log2
+of the batch size (the dashed line of paper 1, Figure 1); it is used only with `LEAST_POINTS` batch sizes or more, and
+where it contradicts neither the gaps (by a test of its fit) nor a verdict. The *interpolation* assumes no more than
+that the gap is monotone: the closest monotone sequence to the measured gaps, joined by straight pieces in log2. Their
+intervals come from the same draws (`suite.analysis.crossover_interval`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import fdtrc
 
 from suite.analysis.crossover_interval import Interval, crossover_intervals, line_zeros, monotone_zeros
 from suite.analysis.gap import SERIES
-from suite.analysis.monotone import monotone_fit
-from suite.analysis.words import batch_size_text, interval_text, optimizer_title
+from suite.analysis.verdict import LEVEL
+from suite.analysis.words import (
+    batch_size_text,
+    batch_sizes_text,
+    interval_text,
+    listed,
+    optimizer_title,
+    verdict_phrase,
+)
+
+LEAST_POINTS = 3
+"""Batch sizes below which a line passes through everything."""
+
+FIT = 0.05
+"""Chance of so bad a fit below which a line contradicts the gaps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The weighted line of a gap in log2 of the batch size.
+
+    Attributes:
+        slope: in the gap's unit per doubling of the batch size.
+        intercept: in the gap's unit, at batch size 1.
+    """
+
+    slope: float
+    intercept: float
+
+    def __call__(self, batch_sizes: np.ndarray) -> np.ndarray:
+        """The line's gap."""
+        return self.intercept + self.slope * np.log2(batch_sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,95 +68,94 @@ class Crossover:
         reference: label of the optimizer that a negative gap favours.
         challenger: label of the optimizer that a positive gap favours.
         batch_sizes: smallest and largest measured batch size; None when no gap is known.
-        slope: slope of the line, in percent of the reference's loss per doubling of the batch size; NaN of one point.
-        intercept: value of the line at batch size 1, in percent.
-        line: batch size at which the line is zero; None when that is more than one octave outside the data.
-        interpolated: batch size at which the interpolation is zero; None if it has one sign or is outside the interval.
-        line_interval: interval of the line's zero; None when an uncertainty is not known.
-        interpolated_interval: interval of the interpolation's zero; None when an uncertainty is not known.
-        low: lower end of the interval; None when the side below is not resolved.
-        high: upper end of the interval; None when the side above is not resolved.
-        small_batch: who is better at the smallest batch size, by the sign of the monotone fit.
-        large_batch: who is better at the largest batch size, by the sign of the monotone fit.
-        sign_changes: how often the measured gaps change sign; above 1 they are not monotone around zero.
+        phrases: what is said of every batch size alone, see `suite.analysis.words.verdict_phrase`.
+        alone: batch sizes at which somebody is better, but not after correction for the number of batch sizes.
+        winners: who is better at which batch sizes, of the verdicts that hold together.
+        line: None where there is none to be used.
+        line_zero: batch size at which the line is zero; None without a line or when that is over one octave outside.
+        interpolated: batch size at which the monotone interpolation is zero; None unless a crossover is claimed.
+        line_interval: of the line's zero; None without a claimed crossover or a line.
+        interpolated_interval: of the monotone fit's zero, likewise.
+        low: lower end of what is claimed; None without a claimed crossover.
+        high: upper end, likewise.
         measured: how many batch sizes have a gap.
-        unresolved: how many of them have a gap below its uncertainty.
-        contrary: how many have a resolved gap against the sign of the monotone fit.
-        resolved: whether the interval is closed, or without a crossover, whether every gap is resolved.
     """
 
     task: str
     reference: str
     challenger: str
     batch_sizes: tuple[int, int] | None
-    slope: float = math.nan
-    intercept: float = math.nan
-    line: float | None = None
+    phrases: dict[int, str] = field(default_factory=dict)
+    alone: tuple[int, ...] = ()
+    winners: dict[int, str] = field(default_factory=dict)
+    line: Line | None = None
+    line_zero: float | None = None
     interpolated: float | None = None
     line_interval: Interval | None = None
     interpolated_interval: Interval | None = None
     low: int | None = None
     high: int | None = None
-    small_batch: str | None = None
-    large_batch: str | None = None
-    sign_changes: int = 0
     measured: int = 0
-    unresolved: int = 0
-    contrary: int = 0
-    resolved: bool = False
 
     @property
-    def in_range(self) -> bool:
-        """Whether the gap passes zero between the smallest and the largest measured batch size."""
-        return self.small_batch is not None and self.small_batch != self.large_batch
+    def claimed(self) -> bool:
+        """Whether the gap is said to pass zero between two measured batch sizes."""
+        return self.low is not None
+
+    @property
+    def decided(self) -> bool:
+        """Whether what is said of all batch sizes holds at `LEVEL`: a crossover, or one winner at every one of them."""
+        return self.claimed or (0 < self.measured == len(self.winners) and not self.contrary)
+
+    @property
+    def small_batch(self) -> str | None:
+        """Who is better at the smallest batch sizes, where that holds together with all the rest."""
+        return next(iter(self.winners.values()), None)
+
+    @property
+    def contrary(self) -> bool:
+        """Whether the verdicts that hold together change sides more than once."""
+        sides = list(self.winners.values())
+        return sum(one != other for one, other in itertools.pairwise(sides)) > 1
 
     def sentence(self) -> str:
         """The answer in one sentence, for people."""
-        if self.batch_sizes is None or self.small_batch is None or self.large_batch is None:
-            return (
-                f"No batch size has a result for both {optimizer_title(self.reference)} and "
-                f"{optimizer_title(self.challenger)} yet."
-            )
+        pair = f"{optimizer_title(self.reference)} and {optimizer_title(self.challenger)}"
+        if self.batch_sizes is None:
+            return f"No batch size has a result for both {pair} yet."
         first, last = self.batch_sizes
-        small, large = optimizer_title(self.small_batch), optimizer_title(self.large_batch)
         if first == last:
-            answer = f"{small} is better" if self.resolved else "the gap is not resolved"
-            return f"At batch size {first}, the only one measured, {answer}."
-        if self.unresolved == self.measured:
-            return f"The gap is not resolved at any batch size from {first} to {last}."
-        if not self.in_range and self.contrary:
+            return f"At batch size {first}, the only one measured, {self.phrases[first]}."
+        corrected = f"at {LEVEL:.0%}, corrected for {self.measured} batch sizes"
+        if self.claimed:
+            small, large = (optimizer_title(self.winners[size]) for size in (min(self.winners), max(self.winners)))
             return (
-                f"No single crossover: {small} is better on the whole from {first} to {last}, "
-                f"but not at {self.contrary} of {self.measured} batch sizes."
+                f"The gap passes zero between batch sizes {self.low} and {self.high}{self._where()}: {small} is better "
+                f"below, {large} above ({corrected})."
             )
-        if not self.in_range:
-            doubt = f", {self.unresolved} of {self.measured} not resolved" if self.unresolved else ""
-            return f"No crossover in range: {small} is better at every batch size from {first} to {last}{doubt}."
-        guess = "" if self.interpolated is None else f" near batch size {batch_size_text(self.interpolated)}"
-        if self.resolved:
-            between = f"between {self.low} and {self.high}"
-            return f"The gap passes zero{guess} ({between}): {small} is better below, {large} above."
-        answer = "the resolved gaps contradict each other"
-        if self.low is not None:
-            answer = f"{small} is better up to batch size {self.low}, and no gap above it is resolved"
-        elif self.high is not None:
-            answer = f"{large} is better from batch size {self.high} on, and no gap below it is resolved"
-        return f"No crossover is resolved: {answer}" + (f" (best guess: zero{guess})." if guess else ".")
+        if self.decided:
+            (winner,) = set(self.winners.values())
+            return (
+                f"No crossover in range: {optimizer_title(winner)} is better at every batch size from {first} to "
+                f"{last} ({corrected})."
+            )
+        sizes: dict[str, list[int]] = {}
+        for size, phrase in self.phrases.items():
+            sizes.setdefault(phrase, []).append(size)
+        parts = [f"{phrase} at {batch_sizes_text(at)}" for phrase, at in sizes.items()]
+        doubt = ""
+        if self.alone:
+            doubt = f" Corrected for {self.measured} batch sizes, {batch_sizes_text(self.alone)} would not hold."
+        claim = "No single crossover" if self.contrary else "No crossover is claimed"
+        return f"{claim}: {listed(parts)}.{doubt}"
 
-    def estimates(self) -> str:
-        """Both estimates of the crossover with their intervals, in words; empty where there is no interval."""
-        if self.line_interval is None or self.interpolated_interval is None:
-            return ""
-        estimates = (
-            ("Line in log2 of the batch size", self.line, self.line_interval),
-            ("monotone fit", self.interpolated, self.interpolated_interval),
-        )
-        parts = [
-            f"{name}: {'no zero in range' if zero is None else f'zero at {batch_size_text(zero)}'} "
-            f"({interval_text(interval)})"
-            for name, zero, interval in estimates
-        ]
-        return "; ".join(parts) + "."
+    def _where(self) -> str:
+        """The estimate of a claimed crossover, in words."""
+        if self.line_zero is not None and self.line_interval is not None:
+            return f", near {batch_size_text(self.line_zero)} ({interval_text(self.line_interval)})"
+        if self.interpolated is not None and self.interpolated_interval is not None:
+            return f", near {batch_size_text(self.interpolated)} ({interval_text(self.interpolated_interval)})"
+        return ""
 
 
 def crossover(gaps: pd.DataFrame) -> Crossover:
@@ -129,7 +165,7 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         gaps: rows of `suite.analysis.gap.gap_table` for one task, reference and challenger.
 
     Returns:
-        Estimates and interval; see `Crossover`.
+        Verdicts, estimates and intervals; see `Crossover`.
 
     Raises:
         ValueError: the rows mix tasks or pairs.
@@ -143,80 +179,81 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
     measured = gaps[gaps["gap"].notna()].sort_values("batch_size")
     if measured.empty:
         return Crossover(task=task, reference=reference, challenger=challenger, batch_sizes=None)
-    sizes = measured["batch_size"].to_numpy()
-    finite = measured[np.isfinite(measured["relative_gap"].to_numpy(dtype=float))]
-    log_sizes = np.log2(finite["batch_size"].to_numpy(dtype=float))
-    values = finite["relative_gap"].to_numpy(dtype=float)
-    slope, intercept = np.polyfit(log_sizes, values, 1) if len(values) > 1 else (math.nan, math.nan)
-    falling = _is_falling(measured, slope)
-    signs = _monotone_signs(measured, falling=falling)
-    small, large = (challenger if sign > 0 else reference for sign in (signs[0], signs[-1]))
-    low, high = _interval(measured, int(signs[0])) if small != large else (None, None)
-    line, root = _zeros(log_sizes, values, falling=falling)
-    if small == large or (root is not None and not (low or 0) <= root <= (high or math.inf)):
-        root = None  # the fit and the resolved gaps contradict each other: only the interval can be believed
-    resolved = measured["resolved"].astype(bool)
-    line_interval, interpolated_interval = crossover_intervals(measured, falling=falling)
+    sizes = [int(size) for size in measured["batch_size"]]
+    together, better = measured["together"].astype(bool), measured["better"].notna()
+    held = measured[together]
+    winners = dict(zip(map(int, held["batch_size"]), held["better"], strict=True))
+    low, high = _between(winners)
+    line = trend(measured)
+    estimates = {} if low is None or high is None else _estimates(measured, line, challenger, (low, high))
     return Crossover(
         task=task,
         reference=reference,
         challenger=challenger,
-        batch_sizes=(int(sizes[0]), int(sizes[-1])),
-        slope=float(slope),
-        intercept=float(intercept),
+        batch_sizes=(sizes[0], sizes[-1]),
+        phrases={size: verdict_phrase(row) for size, (_, row) in zip(sizes, measured.iterrows(), strict=True)},
+        alone=tuple(int(size) for size in measured.loc[better & ~together, "batch_size"]),
+        winners=winners,
         line=line,
-        interpolated=root,
-        line_interval=line_interval,
-        interpolated_interval=interpolated_interval,
         low=low,
         high=high,
-        small_batch=small,
-        large_batch=large,
-        sign_changes=int(np.count_nonzero(np.diff(np.sign(measured["gap"].to_numpy(dtype=float))))),
         measured=len(measured),
-        unresolved=int((~resolved).sum()),
-        contrary=int((resolved & (np.sign(measured["gap"]) != signs)).sum()),
-        resolved=(low is not None and high is not None) if small != large else bool(resolved.all()),
+        **estimates,
     )
 
 
-def _is_falling(measured: pd.DataFrame, slope: float) -> bool:
-    """Whether the gap falls with the batch size: by an infinite gap at an end if there is one, else by the slope."""
-    ends = measured["gap"].to_numpy(dtype=float)[[0, -1]]
-    if np.isinf(ends).any():
-        return bool(ends[0] > ends[1])
-    return not slope > 0
+def trend(gaps: pd.DataFrame, *, relative: bool = True) -> Line | None:
+    """The weighted line through the gaps of one series; None where it cannot be believed.
+
+    It needs `LEAST_POINTS` finite gaps whose errors are known, may not miss them by more than errors explain (F test at
+    `FIT`), and may not be on the other side of zero where an optimizer is better.
+
+    Args:
+        gaps: rows of a gap table.
+        relative: whether it is of the relative gap, in percent, or of the gap in the unit of the loss.
+    """
+    prefix = "relative_" if relative else ""
+    names = ("batch_size", f"{prefix}gap", f"{prefix}error", "freedom")
+    finite = gaps[np.isfinite(gaps[list(names)].to_numpy(dtype=float)).all(axis=1)]
+    sizes, values, errors, freedoms = (finite[name].to_numpy(dtype=float) for name in names)
+    if len(np.unique(sizes)) < LEAST_POINTS or not (errors > 0).all():
+        return None
+    slope, intercept = np.polyfit(np.log2(sizes), values, 1, w=1 / errors)
+    line = Line(slope=float(slope), intercept=float(intercept))
+    misfit = float(np.square((values - line(sizes)) / errors).sum()) / (len(values) - 2)
+    if fdtrc(len(values) - 2, float(np.mean(freedoms)), misfit) < FIT:
+        return None
+    sided = gaps[gaps["better"].notna()]
+    expected = np.where(sided["better"] == sided["challenger"], 1, -1)
+    return line if (np.sign(line(sided["batch_size"].to_numpy(dtype=float))) == expected).all() else None
 
 
-def _monotone_signs(measured: pd.DataFrame, *, falling: bool) -> np.ndarray:
-    """Sign of the monotone fit at every batch size; a gap of exactly zero counts for the reference."""
-    gaps = measured["relative_gap"].to_numpy(dtype=float)
-    finite = gaps[np.isfinite(gaps)]
-    reach = 2 * np.abs(finite).max() + 1 if len(finite) else 1.0
-    return np.where(monotone_fit(np.clip(gaps, -reach, reach), falling=falling) > 0, 1, -1)
+def _between(winners: dict[int, str]) -> tuple[int | None, int | None]:
+    """The last batch size of one winner and the first of the other; None unless sides change exactly once."""
+    sizes = sorted(winners)
+    changes = [(one, other) for one, other in itertools.pairwise(sizes) if winners[one] != winners[other]]
+    return changes[0] if len(changes) == 1 else (None, None)
 
 
-def _zeros(log_sizes: np.ndarray, values: np.ndarray, *, falling: bool) -> tuple[float | None, float | None]:
-    """Batch sizes at which the line and the monotone interpolation are zero; None without a zero in range."""
-    if len(values) < 2:
-        return None, None
-    zeros = line_zeros(log_sizes, values[None])[0], monotone_zeros(log_sizes, values[None], falling=falling)[0]
-    line, root = (float(2**zero) if math.isfinite(zero) else None for zero in zeros)
-    return line, root
+def _estimates(measured: pd.DataFrame, line: Line | None, challenger: str, ends: tuple[int, int]) -> dict[str, Any]:
+    """Both estimates of a claimed crossover and their intervals, where they lie inside what is claimed."""
+    finite = measured[np.isfinite(measured["relative_gap"].to_numpy(dtype=float))]
+    if len(finite) < 2:
+        return {}
+    falling = bool(measured.set_index("batch_size").loc[ends[0], "better"] == challenger)
+    log_sizes = np.log2(finite["batch_size"].to_numpy(dtype=float))
+    values = finite["relative_gap"].to_numpy(dtype=float)
+    errors = finite["relative_error"].to_numpy(dtype=float)
+    of_line, of_fit = crossover_intervals(finite, falling=falling)
+    root = _inside(float(monotone_zeros(log_sizes, values[None], falling=falling)[0]), ends)
+    estimates: dict[str, Any] = {"interpolated": root, "interpolated_interval": of_fit}
+    if line is not None:
+        zero = _inside(float(line_zeros(log_sizes, values[None], errors)[0]), ends)
+        estimates |= {"line_zero": zero, "line_interval": of_line}
+    return estimates
 
 
-def _interval(measured: pd.DataFrame, small_sign: int) -> tuple[int | None, int | None]:
-    """Batch sizes up to which every resolved gap has ``small_sign``, and from which on every one has the other sign."""
-    resolved = measured[measured["resolved"].astype(bool)]
-    signs = np.sign(resolved["gap"].to_numpy(dtype=float)).astype(int)
-    sizes = resolved["batch_size"].to_numpy()
-    low = high = None
-    for size, sign in zip(sizes, signs, strict=True):
-        if sign != small_sign:
-            break
-        low = int(size)
-    for size, sign in zip(sizes[::-1], signs[::-1], strict=True):
-        if sign == small_sign:
-            break
-        high = int(size)
-    return low, high
+def _inside(zero: float, ends: tuple[int, int]) -> float | None:
+    """A zero in log2 of the batch size as a batch size; None outside what the verdicts leave."""
+    size = 2.0**zero if math.isfinite(zero) else math.nan
+    return size if ends[0] <= size <= ends[1] else None

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.monotone import monotone_fit
-from suite.analysis.words import LEVEL
+from suite.analysis.verdict import LEVEL
 
 DRAWS = 2000
 _SEED = 0
@@ -20,26 +20,26 @@ Interval = tuple[float, float]
 def crossover_intervals(gaps: pd.DataFrame, *, falling: bool) -> tuple[Interval | None, Interval | None]:
     """Intervals of the line's zero and of the monotone fit's.
 
-    Every gap is drawn anew from a normal distribution with its uncertainty as standard deviation, `DRAWS` times with a
-    fixed seed, and both estimates are computed from each draw. A fit of one sign counts as a zero beyond the end at
-    which it is nearest to zero. The ends are quantiles, so an interval may be open (0 or infinity).
+    Every gap is drawn anew around its estimate by Student's t with its error, `DRAWS` times with a fixed seed, and both
+    estimates are made of each draw; a draw without a zero in range counts as one beyond the end at which the winner is
+    missing. The ends are quantiles, so an interval may be open (0 or infinity).
 
     Args:
-        gaps: rows of a gap table whose gap is known, ascending in batch size.
+        gaps: rows of a gap table with a finite gap, ascending in batch size.
         falling: direction of the monotone fit.
 
     Returns:
-        Interval of the line, interval of the monotone fit; None with fewer than two finite gaps or where an
-        uncertainty is not known.
+        Interval of the line, interval of the monotone fit; None where an error is not known.
     """
-    finite = gaps[np.isfinite(gaps["relative_gap"].to_numpy(dtype=float))]
-    values = finite["relative_gap"].to_numpy(dtype=float)
-    spread = finite["relative_uncertainty"].to_numpy(dtype=float)
-    if len(finite) < 2 or not np.isfinite(spread).all():
+    names = ("relative_gap", "relative_error", "freedom", "batch_size")
+    values, errors, freedoms, sizes = (gaps[name].to_numpy(dtype=float) for name in names)
+    if not (np.isfinite(errors) & (freedoms > 0)).all():
         return None, None
-    log_sizes = np.log2(finite["batch_size"].to_numpy(dtype=float))
-    drawn = values + spread * np.random.default_rng(_SEED).standard_normal((DRAWS, len(values)))
-    return _quantiles(line_zeros(log_sizes, drawn)), _quantiles(monotone_zeros(log_sizes, drawn, falling=falling))
+    rng = np.random.default_rng(_SEED)
+    drawn = values + errors * rng.standard_t(freedoms, (DRAWS, len(values)))
+    log_sizes = np.log2(sizes)
+    lines = line_zeros(log_sizes, drawn, errors if (errors > 0).all() else np.ones_like(errors))
+    return _quantiles(lines), _quantiles(monotone_zeros(log_sizes, drawn, falling=falling))
 
 
 def monotone_zeros(log_sizes: np.ndarray, gaps: np.ndarray, *, falling: bool) -> np.ndarray:
@@ -65,12 +65,17 @@ def monotone_zeros(log_sizes: np.ndarray, gaps: np.ndarray, *, falling: bool) ->
     return np.where(change.any(axis=1), inside, beyond)
 
 
-def line_zeros(log_sizes: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Where the least-squares lines of many sets of gaps are zero; arguments and result are as in `monotone_zeros`.
+def line_zeros(log_sizes: np.ndarray, gaps: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Where the weighted least-squares lines of many sets of gaps are zero; arguments and result as `monotone_zeros`.
 
-    A zero more than one octave outside the data is -inf or inf.
+    -inf or inf where that is over one octave outside the data.
+
+    Args:
+        log_sizes: as there.
+        gaps: as there.
+        errors: standard errors of the gaps, shape ``[points]``.
     """
-    slopes, intercepts = np.polyfit(log_sizes, gaps.T, 1)
+    slopes, intercepts = np.polyfit(log_sizes, gaps.T, 1, w=1 / errors)
     with np.errstate(invalid="ignore", divide="ignore"):
         zeros = np.where(slopes == 0, math.inf, -intercepts / slopes)
     zeros = np.where(zeros < log_sizes[0] - 1, -math.inf, zeros)

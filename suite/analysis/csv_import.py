@@ -20,7 +20,6 @@ import pandas as pd
 from suite.analysis.branches import BranchPoint
 from suite.analysis.copies import without_copies
 from suite.analysis.csv_cells import CsvRow, csv_rows, is_kind
-from suite.analysis.curves import final_noise
 from suite.analysis.table import STATUSES
 from suite.records import FINAL_LOSSES, final_losses
 from suite.records.tuning import Setting, setting_of
@@ -51,8 +50,7 @@ class CsvRuns:
     """The runs of a CSV export.
 
     Attributes:
-        runs: one row per run, in the columns of `suite.analysis.table`. ``noise`` is computed here, since the histories
-            are not kept.
+        runs: one row per run, in the columns of `suite.analysis.table`.
         trunks: the same of the trunks, from which other runs start.
         points: branch point of each task whose runs start from a trunk.
         final_losses: definition of the final loss by task.
@@ -104,7 +102,7 @@ def load_csv(path: str | Path, final_loss: str | None = None) -> CsvRuns:
     longest = runs.groupby(["task", "batch_size"])["length"].transform("max")
     short = (runs["status"] == "finished") & ~runs["stated"] & (runs["length"] < COMPLETE * longest)
     runs.loc[short, "status"] = "interrupted"
-    runs.loc[short, ["loss", "noise"]] = math.nan
+    runs.loc[short, "loss"] = math.nan
     runs["steps"] = pd.to_numeric(runs["steps"]).fillna(longest).astype(int)
     runs["setting"] = _settings(runs)
     runs, notes = without_copies(runs)
@@ -192,9 +190,9 @@ def _branch_point(row: CsvRow, task: str, *, ours: bool) -> tuple[str, BranchPoi
 
 
 def _result(history: np.ndarray, final_loss: str, val_losses: np.ndarray, status: str) -> dict[str, object]:
-    """Status, final loss and its noise, by a history and the status that the file gives, if any."""
+    """Status and final loss, by a history and the status that the file gives, if any."""
     logged = history[~np.isnan(history)]
-    missing = {"status": "missing", "loss": math.nan, "noise": math.nan, "length": len(logged)}
+    missing = {"status": "missing", "loss": math.nan, "length": len(logged)}
     if status and status not in ("finished", "diverged"):
         return missing | {"status": status}
     if not len(history):
@@ -204,7 +202,7 @@ def _result(history: np.ndarray, final_loss: str, val_losses: np.ndarray, status
     finals = final_losses(logged.tolist(), val_losses[-1] if len(val_losses) else math.nan)
     if math.isnan(finals[final_loss]):
         return missing
-    return missing | {"status": "finished", "loss": finals[final_loss], "noise": final_noise(logged, final_loss)}
+    return missing | {"status": "finished", "loss": finals[final_loss]}
 
 
 def _settings(runs: pd.DataFrame) -> list[Setting]:

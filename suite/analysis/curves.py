@@ -1,9 +1,8 @@
-"""What the per-step train loss says beyond its final value: smoothed curve, minibatch noise, slowdown."""
+"""The per-step train loss beyond its final value: the smoothed curve."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,6 @@ from suite.records import EMA_ALPHA, Store, StoreError
 
 LossReader = Callable[[str], np.ndarray | None]
 """Run id to the train loss of every step (shape ``[steps]``), or None when there is no intact curve."""
-
-NOISE_STEPS = round(1 / EMA_ALPHA)
-"""Steps at the end of a run over which minibatch noise is measured: the memory of the moving average."""
 
 
 def store_losses(store: Store) -> LossReader:
@@ -50,46 +46,3 @@ def mean_ema(run_ids: Iterable[str], losses: LossReader) -> np.ndarray | None:
         return None
     steps = min(map(len, curves))
     return np.mean([curve[:steps] for curve in curves], axis=0)
-
-
-def final_noise(losses: Sequence[float] | np.ndarray, final_loss: str = "ema") -> float:
-    """Standard deviation that minibatch noise leaves in a run's final loss.
-
-    The spread of the per-step loss over the last `NOISE_STEPS` steps is taken as independent from step to
-    step. An exponential moving average of weight alpha keeps ``sqrt(alpha / (2 - alpha))`` of it, a mean
-    over n steps ``1 / sqrt(n)``, a minimum keeps all of it. A validation loss has none: all runs are
-    measured on the same samples, and it differs only between seeds.
-
-    Args:
-        losses: train loss of every step, shape ``[steps]``.
-        final_loss: name of the definition, as in `suite.records.final_losses`.
-
-    Returns:
-        The same unit as the loss; NaN with fewer than two steps.
-    """
-    tail = np.asarray(losses[-NOISE_STEPS:], dtype=float)
-    if len(tail) < 2:
-        return math.nan
-    kept = {
-        "ema": math.sqrt(EMA_ALPHA / (2 - EMA_ALPHA)),
-        "mean_last_100": 1 / math.sqrt(len(tail)),
-        "mean_last_1pct": 1 / math.sqrt(max(1, len(losses) // 100)),
-        "val": 0.0,
-    }
-    return float(np.std(tail, ddof=1)) * kept.get(final_loss, 1.0)
-
-
-def slowdown(better: np.ndarray, other: np.ndarray) -> float:
-    """Share of the budget that the better optimizer needs to reach the other's final loss.
-
-    Args:
-        better: smoothed curve of the better optimizer, shape ``[steps]``.
-        other: smoothed curve of the other one.
-
-    Returns:
-        Between 0 and 1: the first step whose smoothed loss is at most the other's last one, counted from 1,
-        over all steps. NaN when the curve never gets there (the final loss is then not the moving
-        average's).
-    """
-    reached = np.flatnonzero(better <= other[-1])
-    return float((reached[0] + 1) / len(better)) if len(reached) else math.nan

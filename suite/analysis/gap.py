@@ -14,21 +14,18 @@ with a single value is *untuned*, which is reported separately. A point whose gr
 
 **Seed rule.** The tuned point is chosen on the mean over the seeds that the settings share
 (`suite.records.tuning.ranked`); a setting with one diverged seed is not chosen while another is finite. A run counts
-once, however often a file or a plan lists it. A sweep may name
-reporting seeds: the chosen setting is trained again with them, and they alone give its loss, because a loss that
-was chosen for being low is low partly by luck. Without reporting seeds the report says so.
+once, however often a file or a plan lists it. A sweep may name reporting seeds, the same for all optimizers: the chosen
+setting is trained again with them, and they alone give its loss, because a loss that was chosen for being low is low
+partly by luck. Without them the luck is estimated (`suite.analysis.surface`), taken off, and the reader is told so.
 
-**Uncertainty.** Of one tuned point, two parts added in quadrature. From the runs: the standard error over
-seeds, or with one seed the minibatch noise left in the final loss (`suite.analysis.curves.final_noise`),
-which does not cover the spread between seeds. From the grid: half the difference to the best neighbour on
-the grid. Of the gap: both points' in quadrature. Paper 1 has one seed and states none.
+**Tuned loss.** With several seeds their mean, less the estimated excess of the chosen setting over the best one of the
+smooth surface through the grid; with one seed that seed's loss, as in paper 1.
 
-**Decision rule.** An optimizer is called better only when the gap exceeds its uncertainty; otherwise the
-gap is *not resolved*. When all settings of one optimizer diverged and the other has a finite loss, the
-other is better and the gap infinite. Without a result for both there is no gap.
+**Verdict.** *Better*, *level*, *leans* or *open*, see `suite.analysis.verdict`; when all settings of one optimizer
+diverged and the other has a finite loss, the gap is infinite. Without a result for both there is no gap.
 
-**Seeds needed.** The fewest seeds per optimizer with which a gap of the measured size would exclude zero at
-95% (`suite.analysis.seeds`), given the spread between seeds near the tuned points. With one seed it is not known.
+**Seeds needed.** The fewest reporting seeds with which a gap of the measured size would be decided with a chance of
+90%, given the spread between seeds. With one seed it is not known.
 
 **Slowdown.** Share of the budget that the better optimizer needs to reach the other's final loss, on the curve that is
 compared (`suite.analysis.slowdown`).
@@ -36,7 +33,6 @@ compared (`suite.analysis.slowdown`).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -44,9 +40,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from suite.analysis.curves import LossReader, mean_ema, slowdown
-from suite.analysis.seeds import seeds_needed
 from suite.analysis.tuned import tuned_points
+from suite.analysis.verdict import Interval, combined, errors_of_means, holm, seeds_for_power, verdict
+from suite.records.tuning import MARGIN
 
 BASELINE = "adam"
 CHALLENGER = "sgd"
@@ -57,8 +53,9 @@ SERIES = ["task", "reference", "challenger"]
 COLUMNS = [
     "task", "batch_size", "challenger", "reference",
     "challenger_loss", "reference_loss",
-    "gap", "relative_gap", "uncertainty", "relative_uncertainty", "resolved", "better",
-    "slowdown", "seeds", "seeds_needed",
+    "gap", "error", "freedom", "uncertainty", "relative_gap", "relative_error", "relative_uncertainty",
+    "verdict", "better", "leans", "together", "margin", "p",
+    "slowdown", "seeds", "seed_spread", "seeds_needed",
     "challenger_setting", "reference_setting", "challenger_edges", "reference_edges", "provisional",
 ]  # fmt: skip
 
@@ -92,63 +89,149 @@ def pair_optimizers(
 
 def gap_table(
     runs: pd.DataFrame,
-    losses: LossReader | None = None,
     *,
     tuned: pd.DataFrame | None = None,
     reference: str | None = None,
     challenger: str | None = None,
+    margin: float = MARGIN,
 ) -> pd.DataFrame:
     """The gap at every batch size, for every task and pair of optimizers in the runs.
 
     Args:
         runs: one row per run; see `suite.analysis.table`.
-        losses: reads the curves of the tuned points; without it there is no slowdown.
         tuned: the tuned points of ``runs`` where they are known already.
         reference: see `pair_optimizers`.
         challenger: see `pair_optimizers`.
+        margin: percent of the reference's loss within which the two are level.
 
     Returns:
-        The columns `COLUMNS`, ordered by task, pair and batch size. Losses, ``gap`` and ``uncertainty``
-        have the loss's unit; ``relative_gap`` and its uncertainty are percent; ``slowdown`` is a share of
-        the budget; ``seeds`` is the smaller number of results behind the two losses.
+        The columns `COLUMNS`, ordered by task, pair and batch size. Losses, ``gap``, ``error`` (standard error, with
+        ``freedom``), ``uncertainty`` (half the 95% interval) and ``seed_spread`` (between the differences by seed) have
+        the loss's unit; the relative ones are percent of the reference's loss. ``verdict`` is a kind of
+        `suite.analysis.verdict.Kind` or None without a result; ``better`` and ``leans`` name an optimizer or None;
+        ``together`` tells whether a winner holds after correction for the number of batch sizes; ``p`` is two-sided.
+        ``slowdown`` is to be filled in (`suite.analysis.slowdown`); ``seeds`` counts the results behind the gap, pairs
+        where seeds are shared.
 
     Raises:
         ValueError: a named optimizer is not in the runs.
     """
-    points = tuned_points(runs, losses) if tuned is None else tuned
-    rows = []
+    points = tuned_points(runs) if tuned is None else tuned
+    rows: list[dict[str, Any]] = []
     for task in runs["task"].drop_duplicates():
         labels = list(runs.loc[runs["task"] == task, "optimizer"].drop_duplicates())
         at = points[points["task"] == task].set_index(["optimizer", "batch_size"])
         sizes = sorted({size for _, size in at.index})
-        for (against, other), size in itertools.product(pair_optimizers(labels, reference, challenger), sizes):
-            if (against, size) in at.index and (other, size) in at.index:
-                row = _gap_row(at.loc[(against, size)], at.loc[(other, size)], losses)
-                rows.append({"task": task, "batch_size": size, "challenger": other, "reference": against, **row})
+        for against, other in pair_optimizers(labels, reference, challenger):
+            pairs = [
+                _Pair(at.loc[(against, size)], at.loc[(other, size)])
+                for size in sizes
+                if (against, size) in at.index and (other, size) in at.index
+            ]
+            rows += [{"task": task, **row} for row in _series(pairs, margin)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     # Without this, pandas reads "nobody" as a missing string, and None would come back as NaN.
-    table["better"] = pd.Series([row["better"] for row in rows], dtype=object)
+    for name in ("verdict", "better", "leans"):
+        table[name] = pd.Series([row[name] for row in rows], dtype=object)
     return table
 
 
-def _gap_row(reference: pd.Series, challenger: pd.Series, losses: LossReader | None) -> dict[str, Any]:
-    gap = float(reference["loss"]) - float(challenger["loss"])  # inf - inf is NaN: both diverged, nothing to compare
-    uncertainty = math.hypot(reference["uncertainty"], challenger["uncertainty"])
-    resolved = math.isinf(gap) or (math.isfinite(uncertainty) and abs(gap) > uncertainty)
-    better = (challenger.name if gap > 0 else reference.name)[0] if resolved else None
+class _Pair:
+    """Two tuned points at one batch size.
+
+    Args:
+        reference: row of a table of tuned points.
+        challenger: the other's.
+
+    Attributes:
+        differences: of their losses by shared seed, reference less challenger; empty where fewer than two are shared.
+        gap: of the tuned losses; inf - inf is NaN: both diverged, nothing to compare.
+    """
+
+    def __init__(self, reference: pd.Series, challenger: pd.Series) -> None:
+        self.reference, self.challenger = reference, challenger
+        losses, others = reference["seed_losses"], challenger["seed_losses"]
+        shared = [losses[seed] - others[seed] for seed in losses if seed in others]
+        self.differences = np.array(shared if len(shared) > 1 else [])
+        self.gap = float(reference["loss"]) - float(challenger["loss"])
+        if len(self.differences):
+            taken_off = [float(point["mean_loss"] - point["loss"]) for point in (reference, challenger)]
+            self.gap = float(self.differences.mean()) - (taken_off[0] - taken_off[1])
+
+    @property
+    def seeds(self) -> int:
+        """Results behind the gap."""
+        return len(self.differences) or int(min(self.reference["seeds"], self.challenger["seeds"]))
+
+
+def _series(pairs: Sequence[_Pair], margin: float) -> list[dict[str, Any]]:
+    """The rows of two optimizers over batch sizes: spreads moderate each other, and verdicts are corrected together."""
+    paired = np.array([len(pair.differences) for pair in pairs], dtype=float)
+    variances = np.array([pair.differences.var(ddof=1) if len(pair.differences) else math.nan for pair in pairs])
+    surface_errors, surface_freedoms = combined(
+        *(
+            np.array([[float(pair.reference[name]), float(pair.challenger[name])] for pair in pairs]).reshape(-1, 2).T
+            for name in ("surface_error", "surface_freedom")
+        )
+    )
+    errors, freedoms, moderated = errors_of_means(variances, np.maximum(paired, 1), surface_errors, surface_freedoms)
+    rows = []
+    for place, pair in enumerate(pairs):
+        error, freedom, spread = errors[place], freedoms[place], math.sqrt(moderated[place])
+        if not len(pair.differences):
+            points = pair.reference, pair.challenger
+            own, theirs = ([float(point[name]) for point in points] for name in ("error", "freedom"))
+            error, freedom = combined(np.array(own), np.array(theirs)) if min(theirs) > 0 else (math.nan, 0.0)
+            spread = math.hypot(*(float(point["seed_spread"]) for point in points))
+        interval = Interval(estimate=pair.gap, error=float(error), freedom=float(freedom))
+        rows.append(
+            _row(pair, interval, margin)
+            | {
+                "seed_spread": spread if math.isfinite(pair.gap) else math.nan,
+                "seeds_needed": seeds_for_power(
+                    pair.gap,
+                    spread,
+                    surface_error=float(surface_errors[place]),
+                    margin=_margin(pair, margin),
+                    sizes=len(pairs),
+                ),
+            }
+        )
+    held = holm(np.array([row["p"] for row in rows], dtype=float))
+    return [
+        row | {"together": bool(holds) and row["better"] is not None} for row, holds in zip(rows, held, strict=True)
+    ]
+
+
+def _row(pair: _Pair, interval: Interval, margin: float) -> dict[str, Any]:
+    reference, challenger, gap = pair.reference, pair.challenger, pair.gap
+    labels = reference.name[0], challenger.name[0]
+    edges = bool(reference["edges"]), bool(challenger["edges"])
+    said = verdict(interval, pair=labels, margin=_margin(pair, margin), seeds=pair.seeds, edges=edges)
+    kind = None if math.isnan(gap) else said.kind
     scale = 100 / reference["loss"] if reference["loss"] != 0 else math.nan
+    half = interval.half_width() if math.isfinite(gap) else math.nan
+    p = interval.p if math.isfinite(gap) else 0.0 if math.isinf(gap) else math.nan
     return {
+        "batch_size": reference.name[1],
+        "challenger": labels[1],
+        "reference": labels[0],
         "challenger_loss": challenger["loss"],
         "reference_loss": reference["loss"],
         "gap": gap,
+        "error": interval.error if math.isfinite(gap) else math.nan,
+        "freedom": interval.freedom,
+        "uncertainty": half,
         "relative_gap": gap * scale if math.isfinite(gap) else gap,
-        "uncertainty": uncertainty,
-        "relative_uncertainty": abs(uncertainty * scale),
-        "resolved": resolved,
-        "better": better,
-        "slowdown": _slowdown(reference, challenger, gap, losses),
-        "seeds": int(min(reference["seeds"], challenger["seeds"])),
-        "seeds_needed": seeds_needed(gap, reference["seed_spread"], challenger["seed_spread"]),
+        "relative_error": abs(interval.error * scale) if math.isfinite(gap) else math.nan,
+        "relative_uncertainty": abs(half * scale),
+        "verdict": kind,
+        "better": said.ahead if kind == "better" else None,
+        "leans": said.ahead if kind == "leans" else None,
+        "margin": margin,
+        "p": p if pair.seeds > 1 else math.nan,
+        "slowdown": math.nan,
+        "seeds": pair.seeds,
         "challenger_setting": challenger["setting"],
         "reference_setting": reference["setting"],
         "challenger_edges": challenger["edges"],
@@ -157,12 +240,9 @@ def _gap_row(reference: pd.Series, challenger: pd.Series, losses: LossReader | N
     }
 
 
-def _slowdown(reference: pd.Series, challenger: pd.Series, gap: float, losses: LossReader | None) -> float:
-    if losses is None or not math.isfinite(gap):
-        return math.nan
-    better, other = (challenger, reference) if gap > 0 else (reference, challenger)
-    curves = mean_ema(better["run_ids"], losses), mean_ema(other["run_ids"], losses)
-    return math.nan if curves[0] is None or curves[1] is None else slowdown(curves[0], curves[1])
+def _margin(pair: _Pair, percent: float) -> float:
+    """A margin in the unit of the loss."""
+    return percent / 100 * abs(float(pair.reference["loss"]))
 
 
 def on_edge(gaps: pd.DataFrame) -> np.ndarray:

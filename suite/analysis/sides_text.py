@@ -11,7 +11,8 @@ import pandas as pd
 from suite.analysis.columns import POINT, Column, cells
 from suite.analysis.terminal import lines, printable, text_table
 from suite.analysis.two_sides import TwoSides, same_runs
-from suite.analysis.words import format_setting, loss_text, optimizer_title, plain_number, winner_text
+from suite.analysis.verdict import LEVEL
+from suite.analysis.words import format_setting, loss_text, optimizer_title, plain_number
 
 MOST_RUNS = 10
 """Differing runs that are shown, the largest differences first."""
@@ -104,8 +105,8 @@ def _gaps(sides: TwoSides) -> str:
         Column("A", lambda row: plain_number(row.first_gap, "+.4f")),
         Column("B", lambda row: plain_number(row.second_gap, "+.4f")),
         *_DIFFERENCE,
-        Column("A: better", lambda row: winner_text(row.first_better), words=True),
-        Column("B: better", lambda row: winner_text(row.second_better), words=True),
+        Column("A's verdict", lambda row: row.first_said, words=True),
+        Column("B's verdict", lambda row: row.second_said, words=True),
     ]
     return f"Gaps\n\n{text_table(*cells(columns, sides.gaps.itertuples(index=False)))}"
 
@@ -125,11 +126,11 @@ def _verdict(sides: TwoSides) -> str:
     if gaps.empty:
         return "There is no gap on both sides."
     beyond = int((gaps["difference"].abs() > gaps["uncertainty"]).sum())
-    resolved = gaps[gaps["first_better"].notna() & gaps["second_better"].notna()]
-    contrary = int((~resolved["agree"].astype(bool)).sum())
+    named = gaps[gaps["first_better"].notna() & gaps["second_better"].notna()]
+    contrary = int((named["first_better"] != named["second_better"]).sum())
     return (
-        f"{len(gaps)} gaps are on both sides: {beyond} differ by more than their uncertainty, {contrary} name "
-        f"different winners, {len(gaps) - len(resolved)} are not resolved on one side at least."
+        f"{len(gaps)} gaps are on both sides: {beyond} differ by more than their {LEVEL:.0%} intervals, {contrary} "
+        f"name different winners, {len(gaps) - len(named)} name none on one side at least."
     )
 
 

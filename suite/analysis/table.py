@@ -15,7 +15,6 @@ loss                final loss; +inf when the run diverged, NaN when there is no
 steps               planned optimizer steps
 round               0, or the number of the edge extension that added the run
 reporting           whether the run was made to report a chosen setting, with a seed that had no part in the choice
-noise               standard deviation of the final loss from minibatch noise, where it is known without curves
 ==================  ====================================================================================
 """
 
@@ -93,7 +92,6 @@ def _row(
         "steps": int(planned["steps"]),
         "round": int(planned.get("round", 0)),
         "reporting": bool(planned.get("reporting", False)),
-        "noise": math.nan,
         "diverged_at": facts.get("diverged_at"),
         "version": code.get("version"),
         "commit": code.get("commit"),

@@ -11,18 +11,20 @@ from typing import Any
 import pandas as pd
 
 from suite.analysis.branches import branch_sentences
-from suite.analysis.caveats import caveats
+from suite.analysis.caveats import caveats, verdict_notes
 from suite.analysis.columns import COUNTS, POINT, Column, cells
 from suite.analysis.comparison import Comparison
 from suite.analysis.gap import SERIES, on_edge
 from suite.analysis.lr_width import lr_width_sentences
+from suite.analysis.verdict import LEVEL
 from suite.analysis.words import (
-    better_text,
     edge_text,
     format_setting,
     loss_text,
     optimizer_title,
     plain_number,
+    series_names,
+    verdict_text,
 )
 
 WIDTH = 100
@@ -43,6 +45,19 @@ def format_gap_table(comparison: Comparison) -> str:
     return printable([*blocks, "\n".join(notes)])
 
 
+def format_answers(comparison: Comparison) -> str:
+    """What `sweep` prints at its end: the answer in a sentence per pair, and what its seeds allow to say."""
+    if comparison.points:
+        answers = branch_sentences(comparison.branch_gaps)
+    else:
+        crossovers = comparison.crossovers
+        names = series_names([(x.task, x.reference, x.challenger) for x in crossovers])
+        answers = [
+            f"{name}: {x.sentence()}" if name else x.sentence() for name, x in zip(names, crossovers, strict=True)
+        ]
+    return printable([lines(*answers), lines(*verdict_notes(comparison))]) if answers else ""
+
+
 def lines(*sentences: str) -> str:
     """Sentences, each wrapped on lines of its own; empty ones are left out."""
     return "\n".join(line for sentence in sentences for line in textwrap.wrap(sentence, WIDTH))
@@ -61,8 +76,7 @@ def _tasks(comparison: Comparison) -> list[str]:
     for key, gaps in apart.groupby(SERIES, sort=False):
         task, *pair = map(str, key)
         crossover = crossovers[task, pair[0], pair[1]]
-        answers = [f"Crossover: {crossover.sentence()}", crossover.estimates()]
-        blocks.append(_gap_block(f"{task}: gap", pair, gaps, _gap_columns(*pair), answers))
+        blocks.append(_gap_block(f"{task}: gap", pair, gaps, _gap_columns(*pair), [crossover.sentence()]))
     if comparison.gaps.empty:
         blocks.append("There is no pair of optimizers to compare; list a second one under optimizers in the sweep.")
     return blocks
@@ -90,7 +104,7 @@ def _gap_block(
 ) -> str:
     """One table of gaps under its heading, and the answers in sentences."""
     reference, challenger = map(optimizer_title, pair)
-    signs = f"positive: {challenger} better, negative: {reference} better"
+    signs = f"positive: {challenger} ahead, negative: {reference}; +/-: half the {LEVEL:.0%} interval"
     star = ["* on the edge of the grid: not tuned"] if on_edge(gaps).any() else []
     table = text_table(*cells(columns, (row for _, row in gaps.iterrows())))
     return f"{lines(f'{what} = {reference} - {challenger}; {signs}')}\n\n{table}\n\n{lines(*star, *answers)}"
@@ -107,7 +121,7 @@ def _gap_columns(reference: str, challenger: str) -> list[Column]:
         Column("gap", lambda row: plain_number(row["gap"], "+.4f")),
         Column("+/-", lambda row: plain_number(row["uncertainty"])),
         Column("gap %", lambda row: plain_number(row["relative_gap"], "+.2f")),
-        Column("better", better_text),
+        Column("verdict", verdict_text),
         Column("slowdown", lambda row: plain_number(row["slowdown"], ".0%")),
         Column("seeds needed", lambda row: plain_number(row["seeds_needed"], ".0f")),
         Column("", lambda row: "provisional" if row["provisional"] else ""),

@@ -19,12 +19,12 @@ def theory_fit(gaps: pd.DataFrame) -> GapFit | None:
         gaps: gap table of one task.
 
     Returns:
-        The fit, weighted by the uncertainties where all are known; None with fewer than `LEAST_POINTS` finite gaps.
+        The fit, weighted by the standard errors where all are known; None with fewer than `LEAST_POINTS` finite gaps.
     """
     pair = gaps[(gaps["reference"] == BASELINE) & (gaps["challenger"] == CHALLENGER)]
     finite = pair[np.isfinite(pair["gap"].to_numpy(dtype=float))]
     if len(finite) < LEAST_POINTS:
         return None
-    bounds = finite["uncertainty"].to_numpy(dtype=float)
+    bounds = finite["error"].to_numpy(dtype=float)
     weighted = bool((np.isfinite(bounds) & (bounds > 0)).all())
     return fit_gap_model(finite["batch_size"].to_list(), finite["gap"].to_list(), bounds.tolist() if weighted else None)

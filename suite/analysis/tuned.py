@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from suite.analysis.curves import LossReader, final_noise
+from suite.analysis.surface import Excess, Tried, excess_of
 from suite.analysis.table import STATUSES
+from suite.analysis.verdict import SURFACE_FREEDOM, Interval, errors_of_means
 from suite.records import SETTLED
-from suite.records.tuning import Setting, Trial, axes_of, edges, is_ordered, ranked
+from suite.records.tuning import Setting, Trial, axes_of, edges, ranked
 
 Edges = tuple[tuple[str, str], ...]
 """Axes whose best value is the ``smallest`` or ``largest`` tried, as ``(axis, which)`` pairs."""
@@ -21,10 +22,6 @@ Edges = tuple[tuple[str, str], ...]
 POINT = ["task", "optimizer", "batch_size"]
 
 _SIDES = {"low": "smallest", "high": "largest"}
-
-NEAR = 0.05
-"""The spread between seeds is pooled over the settings at most this share above the best loss: the few seeds of one
-setting estimate it poorly, and settings far from the best have other spreads."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,14 @@ class SettingResult:
         loss: mean over the seeds that have a result; +inf when one of them diverged.
         spread: standard deviation over seeds; NaN with one seed or a diverged one.
         run_ids: the runs that have a result, one per seed.
-        noise: mean of the runs' noise column.
+        losses: theirs, by seed.
     """
 
     setting: Setting
     loss: float
     spread: float
     run_ids: tuple[str, ...]
-    noise: float
+    losses: Mapping[int, float]
 
     @property
     def seeds(self) -> int:
@@ -56,19 +53,25 @@ class TunedPoint:
     """One row of `tuned_points`, less its key and its counts per status.
 
     Attributes:
-        loss: lowest loss over the settings, or where the setting was trained again with reporting seeds, the mean
-            over those; +inf when all diverged, NaN without any result.
+        loss: the tuned loss: with several seeds ``mean_loss - excess`` (``+ luck`` where it is not ``apart``), with one
+            that seed's; +inf when all diverged, NaN without any result.
         setting: the setting with the lowest loss.
-        run_ids: the runs that ``loss`` averages.
+        run_ids: the runs that ``mean_loss`` averages.
         seeds: how many they are.
+        seed_losses: their losses, by seed.
+        mean_loss: mean over the reporting seeds, or where there are none over those that chose.
         selection_loss: lowest loss over the settings, on the seeds that chose; below the truth on average, because
             the luckiest of several settings won.
-        apart: whether ``loss`` comes from seeds that had no part in choosing.
+        apart: whether ``mean_loss`` comes from seeds that had no part in choosing.
+        excess: how far the setting is estimated to lie above the best one; see `suite.analysis.surface`.
+        luck: how far below the surface the setting was chosen.
+        surface_error: standard error of both; 0 where the grid tells nothing of them.
+        surface_freedom: its degrees of freedom.
         spread: standard deviation over seeds.
-        seed_spread: standard deviation over seeds, pooled over the settings `NEAR` the best; NaN with one seed.
-        noise: standard deviation of the loss from minibatch noise.
-        grid: half the difference in loss to the best neighbour on the grid.
-        uncertainty: see `suite.analysis.gap`.
+        seed_spread: the same, moderated by other batch sizes (`suite.analysis.verdict.moderated`).
+        error: standard error of the tuned loss; NaN where nothing tells it.
+        freedom: degrees of freedom behind it.
+        uncertainty: half the 95% interval of the tuned loss.
         edges: axes whose best value is at an end of what was tried.
         untuned: axes with a single value.
         provisional: some planned runs have no result.
@@ -79,12 +82,18 @@ class TunedPoint:
     setting: Setting = ()
     run_ids: tuple[str, ...] = ()
     seeds: int = 0
+    seed_losses: Mapping[int, float] = field(default_factory=dict)
+    mean_loss: float = math.nan
     selection_loss: float = math.nan
     apart: bool = False
+    excess: float = 0.0
+    luck: float = 0.0
+    surface_error: float = 0.0
+    surface_freedom: float = SURFACE_FREEDOM
     spread: float = math.nan
     seed_spread: float = math.nan
-    noise: float = math.nan
-    grid: float = math.nan
+    error: float = math.nan
+    freedom: float = 0.0
     uncertainty: float = math.nan
     edges: Edges = ()
     untuned: tuple[str, ...] = ()
@@ -92,25 +101,17 @@ class TunedPoint:
     steps: int
 
 
-def tuned_points(
-    runs: pd.DataFrame,
-    losses: LossReader | None = None,
-    final_loss: str = "ema",
-    panel_losses: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+def tuned_points(runs: pd.DataFrame) -> pd.DataFrame:
     """The tuned point of every task, optimizer and batch size.
 
     A setting's loss is the mean over its seeds, and a diverged seed makes it infinite. The tuned point is the setting
     with the lowest loss over the seeds that the settings share, see `suite.records.tuning.ranked`. Where that setting
     was trained again with reporting seeds, they alone give the point's loss: a loss that was chosen for being low is
-    low partly by luck.
+    low partly by luck. Where there are none, the luck is estimated. Either way what the grid's coarseness costs is
+    estimated too, and both are taken off; with a single seed nothing is.
 
     Args:
         runs: one row per run; see `suite.analysis.table`.
-        losses: reads the curves of the tuned points, for the noise of single-seed results. Without it the noise
-            comes from the column ``noise``.
-        final_loss: definition of the final loss in ``runs``, for the noise.
-        panel_losses: definition by task, of tasks with another one.
 
     Returns:
         One row per point, tasks and optimizers in the order of ``runs``, batch sizes ascending: ``task``,
@@ -119,13 +120,15 @@ def tuned_points(
     rows = []
     for key, group in runs.groupby(POINT, sort=False):
         counts = group["status"].value_counts()
-        definition = (panel_losses or {}).get(key[0], final_loss)
-        point = vars(_tuned_point(group, losses, definition))
+        point = vars(_tuned_point(group))
         rows.append(dict(zip(POINT, key, strict=True)) | point | {name: int(counts.get(name, 0)) for name in STATUSES})
     columns = [*POINT, *TunedPoint.__dataclass_fields__, *STATUSES]
     tasks, optimizers = (list(runs[name].drop_duplicates()) for name in ("task", "optimizer"))
     rows.sort(key=lambda row: (tasks.index(row["task"]), row["batch_size"], optimizers.index(row["optimizer"])))
-    return pd.DataFrame(rows, columns=columns)
+    points = pd.DataFrame(rows, columns=columns)
+    for _, series in points.groupby(["task", "optimizer"], sort=False):
+        _fill_in_errors(points, series)
+    return points
 
 
 def setting_results(group: pd.DataFrame) -> list[SettingResult]:
@@ -137,8 +140,8 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
     Returns:
         The settings that have at least one result.
     """
-    columns = (group[name].tolist() for name in ("status", "setting", "run_id", "loss", "noise"))
-    by_setting: dict[Setting, list[tuple[str, float, float]]] = {}
+    columns = (group[name].tolist() for name in ("status", "setting", "run_id", "seed", "loss"))
+    by_setting: dict[Setting, list[tuple[str, int, float]]] = {}
     for status, setting, *run in zip(*columns, strict=True):
         if status in SETTLED:
             by_setting.setdefault(setting, []).append(tuple(run))
@@ -147,15 +150,13 @@ def setting_results(group: pd.DataFrame) -> list[SettingResult]:
         by_count.setdefault(len(seeds), []).append(setting)
     results = {}
     for count, settings in by_count.items():
-        numbers = np.array([[run[1:] for run in by_setting[setting]] for setting in settings], dtype=float)
-        values, noises = np.ascontiguousarray(numbers[..., 0]), np.ascontiguousarray(numbers[..., 1])
+        values = np.array([[loss for _, _, loss in by_setting[setting]] for setting in settings], dtype=float)
         with np.errstate(invalid="ignore"):  # a diverged seed is infinite
             spreads = np.std(values, axis=1, ddof=1) if count > 1 else np.full(len(values), math.nan)
-        for setting, mean, spread, noise in zip(
-            settings, values.mean(axis=1).tolist(), spreads.tolist(), noises.mean(axis=1).tolist(), strict=True
-        ):
-            ids = tuple(run[0] for run in by_setting[setting])
-            results[setting] = SettingResult(setting, mean, spread if math.isfinite(mean) else math.nan, ids, noise)
+        for setting, mean, spread in zip(settings, values.mean(axis=1).tolist(), spreads.tolist(), strict=True):
+            ids = tuple(run_id for run_id, _, _ in by_setting[setting])
+            losses = {seed: loss for _, seed, loss in by_setting[setting]}
+            results[setting] = SettingResult(setting, mean, spread if math.isfinite(mean) else math.nan, ids, losses)
     return [results[setting] for setting in by_setting]
 
 
@@ -186,7 +187,7 @@ def tuned_setting(group: pd.DataFrame) -> Setting | None:
     return next(iter(ranked(map(Trial, *columns))), None)
 
 
-def _tuned_point(group: pd.DataFrame, losses: LossReader | None, final_loss: str) -> TunedPoint:
+def _tuned_point(group: pd.DataFrame) -> TunedPoint:
     facts: dict[str, Any] = {
         "provisional": bool((~group["status"].isin(SETTLED)).any()),
         "steps": int(group["steps"].max()),
@@ -202,6 +203,7 @@ def _tuned_point(group: pd.DataFrame, losses: LossReader | None, final_loss: str
         "loss": reported.loss,
         "setting": setting,
         "seeds": reported.seeds,
+        "mean_loss": reported.loss,
         "selection_loss": best.loss,
         "apart": reported is not best,
         "untuned": tuple(name for name, values in axes_of(results) if len(values) < 2),
@@ -209,50 +211,42 @@ def _tuned_point(group: pd.DataFrame, losses: LossReader | None, final_loss: str
     }
     if not math.isfinite(reported.loss):
         return TunedPoint(**facts)
-    noise = _noise(reported, losses, final_loss)
-    grid = _grid_error(best, results)
-    from_runs = reported.spread / math.sqrt(reported.seeds) if reported.seeds > 1 else noise
-    parts = [part for part in (from_runs, grid) if math.isfinite(part)]
-    return TunedPoint(
-        **facts,
-        run_ids=reported.run_ids,
-        spread=reported.spread,
-        seed_spread=_seed_spread(best, [*results.values(), reported]),
-        noise=noise,
-        grid=grid,
-        uncertainty=math.hypot(*parts) if parts else math.nan,
-    )
+    facts |= {"run_ids": reported.run_ids, "seed_losses": reported.losses, "spread": reported.spread}
+    surface = _surface(best, list(results.values()), reported)
+    if surface is not None:
+        facts |= {"excess": surface.loss, "luck": surface.luck}
+        if reported.seeds > 1:
+            taken_off = surface.loss - (0.0 if reported is not best else surface.luck)
+            facts |= {"loss": reported.loss - taken_off, "surface_error": surface.error}
+            facts["surface_freedom"] = min(surface.freedom, SURFACE_FREEDOM)
+    return TunedPoint(**facts)
 
 
-def _seed_spread(best: SettingResult, results: Sequence[SettingResult]) -> float:
-    """Standard deviation over seeds, pooled over the settings near the best one."""
-    limit = best.loss + NEAR * abs(best.loss)
-    near = {
-        result.run_ids: result
+def _surface(best: SettingResult, results: Sequence[SettingResult], reported: SettingResult) -> Excess | None:
+    """What the choice of the best setting costs; the spread between reporting seeds where the grid tells no noise."""
+    tried = {
+        result.setting: Tried(setting=result.setting, loss=result.loss, seeds=result.seeds, variance=result.spread**2)
         for result in results
-        if math.isfinite(result.spread) and (result.loss <= limit or result.setting == best.setting)
-    }.values()
-    freedom = sum(result.seeds - 1 for result in near)
-    return math.sqrt(sum((r.seeds - 1) * r.spread**2 for r in near) / freedom) if freedom else math.nan
+    }
+    if not math.isfinite(best.loss):
+        return None
+    return excess_of(tried[best.setting], list(tried.values()), between_seeds=(reported.spread**2, reported.seeds - 1))
 
 
-def _noise(best: SettingResult, losses: LossReader | None, final_loss: str) -> float:
-    if losses is None:
-        return best.noise
-    curves = [curve for curve in map(losses, best.run_ids) if curve is not None]
-    return float(np.mean([final_noise(curve, final_loss) for curve in curves])) if curves else math.nan
-
-
-def _grid_error(best: SettingResult, results: Mapping[Setting, SettingResult]) -> float:
-    """Half the difference in loss between the best setting and the best of its neighbours (one step on one axis)."""
-    chosen = dict(best.setting)
-    neighbours = []
-    for name, values in axes_of(results):
-        if name not in chosen or not is_ordered(values):
-            continue
-        at = values.index(chosen[name])
-        for value in values[max(0, at - 1) : at] + values[at + 1 : at + 2]:
-            neighbour = results.get(tuple((axis, value if axis == name else kept) for axis, kept in best.setting))
-            neighbours += [] if neighbour is None or not math.isfinite(neighbour.loss) else [neighbour.loss]
-    # A neighbour with fewer seeds can lie below the tuned point; the distance still measures coarseness.
-    return abs(min(neighbours) - best.loss) / 2 if neighbours else math.nan
+def _fill_in_errors(points: pd.DataFrame, series: pd.DataFrame) -> None:
+    """Write the errors of one optimizer's points over batch sizes; their spreads moderate each other."""
+    errors, freedoms, variances = errors_of_means(
+        np.square(series["spread"].to_numpy(dtype=float)),
+        series["seeds"].to_numpy(dtype=float),
+        series["surface_error"].to_numpy(dtype=float),
+        series["surface_freedom"].to_numpy(dtype=float),
+    )
+    known = np.isfinite(series["loss"].to_numpy(dtype=float))
+    errors, variances = np.where(known, errors, math.nan), np.where(known, variances, math.nan)
+    halves = [
+        Interval(estimate=0.0, error=error, freedom=freedom).half_width()
+        for error, freedom in zip(errors.tolist(), freedoms.tolist(), strict=True)
+    ]
+    columns = {"error": errors, "freedom": freedoms, "seed_spread": np.sqrt(variances), "uncertainty": halves}
+    for name, values in columns.items():
+        points.loc[series.index, name] = values

@@ -16,6 +16,7 @@ import pandas as pd
 
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.gap import SERIES
+from suite.analysis.words import verdict_text
 from suite.records import Store
 
 RUN = ["task", "optimizer", "batch_size", "setting", "seed"]
@@ -34,7 +35,8 @@ class TwoSides:
             (second minus first), after the columns that they were matched by.
         by_id: whether runs were matched by id.
         tuned: matched tuned points: losses, ``difference`` and its ``uncertainty``, and both settings.
-        gaps: matched gaps, ``difference`` and its ``uncertainty``, and whether the winners ``agree``.
+        gaps: matched gaps, ``difference`` and its ``uncertainty``, the verdicts (``..._said``, in words), who is
+            ``..._better``, and whether the verdicts ``agree``.
     """
 
     first: Comparison
@@ -88,11 +90,13 @@ def two_sides(first: Comparison, second: Comparison) -> TwoSides:
 
     def matched(name: str, on: Sequence[str], values: Sequence[str], extra: Sequence[str] = ()) -> pd.DataFrame:
         frames = [getattr(side, name) for side in (first, second)]
+        if name == "gaps":
+            frames = [frame.assign(said=[verdict_text(row) for _, row in frame.iterrows()]) for frame in frames]
         return _matched([frame if keep_task else frame.assign(task="") for frame in frames], on, values, extra)
 
     runs = matched("runs", ["run_id"] if by_id else RUN, ["status", "loss"], RUN if by_id else ())
     tuned = matched("tuned", ["task", "optimizer", "batch_size"], ["loss", "uncertainty", "setting"])
-    gaps = matched("gaps", [*SERIES, "batch_size"], ["gap", "uncertainty", "better"])
+    gaps = matched("gaps", [*SERIES, "batch_size"], ["gap", "uncertainty", "better", "said"])
     if tuned.empty:
         raise ValueError("The sides have no optimizer and batch size in common; compare two sides of one question.")
     for frame, value in ((runs, "loss"), (tuned, "loss"), (gaps, "gap")):
@@ -100,7 +104,7 @@ def two_sides(first: Comparison, second: Comparison) -> TwoSides:
         frame["difference"] = (other - one).mask(one == other, 0.0)  # both infinite: no difference
     for frame in (tuned, gaps):
         frame["uncertainty"] = np.hypot(frame["first_uncertainty"], frame["second_uncertainty"])
-    gaps["agree"] = [a == b for a, b in zip(gaps["first_better"], gaps["second_better"], strict=True)]
+    gaps["agree"] = gaps["first_said"] == gaps["second_said"]
     return TwoSides(first=first, second=second, runs=runs, by_id=by_id, tuned=tuned, gaps=gaps)
 
 

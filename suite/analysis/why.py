@@ -120,21 +120,21 @@ def why(comparisons: Sequence[Comparison], read: DiagnosticReader) -> Why:
 
 
 def crossover_rank(crossover: Crossover) -> float:
-    """The crossover as a number to rank, from resolved gaps alone.
+    """The crossover as a number to rank, from verdicts that hold together alone.
 
-    It is 0 where every resolved gap favours the reference, infinite where every one favours the challenger, and the
-    interpolated batch size where the challenger is better below it and the reference above. It is NaN where no gap is
-    resolved, the gap crosses in the other direction, or resolved gaps contradict each other.
+    0 where the reference is better wherever it is known who is, infinite where the challenger is, the estimated batch
+    size where the challenger is better below and the reference above. NaN for what has no place in this order: no
+    verdict, a crossing the other way round, verdicts that contradict each other.
     """
-    if crossover.small_batch is None or crossover.unresolved == crossover.measured or crossover.contrary:
+    sides = set(crossover.winners.values())
+    if not sides or crossover.contrary:
         return math.nan
-    if crossover.in_range and crossover.resolved:
-        falls = crossover.small_batch == crossover.challenger
-        return crossover.interpolated if falls and crossover.interpolated is not None else math.nan
-    if crossover.in_range and crossover.low is None and crossover.high is None:
+    if len(sides) == 1:
+        return math.inf if sides == {crossover.challenger} else 0.0
+    if crossover.small_batch != crossover.challenger:
         return math.nan
-    better = crossover.large_batch if crossover.in_range and crossover.low is None else crossover.small_batch
-    return math.inf if better == crossover.challenger else 0.0
+    estimates = (crossover.line_zero, crossover.interpolated)
+    return next((size for size in estimates if size is not None), math.nan)
 
 
 def _rows(comparison: Comparison, read: DiagnosticReader) -> list[dict[str, object]]:

@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from suite.analysis.verdict import LEVEL, POWER
 from suite.records.tuning import Setting
 
 UNKNOWN = "\N{EN DASH}"
 """Stands in a page's table where there is no value."""
-
-LEVEL = 0.9
-"""Share of the drawn crossovers inside an interval."""
 
 _TITLES = {
     "sgd": "SGD",
@@ -125,6 +123,11 @@ def interval_text(interval: tuple[float, float] | None) -> str:
     return f"{LEVEL:.0%} interval {where}"
 
 
+def listed(parts: Sequence[str]) -> str:
+    """Clauses in a row: ``a; b; c``."""
+    return "; ".join(parts)
+
+
 def seeds_text(needed: float) -> str:
     """A number of seeds needed; an en dash where it is not known."""
     if math.isnan(needed):
@@ -132,18 +135,44 @@ def seeds_text(needed: float) -> str:
     return "over 1000" if math.isinf(needed) else f"{needed:.0f}"
 
 
-def winner_text(label: object) -> str:
-    """Who is better, by the label of a gap table, which may be None."""
-    return optimizer_title(label) if isinstance(label, str) else "not resolved"
-
-
-def better_text(gap: Mapping[str, Any]) -> str:
-    """Who is better at one batch size, or why that cannot be said.
+def verdict_text(gap: Mapping[str, Any]) -> str:
+    """The verdict at one batch size in a table's cell: ``SGD better``, ``level within 0.5%``, ``leans SGD``, ``open``.
 
     Args:
         gap: a row of `suite.analysis.gap.gap_table`.
     """
-    if gap["better"] is None and math.isnan(gap["gap"]):
+    kind = gap["verdict"]
+    if not isinstance(kind, str):
         diverged = math.isinf(gap["reference_loss"]) and math.isinf(gap["challenger_loss"])
         return "both diverged" if diverged else "no result"
-    return winner_text(gap["better"])
+    if kind == "better":
+        return f"{optimizer_title(gap['better'])} better"
+    if kind == "leans":
+        return f"leans {optimizer_title(gap['leans'])}"
+    return f"level within {gap['margin']:g}%" if kind == "level" else "open"
+
+
+def verdict_phrase(gap: Mapping[str, Any]) -> str:
+    """The verdict as part of a sentence.
+
+    Args:
+        gap: a row of `suite.analysis.gap.gap_table` with a verdict.
+    """
+    if gap["verdict"] == "better":
+        return f"{optimizer_title(gap['better'])} is better"
+    if gap["verdict"] == "leans":
+        edge = gap["reference_edges"] if gap["leans"] == gap["challenger"] else gap["challenger_edges"]
+        why = ", the other's point on the edge of its grid" if len(edge) else ""
+        return f"the gap leans to {optimizer_title(gap['leans'])}{why}"
+    if gap["verdict"] == "level":
+        return f"the two are level within {gap['margin']:g}%"
+    return "the gap is open on one seed" if gap["seeds"] < 2 else "the gap is open"
+
+
+VERDICT_WORDS = (
+    f"Better: the {LEVEL:.0%} interval excludes zero (and the other's tuned point lies on no edge of its grid). Level: "
+    "the whole interval lies within the margin. Leans: the 80% interval excludes zero. Open: none of these. Seeds "
+    "needed: the fewest reporting seeds that would make a gap of the measured size better, or level, with a chance of "
+    f"{POWER:.0%}."
+)
+"""What the words of a verdict mean, for readers of a table."""

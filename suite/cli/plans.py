@@ -78,7 +78,7 @@ def read_sources(file: Path) -> dict[str, str]:
 
 
 def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
-    """The plan of a sweep in a store, with the question, source and published values that its YAML has now.
+    """The plan of a sweep in a store, with what its YAML says now beside the runs.
 
     Raises:
         ValueError: the sweep was not started with this content in this store.
@@ -91,4 +91,5 @@ def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
             f"The store {store.path} has no plan {spec.plan_id} for {spec.file} as it is now ({history}); run "
             f"`python -m suite sweep {spec.file} --store {store.path}` first, it trains only what is missing."
         )
-    return {**plan, "question": spec.question, "source": spec.source, "published": plain(spec.published)}
+    said = {"question": spec.question, "source": spec.source, "published": plain(spec.published)}
+    return {**plan, **said, "margin": spec.margin, "file": spec.file}

@@ -14,6 +14,9 @@ Setting = tuple[tuple[str, Any], ...]
 
 Side = Literal["low", "high"]
 
+MARGIN = 0.5
+"""Percent of the reference's loss within which two optimizers are level, where a sweep names no other."""
+
 
 class Trial(NamedTuple):
     """One run of the grid of one task, optimizer and batch size.

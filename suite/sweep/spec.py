@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from suite.fields import ConfigError, field_types, nearest, plain, read, read_yaml, require
+from suite.records.tuning import MARGIN
 from suite.sweep.branching import branch_panels
 from suite.sweep.grid import read_axis
 from suite.sweep.panel import Branches, Panel, PanelSettings
@@ -22,7 +23,7 @@ LARGEST_SEED = 2**32 - 1
 MOST_RUNS = 150_000
 """Runs of a sweep's own grids. A plan of so many is made in half a minute; more are several sweeps."""
 
-_BESIDE = ("file", "question", "source", "published", "diagnose")
+_BESIDE = ("file", "question", "source", "published", "diagnose", "margin")
 """Keys that do not count towards a plan's id: they describe the sweep, or add runs that do not affect its answer."""
 
 _LATER = ("panels", "finalists", "report_seeds", "trunk", "branches")
@@ -79,6 +80,9 @@ class SweepSettings(PanelSettings):
 
     report_seeds: list[int] = dataclasses.field(default_factory=list, metadata=_SEEDS)
     """Seeds with which the tuned settings are trained again; they must not be seeds that tuning uses."""
+
+    margin: float = dataclasses.field(default=MARGIN, metadata={"above": 0})
+    """Percent of the loss within which two optimizers are called level; stated before any run is looked at."""
 
     panels: dict[str, PanelSettings] = dataclasses.field(default_factory=dict)
     """Label -> settings of a part of the sweep, which override those above."""

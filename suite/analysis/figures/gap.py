@@ -37,8 +37,8 @@ def gap_figure(
 ) -> Figure:
     """Gap against batch size: relative on the left, absolute on the right.
 
-    Points with bars are the measured gaps and their uncertainty, as `draw_gaps` draws them; the grey band is the
-    crossover's interval.
+    Points with bars are the measured gaps and their 95% intervals, as `draw_gaps` draws them; the grey band lies
+    between the batch sizes that a claimed crossover is between.
 
     Args:
         gaps: gap table of one task; several challengers of one reference are drawn together.
@@ -180,18 +180,19 @@ def _room_at(octaves: np.ndarray, free: np.ndarray) -> tuple[float, float]:
 
 
 def _mark_crossover(axes: Axes, crossover: Crossover) -> None:
-    if not crossover.in_range:
+    if crossover.low is None or crossover.high is None:
         return
     left, right = axes.get_xlim()
-    axes.axvspan(crossover.low or left, crossover.high or right, color=FAINT, alpha=0.13, linewidth=0, zorder=0.5)
-    if crossover.interpolated is None or not crossover.resolved:
+    axes.axvspan(crossover.low, crossover.high, color=FAINT, alpha=0.13, linewidth=0, zorder=0.5)
+    zero = crossover.line_zero or crossover.interpolated
+    if zero is None:
         return
-    axes.axvline(crossover.interpolated, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), zorder=1.4)
-    cross = axes.plot([crossover.interpolated], [0], marker="X", markersize=7.5, color=INK, zorder=4)[0]
+    axes.axvline(zero, color=INK, linewidth=0.9, linestyle=(0, (1, 1.6)), zorder=1.4)
+    cross = axes.plot([zero], [0], marker="X", markersize=7.5, color=INK, zorder=4)[0]
     cross.set(markeredgecolor="white", clip_on=False)
     # Beside the line, on the side where the panel goes on.
-    late = math.log(crossover.interpolated / left) > 0.6 * math.log(right / left)
-    size = batch_size_text(crossover.interpolated)
+    late = math.log(zero / left) > 0.6 * math.log(right / left)
+    size = batch_size_text(zero)
     words = f"crossover \N{ALMOST EQUAL TO} {size}\n({crossover.low} to {crossover.high})"
     looks = {"ha": "right" if late else "left", "va": "top", "xycoords": ("data", "axes fraction")}
-    note(axes, words, (crossover.interpolated, 1), (-3 if late else 3, -3), **looks)
+    note(axes, words, (zero, 1), (-3 if late else 3, -3), **looks)

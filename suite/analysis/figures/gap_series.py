@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from suite.analysis.crossover import trend
 from suite.analysis.figures.style import plot_points, tip
 from suite.analysis.gap import on_edge
 from suite.analysis.words import format_setting, optimizer_title
@@ -42,16 +43,17 @@ class GapSeries:
 def draw_gaps(axes: Axes, series: GapSeries) -> None:
     """Draw one series; a point is open where a tuned point lies on the edge of its grid.
 
-    The dashed line is the least-squares line in log2 of the batch size, one octave past the data on each side.
+    Dashed is the weighted line in log2 of the batch size, one octave past the data on each side, where it can be
+    believed (`suite.analysis.crossover.trend`).
     """
     prefix = "relative_" if series.relative else ""
     rows = series.rows[np.isfinite(series.rows[f"{prefix}gap"].to_numpy(dtype=float))]
     sizes, gaps, bars = (rows[name].to_numpy(float) for name in ("batch_size", f"{prefix}gap", f"{prefix}uncertainty"))
-    if len(gaps) > 1:
-        slope, intercept = np.polyfit(np.log2(sizes), gaps, 1)
-        ends = np.linspace(np.log2(sizes[0]) - 1, np.log2(sizes[-1]) + 1)
+    fitted = trend(rows, relative=series.relative)
+    if fitted is not None:
+        at = np.geomspace(sizes[0] / 2, sizes[-1] * 2)
         line: dict[str, Any] = {"linestyle": DASHES, "linewidth": 1, "alpha": 0.75}
-        axes.plot(2**ends, intercept + slope * ends, color=series.color, **line)
+        axes.plot(at, fitted(at), color=series.color, **line)
     sizes = sizes * 2**series.shift
     bar_width, cap, marker, border = (1, 2.5, 6.5, 1.4) if series.large else (0.9, 2, 5, 1)
     looks: dict[str, Any] = {"fmt": "none", "ecolor": series.color, "elinewidth": bar_width, "capsize": cap}

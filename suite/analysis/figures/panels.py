@@ -129,7 +129,7 @@ def _row_per_gap(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.6 + 0.3 * len(gaps)))
     axes = figure.subplots()
     for height, (name, row) in enumerate(gaps):
-        color = INK if row["resolved"] else FAINT
+        color = INK if row["verdict"] == "better" else FAINT
         bar = np.nan_to_num(float(row["relative_uncertainty"]))
         axes.errorbar(row["relative_gap"], height, xerr=bar, fmt="none", ecolor=color, elinewidth=1, capsize=2.5)
         face = "white" if row["open"] else color

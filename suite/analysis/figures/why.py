@@ -36,7 +36,7 @@ LINEAR_BELOW = 1.0
 def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> Figure | None:
     """Relative gap against each measure, the batch sizes of a task joined in order.
 
-    Larger points are larger batch sizes; a gap that is not resolved is a hollow point.
+    Larger points are larger batch sizes; a gap without a winner at 95% is a hollow point.
 
     Args:
         table: see `suite.analysis.why.Why`.

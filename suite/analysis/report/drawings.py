@@ -125,18 +125,18 @@ def placed(draw: Callable[[], Figure | None], folder: Path, name: str, caption: 
 _OVERVIEW = Caption(
     "",
     "Relative gaps of all panels and pairs of optimizers.",
-    "Relative gap with uncertainty: above zero (or right of it) the challenger is better. Open points: a tuned point "
-    "lies on the edge of its grid. Crosses: the paper's. Dashed: least-squares line in log2 of the batch size, one "
-    "octave past the data. Grey: not beyond the uncertainty.",
+    "Relative gap with 95% intervals: above zero (or right of it) the challenger is ahead. Open points: a tuned point "
+    "lies on the edge of its grid. Crosses: the paper's. Dashed: weighted line in log2 of the batch size, where three "
+    "or more gaps lie on one. Grey: nobody is better at 95%.",
     inline=True,
 )
 
 _BRANCHES = Caption(
     "",
     "Relative gap of the branches against the share of the trunk after which they start, a line per trunk.",
-    "Relative gap of the tuned branches over the share of the trunk's steps after which they start, with uncertainty. "
-    "Above zero the challenger is better. Open points: a tuned point lies on the edge of its grid. Arrows: every "
-    "setting of one optimizer diverged. Point at a gap to see the winning settings.",
+    "Relative gap of the tuned branches over the share of the trunk's steps after which they start, with 95% "
+    "intervals. Above zero the challenger is ahead. Open points: a tuned point lies on the edge of its grid. Arrows: "
+    "every setting of one optimizer diverged. Point at a gap to see the winning settings.",
     inline=True,
 )
 
@@ -144,17 +144,17 @@ _CAPTIONS = {
     "gap": Caption(
         "",
         "Gap between the tuned optimizers against batch size, relative and absolute, with the crossover.",
-        "Gap against batch size, with uncertainty. Dashed: least-squares line in log2 of the batch size, one octave "
-        "past the data. Dash-dotted: the theory's three terms, fitted. Open points: a tuned point lies on the edge of "
-        "its grid. Grey band: interval of the crossover. Crosses: values that the paper prints. Point at a gap to see "
-        "the winning settings.",
+        "Gap against batch size, with 95% intervals. Dashed: weighted line in log2 of the batch size, where three or "
+        "more gaps lie on one. Dash-dotted: the theory's three terms, fitted. Open points: a tuned point lies on the "
+        "edge of its grid. Grey band: between the batch sizes of a claimed crossover. Crosses: values that the paper "
+        "prints. Point at a gap to see the winning settings.",
         inline=True,
     ),
     "tuned": Caption(
         "The tuned points",
         "Tuned final loss and winning learning rate of each optimizer against batch size.",
-        "Left: tuned final loss with uncertainty. Right: the learning rate that won. Open points lie on the edge of "
-        "the grid.",
+        "Left: tuned final loss with its 95% interval. Right: the learning rate that won. Open points lie on the edge "
+        "of the grid.",
         inline=True,
     ),
     "tuning_cost": Caption(

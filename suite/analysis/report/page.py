@@ -147,7 +147,8 @@ h2 { font-size: 1.15rem; margin: 2.6rem 0 .6rem; padding-top: .8rem; border-top:
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p, li { max-width: 46rem; }
 .subtitle { color: var(--faint); margin: 0 0 1.2rem; overflow-wrap: anywhere; }
-.answer { font-size: 1.18rem; font-weight: 600; margin: 1.2rem 0 .6rem; max-width: 50rem; }
+.answer { font-size: 1.18rem; margin: 1.2rem 0 .6rem; max-width: 50rem; }
+.decided { font-weight: 600; }
 .caveats { border-left: 3px solid #E69F00; margin: 1rem 0; padding: .3rem 0 .3rem 2rem; font-size: .92rem; }
 figure { margin: 1.2rem 0 1.6rem; }
 figure img, figure svg { width: 100%; height: auto; display: block; }

@@ -15,9 +15,9 @@ from suite.analysis.lr_width import lr_width_sentences
 from suite.analysis.report.page import Markup, Tipped, bullets, download, element, section, table, text
 from suite.analysis.theory_fit import theory_fit
 from suite.analysis.tuning_cost import tuning_cost_sentences
+from suite.analysis.verdict import LEVEL
 from suite.analysis.words import (
     UNKNOWN,
-    better_text,
     edge_text,
     format_setting,
     format_value,
@@ -27,6 +27,7 @@ from suite.analysis.words import (
     pair_text,
     seeds_text,
     series_names,
+    verdict_text,
 )
 from suite.records import FINAL_LOSSES
 
@@ -62,7 +63,7 @@ def _many(comparison: Comparison) -> bool:
 
 
 def answers(comparison: Comparison) -> Markup:
-    """One sentence per task (or trunk) and pair of optimizers, with the crossover's estimates below."""
+    """One sentence per task (or trunk) and pair of optimizers."""
     if comparison.points:
         return Markup(bullets(branch_sentences(comparison.branch_gaps)))
     crossovers = comparison.crossovers
@@ -72,10 +73,8 @@ def answers(comparison: Comparison) -> Markup:
         return Markup(bullets([name + crossover.sentence() for name, crossover in named]))
     return Markup(
         "".join(
-            element("p", name, crossover.sentence(), class_="answer")
-            + (element("p", estimates, class_="subtitle") if crossover.in_range and estimates else "")
+            element("p", name, crossover.sentence(), class_="answer decided" if crossover.decided else "answer")
             for name, crossover in named
-            for estimates in [crossover.estimates()]
         )
     )
 
@@ -133,12 +132,12 @@ def _gap_tables(gaps: pd.DataFrame, of: str, before: Sequence[Column], after: Se
             *before,
             *(Column(name, _loss_cell(role)) for name, role in zip(names, ("reference", "challenger"), strict=True)),
             Column("gap", lambda row: number(row["gap"], "+.4f")),
-            Column("uncertainty", lambda row: number(row["uncertainty"], ".4f")),
+            Column(f"\N{PLUS-MINUS SIGN} ({LEVEL:.0%})", lambda row: number(row["uncertainty"], ".4f")),
             Column("relative gap", lambda row: number(row["relative_gap"], "+.2f", " %")),
-            Column("better", _better, words=True),
+            Column("verdict", _verdict, words=True),
             *after,
         ]
-        words = f"Gap = {names[0]} \N{MINUS SIGN} {names[1]}{of}; positive: {names[1]} better."
+        words = f"Gap = {names[0]} \N{MINUS SIGN} {names[1]}{of}; positive: {names[1]} ahead."
         parts += [element("p", words), table(*cells(columns, (row for _, row in rows.iterrows())))]
     return parts
 
@@ -147,12 +146,12 @@ def _loss_cell(role: str) -> Callable[[pd.Series], Tipped]:
     return lambda row: Tipped(loss_text(row[f"{role}_loss"]), format_setting(row[f"{role}_setting"]))
 
 
-def _better(row: pd.Series) -> Markup:
-    """Who is better, in that optimizer's colour."""
+def _verdict(row: pd.Series) -> Markup:
+    """The verdict; where somebody is better, in that optimizer's colour."""
     label = row["better"]
     color = "open" if label is None else label if label in ("adam", "sgd") else "winner"
     pending = element("span", " (provisional)", class_="pending") if row["provisional"] else ""
-    return Markup(element("span", better_text(row), class_=color) + pending)
+    return Markup(element("span", verdict_text(row), class_=color) + pending)
 
 
 def _at(row: Any) -> str:
@@ -188,13 +187,17 @@ def settings_section(comparison: Comparison) -> Markup:
     """The winning settings with their flags and counts."""
     several = bool((comparison.tuned["seeds"] > 1).any())
     apart = bool(comparison.tuned["apart"].any())
-    seeds = [Column("seeds", lambda point: point.seeds), Column("spread", lambda point: number(point.spread, ".4f"))]
+    seeds = [
+        Column("mean over seeds", lambda point: loss_text(point.mean_loss)),
+        Column("seeds", lambda point: point.seeds),
+        Column("spread", lambda point: number(point.spread, ".4f")),
+    ]
     chosen = [Column("loss when chosen", lambda point: loss_text(point.selection_loss))]
     columns = [
         *POINT,
         Column("winning setting", lambda p: format_setting(p.setting) if p.run_ids else "none", words=True),
         Column("flags", _flags, words=True),
-        Column("final loss", lambda point: loss_text(point.loss)),
+        Column("tuned loss", lambda point: loss_text(point.loss)),
         *(seeds if several else []),
         *(chosen if apart else []),
         *COUNTS,

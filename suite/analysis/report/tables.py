@@ -12,7 +12,7 @@ from suite.analysis.words import edge_text, format_setting, optimizer_title
 _LATEX = {
     "gap": (
         "task", "batch_size", "reference", "challenger", "reference_loss", "challenger_loss",
-        "gap", "uncertainty", "relative_gap", "better", "slowdown",
+        "gap", "uncertainty", "relative_gap", "verdict", "better", "leans", "slowdown",
     ),
     "tuned": ("task", "batch_size", "optimizer", "setting", "edges", "loss", "uncertainty", "seeds"),
     "lr_width": ("task", "batch_size", "optimizer", "percent", "low", "high", "width", "open"),
@@ -73,4 +73,6 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
             flat[column] = flat[column].map(edge_text)
         elif column in ("untuned", "run_ids"):
             flat[column] = flat[column].map(" ".join)
+        elif column == "seed_losses":
+            flat[column] = [" ".join(f"{seed}:{loss!r}" for seed, loss in losses.items()) for losses in flat[column]]
     return flat

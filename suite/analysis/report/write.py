@@ -29,6 +29,8 @@ from suite.analysis.report.sections import (
     width_section,
 )
 from suite.analysis.report.tables import write_tables
+from suite.analysis.verdict import LEVEL
+from suite.analysis.words import VERDICT_WORDS
 from suite.records import Store
 
 
@@ -138,17 +140,19 @@ _READING = (
     "Tuned point: the lowest final loss over the whole grid, for one optimizer and batch size, on the mean over the "
     "seeds that the settings share (finalists, which share more, are compared on all of theirs). A diverged setting "
     "counts as infinitely bad.",
-    "Gap: tuned loss of the reference minus tuned loss of the challenger. Positive: the challenger is better. The "
+    "Tuned loss: with several seeds their mean, less what the grid's coarseness costs by the smooth surface through it "
+    "(and where the seeds that chose report too, plus what the setting won by luck); with one seed that seed's loss.",
+    "Gap: tuned loss of the reference minus tuned loss of the challenger. Positive: the challenger is ahead. The "
     "relative gap is in percent of the reference's loss.",
-    "Uncertainty: standard error over seeds (with one seed: minibatch noise left in the final loss), and half the "
-    "difference to the best neighbour on the grid, in quadrature over both optimizers. A gap below it is not resolved.",
-    "Seeds needed: the fewest seeds per optimizer with which a gap of the measured size would exclude zero at 95%, at "
-    "the measured spread between seeds.",
+    f"\N{PLUS-MINUS SIGN}: half the {LEVEL:.0%} interval of the gap, by Student's t on the differences between runs of "
+    "equal seed; spreads at other batch sizes of the sweep moderate that at one. One seed has none.",
+    VERDICT_WORDS,
     "On the edge: the best value of an axis is the smallest or largest that was tried, so a better one may lie "
     "outside. Such points are drawn open.",
     "Slowdown: share of the budget after which the better optimizer has reached the other's final loss, on the "
     "validation losses where they are compared, else on the train losses; not on a moving average.",
-    "Crossover: batch size at which the gap passes zero, read off the monotone interpolation; the interval runs from "
-    "the last batch size at which one optimizer is resolved to be better to the first at which the other is. The 90% "
-    "intervals of both estimates come from gaps drawn anew within their uncertainty.",
+    "Crossover: claimed between two batch sizes at which different optimizers are better, where both verdicts hold "
+    "after Holm's correction for the number of batch sizes. Its place in between is the zero of the weighted line, "
+    f"where that fits, else of the monotone interpolation, with a {LEVEL:.0%} interval from gaps drawn anew within "
+    "their errors.",
 )

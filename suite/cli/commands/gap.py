@@ -6,6 +6,7 @@ from pathlib import Path
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import FINAL_LOSSES, Store
+from suite.records.tuning import MARGIN
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -17,9 +18,20 @@ def main(command: str, arguments: list[str]) -> int:
     parser.add_argument("--challenger", help="compare only this one (default: all others)")
     parser.add_argument("--final-loss", choices=FINAL_LOSSES, help="definition (default: the sweep's; of a CSV: ema)")
     parser.add_argument("--export", type=Path, help="also write the sweep's runs, losses included, as such a table")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="PERCENT",
+        help=f"of a CSV: percent of the loss within which two are level (default: {MARGIN})",
+    )
     options, spec, _ = parse_sweep(parser, arguments)
     if (spec is None) == (options.csv is None):
         raise ValueError("gap takes a sweep's YAML or --csv FILE, one of the two.")
+    if options.margin is not None and (spec is not None or not 0 < options.margin < 100):
+        raise ValueError(
+            f"--margin takes a percentage above 0, of a CSV alone, got {options.margin:g}; a sweep's stands in its "
+            "YAML, as margin, before it is trained."
+        )
     if options.export is not None and spec is None:
         raise ValueError("--export writes the runs of a sweep; with --csv they are in a table already.")
     from suite.analysis.comparison import compare_csv, compare_plan
@@ -28,7 +40,7 @@ def main(command: str, arguments: list[str]) -> int:
 
     pair = {"reference": options.reference, "challenger": options.challenger}
     if options.csv is not None:
-        comparison = compare_csv(options.csv, final_loss=options.final_loss, **pair)
+        comparison = compare_csv(options.csv, final_loss=options.final_loss, margin=options.margin or MARGIN, **pair)
     elif spec is not None:
         store = Store(options.store)
         plan = plan_of(spec, store)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from suite.cli.arguments import read_diagnostics
 from suite.cli.parser import Parser
-from suite.cli.plans import parse_sweep, sweep_parser
+from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
 from suite.execution.sweeping import Sweep, leaving_nothing_if_refused
 from suite.records import Store
@@ -41,6 +41,10 @@ def main(command: str, arguments: list[str]) -> int:
             sweep.export(options.export_commands)
             return 0
         failed = sweep.train(launcher)
+    from suite.analysis.comparison import compare_plan
+    from suite.analysis.terminal import format_answers
+
+    print(f"\n{format_answers(compare_plan(store, plan_of(spec, store)))}", end="")
     print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
     if failed:
         print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
