@@ -34,6 +34,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from suite.analysis.csv_text import csv_text
 from suite.analysis.words import number, optimizer_title, verdict_text
 from suite.records import Store
 
@@ -77,7 +78,7 @@ def collect(report: Path, folder: Path, figures: list[str]) -> None:
         shutil.copyfile(report / "figures" / f"{name}.png", folder / f"{name}.png")
     for name in ("gap", "tuned"):
         table = pd.read_csv(report / "tables" / f"{name}.csv")
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        (folder / f"{name}.csv").write_text(csv_text(table, "%.6g"), encoding="utf-8")
     runs = pd.read_csv(report / "tables" / "runs.csv")
     facts = {"runs": len(runs), "minutes": round(float(runs["total_seconds"].sum()) / 60)}
     (folder / "facts.yaml").write_text(yaml.safe_dump(facts))

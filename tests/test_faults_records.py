@@ -221,7 +221,7 @@ def test_the_right_to_take_over_passes_on(tmp_path: Path) -> None:
     stand_in(tmp_path / ".lease.dead1.heir", token="dead2", started=1)  # died before it had taken over
     stand_in(tmp_path / ".lease.dead2.heir", token="dead3", started=1)
     with Lease(path) as lease:
-        assert lease.held() and [p.name for p in tmp_path.iterdir()] == ["lease.json"]
+        assert lease.held() and [p.name for p in tmp_path.iterdir() if p.is_file()] == ["lease.json"]
     assert not list(tmp_path.iterdir())
     stand_in(path, token="dead1", started=1)
     stand_in(tmp_path / ".lease.dead1.heir", token="alive")  # is taking over right now

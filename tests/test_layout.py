@@ -20,7 +20,7 @@ RULES: dict[str, set[str]] = {
     "suite.theory": {"numpy", "scipy", "suite.theory"},
     "suite.sweep": {"suite.records", "suite.optim", "suite.fields", "suite.sweep", "numpy"},
     "suite.analysis": {
-        "suite.records", "suite.theory", "suite.analysis",
+        "suite.fields", "suite.records", "suite.theory", "suite.analysis",
         "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "markupsafe",
     },
     "suite.training": {

@@ -40,6 +40,10 @@ def make_record(run_id: str = "0" * 16, **changes: object) -> dict:
     }  # fmt: skip
 
 
+def make_plan(plan_id: str, name: str = "a", **changes: object) -> dict:
+    return {"plan_id": plan_id, "name": name, "task": "fineweb/gpt", "final_loss": "ema", "runs": [], **changes}
+
+
 def make_curves() -> pa.Table:
     return pa.table({"step": [0, 1, 2], "train_loss": [3.0, 2.0, 1.0]})
 
@@ -109,10 +113,10 @@ def test_store_round_trip(tmp_path: Path) -> None:
     record = store.record("0" * 16)
     assert record is not None and record["curves"]["rows"] == 3 and store.settled("0" * 16)
     assert store.curves("0" * 16).equals(make_curves())
-    store.write_plan({"plan_id": "a-1", "runs": []})
+    store.write_plan(make_plan("a-1"))
     assert [plan["plan_id"] for plan in store.plans()] == ["a-1"] and store.plan("b") is None
     for plan_id, name, written in (("c-1", "c", 30), ("b-2", "b", 20), ("b-1", "b", 40)):
-        store.write_plan({"plan_id": plan_id, "name": name, "runs": []})
+        store.write_plan(make_plan(plan_id, name))
         os.utime(store.path / "sweeps" / plan_id / "plan.json", (written, written))
     assert [plan["plan_id"] for plan in store.latest_plans()] == ["a-1", "b-1", "c-1"]
     assert not [path for path in store.path.rglob(".*")]

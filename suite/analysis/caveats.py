@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ MOST_ASKED = 20
 def caveats(comparison: Comparison) -> list[str]:
     """What a reader must know before believing the numbers, one sentence each; for the terminal and the report."""
     runs, tuned = comparison.runs, comparison.tuned
-    notes = list(comparison.notes)
+    notes = [*comparison.notes, *damage_notes(comparison.problems)]
     unfinished = {status: int(tuned[status].sum()) for status in STATUSES[2:] if tuned[status].sum()}
     if unfinished:
         what = ", ".join(f"{count} {status}" for status, count in unfinished.items())
@@ -63,6 +64,18 @@ def caveats(comparison: Comparison) -> list[str]:
         )
     notes += [x for x in tuning_cost_sentences(comparison.tuning_cost) if "does not depend" not in x]
     return notes
+
+
+def damage_notes(problems: Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence about files of a store that cannot be used, the first of them named; none without such files."""
+    if not problems:
+        return []
+    named = [f"{'/'.join(Path(path).parts[-2:])} ({reason:.200})" for path, reason in problems[:MOST_NAMED]]
+    more = [f"and {len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
+    return [
+        "Damaged in the store and not believed (a run without a record counts as missing, and the sweep trains it "
+        f"again): {'; '.join(named + more)}."
+    ]
 
 
 def verdict_notes(comparison: Comparison) -> list[str]:

@@ -53,6 +53,7 @@ class Comparison:
         margin: percent of the reference's loss within which two optimizers are level.
         file: the sweep's YAML; empty for a CSV export.
         command: the command that trained the sweep, likewise.
+        problems: files of the store that could not be used, each with a reason.
     """
 
     title: str
@@ -71,6 +72,7 @@ class Comparison:
     margin: float = MARGIN
     file: str = ""
     command: str = ""
+    problems: tuple[tuple[str, str], ...] = ()
 
     @functools.cached_property
     def crossovers(self) -> tuple[Crossover, ...]:
@@ -155,6 +157,8 @@ def compare_plan(
         reference: see `suite.analysis.gap.pair_optimizers`.
         challenger: see `suite.analysis.gap.pair_optimizers`.
     """
+    if not plan["runs"]:
+        raise ValueError(f"The plan {plan['plan_id']} must have runs, got none; run its sweep again.")
     definition, chosen_by = final_loss or plan["final_loss"], panel_losses(plan)
     by_panel = {} if final_loss else chosen_by
     runs = load_runs(store, plan, final_loss=final_loss)
@@ -164,6 +168,8 @@ def compare_plan(
     gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger, margin=margin)
     definitions = {task: by_panel.get(task, definition) for task in runs["task"].unique()}
     gaps["slowdown"] = slowdowns(gaps, tuned, functools.cache(store_curves(store, definitions)))
+    trunks = load_runs(store, plan, final_loss=final_loss, trunks=True)
+    starts = start_losses(tuned, read)
     return Comparison(
         title=plan.get("question") or plan["name"],
         subtitle=", ".join(str(plan[key]) for key in ("task_title", "source") if plan.get(key)),
@@ -172,14 +178,15 @@ def compare_plan(
         runs=runs,
         tuned=tuned,
         gaps=gaps,
-        start_losses=start_losses(tuned, read),
+        start_losses=starts,
         tuned_by=" and ".join(dict.fromkeys([plan["final_loss"], *(chosen_by.values() if final_loss else ())])),
         published=tuple(plan.get("published") or ()),
         points=branch_points(plan),
-        trunks=load_runs(store, plan, final_loss=final_loss, trunks=True),
         margin=margin,
-        file=plan.get("file", ""),
-        command=plan.get("command", ""),
+        file=plan.get("file") or "",
+        command=plan.get("command") or "",
+        trunks=trunks,
+        problems=tuple(store.problems),
     )
 
 

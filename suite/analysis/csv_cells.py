@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from suite.analysis.csv_text import restored
+
 _WORDS = (
     (re.compile(r"""['"]\s*nan\s*['"]""", re.IGNORECASE), "inf"),
     (re.compile(r"""['"]?\s*[+-]?inf(inity)?\s*['"]?""", re.IGNORECASE), "inf"),
@@ -52,7 +54,7 @@ def csv_rows(path: Path, *needed: str | tuple[str, ...]) -> Iterator[CsvRow]:
                 if cells and len(cells) != len(header):
                     raise csv.Error(f"row {number} has {len(cells)} cells under {len(header)} headings")
                 if cells:
-                    yield CsvRow(path, number, dict(zip(header, cells, strict=True)))
+                    yield CsvRow(path, number, dict(zip(header, map(restored, cells), strict=True)))
     except csv.Error as error:
         raise ValueError(f"Expected a well-formed CSV, got {path}: {error}; export it again.") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from suite.analysis.branches import BranchPoint, branch_points
 from suite.analysis.csv_import import HISTORY, VAL_HISTORY
+from suite.analysis.csv_text import inert
 from suite.analysis.table import load_runs, panel_losses
 from suite.records import Store, StoreError
 from suite.records.files import explain, write_atomically
@@ -67,7 +68,8 @@ def export_csv(store: Store, plan: Mapping[str, Any], path: Path) -> int:
             for run in every.itertuples(index=False):
                 at = points.get(run.task)
                 definition = by_panel.get(run.task, plan["final_loss"])
-                rows.writerow({**_cells(run, at), "final_loss": definition, **_histories(store, run)})
+                cells = {**_cells(run, at), "final_loss": definition, **_histories(store, run)}
+                rows.writerow({name: inert(cell) for name, cell in cells.items()})
 
     try:
         write_atomically(path, write)

@@ -21,7 +21,7 @@ def store_losses(store: Store) -> LossReader:
         try:
             return store.curves(run_id).column("train_loss").to_numpy()
         except (StoreError, KeyError, OSError, pa.ArrowException) as error:
-            store.problems.append((str(store.run_folder(run_id) / "curves.parquet"), str(error)))
+            store.name_problem(store.run_folder(run_id) / "curves.parquet", str(error))
             return None
 
     return read

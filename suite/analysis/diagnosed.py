@@ -31,7 +31,7 @@ def store_diagnostics(store: Store, plans: Iterable[Mapping[str, Any]] = ()) -> 
         try:
             table = store.diagnostics(run_id)
         except (StoreError, OSError, pa.ArrowException) as error:
-            store.problems.append((str(store.run_folder(run_id) / "diagnostics.parquet"), str(error)))
+            store.name_problem(store.run_folder(run_id) / "diagnostics.parquet", str(error))
             return None
         return None if table is None else table.to_pandas()
 

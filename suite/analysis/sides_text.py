@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.analysis.caveats import damage_notes
 from suite.analysis.columns import POINT, Column, cells
 from suite.analysis.terminal import lines, printable, text_table
 from suite.analysis.two_sides import TwoSides, same_runs
@@ -34,6 +35,7 @@ def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
     blocks = [
         f"A: {names[0]} ({sides.first.title})\nB: {names[1]} ({sides.second.title})",
         lines(_circumstances(sides)),
+        lines(*damage_notes([*sides.first.problems, *sides.second.problems])),
         _runs(sides),
         _tuned(sides),
         _gaps(sides),

@@ -83,7 +83,7 @@ def store_curves(store: Store, definitions: Mapping[str, str]) -> CurveReader:
         try:
             table = store.curves(run_id)
         except (StoreError, OSError, pa.ArrowException) as error:
-            store.problems.append((str(store.run_folder(run_id) / "curves.parquet"), str(error)))
+            store.name_problem(store.run_folder(run_id) / "curves.parquet", str(error))
             return None
         train, measured = (
             table.column(name).to_numpy().astype(float) if name in table.column_names else np.empty(0)

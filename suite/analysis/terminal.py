@@ -26,6 +26,7 @@ from suite.analysis.words import (
     series_names,
     verdict_text,
 )
+from suite.fields import escaped, one_line
 
 WIDTH = 100
 
@@ -66,7 +67,7 @@ def lines(*sentences: str) -> str:
 def printable(blocks: Iterable[str]) -> str:
     """Blocks of text with a line between them, those that are empty left out, control characters escaped."""
     text = "\n\n".join(filter(None, blocks))
-    return "".join(x if x == "\n" or x.isprintable() else f"\\x{ord(x):02x}" for x in text) + "\n"
+    return "\n".join(map(escaped, text.split("\n"))) + "\n"
 
 
 def _tasks(comparison: Comparison) -> list[str]:
@@ -135,7 +136,7 @@ def _settings(task: str, points: pd.DataFrame) -> str:
         Column("edge", lambda point: edge_text(point.edges), words=True),
         *COUNTS,
     ]
-    return f"{task}: winning settings\n\n{text_table(*cells(columns, points.itertuples(index=False)))}"
+    return f"{one_line(task)}: winning settings\n\n{text_table(*cells(columns, points.itertuples(index=False)))}"
 
 
 def _setting(point: Any) -> str:

@@ -66,10 +66,11 @@ def open_side(source: str | Path, *, sweep: str | None = None, final_loss: str |
     chosen = [plan for plan in store.plans() if plan["plan_id"] == sweep]
     chosen = chosen or [plan for plan in latest if sweep in (None, plan["name"])]
     if len(chosen) != 1:
-        names = ", ".join(plan["name"] for plan in latest) or "none"
+        names = [plan["name"] for plan in latest] or ["none"]
+        names += [f"the damaged {file} {reason}" for file, reason in store.problems]
         raise ValueError(
-            f"Expected a CSV file or a store with one sweep, got {path} with {len(chosen)} that fit (it has: {names}); "
-            "choose one with --sweep NAME."
+            f"Expected a CSV file or a store with one sweep, got {path} with {len(chosen)} that fit (it has: "
+            f"{', '.join(names)}); choose one with --sweep NAME."
         )
     return compare_plan(store, chosen[0], final_loss=final_loss)
 

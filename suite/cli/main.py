@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from suite.cli.output import show_warnings_as_text
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("train", "train one run and record it"),
     "validate": ("train", "measure a checkpoint on the validation split"),
@@ -106,6 +108,7 @@ def _run(arguments: list[str]) -> int:
         raise ValueError(f"There is no command {command!r}{nearest(command, COMMANDS)}.")
     module = _HIDDEN.get(command) or f"suite.cli.commands.{COMMANDS[command][0]}"
     _make_importable()
+    show_warnings_as_text()
     return int(importlib.import_module(module).main(command, arguments[1:]))
 
 
@@ -146,6 +149,8 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _complain(sentence: str, code: int) -> int:
+    from suite.fields import one_line
+
     with contextlib.suppress(OSError):  # the terminal may be gone
-        print(f"suite: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+        print(f"suite: {one_line(sentence)}", file=sys.stderr, flush=True)
     return code

@@ -84,6 +84,13 @@ def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
         ValueError: the sweep was not started with this content in this store.
     """
     plan = store.plan(spec.plan_id)
+    if plan is None and store.problems:
+        (_, reason), *_ = store.problems
+        raise ValueError(
+            f"The plan {spec.plan_id} in the store {store.path} is damaged ({reason:.200}); run `python -m suite sweep "
+            f"{spec.file} --store {store.path}`: it writes the plan anew, keeps the damaged file beside it, and trains "
+            "only what is missing."
+        )
     if plan is None:
         earlier = ", ".join(plan["plan_id"] for plan in store.plans() if plan["name"] == spec.name)
         history = f"it was other when started as {earlier}" if earlier else "it was not started there"

@@ -119,7 +119,8 @@ def execute(
             held.extend(job)
             return []
         for run, status in zip(job, event.statuses or ["failed"] * len(job), strict=True):
-            if status in ("failed", "interrupted"):
+            # What failed here may have been taken over and finished by another process.
+            if status in ("failed", "interrupted") and not store.settled(run.run_id, run.keeps):
                 why = event.error or "it was stopped before its end"
                 failed.append(f"{run.optimizer} {run.axes} at batch size {run.batch_size}: {why}")
         return backlog.jobs(backlog.ended(job))

@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from suite.fields import one_line
+
 WORK_FAILED = 1
 WRONG_REQUEST = 2
 SUITE_FAILED = 70
@@ -58,14 +60,12 @@ def fault_of(error: Exception, command: Sequence[str] = ()) -> Fault:
     """
     known = _of_the_user(error)
     if known is not None:
-        return Fault(_one_line(known.sentence), known.code)
+        return Fault(one_line(known.sentence), known.code)
     place = _own_places(error)[-1:]
     where = f", {place[0].filename.removeprefix(str(_ROOT) + os.sep)} line {place[0].lineno}" if place else ""
     what = f"{type(error).__name__}: {error!s:.200}".rstrip(": ")
     file = _write_traceback(error, command)
-    return Fault(
-        _one_line(f"The suite itself has failed ({what}{where}); please report it, with {file}."), SUITE_FAILED
-    )
+    return Fault(one_line(f"The suite itself has failed ({what}{where}); please report it, with {file}."), SUITE_FAILED)
 
 
 def print_traceback_if_asked(error: BaseException) -> None:
@@ -131,9 +131,3 @@ def _write_traceback(error: Exception, command: Sequence[str]) -> str:
     except OSError:
         return f"what {DEBUG}=1 shows in the same command"
     return name
-
-
-def _one_line(text: str) -> str:
-    """A text on one line, what a terminal would not print written out."""
-    line = "".join(x if x.isprintable() else repr(x)[1:-1] for x in " ".join(text.split()))
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

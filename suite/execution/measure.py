@@ -12,6 +12,7 @@ from suite.execution.launchers.launcher import Launcher
 from suite.execution.messages import Event, StepCost, WorkRequest
 from suite.execution.runs import Runs
 from suite.execution.sweep_progress import duration
+from suite.fields import one_line
 from suite.sweep import Group, GroupKey, Plan, PlannedRun
 
 MEASURE_SECONDS = 1.5
@@ -233,7 +234,7 @@ def print_costs(costs: Mapping[GroupKey, Cost], missing: Sequence[PlannedRun], w
         total += seconds
         rate = 1000 * cost.seconds_per_step
         print(
-            f"{key.label:12} {key.batch_size:>10} {len(steps):>5} {steps[0]:>10} {rate:>8.2f} {cost.size:>5} "
+            f"{one_line(key.label):12} {key.batch_size:>10} {len(steps):>5} {steps[0]:>10} {rate:>8.2f} {cost.size:>5} "
             f"{'yes' if cost.compiled else 'no':>8} {cost.step.memory / 2**20:>5.0f} MB {duration(seconds):>9}"
         )
     print(

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from suite.execution.faults import print_traceback_if_asked
 from suite.execution.sentences import of_a_class, of_a_parser, of_the_trainer
 from suite.execution.settings import refuse_unkeepable, settle
-from suite.fields import ConfigError, yaml_value
+from suite.fields import ConfigError, one_line, yaml_value
 from suite.training import Data, Task
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -52,7 +52,7 @@ class SuiteParser(LightningArgumentParser):
         """Print the error as one line and exit with code 2."""
         if ex is not None:
             print_traceback_if_asked(ex)
-        print(f"suite: {of_a_parser(message)}", file=sys.stderr)
+        print(f"suite: {one_line(of_a_parser(message))}", file=sys.stderr)
         raise SystemExit(2)
 
 

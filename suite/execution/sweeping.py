@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from suite.diagnostics.catalogue import CATALOGUE
 from suite.execution.execute import Backlog, execute
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Launcher
@@ -20,9 +22,27 @@ from suite.execution.messages import Event, WorkRequest
 from suite.execution.runs import Runs
 from suite.execution.sweep_progress import SweepProgress
 from suite.execution.trunks import lost_sentences, lost_trunks
+from suite.fields import one_line
 from suite.records import SETTLED, Store, StoreError
-from suite.records.files import write_text_atomically
+from suite.records.files import make_folder, write_text_atomically
 from suite.sweep import GroupKey, Plan, PlannedRun, SweepSpec
+
+
+def _remembered_diagnostics(earlier: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The diagnostics that an earlier call asked for.
+
+    Raises:
+        ValueError: one of them is none of the suite's own, and the store alone names its class.
+    """
+    asked = dict(earlier.get("diagnose") or {})
+    for name in asked:
+        if name not in CATALOGUE:
+            raise ValueError(
+                f"The plan in {store.path} asks for the diagnostic {name!r}, and what only a store names is not "
+                "imported; name it in --diagnose or under diagnose in the sweep's YAML, or leave it out with "
+                "--diagnose ''."
+            )
+    return asked
 
 
 class Sweep:
@@ -56,7 +76,7 @@ class Sweep:
     ) -> None:
         earlier = store.plan(spec.plan_id) or {}
         if diagnose is None:
-            diagnose = spec.diagnose or earlier.get("diagnose") or {}
+            diagnose = spec.diagnose or _remembered_diagnostics(earlier, store)
         spec = dataclasses.replace(spec, diagnose=diagnose)
         self.store = store
         self.command = command
@@ -117,7 +137,7 @@ class Sweep:
                 if cost.compiled:
                     self._compiled.add(str(key))
                 if cost.size > 1 or cost.compiled:
-                    print(f"{key.label} at batch size {key.batch_size}: {cost.sentence()}")
+                    print(one_line(f"{key.label} at batch size {key.batch_size}: {cost.sentence()}"))
         elif self.pack > 1:
             self._packs = {str(group.key): self.pack for group in self.plan.groups}
         self._write_plan()
@@ -147,7 +167,7 @@ class Sweep:
         failed = execute(backlog, launcher, self.request, on_event)
         progress.close()
         for sentence in lost_sentences(self._branching_runs(), self.store):
-            print(sentence)
+            print(one_line(sentence))
         return failed
 
     def _statuses(self, runs: list[PlannedRun]) -> list[str]:
@@ -175,8 +195,12 @@ class Sweep:
             for job in jobs:
                 path = folder / f"{job[0].run_id}-{len(job)}.json"
                 request = dataclasses.replace(self.request(job), store=str(self.store.path.resolve()))
-                write_text_atomically(path, request.to_json())
-                line = shlex.join([*WORKER_COMMAND, "--request", str(path)])
+                make_folder(folder, self.store.path.resolve())
+                text = request.to_json()
+                write_text_atomically(path, text)
+                # Others may be able to write into the store; the lines lie where the user has put them.
+                checksum = hashlib.sha256(text.encode()).hexdigest()
+                line = shlex.join([*WORKER_COMMAND, "--request", str(path), "--sha256", checksum])
                 lines.append(f"cd {shlex.quote(os.getcwd())} && {line}\n")
             write_text_atomically(file, "".join(lines))
         except OSError as error:

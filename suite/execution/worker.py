@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import hashlib
 import os
 import queue
 import signal
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from suite.execution.faults import fault_of
 from suite.execution.messages import Event, StepCost, WorkRequest
+from suite.records.files import open_regular
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -41,6 +43,7 @@ def main(command: str, arguments: list[str]) -> int:
     """Read one request per line and answer each with a line that holds an event; see `suite.execution.messages`."""
     parser = argparse.ArgumentParser(prog="python -m suite worker", description="Do what a launcher asks.")
     parser.add_argument("--request", type=Path, help="a file with one request, instead of standard input")
+    parser.add_argument("--sha256", help="checksum of the file; with another one it is refused")
     options = parser.parse_args(arguments)
     stopping = threading.Event()
     for number in _STOP_SIGNALS:
@@ -49,7 +52,7 @@ def main(command: str, arguments: list[str]) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print goes to the log
     requests: queue.Queue[str] = queue.Queue()
     if options.request is not None:
-        requests.put(options.request.read_text(encoding="utf-8"))
+        requests.put(_exported(options.request, options.sha256))
     else:
         threading.Thread(target=_read, args=(sys.stdin, requests), daemon=True).start()
     from suite.training.stopping import STOP
@@ -80,6 +83,19 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def _exported(path: Path, checksum: str | None) -> str:
+    """The request in a file of a store, where others might have changed it.
+
+    Raises:
+        ValueError: it is not the one with this checksum.
+    """
+    with open_regular(path) as file:
+        content = file.read()
+    if checksum is not None and hashlib.sha256(content).hexdigest() != checksum:
+        raise ValueError(f"The request {path} is not the one that was exported; export the sweep's commands again.")
+    return content.decode("utf-8")
 
 
 def _read(lines: TextIO, requests: queue.Queue[str]) -> None:

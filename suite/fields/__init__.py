@@ -21,6 +21,7 @@ from suite.fields.configurable import configurable
 from suite.fields.identity import without_beside
 from suite.fields.names import ConfigError, nearest
 from suite.fields.options import option_value, take_options
+from suite.fields.printing import escaped, one_line
 from suite.fields.reading import check_ranges, field_types, plain, read, read_value, require
 from suite.fields.trees import flattened, nested
 from suite.fields.user_files import is_the_users, raised, users_line
@@ -30,11 +31,13 @@ __all__ = [
     "ConfigError",
     "check_ranges",
     "configurable",
+    "escaped",
     "field_types",
     "flattened",
     "is_the_users",
     "nearest",
     "nested",
+    "one_line",
     "option_value",
     "plain",
     "raised",

@@ -129,7 +129,7 @@ def _train_pack(
     """Train runs that have no result yet, and write their records."""
     data = runs[0].data
     digest = hashlib.sha256(" ".join(run.run_id for run in runs).encode()).hexdigest()[:16]
-    checkpoint = Checkpoint(store.path / "packs" / digest / "checkpoint.ckpt", checkpoint_seconds)
+    checkpoint = Checkpoint(store.pack_checkpoint(digest), checkpoint_seconds)
     curves = PackCurves(packed.peaks, data.eval_every_steps)
     started, clock = now(), time.perf_counter()
     with STOP.by_signals(), contextlib.ExitStack() as held:
@@ -138,14 +138,22 @@ def _train_pack(
             raise LeaseHeld("Another process has trained a run of this pack meanwhile.")
         train(packed, data, trainer, [curves, *([] if observer is None else [observer])], checkpoint)
         ending = Ending(started, (time.perf_counter() - clock) / len(runs))
-        records = []
+        records, taken_over = [], None
         for number, (run, of_run) in enumerate(zip(runs, curves.runs, strict=True)):
             record = describe_run(run, trainer, of_run, ending)
             record["parameters"] = packed.layout.size
             record["pack"] = {"runs": len(runs), "compiled": packed.compiles}
             diagnosed = None if observer is None else observer.diagnosed(of_run.grad_norms, of_run.diverged_at, number)
-            store.write_record(record, of_run.table(run.task.clipping), leases[number], diagnosed)
+            try:
+                store.write_record(record, of_run.table(run.task.clipping), leases[number], diagnosed)
+            except LeaseHeld as held_by_another:
+                taken_over = held_by_another
             records.append(record)
+        if taken_over is not None:
+            # This process was suspended, others have taken runs over; those that they have finished are done.
+            if not all(store.settled(run.run_id) for run in runs):
+                raise taken_over
+            return
         if all(record["status"] in SETTLED for record in records):
             checkpoint.path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # the folder may hold a checkpoint that was set aside

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import socket
 from pathlib import Path
 from typing import Any
+
+from suite.records.files import read_json
+
+_MOST_BYTES = 2**14
 
 
 @functools.cache
@@ -39,7 +42,7 @@ def describe_self(token: str) -> dict[str, Any]:
 def read_holder(path: Path) -> dict[str, Any]:
     """The content of a lease file; empty when there is none or it cannot be read."""
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, _MOST_BYTES)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -52,7 +55,7 @@ def may_live(holder: dict[str, Any]) -> bool:
     if holder.get("machine") != machine():
         return True
     pid = holder.get("pid")
-    if not isinstance(pid, int):
+    if not isinstance(pid, int) or not 0 < pid < 2**31:
         return False
     state, started = _process(pid)
     if state is not None:

@@ -8,16 +8,27 @@ import hashlib
 import json
 import os
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from suite.records.files import StoreError, explain, write_atomically, write_text_atomically
+from suite.records.files import (
+    StoreError,
+    explain,
+    make_folder,
+    open_regular,
+    parse_json,
+    read_json,
+    sha256_of,
+    write_atomically,
+)
 from suite.records.final_loss import SETTLED
 from suite.records.lease import Lease, is_live
+from suite.records.schema import PLAN, RECORD, fault
+from suite.records.tables import Write, read_table, write_table, wrong_final
 
 SCHEMA = 1
 
@@ -28,19 +39,7 @@ _WEIGHTS = re.compile(r"weights_\d+\.pt")
 
 _RUN_FILES = {*RECORD_FILES, "lease.json", "checkpoint.ckpt", "final.ckpt"}
 
-_REQUIRED = {
-    "schema": int,
-    "run_id": str,
-    "status": str,
-    "task": str,
-    "optimizer": dict,
-    "batch_size": int,
-    "seed": int,
-    "steps": int,
-    "final": dict,
-    "metrics": dict,
-    "config": dict,
-}
+_MOST_PLAN_BYTES = 2**30
 
 
 class Diagnosed(NamedTuple):
@@ -69,12 +68,22 @@ class Store:
         path: the folder; it is created by the first write.
 
     Attributes:
-        problems: broken files that were skipped since `records` last began, as pairs of path and reason.
+        problems: broken files that were skipped since `records` last began, as pairs of path and reason, each once.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.problems: list[tuple[str, str]] = []
+        self._problems: dict[tuple[str, str], None] = {}
+        self._leases: weakref.WeakValueDictionary[str, Lease] = weakref.WeakValueDictionary()
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """See the class."""
+        return list(self._problems)
+
+    def name_problem(self, path: Path, reason: str) -> None:
+        """Add a broken file to ``problems``."""
+        self._problems[str(path), reason] = None
 
     def run_folder(self, run_id: str) -> Path:
         """Folder of one run, whether it exists or not."""
@@ -82,7 +91,8 @@ class Store:
 
     def lease(self, run_id: str) -> Lease:
         """The right to train one run; see `Lease`."""
-        return Lease(self.run_folder(run_id) / "lease.json")
+        lease = self._leases[run_id] = Lease(self.run_folder(run_id) / "lease.json", self.path)
+        return lease
 
     def is_being_trained(self, run_id: str) -> bool:
         """Whether a living process holds the run's lease."""
@@ -97,7 +107,7 @@ class Store:
         record = self.record(run_id)
         if record is None or record["status"] not in SETTLED:
             return False
-        return record["status"] != "finished" or all(self._weights(run_id, step).exists() for step in weights)
+        return record["status"] != "finished" or all(self._weights(run_id, step).is_file() for step in weights)
 
     def weights(self, run_id: str, step: int) -> Path:
         """File of a finished run's weights after a step.
@@ -112,7 +122,7 @@ class Store:
                 f"A run can start from another's weights only when that has finished; run {run_id} has {state} in "
                 f"{self.path}; train it first, with model.keep_weights_at [{step}]."
             )
-        if not path.exists() or _sha256(path) != (record.get("weights") or {}).get(str(step)):
+        if _checksum(path) != (record.get("weights") or {}).get(str(step), ""):
             raise StoreError(
                 f"Run {run_id} in {self.path} should have its weights after step {step} beside its record, as they "
                 f"were written; train it again with model.keep_weights_at [{step}]."
@@ -123,19 +133,31 @@ class Store:
         """Write a run's weights after a step; ``write`` is called with the path of a temporary file.
 
         Raises:
+            LeaseHeld: another process has taken over the run, whose lease this store had given out.
             StoreError: the folder cannot be written.
         """
         with self._writing(f"The weights of run {run_id}"):
-            write_atomically(self._weights(run_id, step), write)
+            self._writer(run_id, self._leases.get(run_id))(self._weights(run_id, step), write)
 
     def sums_of_weights(self, run_id: str, steps: Sequence[int]) -> dict[str, str]:
         """SHA-256 checksums of the weights that a run has kept after ``steps``, by step."""
-        kept = {step: self._weights(run_id, step) for step in steps}
-        return {str(step): _sha256(path) for step, path in kept.items() if path.exists()}
+        kept = {str(step): _checksum(self._weights(run_id, step)) for step in steps}
+        return {step: checksum for step, checksum in kept.items() if checksum is not None}
+
+    def pack_checkpoint(self, name: str) -> Path:
+        """File of the checkpoint of a pack of runs; its folder is made.
+
+        Raises:
+            StoreError: the folder cannot be made, or is a link that leads out of the store.
+        """
+        folder = self.path / "packs" / name
+        with self._writing("The checkpoint of a pack"):
+            make_folder(folder, self.path)
+        return folder / "checkpoint.ckpt"
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Every intact record, in order of run id; ``problems`` then lists the broken ones."""
-        self.problems = []
+        self._problems = {}
         for path in sorted(self.path.glob("runs/*/*/record.json")):
             record = self._read_record(path)
             if record is not None:
@@ -163,9 +185,13 @@ class Store:
         path = self.run_folder(run_id) / f"{name}.parquet"
         if record is None or not path.exists():
             raise StoreError(f"Run {run_id} has no {name} in {self.path}; train it again with --rerun.")
-        if _sha256(path) != record.get(name, {}).get("sha256"):
-            raise StoreError(f"The {name} of run {run_id} are not those of its record; train it again with --rerun.")
-        return pq.read_table(path)
+        try:
+            with open_regular(path) as file:
+                return read_table(file, name, record.get(name) or {})
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(
+                f"The {name} of run {run_id} are not those of its record ({error}); train it again with --rerun."
+            ) from error
 
     def write_record(
         self, record: dict[str, Any], curves: pa.Table, lease: Lease | None = None, diagnosed: Diagnosed | None = None
@@ -191,12 +217,14 @@ class Store:
         if record["status"] not in SETTLED and self.settled(record["run_id"]):
             return
         with self._writing(f"The record of run {record['run_id']}"):
-            self._set_aside(folder)
-            whole = {**record, "schema": SCHEMA, "curves": _write_table(folder / "curves.parquet", curves)}
+            write = self._writer(record["run_id"], lease)
+            self._set_aside(folder / "record.json", self._read_record)
+            written = write_table(folder / "curves.parquet", curves, write, record["final"])
+            whole = {**record, "schema": SCHEMA, "curves": written}
             if diagnosed is not None:
-                written = _write_table(folder / "diagnostics.parquet", diagnosed.table)
+                written = write_table(folder / "diagnostics.parquet", diagnosed.table, write)
                 whole["diagnostics"] = {"names": diagnosed.names, "seconds": diagnosed.seconds, **written}
-            write_text_atomically(folder / "record.json", json.dumps(whole, indent=1, allow_nan=False))
+            _write_json(folder / "record.json", whole, write)
 
     def export_record(self, run_id: str, weights: Sequence[int] | None = None) -> dict[str, bytes]:
         """The contents of a run's files by name, to be copied to another store; empty if the run has no record.
@@ -211,7 +239,11 @@ class Store:
         kept = map(int, record.get("weights") or {})
         paths = [self._weights(run_id, step) for step in kept if weights is None or step in weights]
         paths += [self.run_folder(run_id) / name for name in RECORD_FILES]
-        return {path.name: path.read_bytes() for path in paths if path.exists()}
+        contents = {}
+        for path in filter(Path.exists, paths):
+            with open_regular(path) as file:
+                contents[path.name] = file.read()
+        return contents
 
     def import_record(self, run_id: str, files: Mapping[str, bytes], lease: Lease | None = None) -> None:
         """Write a record that `export_record` returned for another store.
@@ -221,7 +253,7 @@ class Store:
             StoreError: the files are not a whole record of this run, or the folder cannot be written.
         """
         try:
-            record = json.loads(files["record.json"])
+            record = parse_json(files["record.json"])
             tables = [name for name in ("curves", "diagnostics") if name == "curves" or record.get(name)]
             sums = {name: hashlib.sha256(files[f"{name}.parquet"]).hexdigest() for name in tables}
             whole = record["run_id"] == run_id and all(record[name]["sha256"] == sums[name] for name in tables)
@@ -233,9 +265,10 @@ class Store:
             lease.check()
         folder = self.run_folder(run_id)
         with self._writing(f"The record of run {run_id}"):
-            self._set_aside(folder)
+            write = self._writer(run_id, lease)
+            self._set_aside(folder / "record.json", self._read_record)
             for name in (*filter(_WEIGHTS.fullmatch, files), *(name for name in RECORD_FILES if name in files)):
-                write_atomically(folder / name, functools.partial(Path.write_bytes, data=files[name]))
+                write(folder / name, functools.partial(Path.write_bytes, data=files[name]))
 
     def plan(self, plan_id: str) -> dict[str, Any] | None:
         """The plan of one sweep; None if the sweep was never started here or its plan is broken."""
@@ -243,24 +276,26 @@ class Store:
 
     def plans(self) -> Iterator[dict[str, Any]]:
         """Every intact plan, in order of name."""
-        paths = sorted(self.path.glob("sweeps/*/plan.json"))
-        yield from (plan for path in paths if (plan := self._read_plan(path)) is not None)
+        folders = (Path(entry.path) for entry in _entries(self.path / "sweeps") if entry.is_dir())
+        yield from (plan for folder in folders if (plan := self._read_plan(folder / "plan.json")) is not None)
 
     def latest_plans(self) -> list[dict[str, Any]]:
         """The newest plan of each sweep, by name; a sweep whose YAML was changed has several plans."""
         in_order = sorted(self.plans(), key=lambda plan: self._plan_file(plan["plan_id"]).stat().st_mtime_ns)
-        by_name = {plan.get("name", plan["plan_id"]): plan for plan in in_order}
+        by_name = {plan["name"]: plan for plan in in_order}
         return [by_name[name] for name in sorted(by_name)]
 
     def write_plan(self, plan: dict[str, Any]) -> None:
-        """Write (or, after an extension, replace) a sweep's plan.
+        """Write (or, after an extension, replace) a sweep's plan; a broken one is kept beside it.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        text = json.dumps({**plan, "schema": SCHEMA}, indent=1, allow_nan=False)
+        path = self._plan_file(plan["plan_id"])
         with self._writing(f"The plan {plan['plan_id']}"):
-            write_text_atomically(self._plan_file(plan["plan_id"]), text)
+            make_folder(path.parent, self.path)
+            self._set_aside(path, self._read_plan)
+            _write_json(path, {**plan, "schema": SCHEMA}, write_atomically)
 
     def foreign_files(self) -> Iterator[tuple[str, str]]:
         """Files under ``runs`` that belong to no current record, as pairs of path and reason; none is changed."""
@@ -292,42 +327,56 @@ class Store:
                 "--store: earlier records are intact, and the same command goes on from what was kept."
             ) from error
 
-    def _set_aside(self, folder: Path) -> None:
-        """Rename a record that this version cannot read, so that a new record does not overwrite it."""
-        path = folder / "record.json"
-        if path.exists() and self._read_record(path) is None:
-            number = sum(1 for _ in folder.glob("record.set_aside_*.json"))
-            os.replace(path, folder / f"record.set_aside_{number}.json")
+    def _writer(self, run_id: str, lease: Lease | None) -> Write:
+        """How a run's files are written: under its lease, if there is one."""
+        if lease is not None:
+            return lease.write
+        make_folder(self.run_folder(run_id), self.path)
+        return write_atomically
+
+    def _set_aside(self, path: Path, read: Callable[[Path], dict[str, Any] | None]) -> None:
+        """Keep a record or plan that this version cannot read under another name: a new one is about to replace it."""
+        if os.path.lexists(path) and read(path) is None:
+            number = sum(1 for _ in path.parent.glob(f"{path.stem}.set_aside_*.json"))
+            aside = path.with_name(f"{path.stem}.set_aside_{number}.json")
+            if path.is_dir():
+                os.replace(path, aside)
+            else:  # not moved: another process may have replaced it just now
+                os.link(path, aside, follow_symlinks=False)
 
     def _read_record(self, path: Path) -> dict[str, Any] | None:
         record = self._read_json(path)
         if record is None:
             return None
-        for key, kind in _REQUIRED.items():
-            if not isinstance(record.get(key), kind):
-                return self._refuse(path, f"'{key}' should be a {kind.__name__}, got {record.get(key)!r:.80}")
+        if wrong := fault(record, RECORD, ""):
+            return self._refuse(path, wrong)
         if record["run_id"] != path.parent.name:
             return self._refuse(path, f"is the record of run {record['run_id']}, in another run's folder")
+        if record["status"] == "finished" and (wrong := wrong_final(record, path.with_name("curves.parquet"))):
+            return self._refuse(path, wrong)
         return record
 
     def _refuse(self, path: Path, reason: str) -> dict[str, Any] | None:
-        """Add a file to ``problems``; returns None, as for a missing file."""
-        self.problems.append((str(path), reason))
+        """Name a file among the ``problems``; returns None, as for a missing file."""
+        self.name_problem(path, reason)
         return None
 
     def _read_plan(self, path: Path) -> dict[str, Any] | None:
-        plan = self._read_json(path)
-        if plan is not None and plan.get("plan_id") != path.parent.name:
-            return self._refuse(path, f"is the plan {plan.get('plan_id')!r:.80}, in another sweep's folder")
+        plan = self._read_json(path, _MOST_PLAN_BYTES)
+        if plan is None:
+            return None
+        if wrong := fault(plan, PLAN, ""):
+            return self._refuse(path, wrong)
+        if plan["plan_id"] != path.parent.name:
+            return self._refuse(path, f"is the plan {plan['plan_id']!r:.80}, in another sweep's folder")
         return plan
 
-    def _read_json(self, path: Path) -> dict[str, Any] | None:
+    def _read_json(self, path: Path, *most_bytes: int) -> dict[str, Any] | None:
         try:
-            with open(path, "rb") as file:
-                content = json.loads(file.read().decode("utf-8"))
+            content = read_json(path, *most_bytes)
         except FileNotFoundError:
-            return None
-        except (OSError, ValueError, RecursionError) as error:
+            return self._refuse(path, "is a link that leads nowhere") if path.is_symlink() else None
+        except (OSError, ValueError) as error:
             return self._refuse(path, f"cannot be read: {error}")
         if not isinstance(content, dict):
             return self._refuse(path, f"should be a JSON object, got a {type(content).__name__}")
@@ -336,20 +385,23 @@ class Store:
         return content
 
 
-def _write_table(path: Path, table: pa.Table) -> dict[str, Any]:
-    """Write a table and return its entry in the record."""
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary))
-    return {"rows": table.num_rows, "sha256": _sha256(path)}
+def _checksum(path: Path) -> str | None:
+    """Checksum of a file; None where there is none, or no regular one."""
+    try:
+        with open_regular(path) as file:
+            return sha256_of(file)
+    except OSError:
+        return None
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _write_json(path: Path, content: Mapping[str, Any], write: Write) -> None:
+    text = json.dumps(content, indent=1, allow_nan=False)
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []

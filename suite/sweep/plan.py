@@ -84,18 +84,41 @@ class Plan:
         planned = {(run.key, run.run_id) for run in self.runs}
         for record in records:
             key = GroupKey(record.get("panel", ""), record["optimizer"], record["batch_size"])
-            if key not in groups or (key, record["run_id"]) in planned:
+            if key not in groups or (key, record["run_id"]) in planned or not self._may_grow_to(groups[key], record):
                 continue
             added = {name: record.get(name, default) for name, default in _ADDED.items()}
             try:
                 run = dataclasses.replace(self._run(groups[key], record["axes"], record["seed"]), **added)
                 if run.diagnoses:
                     run = self._diagnosed(run)
-            except (KeyError, ValueError):
+            except ValueError:
                 continue
             if run.run_id == record["run_id"]:
                 groups[key].runs.append(run)
                 _widen(groups[key], run)
+
+    def _may_grow_to(self, group: Group, record: Mapping[str, Any]) -> bool:
+        """Whether extensions could add a run to a group; in a store a plan may hold any values, even class paths."""
+        seeds = [*self.spec.seeds, *self.spec.finalist_seeds, *self.spec.report_seeds]
+        axes = record["axes"]
+        if record["seed"] not in seeds or axes.keys() != group.axes.keys():
+            return False
+        return all(self._reaches(group, name, value) for name, value in axes.items())
+
+    def _reaches(self, group: Group, name: str, value: Any) -> bool:
+        """Whether an axis has a value, or may get it by the extensions that are left."""
+        if value in group.axes[name].values:
+            return True
+        sides: tuple[Side, ...] = ("low", "high") if name in self.spec.extend_axes else ()
+        for side in sides:
+            axis: Axis | None = group.axes[name]
+            for _ in range(self.spec.extend_edges - group.extensions[name, side]):
+                axis = axis and axis.extended(side)
+                if axis is None:
+                    break
+                if value in axis.values:
+                    return True
+        return False
 
     @property
     def runs(self) -> list[PlannedRun]:

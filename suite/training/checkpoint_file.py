@@ -89,6 +89,8 @@ def _problem(path: Path, module: LightningModule) -> str | None:
 
 def read_weights(path: Path) -> dict[str, Any] | str:
     """The content of a checkpoint, mapped into memory, or the reason why it cannot be read. Executes no code in it."""
+    if not path.is_file():
+        return "is no regular file"
     try:
         with zipfile.ZipFile(path) as whole:
             damaged = whole.testzip()

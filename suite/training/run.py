@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from suite.optim.parsing import describe
-from suite.records import SETTLED, Store, final_losses
+from suite.records import SETTLED, LeaseHeld, Store, final_losses
 from suite.records.provenance import code_version, package_versions
 from suite.training.blocks import Pace
 from suite.training.checkpoint import Checkpoint
@@ -108,19 +108,20 @@ def run(
         observer = None if observe is None else observe(task, opened.data)
         curves, ending = _attempt(opened, trainer, store, observer, checkpoint)
         record = describe_run(opened, trainer, curves, ending)
-        if task.kept_steps:
-            record["weights"] = store.sums_of_weights(run_id, task.kept_steps)
+        record |= {"weights": store.sums_of_weights(run_id, task.kept_steps)} if task.kept_steps else {}
         if trainer.is_global_zero:
             diagnosed = None if observer is None else observer.diagnosed(curves.grad_norms, curves.diverged_at)
-            store.write_record(record, curves.table(task.clipping), held, diagnosed)
+            try:
+                store.write_record(record, curves.table(task.clipping), held, diagnosed)
+            except LeaseHeld as lost:
+                return _finished_by_another(opened, store, lost)
             if record["status"] in SETTLED:
                 checkpoint.path.unlink(missing_ok=True)
         if keep_checkpoint and record["status"] == "finished":
             trainer.save_checkpoint(checkpoint.path.with_name("final.ckpt"))
     early = where_it_goes_on(checkpoint, record) if trainer.is_global_zero else ""  # the others end with this process
     raise_what_ended(ending.error, early)
-    written = store.record(run_id) if record["status"] in SETTLED else None
-    return Outcome(written or record, trained=True, ended_early=early)
+    return Outcome((record["status"] in SETTLED and store.record(run_id)) or record, trained=True, ended_early=early)
 
 
 def where_it_goes_on(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:
@@ -150,6 +151,17 @@ def raise_what_ended(error: BaseException | None, early: str) -> None:
         raise Interrupted(f"Ended by {signal.Signals(number).name} {early}", number) from error
     if error is not None:
         raise error
+
+
+def _finished_by_another(opened: OpenRun, store: Store, lost: LeaseHeld) -> Outcome:
+    """The outcome of a run that another process took over and finished while this one was suspended.
+
+    Raises:
+        LeaseHeld: ``lost``, where the other process has not finished it.
+    """
+    if not store.settled(opened.run_id, opened.task.kept_steps):
+        raise lost
+    return Outcome(store.record(opened.run_id) or {}, trained=False)
 
 
 def _attempt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +19,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from suite.analysis.words import format_value
+from suite.fields import escaped
+from suite.records.files import write_atomically, write_text_atomically
 
 WIDTH = 7.2
 """Width of a figure in inches: the text width of a two-column journal page."""
@@ -263,6 +267,8 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
         The two paths.
     """
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    for words in figure.findobj(Text):
+        words.set_text("\n".join(map(escaped, words.get_text().split("\n"))))
     # Both files have the layout that is computed at the resolution of the PNG, whose letters are wider. Each canvas
     # draws once; `savefig` would draw twice, once to compute a layout.
     usual = figure.dpi
@@ -271,13 +277,14 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     if engine is not None:
         engine.execute(figure)
     figure.set_layout_engine("none")
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    agg = FigureCanvasAgg(figure)
+    write_atomically(png, lambda temporary: agg.print_png(temporary, metadata={"Software": None}))
     figure.dpi = usual
-    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    written = svg.read_text(encoding="utf-8")
-    titled = re.sub(
-        f'<g id="{_TIP}([^"]*)">', lambda match: f"<g><title>{match[1].replace(' / ', chr(10))}</title>", written
-    )
-    if titled != written:
-        svg.write_text(titled, encoding="utf-8")
+    drawn = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": None})
+    write_text_atomically(svg, re.sub(f'<g id="{_TIP}([^"]*)">', _titled, drawn.getvalue()))
     return png, svg
+
+
+def _titled(tip: re.Match[str]) -> str:
+    return f"<g><title>{tip[1].replace(' / ', chr(10))}</title>"

@@ -14,9 +14,10 @@ from typing import Any
 
 from suite.analysis.report.page import Markup, bullets, data_address, element, page, table, text
 from suite.analysis.report.sections import answers
-from suite.analysis.report.write import Report, write_report
+from suite.analysis.report.write import Report, not_writable, write_report
 from suite.analysis.table import STATUSES
 from suite.records import Store
+from suite.records.files import make_folder, write_text_atomically
 
 
 def write_index(
@@ -41,9 +42,10 @@ def write_index(
         ValueError: the store has no plan, the folder cannot be written, or a process that draws was killed.
     """
     latest = store.latest_plans()
+    damaged = [f"{path} {reason}" for path, reason in store.problems]
     written = list(_written(store.path, latest, out_dir, final_loss, workers))
     reports = [report for report in written if isinstance(report, Report)]
-    left_out = [reason for reason in written if isinstance(reason, str)]
+    left_out = [*damaged, *(reason for reason in written if isinstance(reason, str))]
     if not reports:
         reason = f"; {left_out[0]}" if left_out else ""
         raise ValueError(f"Expected a store with a sweep's plan, got {store.path}{reason}; run a sweep into it first.")
@@ -59,7 +61,11 @@ def write_index(
         *(_entry(report, out_dir) for report in reports),
     ]
     path = out_dir / "index.html"
-    path.write_text(page("Every question of this store", *content), encoding="utf-8")
+    try:
+        make_folder(out_dir, store.path if out_dir.is_relative_to(store.path) else out_dir)
+        write_text_atomically(path, page("Every question of this store", *content))
+    except OSError as error:
+        raise not_writable(out_dir, error) from error
     return path, left_out
 
 
@@ -84,9 +90,10 @@ def _written(
 
 def _report_or_reason(store: Path, out_dir: Path, final_loss: str | None, plan: Mapping[str, Any]) -> Report | str:
     try:
-        return write_report(Store(store), plan, out_dir / plan["plan_id"], final_loss=final_loss, anew=False)
-    except (ValueError, KeyError) as error:
-        return f"{plan.get('plan_id')}: {error}"
+        folder = out_dir / plan["plan_id"]
+        return write_report(Store(store), plan, folder, final_loss=final_loss, anew=False, root=out_dir)
+    except ValueError as error:
+        return f"{plan['plan_id']}: {error}"
 
 
 def _rows(reports: Sequence[Report], folder: Path) -> list[list[object]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from suite.analysis.comparison import Comparison
+from suite.analysis.csv_text import csv_text
 from suite.analysis.words import edge_text, format_setting, optimizer_title
+from suite.records.files import write_text_atomically
 
 _LATEX = {
     "gap": (
@@ -42,10 +44,10 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         frames["trunks"] = comparison.trunks
     for name, frame in frames.items():
         written = _flat(frame)
-        written.to_csv(folder / f"{name}.csv", index=False)
+        write_text_atomically(folder / f"{name}.csv", csv_text(written))
         if name in _LATEX:
             columns = [column for column in _LATEX[name] if column != "task" or frame["task"].nunique() > 1]
-            (folder / f"{name}.tex").write_text(latex_table(written[columns]), encoding="utf-8")
+            write_text_atomically(folder / f"{name}.tex", latex_table(written[columns]))
 
 
 def latex_table(frame: pd.DataFrame) -> str:

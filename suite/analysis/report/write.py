@@ -11,10 +11,11 @@ from typing import Any
 
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_plan
+from suite.analysis.csv_text import csv_text
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, store_diagnostics
 from suite.analysis.report.drawings import draw_diagnosed, draw_figures, draw_overview
-from suite.analysis.report.kept import NAME, is_kept, made_from
+from suite.analysis.report.kept import NAME, is_kept, keep, made_from
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
 from suite.analysis.report.sections import (
@@ -32,6 +33,7 @@ from suite.analysis.report.tables import write_tables
 from suite.analysis.verdict import LEVEL
 from suite.analysis.words import VERDICT_WORDS
 from suite.records import Store
+from suite.records.files import explain, make_folder, write_text_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,13 @@ class Report:
 
 
 def write_report(
-    store: Store, plan: Mapping[str, Any], out_dir: Path, *, final_loss: str | None = None, anew: bool = True
+    store: Store,
+    plan: Mapping[str, Any],
+    out_dir: Path,
+    *,
+    final_loss: str | None = None,
+    anew: bool = True,
+    root: Path | None = None,
 ) -> Report:
     """Write the report of one plan; files of an earlier call are replaced.
 
@@ -60,6 +68,7 @@ def write_report(
         out_dir: folder for ``index.html``, ``figures/`` (PNG and SVG) and ``tables/`` (CSV, LaTeX); made when absent.
         final_loss: definition of the final loss; by default the plan's.
         anew: draw it even where the folder holds a page that was made from the same plan, runs and code.
+        root: folder below which no link is followed: that of the store, of pages elsewhere by default ``out_dir``.
 
     Returns:
         The report; its page holds its figures and loads nothing.
@@ -75,9 +84,7 @@ def write_report(
     if is_kept(folder, digest) and not anew:
         return _report(folder, comparison)
     try:
-        (folder / NAME).unlink(missing_ok=True)
-        for name in ("figures", "tables"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        _make_folders(folder, store.path if folder.is_relative_to(store.path) else root or folder)
         write_tables(comparison, folder / "tables")
         content = [
             head(comparison, caveats(comparison) + provenance_caveats(comparison.runs)),
@@ -89,15 +96,38 @@ def write_report(
             section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
             section("How to read this", bullets(_READING)),
         ]
-        (folder / "index.html").write_text(page(comparison.title, *content), encoding="utf-8")
-        (folder / NAME).write_text(digest, encoding="utf-8")
+        write_text_atomically(folder / "index.html", page(comparison.title, *content))
+        keep(folder, digest)
     except OSError as error:
-        raise ValueError(f"Expected a folder that can be written, got {out_dir} ({error}); change --out.") from error
+        raise not_writable(out_dir, error) from error
     return _report(folder, comparison)
 
 
+def not_writable(folder: Path, error: OSError) -> ValueError:
+    """The error for a folder that a page cannot be written to."""
+    where = f": {error.filename}" if error.filename else ""
+    return ValueError(f"Expected a folder that can be written, got {folder} ({explain(error)}{where}); change --out.")
+
+
+def _make_folders(folder: Path, root: Path) -> None:
+    """Make the folders of a page, without what an earlier page would show in this one's place.
+
+    Raises:
+        OSError: they cannot be made, or a link below ``root`` leads elsewhere.
+    """
+    for name in ("figures", "tables"):
+        make_folder(folder / name, root)
+    for old in (folder / NAME, *_answers(folder)):
+        old.unlink(missing_ok=True)
+
+
+def _answers(folder: Path) -> list[Path]:
+    """The figures that can answer a sweep's question, the best first."""
+    return [folder / "figures" / f"{name}.svg" for name in ("branches", "panels", "gap")]
+
+
 def _report(folder: Path, comparison: Comparison) -> Report:
-    shown = [folder / "figures" / f"{name}.svg" for name in ("branches", "panels", "gap")]
+    shown = _answers(folder)
     return Report(folder / "index.html", comparison, next((figure for figure in shown if figure.exists()), None))
 
 
@@ -106,7 +136,7 @@ def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticR
     folder = out_dir / "figures"
     points = diagnosed_points(comparison.tuned, diagnostics)
     if not points.empty:
-        points.to_csv(out_dir / "tables" / "diagnostics.csv", index=False)
+        write_text_atomically(out_dir / "tables" / "diagnostics.csv", csv_text(points))
     tasks = list(comparison.runs["task"].drop_duplicates())
     if len(tasks) == 1:
         body = _body(comparison, draw_figures(comparison, losses, folder), published_section(comparison))

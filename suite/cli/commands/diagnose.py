@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from suite.cli.arguments import DEFAULT_STORE, read_diagnostics, read_request
 from suite.cli.commands.lists import print_lines
 from suite.cli.parser import Parser
+from suite.fields import one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 EPILOG = """\
 The task and its settings are given as in fit: --task fineweb/gpt --data.batch_size 16 --optimizer sgd --optimizer.lr
-0.3; --run takes those of a run in the store instead. Along a run the same diagnostics are measured by fit --diagnostics
-A,B, or by model.diagnostics in YAML.
+0.3; --run takes those of a run in the store instead. What only a store names is not imported: classes of your own are
+named with --task, --config or --optimizer beside --run, their settings are the record's. Along a run the same
+diagnostics are measured by fit --diagnostics A,B, or by model.diagnostics in YAML.
 """
 
 
@@ -51,9 +53,10 @@ def _table(options: argparse.Namespace, rest: list[str]) -> pa.Table:
 
     checkpoint, store = options.checkpoint, Store(options.store)
     if options.run:
-        if rest:
-            raise ValueError(f"{rest[0]} changes a task, got --run as well; give one of the two.")
-        config = config_of(options.run, store)
+        for word in rest:
+            if word.startswith("-") and not word.startswith(("--task", "--config", "-c", "--optimizer")):
+                raise ValueError(f"{word} changes a task, got --run as well; give one of the two.")
+        config = config_of(options.run, store, read_request(rest).arguments)
         if checkpoint is None and not options.start:
             checkpoint = final_weights(options.run, store)
     else:
@@ -64,20 +67,21 @@ def _table(options: argparse.Namespace, rest: list[str]) -> pa.Table:
         config = Resolver().resolve(read_request(rest).arguments)
     measured, left_out = diagnose(config, checkpoint, read_diagnostics(options.diagnostics), options.device)
     for sentence in left_out:
-        print(f"left out: {sentence}")
+        print(one_line(f"left out: {sentence}"))
     return pa.concat_tables([rows.table() for rows in measured])
 
 
 def _print_table(table: pa.Table, file: Path | None) -> None:
     if file is not None:
-        from pyarrow import csv
+        from suite.analysis.csv_text import csv_text
 
-        csv.write_csv(table, file)
+        file.write_text(csv_text(table.to_pandas()), encoding="utf-8")
         print(f"Table: {file}")
         return
     head = table.column_names
     rows = [
-        [*map(str, row[:-1]), f"{row[-1]:.6g}"] for row in zip(*(table[name].to_pylist() for name in head), strict=True)
+        [*map(one_line, row[:-1]), f"{row[-1]:.6g}"]
+        for row in zip(*(table[name].to_pylist() for name in head), strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in [head, *rows]:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 
 from suite.cli.parser import Parser
+from suite.fields import escaped
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -32,7 +33,7 @@ def print_lines(lines: dict[str, str]) -> None:
     """Print every name with its line, one below the other."""
     width = max(map(len, lines), default=0)
     for name, line in lines.items():
-        print(f"{name:{width}}  {line}")
+        print(escaped(f"{name:{width}}  {line}"))
 
 
 def _print_optimizer(name: str) -> None:

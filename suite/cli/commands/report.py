@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
+from suite.fields import one_line
 from suite.records import FINAL_LOSSES, Store
 
 MOST_WORKERS = 8
@@ -27,7 +28,7 @@ def main(command: str, arguments: list[str]) -> int:
         folder = options.out or store.path / "report"
         page, left_out = write_index(store, folder, final_loss=options.final_loss, workers=min(cores, MOST_WORKERS))
         for sentence in left_out:
-            print(f"left out: {sentence}")
+            print(one_line(f"left out: {sentence}"))
         print(f"Index: {page}")
         return 0
     plan = plan_of(spec, store)

@@ -8,6 +8,7 @@ from typing import Any
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.execution.launchers.slurm import states_of_runs
 from suite.execution.trunks import lost_sentences, lost_trunks
+from suite.fields import one_line
 from suite.records import SETTLED, Store
 
 COLUMNS = ("finished", "diverged", "running", "queued", "failed", "interrupted", "missing")
@@ -25,11 +26,10 @@ def main(command: str, arguments: list[str]) -> int:
     lost = lost_trunks(plan["runs"], store)
     for run in plan["runs"]:
         label = f"{run['panel']}: {run['optimizer']}" if run.get("panel") else run["optimizer"]
-        label = "".join(x if x.isprintable() else f"\\x{ord(x):02x}" for x in label)
         state = _state(run["run_id"], store, queued)
         if state == "missing" and (run.get("initial") or [""])[0] in lost:
             state = "impossible"
-        counts.setdefault((label, run["batch_size"]), Counter())[state] += 1
+        counts.setdefault((one_line(label), run["batch_size"]), Counter())[state] += 1
     columns = (*COLUMNS, "impossible") if any(count["impossible"] for count in counts.values()) else COLUMNS
     width = max([14, *(len(label) + 1 for label, _ in counts)])
     print(f"{'optimizer':{width}}{'batch size':>11}" + "".join(f"{name:>13}" for name in columns))
@@ -39,12 +39,12 @@ def main(command: str, arguments: list[str]) -> int:
     settled = sum(total[name] for name in SETTLED)
     print(f"{settled} of {sum(total.values())} runs have a result.")
     for sentence in lost_sentences(plan["runs"], store):
-        print(sentence)
+        print(one_line(sentence))
     if queued:
         states = ", ".join(f"{n} {state.lower()}" for state, n in sorted(Counter(queued.values()).items()))
         print(f"SLURM's queue holds {len(queued)} runs of this sweep: {states}.")
     for path, reason in [*store.problems, *store.foreign_files()]:
-        print(f"set aside: {path} {reason}")
+        print(one_line(f"set aside: {path} {reason}"))
     return 0
 
 

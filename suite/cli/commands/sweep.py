@@ -13,6 +13,7 @@ from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
 from suite.execution.sweeping import Sweep, leaving_nothing_if_refused
+from suite.fields import one_line
 from suite.records import Store
 
 
@@ -30,7 +31,9 @@ def main(command: str, arguments: list[str]) -> int:
         pack=_pack_of(options.pack),
         compiled=options.compile,
     )
-    print(sweep)
+    print(one_line(sweep))
+    for path, reason in store.problems:
+        print(one_line(f"damaged, so made again: {path} {reason}"))
     launcher = launcher_of(options.launcher, settings, workers=workers, store=store, plan_id=spec.plan_id)
     with leaving_nothing_if_refused(store, spec.plan_id), contextlib.closing(launcher):
         if options.dry_run:
@@ -47,7 +50,7 @@ def main(command: str, arguments: list[str]) -> int:
     print(f"\n{format_answers(compare_plan(store, plan_of(spec, store)))}", end="")
     print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
     if failed:
-        print(f"suite: {len(failed)} runs failed; the first: {failed[0]}", file=sys.stderr)
+        print(one_line(f"suite: {len(failed)} runs failed; the first: {failed[0]}"), file=sys.stderr)
         return 1
     return 0
 

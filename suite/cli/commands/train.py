@@ -6,6 +6,7 @@ import os
 import sys
 
 from suite.cli.arguments import Request, read_request
+from suite.fields import one_line
 
 SHORT_OPTIONS = """\
 short options (before Lightning's own, below):
@@ -46,7 +47,7 @@ def main(command: str, arguments: list[str]) -> int:
 
 def _print_outcome(record: dict, trained: bool, request: Request) -> None:
     if record["status"] == "diverged":
-        result = f"diverged at step {record['diverged_at']}"
+        result = f"diverged at step {record.get('diverged_at')}"
     elif record["final"]:
         final = f"final loss {record['final']['ema']:.4f} (moving average of the train loss)"
         values = [final, *(f"{name} {value:.4f}" for name, value in record["metrics"].items())]
@@ -54,7 +55,7 @@ def _print_outcome(record: dict, trained: bool, request: Request) -> None:
     else:
         result = record["status"]
     verb = "Trained" if trained else "Already trained (--rerun trains again)"
-    print(f"{verb}: {record['task']}, batch size {record['batch_size']}: {result}.")
+    print(one_line(f"{verb}: {record['task']}, batch size {record['batch_size']}: {result}."))
     folder = f"{request.store}/runs/{record['run_id'][:2]}/{record['run_id']}"
     print(f"Record: {folder}")
     if os.path.exists(f"{folder}/final.ckpt"):

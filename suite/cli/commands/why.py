@@ -47,9 +47,10 @@ def main(command: str, arguments: list[str]) -> int:
     parser.add_argument("--csv", type=Path, help="file for the whole table as well")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="folder for why.png and why.svg as well")
     options = parser.parse_args(arguments)
+    from suite.analysis.caveats import damage_notes
     from suite.analysis.comparison import compare_plan
     from suite.analysis.diagnosed import store_diagnostics
-    from suite.analysis.terminal import text_table
+    from suite.analysis.terminal import printable, text_table
     from suite.analysis.why import why
     from suite.cli.plans import plan_of, read_sources
     from suite.records import Store
@@ -63,11 +64,21 @@ def main(command: str, arguments: list[str]) -> int:
         raise ValueError(f"The store {options.store} has no sweep; run one into it first, or give --store.")
     measured = why([compare_plan(store, plan) for plan in plans], store_diagnostics(store, plans))
     rows = [[_cell(row[name]) for name in SHOWN] for _, row in measured.table.iterrows()]
-    print(text_table(list(SHOWN.values()), rows, left=[0]), end="")
-    print(f"\n{LEGEND}\n")
-    print("\n".join(sentences(measured)))
+    print(
+        printable(
+            [
+                text_table(list(SHOWN.values()), rows, left=[0]),
+                LEGEND,
+                "\n".join(sentences(measured)),
+                *damage_notes(store.problems),
+            ]
+        ),
+        end="",
+    )
     if options.csv is not None:
-        measured.table.to_csv(options.csv, index=False)
+        from suite.analysis.csv_text import csv_text
+
+        options.csv.write_text(csv_text(measured.table), encoding="utf-8")
         print(f"\nTable: {options.csv}")
     if options.figure is not None:
         _draw(measured, options.figure)

@@ -142,8 +142,11 @@ class RayLauncher:
             event, records = self._ray.get(task)
         except (self._ray.exceptions.RayError, OSError) as error:
             return Event("crashed", error=f"its node or worker was lost: {str(error).splitlines()[0]}")
-        for run_id, files in records.items():
-            self.store.import_record(run_id, files, leases.of[run_id])
+        try:
+            for run_id, files in records.items():
+                self.store.import_record(run_id, files, leases.of[run_id])
+        except LeaseHeld as held:  # this process was suspended
+            return Event("held", error=str(held))
         return event  # type: ignore[no-any-return]
 
 

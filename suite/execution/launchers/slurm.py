@@ -16,7 +16,7 @@ from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
 from suite.execution.launchers.worker_process import WorkerProcess
 from suite.execution.messages import Event, WorkRequest
-from suite.records.files import write_text_atomically
+from suite.records.files import read_json, write_text_atomically
 
 _GONE_SECONDS = 30.0
 """Seconds to wait for the answer of a job that SLURM no longer lists; a network file system may show it late."""
@@ -206,9 +206,11 @@ def submitted(folder: Path) -> dict[str, str]:
     jobs: dict[str, str] = {}
     for path in sorted(folder.glob("submitted/*.json")):
         try:
-            jobs.update(json.loads(path.read_text()))
+            content = read_json(path)
         except (OSError, ValueError):
             continue
+        if isinstance(content, dict):
+            jobs.update({job: runs for job, runs in content.items() if isinstance(runs, str)})
     return jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -91,10 +92,12 @@ def _last_line(log: Path | None) -> str:
 
 
 def _opened(log: Path | None) -> IO[str] | None:
-    if log is None:
+    if log is None or log.parent.is_symlink():
         return None
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return open(log, "a", encoding="utf-8")
+        # A log that is a link would have a file of the user's grow, one that is a pipe would have the sweep wait.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return open(os.open(log, flags, 0o666), "a", encoding="utf-8")
     except OSError:  # the store is full or deleted: the worker prints to this process's standard error
         return None
