@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from suite.records.tuning import is_ordered
+
 REACH = 2
 """Grid steps on every axis within which settings take part."""
 
@@ -150,6 +152,7 @@ def _near(chosen: Tried, tried: Sequence[Tried]) -> tuple[list[Tried], np.ndarra
     numbers = [name for name, value in chosen.setting if isinstance(value, int | float) and not isinstance(value, bool)]
     choices = {name: value for name, value in chosen.setting if name not in numbers}
     points = [p for p in points if {n: v for n, v in p.setting if n not in numbers} == choices]
+    points = [p for p in points if is_ordered(dict(p.setting).get(name) for name in numbers)]
     centre = dict(chosen.setting)
     for name in numbers:
         values = sorted({dict(point.setting)[name] for point in points})
