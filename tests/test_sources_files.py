@@ -28,7 +28,7 @@ from tasks.kinds.text.sample import SampleText
 from tasks.kinds.text.tokenizer import json_tokenizer, train_bpe
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
+    "gzip": lambda content: gzip.compress(content, mtime=0),
     "bz2": bz2.compress,
     "xz": lzma.compress,
     "zst": lambda content: pa.compress(content, codec="zstd", asbytes=True),
