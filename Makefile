@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process per core, at most eight; the tests of a file stay together, because they share what they prepare.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 EXTRAS ?= language,vision,graph,analysis,diagnostics,optimizers,cluster,dev
 
 .PHONY: demo results test test-all lint bench env clean
@@ -31,10 +33,10 @@ results: env
 	$(BIN)/python -m suite report
 
 test: env lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: env lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: env
 	$(BIN)/ruff check .
