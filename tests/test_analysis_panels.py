@@ -231,15 +231,19 @@ def test_an_index_keeps_the_pages_that_are_still_true(tmp_path):
     write_index(store, out)
     pages = {name: out / name / "index.html" for name in ("synthetic-1a2b3c4d", "second-2", "third-3")}
     whole = {name: page.read_text() for name, page in pages.items()}
-    for page in pages.values():
-        page.write_text("kept")
+    written = {name: page.stat().st_mtime_ns for name, page in pages.items()}
     store.write_plan({**plan, "plan_id": "third-3", "name": "third", "question": "Another?"})
     record = store.run_folder(plan["runs"][0]["run_id"]) / "record.json"
     record.unlink()
     write_index(store, out)
-    assert pages["second-2"].read_text() == "kept", "neither its plan nor one of its runs has changed"
+    assert pages["second-2"].stat().st_mtime_ns == written["second-2"], (
+        "neither its plan nor one of its runs has changed"
+    )
     assert "Another?" in pages["third-3"].read_text(), "its plan has changed"
     assert "1 missing" in pages["synthetic-1a2b3c4d"].read_text(), "one of its runs has gone"
+    pages["second-2"].write_text("another's")
+    write_index(store, out)
+    assert pages["second-2"].read_text() == whole["second-2"], "not the page that was written"
     (out / "second-2" / "made_from.txt").unlink()
     write_index(store, out)
-    assert pages["second-2"].read_text() == whole["second-2"], "not known to be whole"
+    assert pages["second-2"].stat().st_mtime_ns > written["second-2"], "not known to be whole"

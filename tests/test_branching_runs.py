@@ -211,8 +211,8 @@ def other_network(store: Store) -> str:
     store.write_weights(run_id, 5, lambda path: torch.save({"w": torch.zeros(1)}, path))
     store.write_record(
         {"run_id": run_id, "status": "finished", "task": "t", "optimizer": {}, "batch_size": 1, "seed": 1, "steps": 10,
-         "final": {}, "metrics": {}, "config": {}, "weights": store.sums_of_weights(run_id, [5])},
-        pa.table({"step": [0]}),
+         "final": {"ema": 1.0}, "metrics": {}, "config": {}, "weights": store.sums_of_weights(run_id, [5])},
+        pa.table({"step": [0], "train_loss": [1.0]}),
     )  # fmt: skip
     return run_id
 
