@@ -168,6 +168,16 @@ def test_three_settings_do_not_read_a_minimum_off_a_cliff():
     assert 0 < excess_of(tried[1], tried, between_seeds=(0.1, 1)).loss < 0.2
 
 
+def test_a_cliff_beside_the_chosen_setting_promises_no_depth():
+    """The losses of an SGD at batch size 32: nothing near them is a tenth lower than the lowest."""
+    lrs, momenta = (1.0, 10**0.5, 10.0), (0.0, 0.5, 0.8)
+    losses = (4.338, 4.005, 3.865, 3.907, 3.829, 3.859, 5.291, 5.407, 7.806)
+    settings = [(("lr", lr), ("momentum", momentum)) for lr in lrs for momentum in momenta]
+    tried = [Tried(setting=setting, loss=loss, seeds=1) for setting, loss in zip(settings, losses, strict=True)]
+    excess = excess_of(best(tried), tried, between_seeds=(1e-4, 2))
+    assert 0 < excess.loss < 0.1 and excess.error > 0.05
+
+
 def test_nothing_is_extrapolated_past_the_grid_or_into_divergence():
     def falling(lr, momentum):
         return math.inf if lr > -0.9 else 300 - lr + 0.02 * lr**2 + 0.1 * (momentum - 1.5) ** 2

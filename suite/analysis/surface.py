@@ -7,10 +7,12 @@ their losses, up to the first that lies above what those before it predict (at `
 axis from which on the loss is too steep for a quadratic (`STEEP`) are left out before.
 
 The excess is the depth of the quadratic below the chosen setting, within the neighbours that took part: nothing is
-extrapolated past the grid or into divergence. Where a curvature is hardly told, it is at least `FLOOR` of its standard
-errors: a flat grid costs little, whatever the noise makes of it. A quadratic is no exact model: `MODEL` of the excess
-counts as error. `benchmarks/verdicts.py` measures the bias (at most a
-tenth of the spread between seeds) and how the error covers.
+extrapolated past the grid or into divergence. Nor is more taken off than the nearer of two neighbours' losses leaves
+room for (`_most`): a loss that rises ten times as far on one side as on the other says that a cliff is near, not that
+the minimum is; the rest of the depth counts as error then. Where a curvature is hardly told, it is at least `FLOOR` of
+its standard errors: a flat grid costs little, whatever the noise makes of it. A quadratic is no exact model: `MODEL` of
+the excess counts as error. `benchmarks/verdicts.py` measures the bias (at most a tenth of the spread between seeds) and
+how the error covers.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ SURPRISE = 0.999
 
 STEEP, FEW_STEEP = 6.0, 18.0
 """Ratios of a loss above the lowest of its axis to the next smaller: no quadratic has it; of the third, few have."""
+
+ASKEW = 5.0
+"""Ratio of the rises to both sides of a setting up to which they are taken for a quadratic's."""
 
 MODEL = 1 / 8
 """Share of an excess that is taken for the error of the quadratic itself."""
@@ -127,8 +132,9 @@ def excess_of(
     if not (freedom > 0 and math.isfinite(variance)):
         return None
     depth, spread = _depth(fitted, inverse * variance, at, curved)
-    error = math.sqrt(spread + (MODEL * depth) ** 2)
-    return Excess(loss=depth, error=error, freedom=freedom, luck=float(fitted[0]))
+    certain = min(depth, _most(at, losses, curved))
+    error = math.sqrt(spread + (MODEL * certain) ** 2 + (depth - certain) ** 2 / 3)
+    return Excess(loss=certain, error=error, freedom=freedom, luck=float(fitted[0]))
 
 
 def coordinates(name: str, values: Sequence[float]) -> list[float]:
@@ -229,6 +235,36 @@ def _noise(near: Sequence[Tried], residual: float, left: int) -> tuple[float, fl
         return math.nan, 0.0
     total = (residual if left > 0 else 0.0) + sum((p.seeds - 1) * p.variance for p in between)
     return total / freedom, float(freedom)
+
+
+def _most(at: np.ndarray, losses: np.ndarray, curved: Sequence[int]) -> float:
+    """The largest depth below the chosen setting that its neighbours' losses leave room for.
+
+    On a line, a quadratic through a lowest point and its two neighbours, the larger rise at most `ASKEW` times the
+    smaller, lies at most (ASKEW - 1)^2 / (8 (ASKEW + 1)) of the smaller rise below that point; a neighbour that is
+    lower adds its own depth. Lines are the curved axes and, for a valley that lies askew, the flatter diagonal of two.
+
+    Args:
+        at: as `_near` gives them.
+        losses: above the chosen setting's.
+        curved: axes that the minimum is sought on.
+    """
+
+    def on_line(direction: np.ndarray) -> float:
+        along = at @ direction / float(direction @ direction)
+        on = np.flatnonzero((np.abs(at - along[:, None] * direction) < 1e-9).all(axis=1) & (along != 0))
+        sides = [on[np.sign(along[on]) == side] for side in (-1, 1)]
+        rises = np.array([losses[side[np.argmin(np.abs(along[side]))]] for side in sides if len(side)])
+        if not len(rises):
+            return math.nan
+        return max(0.0, -rises.min()) + np.abs(rises).min() * (ASKEW - 1) ** 2 / (8 * (ASKEW + 1))
+
+    unit = np.eye(at.shape[1])
+    lines = [on_line(unit[axis]) for axis in curved]
+    for one, other in itertools.combinations(curved, 2):
+        diagonals = [on_line(unit[one] + sign * unit[other]) for sign in (-1, 1)]
+        lines.append(0.0 if np.isnan(diagonals).all() else float(np.nanmin(diagonals)))
+    return math.inf if np.isnan(lines).any() else float(sum(lines))
 
 
 def _depth(fitted: np.ndarray, covariance: np.ndarray, at: np.ndarray, curved: Sequence[int]) -> tuple[float, float]:
