@@ -76,7 +76,8 @@ class Damage:
             path.replace(path.with_name(f"{path.name}.old"))
         elif path.suffix == ".json":
             document = json.loads(content)
-            _change_a_place(document, self.number, self.value)
+            value = self.value.decode(errors="replace") if isinstance(self.value, bytes) else self.value
+            _change_a_place(document, self.number, value)
             path.write_text(json.dumps(document))
 
 
