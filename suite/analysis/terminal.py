@@ -23,6 +23,7 @@ from suite.analysis.words import (
     loss_text,
     optimizer_title,
     plain_number,
+    seeds_text,
     series_names,
     verdict_text,
 )
@@ -124,7 +125,7 @@ def _gap_columns(reference: str, challenger: str) -> list[Column]:
         Column("gap %", lambda row: plain_number(row["relative_gap"], "+.2f")),
         Column("verdict", verdict_text),
         Column("slowdown", lambda row: plain_number(row["slowdown"], ".0%")),
-        Column("seeds needed", lambda row: plain_number(row["seeds_needed"], ".0f")),
+        Column("seeds needed", lambda row: "-" if math.isnan(row["seeds_needed"]) else seeds_text(row["seeds_needed"])),
         Column("", lambda row: "provisional" if row["provisional"] else ""),
     ]
 

@@ -97,7 +97,7 @@ class Sweep:
 
     def __str__(self) -> str:
         name, count = self.plan.spec.name, len(self.plan.runs)
-        return f"{name}: {count} runs, {self.settled} in the store, {len(self.missing)} to train."
+        return f"{name}: {count} run{'s' * (count != 1)}, {self.settled} in the store, {len(self.missing)} to train."
 
     def request(self, job: Job) -> WorkRequest:
         """A job's request to a worker, with the data's checksum, so that a worker refuses data that have changed."""
