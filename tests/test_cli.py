@@ -125,7 +125,7 @@ def test_a_fitted_run_is_the_same_run_in_a_sweep(
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump(sweep))
     code, output, errors = call(["sweep", str(file), "--store", str(tmp_path / "runs"), "--workers", "1"], capsys)
-    assert code == 0 and "1 runs, 1 in the store, 0 to train" in output, errors
+    assert code == 0 and "1 run, 1 in the store, 0 to train" in output, errors
 
 
 def test_checkpoint_can_be_validated(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:
