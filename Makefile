@@ -10,12 +10,11 @@ EXTRAS ?= language,vision,graph,analysis,diagnostics,optimizers,cluster,dev
 
 .PHONY: demo results test test-all lint bench env clean
 
-# Not compiled: of 280 MB of sources, what is imported is compiled then, in a fraction of the time.
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 env: $(VENV)/.installed

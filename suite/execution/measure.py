@@ -238,6 +238,7 @@ def print_costs(costs: Mapping[GroupKey, Cost], missing: Sequence[PlannedRun], w
             f"{'yes' if cost.compiled else 'no':>8} {cost.step.memory / 2**20:>5.0f} MB {duration(seconds):>9}"
         )
     print(
-        f"About {duration(total / workers)} with {workers} worker{'s' * (workers != 1)} ({duration(total)} of training, "
-        "measured on a few steps each; ms/step is per run, of those trained at once), without extensions of grids."
+        f"About {duration(total / workers)} with {workers} worker{'s' * (workers != 1)} ({duration(total)} of "
+        "training, measured on a few steps each; ms/step is per run, of those trained at once), without extensions of "
+        "grids."
     )
