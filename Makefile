@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A process per core, at most eight; the tests of a file stay together, because they share what they prepare.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 EXTRAS ?= language,vision,graph,analysis,diagnostics,optimizers,cluster,dev
 
 .PHONY: demo results test test-all lint bench env clean

@@ -26,6 +26,16 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep and a store with all its results; to be copied, not changed."""
+    from whole_store import write_sweep
+
+    folder = tmp_path_factory.mktemp("whole")
+    write_sweep(folder)
+    return folder
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of one megabyte."""

@@ -29,14 +29,6 @@ SECONDS = 60
 """A command that takes longer waits for something."""
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a sweep and a store with all its results."""
-    folder = tmp_path_factory.mktemp("whole")
-    write_sweep(folder)
-    return folder
-
-
 @pytest.fixture
 def store(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A copy of the store beside its sweep, in the working directory; what waits for long is interrupted."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from whole_store import ASKED, changed, places, rewrite, write_sweep
+from whole_store import ASKED, changed, places, rewrite
 
 from suite.cli.main import main
 from suite.cli.output import show_warnings_as_text
@@ -37,13 +37,6 @@ SPECS: list[Any] = [
     {"name": EVIL, "lr": 0.1},
     f"{{class_path: {EVIL}}}",
 ]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    write_sweep(folder)
-    return folder
 
 
 @pytest.fixture

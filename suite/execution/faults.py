@@ -8,13 +8,12 @@ import os
 import platform
 import shlex
 import sys
-import sysconfig
 import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from suite.fields import one_line
+from suite.fields import is_the_users, one_line
 
 WORK_FAILED = 1
 WRONG_REQUEST = 2
@@ -29,10 +28,6 @@ LONGEST = 2000
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OWN_CODE = tuple(str(_ROOT / name) + os.sep for name in ("suite", "tasks", "models"))
-_LIBRARIES = tuple(
-    os.path.join(os.path.realpath(path), "")
-    for path in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
 
 _AT_WORK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 """Errors of the system that no other request would have avoided."""
@@ -92,14 +87,15 @@ def _of_the_user(error: Exception) -> Fault | None:
         )
     if kinds & {"ValueError", "MisconfigurationException"}:
         return Fault(str(error), WRONG_REQUEST)
-    if isinstance(error, SyntaxError) and not str(error.filename).startswith(_OWN_CODE):
+    if isinstance(error, SyntaxError) and is_the_users(str(error.filename)):
         return Fault(f"{error.filename} line {error.lineno} is no Python ({error.msg}); mend it there.", WRONG_REQUEST)
     if isinstance(error, OSError):
         name = "" if error.filename is None else f" {error.filename}"
         code = WORK_FAILED if error.errno in _AT_WORK else WRONG_REQUEST
         return Fault(f"The file{name} cannot be used: {error.strerror or error}.", code)
-    places = [place for place in traceback.extract_tb(error.__traceback__) if not _is_library(place.filename)]
-    if places and not places[-1].filename.startswith(_OWN_CODE):
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [place for place in frames if place.filename.startswith(_OWN_CODE) or is_the_users(place.filename)]
+    if places and is_the_users(places[-1].filename):
         where = f"{places[-1].filename} line {places[-1].lineno}"
         return Fault(f"{where} raised {type(error).__name__}: {error}; that code is yours to mend.", WRONG_REQUEST)
     return None
@@ -107,10 +103,6 @@ def _of_the_user(error: Exception) -> Fault | None:
 
 def _own_places(error: Exception) -> list[traceback.FrameSummary]:
     return [place for place in traceback.extract_tb(error.__traceback__) if place.filename.startswith(_OWN_CODE)]
-
-
-def _is_library(filename: str) -> bool:
-    return filename.startswith("<") or os.path.realpath(filename).startswith(_LIBRARIES)
 
 
 def _write_traceback(error: Exception, command: Sequence[str]) -> str:
