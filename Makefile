@@ -49,6 +49,7 @@ bench: env
 	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/images.py
 	$(BIN)/python benchmarks/packs.py
+	$(BIN)/python benchmarks/verdicts.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -106,7 +106,7 @@ def batch_sizes_text(sizes: Iterable[int]) -> str:
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:
-    """An interval of batch sizes: ``90% interval 6 to 30``, with open ends named."""
+    """An interval of batch sizes: ``95% interval 6 to 30``, with open ends named."""
     if interval is None:
         return "interval not known"
     low, high = interval
