@@ -215,6 +215,18 @@ def test_no_file_is_named_for_nothing() -> None:
     assert not (ROOT / "tests" / "__init__.py").exists()
 
 
+def test_no_variable_is_named_for_nothing() -> None:
+    """Names that fit everything say nothing of what they hold."""
+    vague = {"told", "found", "place", "own", "known", "mine", "given"}
+    assigned = {
+        (str(path.relative_to(ROOT)), node.id if isinstance(node, ast.Name) else node.arg)
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    }
+    assert not {(path, name) for path, name in assigned if name in vague}
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [

@@ -42,11 +42,11 @@ def without_copies(runs: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     for places in runs.groupby(RUN, sort=False).indices.values():
         best = max(places, key=worth.__getitem__)
         counted.append(best)
-        for place in places:
-            if place == best:
+        for row in places:
+            if row == best:
                 continue
-            same = digests[place] == digests[best] or not settled[place]
-            (copies if same else others).append(f"row {numbers[place]} of row {numbers[best]}")
+            same = digests[row] == digests[best] or not settled[row]
+            (copies if same else others).append(f"row {numbers[row]} of row {numbers[best]}")
     return runs.iloc[sorted(counted)].reset_index(drop=True), _sentences(copies, others, len(runs))
 
 

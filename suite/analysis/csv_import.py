@@ -183,8 +183,8 @@ def _branch_point(row: CsvRow, task: str, *, ours: bool) -> tuple[str, BranchPoi
     """The task of a run, and the branch point from which it starts, if any."""
     if ours and row.text("share"):
         return task, BranchPoint(row.text("panel"), row.text("trunk"), row.value("share", "share"))
-    if not ours and (found := _BRANCH_STEP.search(row.text("run_name"))):
-        step = int(found[1])
+    if not ours and (match := _BRANCH_STEP.search(row.text("run_name"))):
+        step = int(match[1])
         return f"{task}, step {step}", BranchPoint(task, "", math.nan, step)
     return task, None
 
@@ -251,11 +251,11 @@ def _step(points: Mapping[str, BranchPoint], task: str) -> int:
 
 
 def _definitions(runs: pd.DataFrame, path: Path) -> dict[str, str]:
-    found = runs.groupby("task", sort=False)["definition"].unique()
-    for task, names in found.items():
+    definitions = runs.groupby("task", sort=False)["definition"].unique()
+    for task, names in definitions.items():
         if len(names) > 1:
             raise ValueError(
                 f"Expected one final loss per task in column 'final_loss' of {path}, got {', '.join(names)} of {task}; "
                 "correct the file or choose one with --final-loss."
             )
-    return {str(task): str(names[0]) for task, names in found.items()}
+    return {str(task): str(names[0]) for task, names in definitions.items()}

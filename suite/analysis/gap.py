@@ -176,12 +176,14 @@ def _series(pairs: Sequence[_Pair], margin: float) -> list[dict[str, Any]]:
     )
     errors, freedoms, moderated = errors_of_means(variances, np.maximum(paired, 1), surface_errors, surface_freedoms)
     rows = []
-    for place, pair in enumerate(pairs):
-        error, freedom, spread = errors[place], freedoms[place], math.sqrt(moderated[place])
+    for number, pair in enumerate(pairs):
+        error, freedom, spread = errors[number], freedoms[number], math.sqrt(moderated[number])
         if not len(pair.differences):
             points = pair.reference, pair.challenger
-            own, theirs = ([float(point[name]) for point in points] for name in ("error", "freedom"))
-            error, freedom = combined(np.array(own), np.array(theirs)) if min(theirs) > 0 else (math.nan, 0.0)
+            mean_errors, mean_freedoms = ([float(point[name]) for point in points] for name in ("error", "freedom"))
+            error, freedom = math.nan, 0.0
+            if min(mean_freedoms) > 0:
+                error, freedom = combined(np.array(mean_errors), np.array(mean_freedoms))
             spread = math.hypot(*(float(point["seed_spread"]) for point in points))
         interval = Interval(estimate=pair.gap, error=float(error), freedom=float(freedom))
         rows.append(
@@ -191,7 +193,7 @@ def _series(pairs: Sequence[_Pair], margin: float) -> list[dict[str, Any]]:
                 "seeds_needed": seeds_for_power(
                     pair.gap,
                     spread,
-                    surface_error=float(surface_errors[place]),
+                    surface_error=float(surface_errors[number]),
                     margin=_margin(pair, margin),
                     sizes=len(pairs),
                 ),

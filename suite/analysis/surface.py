@@ -113,9 +113,9 @@ def excess_of(
     near, at = _near(chosen, tried)
     order = np.argsort([point.loss for point in near], kind="stable")
     if len(near) < _FEW * _features(at, _curved(at)).shape[1]:
-        order = order[~_on_cliffs(at[order], np.array([near[place].loss for place in order]))]
-    order = order[: _kept([near[place] for place in order], chosen.loss, _features(at[order], _curved(at[order])))]
-    near, at = [near[place] for place in order], at[order]
+        order = order[~_on_cliffs(at[order], np.array([near[index].loss for index in order]))]
+    order = order[: _kept([near[index] for index in order], chosen.loss, _features(at[order], _curved(at[order])))]
+    near, at = [near[index] for index in order], at[order]
     at = at[:, [len(set(column)) > 1 for column in at.T]]
     curved = _curved(at)
     if not curved:
@@ -287,14 +287,14 @@ def _depth(fitted: np.ndarray, covariance: np.ndarray, at: np.ndarray, curved: S
         return 0.0, 0.0
     below = np.array([-float((at[:, axis] < 0).any()) for axis in curved])
     above = np.array([float((at[:, axis] > 0).any()) for axis in curved])
-    place = np.zeros(axes)
+    minimum = np.zeros(axes)
     for _ in range(_SWEEPS):
         for axis in range(axes):
-            pull = gradient[axis] + hessian[axis] @ place - hessian[axis, axis] * place[axis]
-            place[axis] = np.clip(-pull / hessian[axis, axis], below[axis], above[axis])
-    depth = -float(gradient @ place + 0.5 * place @ hessian @ place)
+            pull = gradient[axis] + hessian[axis] @ minimum - hessian[axis, axis] * minimum[axis]
+            minimum[axis] = np.clip(-pull / hessian[axis, axis], below[axis], above[axis])
+    depth = -float(gradient @ minimum + 0.5 * minimum @ hessian @ minimum)
     moved = np.zeros((1, at.shape[1]))
-    moved[0, list(curved)] = place
+    moved[0, list(curved)] = minimum
     change = _features(moved, curved)[0]
     change[0] = 0.0
     return max(0.0, depth), float(

@@ -241,8 +241,8 @@ def _fill_in_errors(points: pd.DataFrame, series: pd.DataFrame) -> None:
         series["surface_error"].to_numpy(dtype=float),
         series["surface_freedom"].to_numpy(dtype=float),
     )
-    known = np.isfinite(series["loss"].to_numpy(dtype=float))
-    errors, variances = np.where(known, errors, math.nan), np.where(known, variances, math.nan)
+    is_finite = np.isfinite(series["loss"].to_numpy(dtype=float))
+    errors, variances = np.where(is_finite, errors, math.nan), np.where(is_finite, variances, math.nan)
     halves = [
         Interval(estimate=0.0, error=error, freedom=freedom).half_width()
         for error, freedom in zip(errors.tolist(), freedoms.tolist(), strict=True)

@@ -243,8 +243,10 @@ def seeds_for_power(
 
     def decides(seeds: int) -> bool:
         errors = np.array([spread / math.sqrt(seeds), surface_error])
-        own = seeds - 1.0
-        total, freedom = combined(errors, np.array([own + _weight_of((sizes - 1) * own), SURFACE_FREEDOM]))
+        freedom_of_seeds = seeds - 1.0
+        total, freedom = combined(
+            errors, np.array([freedom_of_seeds + _weight_of((sizes - 1) * freedom_of_seeds), SURFACE_FREEDOM])
+        )
         quantile = stdtrit(freedom, (1 + LEVEL) / 2)
 
         def chance(distance: float) -> float:

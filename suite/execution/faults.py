@@ -53,11 +53,11 @@ def fault_of(error: Exception, command: Sequence[str] = ()) -> Fault:
         error: as it was caught.
         command: the command line, for the file.
     """
-    known = _of_the_user(error)
-    if known is not None:
-        return Fault(one_line(known.sentence), known.code)
-    place = _own_places(error)[-1:]
-    where = f", {place[0].filename.removeprefix(str(_ROOT) + os.sep)} line {place[0].lineno}" if place else ""
+    fault = _of_the_user(error)
+    if fault is not None:
+        return Fault(one_line(fault.sentence), fault.code)
+    last = _suite_frames(error)[-1:]
+    where = f", {last[0].filename.removeprefix(str(_ROOT) + os.sep)} line {last[0].lineno}" if last else ""
     what = f"{type(error).__name__}: {error!s:.200}".rstrip(": ")
     file = _write_traceback(error, command)
     return Fault(one_line(f"The suite itself has failed ({what}{where}); please report it, with {file}."), SUITE_FAILED)
@@ -94,15 +94,15 @@ def _of_the_user(error: Exception) -> Fault | None:
         code = WORK_FAILED if error.errno in _AT_WORK else WRONG_REQUEST
         return Fault(f"The file{name} cannot be used: {error.strerror or error}.", code)
     frames = traceback.extract_tb(error.__traceback__)
-    places = [place for place in frames if place.filename.startswith(_OWN_CODE) or is_the_users(place.filename)]
-    if places and is_the_users(places[-1].filename):
-        where = f"{places[-1].filename} line {places[-1].lineno}"
+    relevant = [frame for frame in frames if frame.filename.startswith(_OWN_CODE) or is_the_users(frame.filename)]
+    if relevant and is_the_users(relevant[-1].filename):
+        where = f"{relevant[-1].filename} line {relevant[-1].lineno}"
         return Fault(f"{where} raised {type(error).__name__}: {error}; that code is yours to mend.", WRONG_REQUEST)
     return None
 
 
-def _own_places(error: Exception) -> list[traceback.FrameSummary]:
-    return [place for place in traceback.extract_tb(error.__traceback__) if place.filename.startswith(_OWN_CODE)]
+def _suite_frames(error: Exception) -> list[traceback.FrameSummary]:
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_OWN_CODE)]
 
 
 def _write_traceback(error: Exception, command: Sequence[str]) -> str:

@@ -63,8 +63,8 @@ def _drawn_in_trial(config: OptimizerConfig) -> bool:
             raise ConfigError(f"{cls.__qualname__} defines no update rule; give it a method rule.")
         return False
     if config.scope not in _SHAPES:
-        known = ", ".join(_SHAPES)
-        raise ConfigError(f"{cls.__qualname__}.scope must be one of {known}, got {config.scope!r}.")
+        scopes = ", ".join(_SHAPES)
+        raise ConfigError(f"{cls.__qualname__}.scope must be one of {scopes}, got {config.scope!r}.")
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         exact = _Trial(config, torch.float64)
         try:
@@ -97,8 +97,8 @@ class _Trial:
         self.compares = math.isfinite(tolerance)
         self.draws = False
         code = getattr(type(config).rule, "__code__", None)
-        place = f" ({Path(code.co_filename).name}, line {code.co_firstlineno})" if code else ""
-        self.who = f"{type(config).__qualname__}.rule{place}"
+        location = f" ({Path(code.co_filename).name}, line {code.co_firstlineno})" if code else ""
+        self.who = f"{type(config).__qualname__}.rule{location}"
         self.cuttable = config.scope == "element" or isinstance(config, StatisticConfig)
 
     def run(self) -> None:
@@ -190,10 +190,10 @@ class _Trial:
         at_once: bool = False,
     ) -> tuple[Tensor, State]:
         """One step on copies; it must be shaped like the parameter, and so must the new state."""
-        given = grad.clone(), param.clone(), {name: value.clone() for name, value in state.items()}
+        copies = grad.clone(), param.clone(), {name: value.clone() for name, value in state.items()}
         try:
             with self._drawing(grad):
-                delta, new = config.rule(*given, hyper, step)
+                delta, new = config.rule(*copies, hyper, step)
             shapes = {"the step": delta.shape, **{f"state {name!r}": new[name].shape for name in state}}
             more = new.keys() - state.keys()
         except ConfigError:
@@ -218,7 +218,7 @@ class _Trial:
                 f"{self.who} returns the state {sorted(more)}, which nothing keeps; name it in buffers, as in "
                 f"buffers = {(*state, *sorted(more))!r}."
             )
-        for name, before, after in (("grad", grad, given[0]), ("param", param, given[1])):
+        for name, before, after in (("grad", grad, copies[0]), ("param", param, copies[1])):
             if not torch.equal(before, after):
                 raise ConfigError(
                     f"{self.who} changes {name} in place; work on a new tensor, and return what is to be added to the "

@@ -42,18 +42,22 @@ def wrong_final(record: Mapping[str, Any], path: Path) -> str | None:
 
     Curves that cannot be read, or are not those of the record, say nothing against it.
     """
-    said = record["final"]
-    if "ema" not in said:
+    recorded = record["final"]
+    if "ema" not in recorded:
         return "'final' should hold ema, for the run has finished"
     try:
         with open_regular(path) as file:
-            known = _final_of(pq.ParquetFile(file))
-            wrong = [x for x in said if x in known and not math.isclose(said[x], known[x], rel_tol=_ROUNDING)]
+            computed = _final_of(pq.ParquetFile(file))
+            wrong = [
+                x for x in recorded if x in computed and not math.isclose(recorded[x], computed[x], rel_tol=_ROUNDING)
+            ]
             if not wrong or sha256_of(file) != (record.get("curves") or {}).get("sha256"):
                 return None
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
         return None
-    return f"says {said[wrong[0]]!r} for the final loss {wrong[0]}, the curves beside it give {known[wrong[0]]!r}"
+    return (
+        f"says {recorded[wrong[0]]!r} for the final loss {wrong[0]}, the curves beside it give {computed[wrong[0]]!r}"
+    )
 
 
 def _final_of(curves: pq.ParquetFile) -> dict[str, float]:

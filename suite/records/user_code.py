@@ -126,8 +126,10 @@ def _compiled(thing: Any, module: str, seen: set[int]) -> str:
         return ""
     if isinstance(thing, type):
         seen.add(id(thing))
-        own = {k: v for k, v in vars(thing).items() if not k.startswith("__") or k in ("__post_init__", "__init__")}
-        return f"{thing.__qualname__}: " + " ".join(f"{k}={_compiled(v, module, seen)}" for k, v in sorted(own.items()))
+        members = {k: v for k, v in vars(thing).items() if not k.startswith("__") or k in ("__post_init__", "__init__")}
+        return f"{thing.__qualname__}: " + " ".join(
+            f"{k}={_compiled(v, module, seen)}" for k, v in sorted(members.items())
+        )
     function = getattr(thing, "__func__", getattr(thing, "fget", thing))
     if isinstance(function, types.FunctionType):
         seen.add(id(thing))

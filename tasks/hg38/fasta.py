@@ -174,8 +174,8 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
                     in_header = starts_record = seen_header = True
                     continue
                 if indented:
-                    found = _INDENTED_HEADER.search(chunk, at)
-                    end = found.end() if found else len(chunk)
+                    header = _INDENTED_HEADER.search(chunk, at)
+                    end = header.end() if header else len(chunk)
                 else:
                     end = chunk.find(b"\n>", at) + 1 or len(chunk)
                 codes = chunk[at:end].translate(_TABLE, _LAYOUT)

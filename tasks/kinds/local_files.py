@@ -100,7 +100,7 @@ def walk(root: Path) -> Walked:
     Raises:
         DamagedSource: a folder cannot be listed.
     """
-    found = Walked([], [], [])
+    walked = Walked([], [], [])
     visited: set[tuple[int, int]] = set()
 
     def visit(folder: str, prefix: str) -> None:
@@ -111,22 +111,22 @@ def walk(root: Path) -> Walked:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
             if prefix and any(entry.name == LOCKS for entry in listed):
-                found.hidden.append(prefix.rstrip("/"))
+                walked.hidden.append(prefix.rstrip("/"))
                 return
             for entry in listed:
                 name = prefix + entry.name
                 if is_hidden(entry.name):
-                    found.hidden.append(name)
+                    walked.hidden.append(name)
                 elif os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
                     visit(entry.path, f"{name}/")
                 else:
                     is_file = os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
-                    (found.files if is_file else found.unreadable).append(name)
+                    (walked.files if is_file else walked.unreadable).append(name)
 
     with readable(root):
         visit(str(root), "")
-    found.files.sort()
-    return found
+    walked.files.sort()
+    return walked
 
 
 @contextmanager

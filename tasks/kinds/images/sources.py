@@ -164,20 +164,20 @@ def _open_tree(root: Path, val_share: float, classes: int | None, left_out: Left
     """Open one folder per class; without a validation split, images drawn by a fixed seed are held out."""
     splits = tree_splits(root, left_out)
     train: Images = splits["train"]
-    found = len(splits["train"].classes)
-    if found < 2 and classes is None:
+    folders = len(splits["train"].classes)
+    if folders < 2 and classes is None:
         raise ValueError(
             f"data.source must be a folder with one folder per class, two at least, but {root} has "
             f"{splits['train'].classes[0]} alone; point it one folder deeper, or say with data.classes how many there "
             "are."
         )
-    if classes is not None and classes < found:
+    if classes is not None and classes < folders:
         raise ValueError(
-            f"data.classes must be at least the {found} class folders in {root}, got {classes}; raise it or set it to "
-            "null."
+            f"data.classes must be at least the {folders} class folders in {root}, got {classes}; raise it or set it "
+            "to null."
         )
     if "val" in splits:
-        return ImageSource(train, splits["val"], classes or found)
+        return ImageSource(train, splits["val"], classes or folders)
     held_out = round(val_share * len(train))
     if not 0 < held_out < len(train):
         raise ValueError(
@@ -186,4 +186,4 @@ def _open_tree(root: Path, val_share: float, classes: int | None, left_out: Left
         )
     order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
     kept, held = Chosen(train, np.sort(order[held_out:])), Chosen(train, np.sort(order[:held_out]))
-    return ImageSource(kept, held, classes or found)
+    return ImageSource(kept, held, classes or folders)

@@ -107,10 +107,10 @@ def _files_by_class(root: Path, left_out: LeftOut) -> dict[str, list[str]]:
     Raises:
         ValueError: a folder holds nothing but files that are not read.
     """
-    found = walk(root)
+    walked = walk(root)
     files: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
-    for path in found.files:
+    for path in walked.files:
         name, slash, _ = path.partition("/")
         of_kind = files if slash and is_image(path) else others
         of_kind.setdefault(name if slash else "", []).append(path)
@@ -123,7 +123,7 @@ def _files_by_class(root: Path, left_out: LeftOut) -> dict[str, list[str]]:
     unread = [path for paths in others.values() for path in paths]
     loose = [path for path in unread if is_image(path)]
     left_out.add("beside the class folders", loose)
-    note_unread(left_out, found._replace(files=sorted(set(unread) - set(loose))), lambda path: False)
+    note_unread(left_out, walked._replace(files=sorted(set(unread) - set(loose))), lambda path: False)
     folders = {name for name in os.listdir(root) if os.path.isdir(root / name) and not is_hidden(name)}
     left_out.add("empty", sorted(folders - set(files)), lost=False)
     return {name: files[name] for name in sorted(files)}
