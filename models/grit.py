@@ -84,11 +84,13 @@ class Block(nn.Module):
     Args:
         width: C.
         num_heads: H.
+        updates_pairs: whether the pair features change; where not, the parameters for it are there but not trained.
     """
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    def __init__(self, width: int, num_heads: int, *, updates_pairs: bool = True) -> None:
         super().__init__()
         inner = width // num_heads * num_heads
+        self.updates_pairs = updates_pairs
         self.attn = PairAttention(width, num_heads)
         self.degree_C2 = nn.Parameter(torch.empty(inner, 2))
         nn.init.xavier_normal_(self.degree_C2.data.unsqueeze(0))
@@ -99,6 +101,8 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(width, 2 * width)
         self.fc2 = nn.Linear(2 * width, width)
         self.node_norm2 = NodeNorm(width)
+        for layer in (self.pair_out, self.pair_norm):
+            layer.requires_grad_(updates_pairs)
 
     def forward(
         self,
@@ -114,7 +118,8 @@ class Block(nn.Module):
         plain_C, scaled_C = self.degree_C2.unbind(-1)
         y_NC = y_NC * plain_C + y_NC * log_degree_N1.to(y_NC.dtype) * scaled_C
         x_NC = self.node_norm1(x_NC + self.node_out(y_NC), real_N1)
-        e_PC = self.pair_norm(e_PC + self.pair_out(u_PC), real_P1)
+        if self.updates_pairs:
+            e_PC = self.pair_norm(e_PC + self.pair_out(u_PC), real_P1)
         return self.node_norm2(x_NC + self.fc2(F.relu(self.fc1(x_NC))), real_N1), e_PC
 
 
@@ -151,8 +156,8 @@ class Pairs(NamedTuple):
 class GRIT(nn.Module):
     """Regression of one number per graph (paper 1, appendix A.7): 0.27M parameters, sum pooling, no dropout.
 
-    As in the paper's released code, nothing reads the pair features of the last block: its ``pair_out`` and
-    ``pair_norm`` have parameters but no gradient.
+    As in the paper's released code, nothing reads the pair features after the last block: its ``pair_out`` and
+    ``pair_norm`` count among the parameters, but nothing computes with them and nothing trains them.
 
     Args:
         settings: settings of the network; they are not kept.
@@ -175,7 +180,8 @@ class GRIT(nn.Module):
         self.pair_rrwp = nn.Linear(rrwp_steps, width, bias=False)
         nn.init.xavier_uniform_(self.node_rrwp.weight)
         nn.init.xavier_uniform_(self.pair_rrwp.weight)
-        self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(settings.num_layers))
+        last = settings.num_layers - 1
+        self.blocks = nn.ModuleList(Block(width, num_heads, updates_pairs=i < last) for i in range(last + 1))
         self.head = nn.Linear(width, 1)
 
     def forward(

@@ -92,9 +92,10 @@ class PackedTask(LightningModule):
         return torch.cat([parameters[name].detach().flatten() for name in self.layout.shapes])
 
     def _register_buffers(self, networks: Sequence[nn.Module]) -> None:
-        # Buffers that a network saves (running statistics) differ between runs; the others (tables) are shared.
+        # What a network saves (running statistics, parameters that are not trained) differs between runs; other
+        # buffers (tables) are shared.
         saved = set(networks[0].state_dict())
-        buffers = [dict(network.named_buffers()) for network in networks]
+        buffers = [dict(network.named_buffers()) | _not_trained(network) for network in networks]
         self._names_by_run = [name for name in buffers[0] if name in saved]
         self._names_shared = [name for name in buffers[0] if name not in saved]
         for name in self._names_by_run:
@@ -264,7 +265,7 @@ class PackedTask(LightningModule):
         for batch in micro_batches:
             loss, _ = self.outputs(leaves, tensors, batch)
             loss = loss * share
-            # A parameter that does not affect the loss (in GRIT's last pair features) gets a gradient of zero.
+            # A parameter that does not affect the loss gets a gradient of zero.
             grads = torch.autograd.grad(loss.sum(), list(leaves.values()), materialize_grads=True)
             flat = torch.cat([grad.flatten(1) for grad in grads], dim=1)
             total = flat if total is None else total.add_(flat)
@@ -285,6 +286,10 @@ class PackedTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of every run that has not diverged, by its number, after a whole evaluation."""
         self.evaluation = {} if is_paused(self.trainer) else self.metrics.compute()
+
+
+def _not_trained(network: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in network.named_parameters() if not p.requires_grad}
 
 
 def _flat_name(name: str) -> str:

@@ -19,6 +19,7 @@ from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
 from suite.training.observer import Observer, callback_of
+from suite.training.running_statistics import RunningStatistics
 from suite.training.stopping import is_paused
 from suite.training.weights import StartingPoint
 
@@ -207,7 +208,8 @@ class Task(LightningModule):
         """
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        parameters = [p for p in self.parameters() if p.requires_grad]
+        # What the optimizer holds: after an evaluation, FSDP lists gathered copies without gradients as the network's.
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         watching = callback_of(self.trainer, Observer)
         losses, norms, lrs = [], [], []
         for micro_batches in block:
@@ -245,6 +247,7 @@ class Task(LightningModule):
     def _accumulate(self, micro_batches: list[Any]) -> Tensor:
         """Compute the gradient of the mean loss over the micro-batches; returns that loss, detached."""
         share = 1 / len(micro_batches)
+        statistics = self._statistics_of_devices()
         mean = torch.zeros((), device=self.device)
         for i, batch in enumerate(micro_batches):
             with self._synchronised(i == len(micro_batches) - 1):
@@ -252,7 +255,15 @@ class Task(LightningModule):
                 loss = total * (share / count)
                 self.manual_backward(loss)
             mean += loss.detach()
+        if statistics is not None:
+            statistics.combine(len(micro_batches))
         return mean
+
+    def _statistics_of_devices(self) -> RunningStatistics | None:
+        """The running statistics before a step, to be combined after it; None where there is one device."""
+        assert self.network is not None
+        devices = self.trainer.world_size
+        return RunningStatistics(self.network, rank=self.global_rank, world_size=devices) if devices > 1 else None
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
         strategy = self.trainer.strategy
