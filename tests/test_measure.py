@@ -182,7 +182,7 @@ def test_a_run_that_fails_at_once_stops_the_sweep(tmp_path: Path) -> None:
 
 def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:
     def sharing(workers: int, gpus: int) -> int:
-        return LocalLauncher(workers, command=[], logs=tmp_path, gpus=gpus).sharing
+        return LocalLauncher(workers, command=[], logs=tmp_path, gpus=["0"] * gpus).sharing
 
     assert [sharing(4, 0), sharing(8, 8), sharing(16, 8), sharing(3, 2)] == [4, 1, 2, 2]
 

@@ -6,11 +6,11 @@ import dataclasses
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from suite.execution.launchers.launcher import Launcher
 from suite.execution.launchers.local import LocalLauncher, LocalSettings
+from suite.execution.launchers.visible_devices import visible_devices
 from suite.fields import option_value, read, read_yaml, take_options
 from suite.records import Store
 
@@ -66,14 +66,6 @@ def launcher_of(name: str, values: Mapping[str, Any], *, workers: int | None, st
         if workers is not None:
             settings = dataclasses.replace(settings, array_parallelism=workers)
         return SlurmLauncher(settings, command=WORKER_COMMAND, folder=folder / "slurm")
-    local, gpus = read(LocalSettings, values, name="--launcher"), _gpus()
-    slots = workers or gpus * local.workers_per_gpu or os.cpu_count() or 1
+    local, gpus = read(LocalSettings, values, name="--launcher"), visible_devices()
+    slots = workers or len(gpus) * local.workers_per_gpu or os.cpu_count() or 1
     return LocalLauncher(slots, command=WORKER_COMMAND, logs=folder / "logs", gpus=gpus)
-
-
-def _gpus() -> int:
-    if not Path("/proc/driver/nvidia").exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        return 0
-    import torch
-
-    return torch.cuda.device_count()

@@ -8,12 +8,13 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
+from suite.execution.launchers.visible_devices import VARIABLE
 from suite.execution.launchers.worker_process import WorkerProcess
 from suite.execution.messages import Event, WorkRequest
 
@@ -41,22 +42,22 @@ class LocalLauncher:
         slots: number of worker processes.
         command: command of a worker, which reads a request per line and answers with a line.
         logs: folder for the output of the workers.
-        gpus: number of GPUs to distribute the workers over; 0: none.
+        gpus: names of the GPUs to distribute the workers over, see `visible_devices`; empty: none.
     """
 
     here: ClassVar[bool] = True
 
-    def __init__(self, slots: int, *, command: list[str], logs: Path, gpus: int = 0) -> None:
+    def __init__(self, slots: int, *, command: list[str], logs: Path, gpus: Sequence[str] = ()) -> None:
         self.slots = slots
         self.command = command
         self.logs = logs
-        self.gpus = gpus
+        self.gpus = tuple(gpus)
         self._workers: dict[int, WorkerProcess] = {}
 
     @property
     def sharing(self) -> int:
         """Number of workers that share the memory of a GPU, or of this machine without GPUs."""
-        return -(-self.slots // (self.gpus or 1))
+        return -(-self.slots // (len(self.gpus) or 1))
 
     def run(self, jobs: Iterable[Job], request: RequestOf, on_event: OnEvent) -> None:
         """Execute jobs until none is left; see `suite.execution.launchers.launcher.Launcher`."""
@@ -105,7 +106,7 @@ class LocalLauncher:
             threads = str(max(1, (os.cpu_count() or 1) // self.slots))
             environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
             if self.gpus:
-                environment["CUDA_VISIBLE_DEVICES"] = str(number % self.gpus)
+                environment[VARIABLE] = self.gpus[number % len(self.gpus)]
             log = self.logs / f"worker-{number}.log"
             worker = self._workers[number] = WorkerProcess(self.command, environment, log=log)
         threading.Thread(target=lambda: answers.put((number, job, worker.ask(request))), daemon=True).start()
