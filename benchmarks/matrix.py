@@ -103,6 +103,7 @@ def settings(task: str, source: str, data_dir: str, factor: float) -> dict[str, 
 def resolved(resolver: Resolver, task: str, changed: dict[str, str]) -> dict[str, Any]:
     """The task's configuration with changed settings, of which it takes those that it has."""
     arguments = ["--config", str(task_file(task)), f"--model.init_args.name={task}", "--trainer.accelerator=cpu"]
+    arguments += ["--trainer.precision=32-true"]
     known = resolver.resolve([*arguments])
     for key, value in changed.items():
         part, _, name = key.partition(".")

@@ -132,6 +132,7 @@ GPT = [
     "--task", "fineweb/gpt", "--data.source", "sample", "--data.tokenizer", "byte", "--data.seq_len", "32",
     "--data.eval_samples", "16", "--data.batch_size", "4", "--data.budget_steps", "2", "--model.width", "16",
     "--model.num_layers", "1", "--model.num_heads", "1", "--trainer.accelerator", "cpu",
+    "--trainer.precision", "32-true",
 ]  # fmt: skip
 MORE = [
     "--seed_everything", "--optimizer.momentum", "--optimizer.nesterov", "--optimizer.decay",

@@ -21,7 +21,7 @@ ADAM = {"name": "adam", "lr": 1e-2, "beta": 0.9}
 ARGUMENTS = [
     "--task", "fineweb/gpt", "--data.source", "sample", "--data.tokenizer", "byte", "--data.seq_len", "32",
     "--data.eval_samples", "16", "--model.width", "16", "--model.num_layers", "1", "--model.num_heads", "1",
-    "--trainer.accelerator", "cpu",
+    "--trainer.accelerator", "cpu", "--trainer.precision", "32-true",
 ]  # fmt: skip
 """The same run on the command line, but for optimizer, batch size and budget."""
 

@@ -21,6 +21,7 @@ SMALL = {
     "data.source": "sample", "data.tokenizer": "byte", "data.seq_len": 16, "data.budget_steps": 20,
     "data.eval_samples": 4,
     "model.num_layers": 1, "model.num_heads": 1, "model.width": 8, "trainer.accelerator": "cpu",
+    "trainer.precision": "32-true",
 }  # fmt: skip
 
 

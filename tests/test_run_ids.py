@@ -2,7 +2,8 @@
 
 `run_ids.json` was written by the code of version 0.1, before its rooms were arranged anew, for data of a pretended
 size and fingerprint. An id in it changes only with a reason that is worth a store's runs: those of runs with MixUp did
-when an image ceased to be its own partner.
+when an image ceased to be its own partner. Those of the papers' sweeps are what they were where a GPU was at hand,
+since precision is the recipe's and no longer the machine's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from suite.execution.matrix import task_file
 from suite.execution.resolver import Resolver
@@ -56,6 +58,25 @@ def test_every_task_keeps_the_ids_of_its_runs(name: str) -> None:
             data.ensure_open()
             ids.append(run_identity(config, task, data)[0])
     assert ids == IDS["tasks"][name]
+
+
+def test_every_sweep_has_the_same_runs_with_and_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An id is a function of the configuration and the data. Only settings of the trainer could depend on the machine.
+    asked = {
+        (panel.task, f"--{name}={value}")
+        for path in (ROOT / "configs" / "sweeps").rglob("*.yaml")
+        for panel in read_spec(path).parts
+        for name, value in ({"trainer.logger": False} | panel.overrides).items()
+        if name.startswith("trainer.")
+    }
+    resolved: dict[bool, list[object]] = {}
+    for has_gpu in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda has_gpu=has_gpu: int(has_gpu))
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, has_gpu=has_gpu: has_gpu)
+        resolver = Resolver()
+        resolved[has_gpu] = [resolver.resolve(["--config", str(task_file(task)), word]) for task, word in sorted(asked)]
+    assert len(asked) > 40 and resolved[False] == resolved[True]
 
 
 @pytest.mark.parametrize(

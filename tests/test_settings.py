@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 import pytest
 
 from models.gpt import GPT, GPTSettings
+from suite.execution.matrix import task_files
 from suite.execution.resolver import Resolver
+from suite.fields import read_yaml
 from suite.records import Store
 from suite.training import Task, configurable
 from suite.training.opening import identity_of
@@ -124,3 +126,9 @@ def test_the_example_adds_a_pair_from_outside(tmp_path: Path) -> None:
     swept = list(Store(folder / "swept").records())
     assert {run["optimizer"]["name"] for run in swept} == {"sgd", "adam"}
     assert all(run["final"]["ema"] < 0.5 for run in swept)
+
+
+def test_every_recipe_states_its_precision() -> None:
+    for name, path in task_files().items():
+        stated = read_yaml(str(path)).get("trainer") or {}
+        assert stated.get("precision") == ("32-true" if name.startswith("toy/") else "bf16-mixed"), name

@@ -42,11 +42,8 @@ def settle(config: Any) -> None:
         value = config.trainer.get(key)
         if value != default:
             raise ValueError(f"trainer.{key} is not set directly, got {value}; set {instead}.")
-    if config.trainer.get("precision") is None:
-        import torch
-
-        on_gpu = torch.cuda.is_available() and config.trainer.get("accelerator") in (None, "auto", "gpu", "cuda")
-        config.trainer.precision = "bf16-mixed" if on_gpu else "32-true"
+    if config.trainer.get("precision") is None:  # never by what this machine has: precision is part of a run's id
+        config.trainer.precision = "32-true"
 
 
 def _check_seed(seed: Any) -> None:

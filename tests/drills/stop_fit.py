@@ -30,6 +30,7 @@ SMALL = """
 --task fineweb/gpt --data.source sample --data.tokenizer byte --data.seq_len 64 --optimizer adam --optimizer.lr 3e-3
 --data.batch_size 8 --data.budget_steps 600 --data.eval_every_steps 50 --data.eval_samples 256 --model.width 32
 --model.num_layers 2 --model.num_heads 2 --checkpoint_seconds 1 --diagnostics clipping --trainer.accelerator cpu
+--trainer.precision 32-true
 """
 
 
