@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 
 from models.decoder import NORM_EPS, Decoder
@@ -149,18 +151,44 @@ def gated_delta_rule(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay_B
         ``[B, T, H, V]`` in the values' dtype.
     """
     if kernel_applies(v_BTHV):
-        from fla.ops.gated_delta_rule import chunk_gated_delta_rule
-
         dtype = v_BTHV.dtype
-        output, _ = chunk_gated_delta_rule(
-            q_BTHK.to(dtype), k_BTHK.to(dtype), v_BTHV, g=log_decay_BTH.float(), beta=beta_BTH.to(dtype)
-        )
-        return output
+        taken = (q_BTHK.to(dtype), k_BTHK.to(dtype), v_BTHV, log_decay_BTH.float(), beta_BTH.to(dtype))
+        return _Folded.apply(*taken) if any(map(torch._C._functorch.is_batchedtensor, taken)) else _kernel(*taken)
     # A triangular solve exists in full precision only, and in half precision its error would grow along the chunk.
     with torch.autocast(v_BTHV.device.type, enabled=False):
         parts = (q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH)
         wide = torch.promote_types(v_BTHV.dtype, torch.float32)
         return chunked_gated_delta_rule(*(x.to(wide) for x in parts)).to(v_BTHV.dtype)
+
+
+def _kernel(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor) -> Tensor:
+    if get_proxy_mode() is not None:
+        # A trace records what torch dispatches; the library starts its kernels by itself, and they would be missing.
+        raise RuntimeError("flash-linear-attention's kernels are not seen by a trace")
+    from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+
+    output, _ = chunk_gated_delta_rule(q, k, v, g=log_decay, beta=beta)
+    return output
+
+
+class _Folded(torch.autograd.Function):
+    """The kernel under vmap, for which it has no rule: the run dimension is folded into the batch."""
+
+    @staticmethod
+    def forward(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor) -> Tensor:
+        return _kernel(q, k, v, log_decay, beta)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing is kept for a backward pass: gradients flow through the folded call itself."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *taken: Tensor) -> tuple[Tensor, int]:
+        by_run = (
+            x.movedim(dim, 0) if dim is not None else x.expand(info.batch_size, *x.shape)
+            for x, dim in zip(taken, in_dims, strict=True)
+        )
+        return _kernel(*(x.flatten(0, 1) for x in by_run)).unflatten(0, (info.batch_size, -1)), 0
 
 
 class ShortConvolution(nn.Module):

@@ -8,6 +8,7 @@ import types
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 from models import gated_delta
@@ -100,13 +101,29 @@ def test_decay_starts_in_its_range() -> None:
     assert steps.min() >= 1e-3 * 0.999 and steps.max() <= 0.1 * 1.001
 
 
-def test_kernel_is_used_on_cuda_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A stand-in with the kernel's signature: what is passed to it and what comes back, without a GPU.
-    calls = []
+class WithoutRules(torch.autograd.Function):
+    """The recurrence as the library's kernels are: with a gradient, without a rule for vmap."""
+
+    @staticmethod
+    def forward(ctx, *taken: Tensor) -> Tensor:
+        ctx.save_for_backward(*taken)
+        return recurrent_gated_delta_rule(*taken)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+            return torch.autograd.grad(recurrent_gated_delta_rule(*leaves), leaves, grad)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.dtype, int]]:
+    """A stand-in with the kernel's signature: what is passed to it and what comes back, without a GPU."""
+    passed = []
 
     def chunk_gated_delta_rule(q, k, v, g, beta, scale=None, initial_state=None, output_final_state=False):
-        calls.append((q.dtype, g.dtype))
-        return recurrent_gated_delta_rule(q, k, v, g, beta), None
+        passed.append((g.dtype, len(q)))
+        return WithoutRules.apply(q, k, v, g, beta), None
 
     module = types.ModuleType("fla.ops.gated_delta_rule")
     module.chunk_gated_delta_rule = chunk_gated_delta_rule
@@ -114,9 +131,31 @@ def test_kernel_is_used_on_cuda_where_it_is_installed(monkeypatch: pytest.Monkey
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "fla.ops.gated_delta_rule", module)
     monkeypatch.setattr(gated_delta, "kernel_applies", lambda values: True)
+    return passed
+
+
+def test_kernel_is_used_on_cuda_where_it_is_installed(calls: list[tuple[torch.dtype, int]]) -> None:
     given = arguments(20)
     assert torch.allclose(gated_delta_rule(*given), recurrent_gated_delta_rule(*given))
-    assert calls == [(torch.float32, torch.float32)]
+    assert calls == [(torch.float32, 2)]
+
+
+def test_kernel_takes_all_runs_of_a_pack_in_one_batch(calls: list[tuple[torch.dtype, int]]) -> None:
+    q, k, v, *rates = arguments(20)
+    v_by_run = torch.stack([v * factor for factor in (1, 2, 3)]).requires_grad_()
+    outputs = torch.func.vmap(lambda v: gated_delta_rule(q, k, v, *rates))(v_by_run)
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), v_by_run)
+    assert calls == [(torch.float32, 6)]
+    for run, v in enumerate(v_by_run.detach()):
+        leaf = v.clone().requires_grad_()
+        alone = recurrent_gated_delta_rule(q, k, leaf, *rates)
+        assert torch.allclose(outputs[run], alone, atol=1e-6)
+        assert torch.allclose(gradient[run], torch.autograd.grad(alone.square().sum(), leaf)[0], atol=1e-5)
+
+
+def test_a_step_with_the_kernel_is_not_recorded(calls: list[tuple[torch.dtype, int]]) -> None:
+    with pytest.raises(RuntimeError, match="not seen by a trace"):
+        make_fx(gated_delta_rule)(*arguments(20))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel needs a GPU")

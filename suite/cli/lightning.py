@@ -21,6 +21,7 @@ from suite.training.checkpoint_file import read_weights
 from suite.training.footprint import Counted, refuse_impossible_network, refuse_what_cannot_fit
 from suite.training.opening import give_seed
 from suite.training.progress import StepProgress
+from suite.training.strategies import refuse_other_strategies
 
 
 class SuiteCLI(LightningCLI):
@@ -91,6 +92,7 @@ class SuiteCLI(LightningCLI):
             give_seed(self.model, self.datamodule, self.config[subcommand])
             self._with_checkpoint(subcommand)
             return
+        refuse_other_strategies(self.trainer)
         config = plain_config(self._parser(subcommand), self.config[subcommand])
         refuse_impossible_network(self.model, self.datamodule)
         opened = open_run(self.model, self.datamodule, config, world_size=self.trainer.world_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from suite.execution.matrix import describe_tasks, task_file
@@ -26,7 +26,8 @@ class Runs:
         spec: the sweep.
 
     Raises:
-        ValueError: the task or a diagnostic is unknown, or the task does not have an overridden setting.
+        ValueError: the task or a diagnostic is unknown, the task does not have an overridden setting, or a run is to
+            take several devices.
 
     Attributes:
         code: checksums of the user's own modules, of the runs that have been identified.
@@ -41,6 +42,8 @@ class Runs:
         self.resolver = Resolver()
         resolve_once = functools.cache(lambda *arguments: self.resolver.resolve(list(arguments)))
         self.bases = {panel.label: resolve_once(*_arguments(panel)) for panel in spec.parts}
+        for base in self.bases.values():
+            _refuse_shared_runs(base["trainer"])
         self.code: dict[str, str] = {}
         self._built: dict[tuple[str, int], tuple[Task, Data]] = {}
         self._opened: dict[tuple[str, int], tuple[Task, Data]] = {}
@@ -143,4 +146,16 @@ def _arguments(panel: Panel) -> list[str]:
     """The command-line arguments for a panel's task and its overrides."""
     settings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in panel.overrides.items()}
     changes = [f"--{name}={text}" for name, text in settings.items()]
-    return ["--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}", *changes]
+    # Without a number, a trainer takes every GPU that it sees.
+    return [
+        "--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}", "--trainer.devices=1", *changes
+    ]  # fmt: skip
+
+
+def _refuse_shared_runs(trainer: Mapping[str, Any]) -> None:
+    for key in ("devices", "num_nodes"):
+        if str(trainer.get(key)) != "1":
+            raise ValueError(
+                f"A run of a sweep takes one device, and several runs are trained beside each other; got trainer.{key} "
+                f"{trainer.get(key)}: leave it out, or train the run by itself with fit."
+            )

@@ -23,6 +23,7 @@ OWNED = {
     "accumulate_grad_batches": (1, "data.batch_size and data.micro_batch"),
     "gradient_clip_val": (None, "model.clip_norm"),
     "gradient_clip_algorithm": (None, "model.clip_norm"),
+    "sync_batchnorm": (False, "data.micro_batch, over whose samples BatchNorm takes its statistics"),
 }
 """Trainer setting that repeats a setting of the task or its data -> its default, and the settings to use instead."""
 

@@ -28,6 +28,7 @@ from suite.training.memory import OutOfMemory, is_shortage
 from suite.training.observer import Observer
 from suite.training.opening import OpenRun, name_changed_code
 from suite.training.stopping import STOP, Interrupted, is_paused
+from suite.training.strategies import refuse_other_strategies
 from suite.training.task import Task
 from suite.training.weights import KeepWeights
 
@@ -93,6 +94,7 @@ def run(
         LeaseHeld: another process is training this run.
         StoreError: the record cannot be written, or the weights that the run starts from are not in the store.
     """
+    refuse_other_strategies(trainer)
     task, run_id = opened.task, opened.run_id
     if not rerun and store.settled(run_id, task.kept_steps):
         return Outcome(store.record(run_id) or {}, trained=False)
@@ -107,8 +109,7 @@ def run(
             return Outcome(store.record(run_id) or {}, trained=False)
         observer = None if observe is None else observe(task, opened.data)
         curves, ending = _attempt(opened, trainer, store, observer, checkpoint)
-        record = describe_run(opened, trainer, curves, ending)
-        record |= {"weights": store.sums_of_weights(run_id, task.kept_steps)} if task.kept_steps else {}
+        record = describe_run(opened, trainer, curves, ending) | _kept_weights(opened, store)
         if trainer.is_global_zero:
             diagnosed = None if observer is None else observer.diagnosed(curves.grad_norms, curves.diverged_at)
             try:
@@ -122,6 +123,11 @@ def run(
     early = where_it_goes_on(checkpoint, record) if trainer.is_global_zero else ""  # the others end with this process
     raise_what_ended(ending.error, early)
     return Outcome((record["status"] in SETTLED and store.record(run_id)) or record, trained=True, ended_early=early)
+
+
+def _kept_weights(opened: OpenRun, store: Store) -> dict[str, Any]:
+    kept = opened.task.kept_steps
+    return {"weights": store.sums_of_weights(opened.run_id, kept)} if kept else {}
 
 
 def where_it_goes_on(checkpoint: Checkpoint, record: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, ClassVar, NoReturn
 
@@ -95,6 +96,8 @@ class Task(LightningModule):
         self.network: nn.Module | None = None
         self.val_metrics: MetricCollection | None = None
         self._evaluation = ExitStack()
+        self._clip_unscaled: Callable[[], Tensor] | None = None
+        self._unscaled_norm = torch.zeros(())
 
     # Methods that a pair defines or overrides.
 
@@ -216,12 +219,8 @@ class Task(LightningModule):
             observer = watching if watching is not None and watching.attends(self.global_step) else None
             lrs.append(float(optimizer.param_groups[0]["lr"]))
             losses.append(self._accumulate(micro_batches))
-            if observer is not None:
-                observer.before_clipping(micro_batches)
-            norms.append(self.clipping([p.grad for p in parameters if p.grad is not None]))
-            if observer is not None:
-                observer.before_update()
-            optimizer.step()
+            clip = functools.partial(self._clip, parameters, observer, micro_batches)
+            norms.append(self._step(optimizer, clip))
             if observer is not None:
                 observer.after_update(optimizer.optimizer)
             optimizer.zero_grad()
@@ -231,6 +230,33 @@ class Task(LightningModule):
                 # several steps.
                 torch.clear_autocast_cache()
         return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "lrs": lrs}
+
+    def _clip(self, parameters: list[Tensor], observer: Observer | None, micro_batches: list[Any]) -> Tensor:
+        """Clip the gradients that the parameters hold; returns their norm before, 0-d."""
+        if observer is not None:
+            observer.before_clipping(micro_batches)
+        norm = self.clipping([p.grad for p in parameters if p.grad is not None])
+        if observer is not None:
+            observer.before_update()
+        return norm
+
+    def _step(self, optimizer: LightningOptimizer, clip: Callable[[], Tensor]) -> Tensor:
+        """Clip the gradients and take the optimizer's step; returns their norm."""
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            norm = clip()
+            optimizer.step()
+            return norm
+        self._clip_unscaled = clip
+        optimizer.step()
+        return self._unscaled_norm
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip gradients of a scaled loss (16-mixed), which Lightning has just brought back to their own scale."""
+        if self._clip_unscaled is not None:
+            if getattr(optimizer, "_step_supports_amp_scaling", False):  # it would do so itself, in its step
+                self.trainer.precision_plugin.scaler.unscale_(optimizer)  # type: ignore[attr-defined]
+            self._unscaled_norm = self._clip_unscaled()
+            self._clip_unscaled = None
 
     def on_train_start(self) -> None:
         """Set the learning rate of the first step: callbacks see the rate that comes."""
