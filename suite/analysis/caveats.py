@@ -54,6 +54,12 @@ def caveats(comparison: Comparison) -> list[str]:
             f"The sweep extended its grids by the final loss '{comparison.tuned_by}'; here everything is compared by "
             f"'{comparison.final_loss}'."
         )
+    thinned = int(runs["thinned"].notna().sum()) if "thinned" in runs else 0
+    if thinned:
+        notes.append(
+            f"The curves of {thinned} of {len(runs)} runs come from an archive that keeps {int(runs['thinned'].min())} "
+            "means of each: slowdowns and curves are read off those. Final losses are exact."
+        )
     short = comparison.short_runs
     if len(short):
         worst = short.loc[short["start_share"].idxmax()]

@@ -100,6 +100,7 @@ def _row(
         "device": f"{device.get('count', 1)} x {device.get('name') or device.get('kind')}" if device else None,
         "host": facts.get("host"),
         "parameters": facts.get("parameters"),
+        "thinned": facts.get("thinned"),
         "data_name": data.get("name"),
         "data_fingerprint": data.get("fingerprint"),
         "started": facts.get("started"),

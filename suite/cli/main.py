@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "how far a sweep is"),
     "gap": ("gap", "the gap table of a sweep or of a CSV of results"),
     "compare": ("compare", "two stores, or a store and a CSV of results, side by side"),
+    "archive": ("archive", "write a store, or a sweep of it, into one file that travels"),
+    "restore": ("archive", "read an archive, or another store, into a store"),
     "report": ("report", "figures, tables and a page from the records of a sweep, or of a whole store"),
     "diagnose": ("diagnose", "what the diagnostics say of a task's network, at the start or at a checkpoint"),
     "why": ("why", "what was measured beside the gaps of a store, and what goes along with them"),

@@ -37,6 +37,7 @@ RECORD = Fields(
     },
     optional={
         "diverged_at": (_COUNT, None), "weights": ({str: str}, None), "parameters": (_COUNT, None),
+        "thinned": (_SIZE, None),
         "curves": Fields({"rows": _COUNT, "sha256": str}),
         "diagnostics": (Fields({"rows": _COUNT, "sha256": str}), None),
         "code": (Fields(optional={"version": _TEXT, "commit": _TEXT, "dirty": (bool, None)}), None),

@@ -1,0 +1,75 @@
+"""``archive`` and ``restore``: a store, or a sweep of it, in one file that travels, and back; two stores into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suite.cli.arguments import DEFAULT_STORE
+from suite.cli.parser import Parser
+from suite.cli.plans import parse_sweep, plan_of, sweep_parser
+from suite.fields import ConfigError, one_line
+from suite.records import Store
+from suite.records.archive import POINTS, restore, write_archive
+
+MOST_NAMED = 6
+"""Largest number of things that one sentence names."""
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Write an archive, or read one into a store."""
+    return _archive(arguments) if command == "archive" else _restore(arguments)
+
+
+def _archive(arguments: list[str]) -> int:
+    parser = sweep_parser(
+        "archive", "Write the records of a sweep, or without one of the whole store, into one file.", file="?"
+    )
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="the archive, such as results.parquet")
+    parser.add_argument(
+        "--points",
+        type=_points,
+        default=POINTS,
+        metavar="N",
+        help="means that are kept of each curve, or `all` for every step (default: %(default)s)",
+    )
+    options, spec, _ = parse_sweep(parser, arguments)
+    store = Store(options.store)
+    plan = None if spec is None else plan_of(spec, store)
+    count = write_archive(store, options.to, plan, options.points)
+    print(f"{count} runs of {options.store} are in {options.to}, {options.to.stat().st_size / 1e6:.1f} MB.")
+    for path, reason in store.problems:
+        print(one_line(f"left out: {path} {reason}"))
+    return 0
+
+
+def _restore(arguments: list[str]) -> int:
+    parser = Parser(
+        prog="python -m suite restore",
+        description="Read an archive, or another store, into a store. What the store has stays as it is.",
+    )
+    parser.add_argument("source", type=Path, help="an archive, or the folder of another store")
+    parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    restored = restore(options.source, Store(options.store))
+    print(
+        f"{_counted(restored.written, 'run')} and {_counted(restored.plans, 'plan')} of {options.source} are now in "
+        f"{options.store}; {_counted(restored.there, 'run')} already had that result there."
+    )
+    if restored.other:
+        named = ", ".join(restored.other[:MOST_NAMED]) + (", ..." if len(restored.other) > MOST_NAMED else "")
+        print(f"{len(restored.other)} runs have another result in {options.store}, which stays: {named}.")
+    for name, reason in restored.problems:
+        print(one_line(f"left out: {name} {reason}"))
+    return 1 if restored.problems or restored.other else 0
+
+
+def _counted(things: list[str], what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
+
+
+def _points(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 10**6:
+        raise ConfigError(f"--points must be `all` or a whole number from 1 to 1000000, got {text!r}.")
+    return int(text)
