@@ -1,7 +1,8 @@
 """Moving values between nodes and edges of a graph by row copies, also where many networks run at once.
 
-Under `torch.func.vmap` the general gather and scatter work element by element. Here the run dimension becomes one more
-dimension of the rows, and whole rows move.
+Under `torch.func.vmap` the general gather and scatter work element by element. Here whole rows move: where the networks
+share a graph, the run dimension becomes one more dimension of the rows; where each has its own, the graphs become one
+large graph.
 
 Shape letters: N nodes, E edges, G graphs; any trailing dimensions.
 """
@@ -24,7 +25,7 @@ def lift(x: Tensor, index_E: Tensor) -> Tensor:
     Returns:
         ``[E, ...]``.
     """
-    return _Lift.apply(x, index_E, 0) if _is_batched(x) else x.index_select(0, index_E)
+    return _Lift.apply(x, index_E, 0) if _is_batched(x) or _is_batched(index_E) else x.index_select(0, index_E)
 
 
 def collect(x: Tensor, index_E: Tensor, size: int) -> Tensor:
@@ -38,7 +39,7 @@ def collect(x: Tensor, index_E: Tensor, size: int) -> Tensor:
     Returns:
         ``[N, ...]``; nodes without an edge get 0.
     """
-    if _is_batched(x):
+    if _is_batched(x) or _is_batched(index_E):
         return _Collect.apply(x, index_E, size, 0)
     return x.new_zeros(size, *x.shape[1:]).index_add(0, index_E, x)
 
@@ -81,6 +82,16 @@ def _is_batched(x: Tensor) -> bool:
     return torch._C._functorch.is_batchedtensor(x)
 
 
+def _one_graph(
+    runs: int, in_dims: tuple[Any, ...], x: Tensor, index: Tensor, size: int | None, dim: int
+) -> tuple[Tensor, Tensor]:
+    """The graphs of R runs as one: their rows ``[R * N, ...]``, and the indices ``[R * E]`` into R times ``size``."""
+    assert dim == 0  # each run's own rows; only a nested vmap would have more dimensions before them
+    x_RN = x.expand(runs, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
+    first_R1 = torch.arange(runs, device=index.device)[:, None] * (x_RN.shape[1] if size is None else size)
+    return x_RN.flatten(0, 1), (index.movedim(in_dims[1], 0) + first_R1).flatten()
+
+
 class _Lift(torch.autograd.Function):
     """`lift` along a dimension; its gradient is `collect`."""
 
@@ -100,6 +111,9 @@ class _Lift(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, index: Tensor, dim: int) -> tuple[Tensor, int | None]:
+        if in_dims[1] is not None:
+            rows, places = _one_graph(info.batch_size, in_dims, x, index, None, dim)
+            return _Lift.apply(rows, places, 0).unflatten(0, (info.batch_size, -1)), 0
         if in_dims[0] is None:
             return _Lift.apply(x, index, dim), None
         return _Lift.apply(x.movedim(in_dims[0], 0), index, dim + 1), 0
@@ -125,6 +139,9 @@ class _Collect(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], x: Tensor, index: Tensor, size: int, dim: int
     ) -> tuple[Tensor, int | None]:
+        if in_dims[1] is not None:
+            rows, places = _one_graph(info.batch_size, in_dims, x, index, size, dim)
+            return _Collect.apply(rows, places, info.batch_size * size, 0).unflatten(0, (info.batch_size, size)), 0
         if in_dims[0] is None:
             return _Collect.apply(x, index, size, dim), None
         return _Collect.apply(x.movedim(in_dims[0], 0), index, size, dim + 1), 0
@@ -150,6 +167,9 @@ class _Highest(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], x: Tensor, index: Tensor, size: int, dim: int
     ) -> tuple[Tensor, int | None]:
+        if in_dims[1] is not None:
+            rows, places = _one_graph(info.batch_size, in_dims, x, index, size, dim)
+            return _Highest.apply(rows, places, info.batch_size * size, 0).unflatten(0, (info.batch_size, size)), 0
         if in_dims[0] is None:
             return _Highest.apply(x, index, size, dim), None
         return _Highest.apply(x.movedim(in_dims[0], 0), index, size, dim + 1), 0

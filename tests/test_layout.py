@@ -16,7 +16,7 @@ STDLIB = sys.stdlib_module_names
 RULES: dict[str, set[str]] = {
     "suite.fields": {"yaml", "suite.fields"},
     "suite.optim": {"torch", "suite.fields", "suite.optim"},
-    "suite.records": {"pyarrow", "suite.fields", "suite.records"},
+    "suite.records": {"numpy", "pyarrow", "suite.fields", "suite.records"},
     "suite.theory": {"numpy", "scipy", "suite.theory"},
     "suite.sweep": {"suite.records", "suite.optim", "suite.fields", "suite.sweep", "numpy"},
     "suite.analysis": {

@@ -154,14 +154,32 @@ def test_runs_of_several_seeds_share_a_pack_where_they_see_the_same_batches(tmp_
         twin = train(alone, make_data(data_dir, order_seed=7), SGD, seed=seed)
         assert outcome.record["run_id"] == twin.record["run_id"] and outcome.record["seed"] == seed
         np.testing.assert_allclose(curve(store, outcome), curve(alone, twin), rtol=1e-4)
-    with pytest.raises(PackRefused, match="order_seed"):
-        run_tasks(
-            [make_task(SGD), make_task(SGD)],
-            make_data(data_dir),
-            make_trainer(),
-            store=Store(tmp_path / "x"),
-            **options,
-        )
+
+
+@pytest.mark.parametrize("steps", ["plain", "recorded"])
+def test_runs_of_several_seeds_see_their_own_batches(tmp_path: Path, data_dir: Path, steps: str) -> None:
+    """A run of each seed diverges, so that the pack is compacted to rows of both."""
+    settings = {"budget_steps": 40, "batch_size": 4, "micro_batch": 2, "block_steps": 4}
+    wild = {"name": "sgd", "lr": 1e30, "momentum": 0.9}
+    specs = [(SGD, 1), (wild, 1), (wild, 2), ({**SGD, "lr": 0.1}, 2)]
+    data, store, alone = make_data(data_dir, **settings), Store(tmp_path / "pack"), Store(tmp_path / "single")
+    configs = [{**config_of(spec, data, {}), "seed_everything": seed} for spec, seed in specs]
+    tasks = [make_task(spec, clip_norm=None) for spec, _ in specs]
+    got = run_tasks(tasks, data, make_trainer(), store=store, configs=configs, steps=steps)
+    assert [outcome.record["status"] for outcome in got] == ["finished", "diverged", "diverged", "finished"]
+    for (spec, seed), outcome in zip(specs, got, strict=True):
+        twin = train(alone, make_data(data_dir, **settings), spec, seed=seed, model={"clip_norm": None})
+        np.testing.assert_allclose(curve(store, outcome), curve(alone, twin), rtol=1e-4)
+        assert outcome.record["metrics"] == pytest.approx(twin.record["metrics"], rel=1e-3)
+    assert not np.allclose(curve(store, got[0])[:3], curve(store, got[3])[:3], rtol=1e-3)
+
+
+def test_diagnosed_runs_of_several_seeds_are_trained_one_by_one(tmp_path: Path, data_dir: Path) -> None:
+    data, model = make_data(data_dir), {"diagnostics": {"clipping": {}}}
+    configs = [{**config_of(SGD, data, model), "seed_everything": seed} for seed in (1, 2)]
+    with pytest.raises(PackRefused, match="batches that the runs share"):
+        tasks = [make_task(SGD, **model) for _ in configs]
+        run_tasks(tasks, data, make_trainer(), store=Store(tmp_path), configs=configs)
 
 
 def test_attention_folds_the_run_dimension() -> None:

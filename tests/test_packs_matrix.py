@@ -85,9 +85,11 @@ def packed(resolver: Resolver, configs: list[dict[str, Any]], folder: Path, *, s
     return [losses(store, outcome.record) for outcome in outcomes]
 
 
-def check(resolver: Resolver, pair: str, optimizer: str, data_dir: Path, folder: Path, steps: int) -> None:
+def check(resolver: Resolver, pair: str, optimizer: str, data_dir: Path, folder: Path, steps: int, *seeds: int) -> None:
     """Train a pack, the twins of its runs and, where rounding alone decides, the twins moved."""
     configs = configs_of(resolver, pair, optimizer, data_dir, steps)
+    for config, seed in zip(configs, seeds, strict=False):
+        config["seed_everything"] = seed
     # As long runs are trained; in the first steps, half of the cases as short ones are.
     together = packed(
         resolver, configs, folder / "pack", steps="recorded" if steps > 3 or optimizer == "adam" else "plain"
@@ -109,6 +111,14 @@ def test_every_network_takes_the_first_steps_of_its_twins(
     resolver: Resolver, data_dir: Path, tmp_path: Path, pair: str, optimizer: str
 ) -> None:
     check(resolver, pair, optimizer, data_dir, tmp_path, steps=3)
+
+
+@pytest.mark.parametrize("pair", QUICK)
+def test_every_network_takes_the_first_steps_of_its_twins_on_batches_of_its_own(
+    resolver: Resolver, data_dir: Path, tmp_path: Path, pair: str
+) -> None:
+    """Two runs of different seeds: other weights and other batches."""
+    check(resolver, pair, "sgd", data_dir, tmp_path, 3, 1, 2)
 
 
 @pytest.mark.slow

@@ -22,9 +22,10 @@ LEAST_GAIN = 1.05
 def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: PackSize) -> list[Job]:
     """Divide missing runs into jobs.
 
-    Runs share a pack when they share optimizer, batch size, batches (so the seed, unless ``data.order_seed`` is given)
-    and every choice that is not a number. Packs depend on the plan alone, so that a restarted sweep finds their
-    checkpoints; a job holds the missing runs of one pack. Trunks are trained singly.
+    Runs share a pack when they share optimizer, batch size and every choice that is not a number. Diagnostics look at
+    batches that all runs see: with them, runs share the seed too, unless ``data.order_seed`` is given. Packs depend on
+    the plan alone, so that a restarted sweep finds their checkpoints; a job holds the missing runs of one pack. Trunks
+    are trained singly.
 
     Args:
         plan: the plan.
@@ -36,10 +37,11 @@ def jobs_of(plan: Plan, missing: Iterable[PlannedRun], size: PackSize) -> list[J
     for group in plan.groups:
         if not any(run.run_id in missing_ids for run in group.runs):
             continue
-        ordered = group.panel.overrides.get("data.order_seed") is not None
+        set_to = group.panel.overrides.get
+        seeds = set_to("data.order_seed") is not None or not set_to("model.diagnostics")
         alike: dict[object, list[PlannedRun]] = {}
         for run in group.runs:
-            alike.setdefault(_shared(run, seeds=ordered), []).append(run)
+            alike.setdefault(_shared(run, seeds=seeds), []).append(run)
         most = 1 if group.panel.checkpoints else size(group.key)
         for runs in alike.values():
             count = -(-len(runs) // most)  # number of packs, of nearly equal size
@@ -57,7 +59,7 @@ def pays(single_seconds: float, pack_seconds: float, runs: int) -> bool:
 
 
 def _shared(run: PlannedRun, *, seeds: bool) -> object:
-    """The values that all runs of a pack share; with ``seeds`` the seed may differ, as all seeds get equal batches."""
+    """The values that all runs of a pack share; with ``seeds`` the seed may differ."""
     if run.diagnosed:
         return run.run_id
     choices = tuple((k, v) for k, v in run.axes.items() if not isinstance(v, int | float) or isinstance(v, bool))

@@ -69,8 +69,12 @@ def run_pack(
     if todo:
         _read_starts(todo, store)
         tasks, signature = [run.task for run in todo], _signature(todo[0], trainer)
-        packed = PackedTask(tasks, data.facts(), signature=signature, step=_step_kind(data, trainer, steps))
+        orders = [data.seed_of_order(task.seed) for task in tasks]
+        kind = _step_kind(data, trainer, steps)
+        packed = PackedTask(tasks, data.facts(), signature=signature, order_seeds=orders, step=kind)
         observer = None if observe is None else observe(packed, data)
+        if observer is not None and len(packed.order_seeds) > 1:
+            raise PackRefused("Diagnostics of runs trained at once look at batches that the runs share.")
         _train_pack(packed, todo, trainer, store, observer, checkpoint_seconds)
     trained = {run.run_id for run in todo}
     return [Outcome(store.record(run.run_id) or {}, trained=run.run_id in trained) for run in runs]
@@ -90,8 +94,6 @@ def _refuse_what_runs_alone(runs: Sequence[OpenRun], trainer: Trainer) -> None:
         raise PackRefused(f"A pack is trained in {' or '.join(PRECISIONS)}, not in {trainer.precision}.")
     if any(run.task.kept_steps for run in runs):
         raise PackRefused("A run that keeps weights on its way is trained by itself.")
-    if len({data.seed_of_order(run.task.seed) for run in runs}) > 1:
-        raise PackRefused("Runs trained at once see the same batches; give data.order_seed to share them over seeds.")
 
 
 def _step_kind(data: Data, trainer: Trainer, steps: StepKind | Literal["auto"]) -> StepKind:

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils import _pytree as pytree
 
 from suite.fields import ConfigError
 from suite.optim.broadcast import LaterStep, Number
@@ -41,12 +42,16 @@ class PackedTask(LightningModule):
         tasks: one per run; they differ in their starting weights and their optimizers' numbers alone.
         facts: facts of the data, see `Data.facts`.
         signature: everything beside shapes and optimizer on which the arithmetic of a step depends.
+        order_seeds: seed of each run's order of samples; empty: all see the same batches.
         step: how a step is executed: ``compiled``: all of it as one compiled graph; ``recorded``: forward and backward
             pass are traced once and then replayed; ``plain``: by autograd and vmap.
 
     Attributes:
         rows: number of the run in each row of the buffer, int64 ``[R]``; `compact` removes diverged runs.
-        same_shapes: whether the data should come in batches of one or few shapes, because each shape needs a graph.
+        order_seeds: the different seeds of the runs' orders. If there are several, a training batch has a leading
+            dimension over them.
+        same_shapes: whether the data should come in batches of one or few shapes, because each shape needs a graph, or
+            because batches of several orders are stacked.
 
     Raises:
         PackRefused: the runs differ in more than that, or the optimizer cannot update several runs at once.
@@ -54,14 +59,23 @@ class PackedTask(LightningModule):
 
     alive: Tensor
     rows: Tensor
+    order_of_run: Tensor
 
     def __init__(
-        self, tasks: Sequence[Task], facts: dict[str, Any], *, signature: str = "", step: StepKind = "plain"
+        self,
+        tasks: Sequence[Task],
+        facts: dict[str, Any],
+        *,
+        signature: str = "",
+        order_seeds: Sequence[int] = (),
+        step: StepKind = "plain",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.tasks = tuple(tasks)
-        self.same_shapes = step == "compiled"
+        self.order_seeds = tuple(dict.fromkeys(order_seeds))
+        self._several_orders = len(self.order_seeds) > 1
+        self.same_shapes = step == "compiled" or self._several_orders
         first = tasks[0]
         starts = {(task.seed, task.start): task for task in tasks}
         networks = {key: task.starting_network(facts) for key, task in starts.items()}
@@ -78,9 +92,12 @@ class PackedTask(LightningModule):
         self.flat = nn.Parameter(torch.stack([rows[task.seed, task.start] for task in tasks]))
         self.register_buffer("alive", torch.ones(len(tasks), 1, dtype=torch.bool))
         self.register_buffer("rows", torch.arange(len(tasks)))
+        orders = torch.tensor([self.order_seeds.index(seed) for seed in order_seeds], dtype=torch.int64)
+        self.register_buffer("order_of_run", orders, persistent=False)
         self._register_buffers([networks[task.seed, task.start] for task in tasks])
         self.skeleton = [network]  # in a list, so that its weights are not parameters of this module
         self.metrics = RunMetrics(self.tasks, facts)
+        signature = f"{signature}|{self._several_orders}"
         rules = [fixed_part(same[0]) for same in self._groups]
         self._compiled = CompiledStep(self._traceable, f"{signature}|{rules}") if step == "compiled" else None
         order = list(self.layout.shapes)  # of the columns, which the optimizer's groups decide
@@ -136,25 +153,34 @@ class PackedTask(LightningModule):
         """Drop the runs that had been dropped when the checkpoint was written."""
         self._cut(checkpoint["state_dict"]["rows"].to(self.rows.device))
 
-    def outputs(self, parameters: dict[str, Tensor], tensors: NetworkTensors, batch: Any) -> tuple[Tensor, Any]:
+    def outputs(
+        self, parameters: dict[str, Tensor], tensors: NetworkTensors, batch: Any, *, stacked: bool = False
+    ) -> tuple[Tensor, Any]:
         """The mean losses ``[R]`` of a batch, and the outputs with a leading run dimension.
 
         Args:
             parameters: parameters by name, with a leading run dimension.
             tensors: the networks' tensors, of which only the buffers are used.
-            batch: a batch that the runs share.
+            batch: a batch that the runs share, or one of each.
+            stacked: whether the batch's tensors have a leading run dimension.
         """
         task, network = self.tasks[0], self.skeleton[0]
+        leaves, tree = pytree.tree_flatten(batch)
 
-        def of_run(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        def of_run(
+            parameters: dict[str, Tensor], buffers: dict[str, Tensor], of_batch: list[Tensor]
+        ) -> tuple[Tensor, Any]:
+            rest = iter(of_batch)
+            batch = pytree.tree_unflatten([next(rest) if isinstance(x, Tensor) else x for x in leaves], tree)
             with PackLayers(self.flat.device.type):
                 outputs = functional_call(network, {**parameters, **buffers, **tensors.shared}, task.inputs(batch))
                 total, count = task.loss(outputs, batch)
             return total / count, outputs
 
         network.train(self.training)
-        in_dims = (0, 0 if tensors.by_run else None)
-        return vmap(of_run, in_dims=in_dims, randomness="same")(parameters, tensors.by_run)
+        in_dims = (0, 0 if tensors.by_run else None, 0 if stacked else None)
+        of_batch = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        return vmap(of_run, in_dims=in_dims, randomness="same")(parameters, tensors.by_run, of_batch)
 
     @property
     def runs_optimizer(self) -> RunsOptimizer:
@@ -192,7 +218,15 @@ class PackedTask(LightningModule):
             multipliers.append(multiplier)
         return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "multipliers": multipliers}
 
+    def _of_runs(self, micro_batches: list[Any]) -> list[Any]:
+        """Each run's batch of its own order; the batches as they are where all runs share them."""
+        if not self._several_orders:
+            return micro_batches
+        orders = self.order_of_run[self.rows]
+        return pytree.tree_map(lambda leaf: leaf[orders] if isinstance(leaf, Tensor) else leaf, micro_batches)
+
     def _take(self, multiplier: float, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        micro_batches = self._of_runs(micro_batches)
         tensors, count = self._tensors(), self.runs_optimizer.steps_done + 1
         if self._compiled is not None and count > 1:  # some rules branch on the first step
             now = torch.tensor([float(count), multiplier], dtype=torch.float64, device=self.flat.device)
@@ -216,7 +250,7 @@ class PackedTask(LightningModule):
     def gradients(self, micro_batches: list[Any]) -> Tensor:
         """Gradients ``[R, P]`` before clipping, without taking a step; it does update running statistics."""
         with torch.enable_grad():
-            return self._accumulate(self.network_tensors(), micro_batches)[1]
+            return self._accumulate(self.network_tensors(), self._of_runs(micro_batches))[1]
 
     def _tensors(self) -> PackTensors:
         runs = self.runs_optimizer
@@ -263,7 +297,7 @@ class PackedTask(LightningModule):
         mean: Tensor | None = None
         total: Tensor | None = None
         for batch in micro_batches:
-            loss, _ = self.outputs(leaves, tensors, batch)
+            loss, _ = self.outputs(leaves, tensors, batch, stacked=self._several_orders)
             loss = loss * share
             # A parameter that does not affect the loss gets a gradient of zero.
             grads = torch.autograd.grad(loss.sum(), list(leaves.values()), materialize_grads=True)

@@ -158,8 +158,8 @@ def _is_new(record: Mapping[str, Any], store: Store, restored: Restored) -> bool
     if not store.settled(run_id):
         restored.written.append(run_id)
         return True
-    own = store.record(run_id) or {}
-    same = all(own.get(name) == record[name] for name in ("status", "final"))
+    kept = store.record(run_id) or {}
+    same = all(kept.get(name) == record[name] for name in ("status", "final"))
     (restored.there if same or record["status"] not in ("finished", "diverged") else restored.other).append(run_id)
     return False
 
@@ -167,11 +167,12 @@ def _is_new(record: Mapping[str, Any], store: Store, restored: Restored) -> bool
 def _merge_plans(plans: Iterable[Mapping[str, Any]], store: Store, restored: Restored) -> None:
     """Write the plans that are new; to those that the store has, add the runs that they lack."""
     for plan in plans:
-        own = store.plan(plan["plan_id"])
-        known = {run["run_id"] for run in own["runs"]} if own else set()
-        more = [run for run in plan["runs"] if run["run_id"] not in known]
-        if more or own is None:
-            store.write_plan({**plan, **(own or {}), "runs": [*(own["runs"] if own else []), *more]})
+        kept = store.plan(plan["plan_id"])
+        runs = kept["runs"] if kept else []
+        ids = {run["run_id"] for run in runs}
+        more = [run for run in plan["runs"] if run["run_id"] not in ids]
+        if more or kept is None:
+            store.write_plan({**plan, **(kept or {}), "runs": [*runs, *more]})
             restored.plans.append(plan["plan_id"])
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterableDataset
 
 from suite.fields import check_ranges, configurable
@@ -175,6 +178,19 @@ class Data(LightningDataModule):
         """
         return self.gather_many("train", np.concatenate([plan.indices(step) for step in range(first, end)]))
 
+    def stack(self, batches: Sequence[Any]) -> Any:
+        """One batch of several of equal size; its tensors have a leading dimension over them.
+
+        A dataset whose batches of equal size differ in shape overrides this.
+
+        Args:
+            batches: trees of tensors and other values; the other values are equal in all.
+        """
+        first, tree = pytree.tree_flatten(batches[0])
+        leaves = [first, *(pytree.tree_leaves(batch) for batch in batches[1:])]
+        together = [torch.stack(same) if isinstance(same[0], Tensor) else same[0] for same in zip(*leaves, strict=True)]
+        return pytree.tree_unflatten(together, tree)
+
     def class_counts(self) -> np.ndarray:
         """Number of times that each class (token, label) is a target in the training split, int64 ``[classes]``.
 
@@ -324,9 +340,22 @@ class Data(LightningDataModule):
             end = min([end, last, *(stop for stop in stops if stop > step)])
             if self.eval_every_steps:
                 end = min(end, (step // self.eval_every_steps + 1) * self.eval_every_steps)
-            batches = self.gather_steps(plan, self.start_step + step, self.start_step + end)
+            batches = self._gather_orders(plan, self.start_step + step, self.start_step + end)
             yield [batches[i : i + plan.accumulation] for i in range(0, len(batches), plan.accumulation)]
             step = end
+
+    def _gather_orders(self, plan: BatchPlan, first: int, end: int) -> list[Any]:
+        """The micro-batches of some steps; where the module's runs see several orders, a batch of all orders each."""
+        seeds: tuple[int, ...] = self._of_module("order_seeds", ())
+        if len(seeds) < 2:
+            return self.gather_steps(plan, first, end)
+        usual, of_orders = self.seed, []
+        try:
+            for self.seed in seeds:
+                of_orders.append(self.gather_steps(dataclasses.replace(plan, seed=self.seed), first, end))
+        finally:
+            self.seed = usual
+        return [self.stack(batches) for batches in zip(*of_orders, strict=True)]
 
     def setup(self, stage: str) -> None:
         """Open the data in this process (Lightning calls this on every rank)."""

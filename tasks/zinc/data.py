@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from suite.training import Data, configurable
 from suite.training.batches import BatchPlan
 from tasks.kinds.array_files import verify_arrays
 from tasks.kinds.local_files import local_path
-from tasks.zinc.batch import MoleculeBatch, filled, gather_batches, rooms
+from tasks.zinc.batch import MoleculeBatch, Room, filled, gather_batches, rooms
 from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs
 from tasks.zinc.molecules import ATOM_TYPES, BOND_TYPES
 from tasks.zinc.preparation import fingerprint, prepare_molecules
@@ -113,8 +114,20 @@ class Zinc(Data):
         batches: list[MoleculeBatch] = super().gather_steps(plan, first, end)
         if not self.same_shapes:
             return batches
-        choices = rooms(self._graphs["train"].sizes(pairs=bool(self.rrwp_steps)), plan.micro_batch)
+        choices = self._rooms(plan.micro_batch)
         return [filled(batch, choices) for batch in batches]
+
+    def stack(self, batches: Sequence[MoleculeBatch]) -> MoleculeBatch:
+        """One batch of several filled ones; see `Data.stack`."""
+        if len({len(batch.atoms) for batch in batches}) > 1:
+            largest = self._rooms(batches[0].num_graphs)[-1:]
+            batches = [batch if len(batch.atoms) == largest[0].atoms else filled(batch, largest) for batch in batches]
+        together: MoleculeBatch = super().stack(batches)
+        return together
+
+    def _rooms(self, micro_batch: int | None) -> list[Room]:
+        assert micro_batch is not None
+        return rooms(self._graphs["train"].sizes(pairs=bool(self.rrwp_steps)), micro_batch)
 
     def gather_many(self, split: str, indices: np.ndarray) -> list[MoleculeBatch]:
         """Several batches, gathered at once; their tensors are views of common ones.
