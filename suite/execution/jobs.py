@@ -63,4 +63,4 @@ def _shared(run: PlannedRun, *, seeds: bool) -> object:
     if run.diagnosed:
         return run.run_id
     choices = tuple((k, v) for k, v in run.axes.items() if not isinstance(v, int | float) or isinstance(v, bool))
-    return None if seeds else run.seed, run.steps, run.round, repr(choices)
+    return None if seeds else run.seed, run.steps, run.round, run.reporting, repr(choices)
