@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
@@ -15,9 +16,11 @@ from synthetic_records import gap_rows
 from suite.analysis.crossover import crossover
 from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.heatmap import heatmap_figure
+from suite.analysis.figures.layout import legend_above, panel_grid
+from suite.analysis.figures.palette import optimizer_style, series_style
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
-from suite.analysis.figures.style import legend_above, optimizer_style, save, style
+from suite.analysis.figures.style import COLUMN, LOOKS, PAGE, SLIDE, Look, caption_of, drawn, save, style
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.published import published_gaps
 from suite.analysis.words import optimizer_title
@@ -34,28 +37,163 @@ def several(sizes: list[int], relative: list[float]) -> pd.DataFrame:
     return pd.concat([rows.assign(challenger=challenger) for challenger in CHALLENGERS], ignore_index=True)
 
 
-def places(figure: Figure, size: int) -> set[float]:
-    """Where visible points stand within half an octave of a batch size."""
-    lines = [line for line in figure.axes[0].lines if line.get_marker() in "osD^vPX*" and line.get_alpha() != 0]
-    found = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in lines])
-    return {float(x) for x in found if abs(np.log2(x / size)) < 0.5}
+def drawn_points(figure: Figure) -> list[tuple[float, float, float]]:
+    """Batch size, value and place in pixels of every visible point of the first panel."""
+    FigureCanvasAgg(figure).draw()
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in "osD^vPX*" and line.get_alpha() is None]
+    return [
+        (float(x), float(y), float(line.get_transform().transform((x, y))[0]))
+        for line in lines
+        for x, y in zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True)
+        if line.get_linestyle() == "None"
+    ]
 
 
-def test_challengers_stand_side_by_side() -> None:
-    gaps = several([4, 64], [3.0, -2.0])
+def test_points_stand_at_their_batch_size_and_only_those_that_cover_each_other_are_moved() -> None:
+    gaps = several([4, 16, 64], [3.0, 1.0, -2.0])
+    gaps.loc[(gaps["challenger"] == "lion") & (gaps["batch_size"] == 64), "relative_gap"] = 2.0
     pairs = [rows for _, rows in gaps.groupby("challenger", sort=False)]
     with style():
-        both = [gap_figure(gaps, [crossover(rows) for rows in pairs], ["adam", *CHALLENGERS]), panels_figure(gaps)]
-    for figure in both:
+        figure = gap_figure(gaps, [crossover(rows) for rows in pairs], ["adam", *CHALLENGERS])
+        found = drawn_points(figure)
+        per_octave = np.diff(figure.axes[0].transData.transform([(4, 0), (8, 0)])[:, 0])[0]
+        place_of = {size: figure.axes[0].transData.transform((size, 0))[0] for size in (4, 16, 64)}
+    assert {x for x, _, _ in found} == {4, 16, 64}, "a point's value along x is its batch size"
+    for size in (4, 16, 64):
+        places = [place for x, _, place in found if x == size]
+        assert len(set(places)) == (2 if size == 64 else 3) + (size == 64)
+        assert all(abs(place - place_of[size]) < 0.5 * per_octave for place in places)
+    (alone,) = [place for x, y, place in found if x == 64 and y == 2.0]
+    assert alone == pytest.approx(place_of[64]), "nothing covers it"
+    assert "side by side" in caption_of(figure)
+    one = gaps[gaps["challenger"] == "sgd"]
+    assert "side by side" not in caption_of(gap_figure(one, [crossover(one)], ["adam", "sgd"]))
+
+
+def test_every_bar_lies_inside_its_panel_and_is_wider_than_its_marker() -> None:
+    rows = several([4, 16, 64], [3.0, 1.0, -2.0])
+    rows = rows[rows["challenger"] == "sgd"].assign(relative_uncertainty=[5.0, 0.001, 9.0])
+    with style():
+        figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+        FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    low, high = axes.get_ylim()
+    ends = np.concatenate([path.vertices[:, 1] for bars in axes.collections[:9] for path in bars.get_paths()])
+    assert low < -11 and high > 8 and {-11.0, 8.0} <= set(np.round(ends, 9))
+    caps = [line for line in axes.lines if line.get_marker() == "_"]
+    dots = [line for line in axes.lines if line.get_marker() == "o" and line.get_alpha() is None]
+    assert caps and min(cap.get_markersize() for cap in caps) > max(dot.get_markersize() for dot in dots)
+    assert min(cap.get_zorder() for cap in caps) > max(dot.get_zorder() for dot in dots)
+
+
+@pytest.mark.parametrize(("gaps", "drawn_lines"), [([4.0, -3.0], 0), ([4.0, 1.0, -2.0], 1), ([9.0, 0.1, 9.0], 0)])
+def test_a_trend_needs_three_points_that_it_does_not_contradict(gaps: list[float], drawn_lines: int) -> None:
+    rows = several([4**power for power in range(len(gaps))], gaps)
+    rows = rows[rows["challenger"] == "sgd"]
+    with style():
+        figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+    bands = [band for band in figure.axes[0].collections if isinstance(band, PolyCollection)]
+    assert len(bands) == drawn_lines and ("with its 95% band" in caption_of(figure)) == bool(drawn_lines)
+
+
+def test_a_caption_explains_what_was_drawn_and_nothing_else() -> None:
+    rows = several([4, 16], [3.0, 2.0])
+    rows = rows[rows["challenger"] == "sgd"]
+    figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+    assert caption_of(figure) == "Bars: 95% intervals."
+    edged = rows.assign(reference_edges=[("lr largest",), ()], relative_uncertainty=np.nan, uncertainty=np.nan)
+    assert caption_of(gap_figure(edged, [crossover(edged)], ["adam", "sgd"])) == (
+        "Open points: a tuned point lies on the edge of its grid."
+    )
+    gone = rows.assign(gap=[np.inf, 2.0], relative_gap=[np.inf, 2.0])
+    assert "Arrows: every setting" in caption_of(gap_figure(gone, [crossover(gone)], ["adam", "sgd"]))
+
+
+def test_the_sides_are_bold_only_where_a_verdict_supports_them() -> None:
+    rows = several([4, 16, 64], [4.0, 3.0, -0.01])
+    rows = rows[rows["challenger"] == "sgd"]
+    figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+    weights = {text.get_text()[:-2]: text.get_fontweight() for text in figure.axes[0].texts if "er " in text.get_text()}
+    weights |= {text.get_text()[:-2]: text.get_fontweight() for text in figure.axes[0].texts if "ahead" in str(text)}
+    assert weights == {"SGD better": "bold", "Adam ahead": "normal"}
+
+
+def test_the_sides_of_zero_are_named_where_no_point_lies() -> None:
+    for gaps in ([4.0, 3.0, -2.0], [-0.2, -3.0, -6.0], [3000.0, 1.0, -2.0]):
+        rows = several([4, 16, 64], gaps)
+        rows = rows[rows["challenger"] == "sgd"].assign(relative_uncertainty=[0.4, 1.0, 6.5])
+        with style():
+            figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+            FigureCanvasAgg(figure).draw()
+        axes = figure.axes[0]
+        ends = [*(rows["relative_gap"] + rows["relative_uncertainty"])]
+        ends += [*(rows["relative_gap"] - rows["relative_uncertainty"])]
+        heights = axes.transData.transform([(4, end) for end in ends])[:, 1]
+        boxes = [text.get_window_extent() for text in axes.texts if text.get_text()[-1] in "\u2191\u2193"]
+        assert len(boxes) == 2
+        assert all(not (box.y0 < height < box.y1) for box in boxes for height in heights)
+
+
+def test_a_figure_has_the_size_and_the_type_of_its_look(tmp_path: Path) -> None:
+    gaps = several([1, 4, 16, 64, 256], [3.0, 2.0, 1.0, 0.5, -2.0])
+    rows = gaps[gaps["challenger"] == "sgd"]
+    for look in (*LOOKS.values(), Look(width=6.75, font_size=10)):
+        figure = drawn(lambda: gap_figure(rows, [crossover(rows)], ["adam", "sgd"]), look)
         assert figure is not None
-        assert len(places(figure, 4)) == len(places(figure, 64)) == len(CHALLENGERS)
+        assert figure.axes[0].xaxis.label.get_fontsize() == look.font_size
+        if look.proportion:
+            assert figure.get_figwidth() / figure.get_figheight() == pytest.approx(look.proportion)
+        assert figure.get_figwidth() <= look.width + 1e-9
+    png, svg, pdf = save(figure, tmp_path, "gap")
+    assert png.stat().st_size > 10_000 and svg.read_text().startswith("<?xml")
+    assert pdf.read_bytes().startswith(b"%PDF") and b"/Type3" not in pdf.read_bytes()
+    again = save(figure, tmp_path, "again", ("pdf",))[0]
+    assert len(again.read_bytes()) == len(pdf.read_bytes()), "nothing in it depends on the time"
+    assert len(drawn(lambda: gap_figure(rows, [crossover(rows)], []), COLUMN).axes) == 1
+    assert len(drawn(lambda: gap_figure(rows, [crossover(rows)], []), PAGE).axes) == 2
+
+
+def test_a_crowded_slide_is_drawn_wider_with_the_same_proportions() -> None:
+    def draw() -> Figure:
+        return panel_grid(30, height=12, narrowest=10)[0]
+
+    figure = drawn(draw, SLIDE)
+    assert figure is not None and figure.get_figwidth() > SLIDE.width
+    assert figure.get_figwidth() / figure.get_figheight() == pytest.approx(16 / 9)
+
+
+def test_an_optimizer_has_one_colour_and_no_task_has_it() -> None:
+    alone = optimizer_style("mine", ["adam", "sgd", "mine", "other"])
+    assert alone == optimizer_style("mine", ["sgd", "mine", "other", "adam"])
+    assert optimizer_style("muon", ["muon"]) == optimizer_style("muon", ["adam", "lion", "mine", "muon"])
+    assert alone["color"] != optimizer_style("other", ["adam", "sgd", "mine", "other"])["color"]
+    hues = {optimizer_style(name, ["adam", "sgd", "muon", "mine"])["color"] for name in ("adam", "sgd", "muon", "mine")}
+    series = [series_style(number) for number in range(16)]
+    assert len(hues) == 4 and not hues & {one["color"] for one in series}
+    assert len({tuple(one.values()) for one in series}) == 16
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_as_many_batch_sizes_are_labelled_as_have_room(count: int) -> None:
+    sizes = sorted({round(1.3**power) + power for power in range(count)})
+    rows = several(sizes, [3.0] * len(sizes))
+    rows = rows[rows["challenger"] == "sgd"]
+    with style():
+        figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
+        FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert boxes and all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+    assert len(boxes) + len(axes.get_xticks(minor=True)) == len(sizes)
 
 
 @pytest.mark.parametrize("sizes", [[64], [4, 64]])
 def test_a_papers_gap_is_drawn_beside_ours(sizes: list[int]) -> None:
     gaps = several(sizes, [3.0] * len(sizes)).assign(better="sgd")
     entry = {"challenger": "lion", "batch_size": 64, "relative_gap": -7.0, "source": "text"}
-    figure = panels_figure(gaps, published_gaps([entry], gaps))
+    with_another = pd.concat([gaps, gaps.assign(task="another")])
+    entry["panel"] = "toy/net"
+    figure = panels_figure(with_another, published_gaps([entry], with_another))
     assert figure is not None
     crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
     drawn = np.concatenate([np.r_[line.get_xdata(), line.get_ydata()] for line in crosses]).astype(float)
@@ -66,29 +204,18 @@ def test_a_papers_gap_is_drawn_beside_ours(sizes: list[int]) -> None:
 def test_gaps_that_rest_on_an_edge_are_open(sizes: list[int]) -> None:
     gaps = several(sizes, [3.0] * len(sizes))
     gaps.at[0, "reference_edges"] = ("beta smallest",)
-    figure = panels_figure(gaps)
+    figure = panels_figure(pd.concat([gaps, gaps.assign(task="another", reference_edges=[()] * len(gaps))]))
     assert figure is not None
     markers = [line for line in figure.axes[0].lines if line.get_marker() in "osD^vPX*" and len(line.get_xdata())]
     assert sum(len(line.get_xdata()) for line in markers if line.get_markerfacecolor() == "white") == 1
-
-
-@pytest.mark.parametrize(("gaps", "near"), [([4.0, 3.0, -2.0], True), ([-0.2, -3.0, -6.0], False)])
-def test_the_sides_of_zero_are_named_where_no_point_lies(gaps: list[float], near: bool) -> None:
-    rows = several([4, 16, 64], gaps)
-    rows = rows[rows["challenger"] == "sgd"].assign(relative_uncertainty=[0.4, 1.0, 6.5], uncertainty=[0.4, 1.0, 6.5])
-    figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
-    assert figure is not None
-    named = [text for text in figure.axes[0].texts if "better" in text.get_text()]
-    assert len(named) == 2 and all((text.xy[1] == 0) == near for text in named)
 
 
 @pytest.mark.parametrize("gaps", [[4.0, 3.0, 1.0, -2.0], [1.0, -3.0, -4.0, -5.0]])
 def test_the_crossover_is_named_within_its_panel(gaps: list[float]) -> None:
     rows = several([1, 4, 16, 64], gaps)
     rows = rows[rows["challenger"] == "sgd"]
-    figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
-    assert figure is not None
     with style():
+        figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"])
         FigureCanvasAgg(figure).draw()
     for axes in figure.axes:
         (named,) = [text for text in axes.texts if "crossover" in text.get_text()]
@@ -125,7 +252,7 @@ def test_optimizers_look_different_and_their_names_stay_within_the_picture(tmp_p
         for label in labels:
             axes.plot([1], [1], label=optimizer_title(label), **optimizer_style(label, labels))
         legend_above(figure, *axes.get_legend_handles_labels())
-        png, _ = save(figure, tmp_path, "named")
+        png, *_ = save(figure, tmp_path, "named")
     picture = imread(png)[..., :3]
     border = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
     assert all((edge == 1).all() for edge in border), "letters are cut off at the border"
@@ -135,7 +262,7 @@ def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:
     with style():
         figure = panels_figure(several([64], [3.0]))
         assert figure is not None
-        png, _ = save(figure, tmp_path, "rows")
+        png, *_ = save(figure, tmp_path, "rows")
     picture = imread(png)[..., :3]
     border = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
     assert all((edge == 1).all() for edge in border), "letters are cut off at the border"
@@ -143,7 +270,8 @@ def test_long_names_lie_within_the_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("last", "scale"), [(-2.0, "linear"), (-2000.0, "symlog")])
 def test_gaps_of_many_magnitudes_are_drawn_on_a_logarithm(last: float, scale: str) -> None:
-    figure = panels_figure(several([1, 4, 64], [3.0, 1.0, last]))
+    gaps = several([1, 4, 64], [3.0, 1.0, last])
+    figure = panels_figure(pd.concat([gaps, gaps.assign(task="another")]))
     assert figure is not None and figure.axes[0].get_yscale() == scale
 
 
@@ -205,7 +333,7 @@ def test_maps_show_the_seeds_that_chose_and_frame_the_tuned_point() -> None:
     assert numbers == {
         (0, 0): 3.1, (1, 0): 3.0, (2, 0): 3.08, (0, 1): pytest.approx(6.5 / 3, abs=0.005), (1, 1): 2.4, (2, 1): 2.08,
     }  # fmt: skip
-    (ring,) = (line for line in lines.axes[0].lines if line.get_markersize() == 9)
+    (ring,) = (line for line in lines.axes[0].lines if line.get_markersize() == 8.5)
     assert ring.get_xdata() == [0.01] and ring.get_ydata() == [pytest.approx(2.08)]
 
 

@@ -77,7 +77,7 @@ def test_many_answers_follow_the_first_figure(store, tmp_path, monkeypatch, most
 def test_points_show_their_settings(store, tmp_path):
     with style():
         comparison = compare_plan(store, store.plan("plain-2"))
-        _, svg = save(gap_figure(comparison.gaps, comparison.crossovers, ["adam", "sgd"]), tmp_path, "gap")
+        _, svg, _ = save(gap_figure(comparison.gaps, comparison.crossovers, ["adam", "sgd"]), tmp_path, "gap")
     text = svg.read_text()
     assert re.search(r"<title>batch size 4: gap [^<]*\nAdam [^<]*\(lr 0.003, beta 0.99\)\nSGD [^<]*</title>", text)
     assert "<title>batch size 64" in text and "tip: " not in text

@@ -8,7 +8,8 @@ import pytest
 from synthetic_records import Planted, run_id_for, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.report import write_report
+from suite.analysis.figures.style import LOOKS
+from suite.analysis.report import Shown, write_report
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{1}$'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -53,7 +54,7 @@ def report(tmp_path_factory):
     plan["task_title"] = plan["source"] = plan["name"] = HOSTILE
     broken = store.run_folder(run_id_for("adam", 4, 0.001, 0.9)) / "record.json"
     broken.write_text("not json")
-    return write_report(store, plan, folder / "out").page, broken
+    return write_report(store, plan, folder / "out", shown=Shown(looks=tuple(LOOKS.values()))).page, broken
 
 
 def test_page_is_well_formed_and_self_contained(report):
@@ -90,7 +91,9 @@ def test_page_says_what_it_rests_on(report):
 def test_figures_and_tables_lie_beside_the_page(report):
     folder = report[0].parent
     names = {"gap", "tuned", "tuning_cost", "sensitivity", "heatmap", "curves"}
-    assert {path.name for path in (folder / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "svg")}
+    files = {f"{n}.{k}" for n in names for k in ("png", "svg", "pdf")}
+    files |= {f"{n}-{look}.{k}" for n in names for look in ("column", "slide") for k in ("png", "pdf")}
+    assert {path.name for path in (folder / "figures").iterdir()} == files
     tables = {f"{n}.csv" for n in ("gap", "tuned", "runs", "tuning_cost", "lr_width")}
     tables |= {f"{n}.tex" for n in ("gap", "tuned", "lr_width")}
     assert {path.name for path in (folder / "tables").iterdir()} == tables

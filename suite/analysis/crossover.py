@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import fdtrc
+from scipy.special import fdtrc, ndtri, stdtrit
 
 from suite.analysis.crossover_interval import Interval, crossover_intervals, line_zeros, monotone_zeros
 from suite.analysis.gap import SERIES
@@ -49,14 +49,25 @@ class Line:
     Attributes:
         slope: in the gap's unit per doubling of the batch size.
         intercept: in the gap's unit, at batch size 1.
+        covariance: of slope and intercept, shape ``[2, 2]``.
+        freedom: degrees of freedom behind the gaps' errors.
     """
 
     slope: float
     intercept: float
+    covariance: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)), compare=False)
+    freedom: float = math.inf
 
     def __call__(self, batch_sizes: np.ndarray) -> np.ndarray:
         """The line's gap."""
         return self.intercept + self.slope * np.log2(batch_sizes)
+
+    def half_width(self, batch_sizes: np.ndarray, level: float) -> np.ndarray:
+        """Half the line's interval at some batch sizes, by Student's t."""
+        at = np.stack([np.log2(batch_sizes), np.ones(len(batch_sizes))])
+        errors = np.sqrt(np.clip(np.einsum("is,ij,js->s", at, self.covariance, at), 0, None))
+        quantile = ndtri((1 + level) / 2) if math.isinf(self.freedom) else stdtrit(self.freedom, (1 + level) / 2)
+        return errors * float(quantile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +230,9 @@ def trend(gaps: pd.DataFrame, *, relative: bool = True) -> Line | None:
     if len(np.unique(sizes)) < LEAST_POINTS or not (errors > 0).all():
         return None
     slope, intercept = np.polyfit(np.log2(sizes), values, 1, w=1 / errors)
-    line = Line(slope=float(slope), intercept=float(intercept))
+    design = np.stack([np.log2(sizes), np.ones(len(sizes))], axis=1) / errors[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    line = Line(slope=float(slope), intercept=float(intercept), covariance=covariance, freedom=float(np.mean(freedoms)))
     misfit = float(np.square((values - line(sizes)) / errors).sum()) / (len(values) - 2)
     if fdtrc(len(values) - 2, float(np.mean(freedoms)), misfit) < FIT:
         return None

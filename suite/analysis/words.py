@@ -67,6 +67,16 @@ def format_setting(setting: Setting) -> str:
     return ", ".join(f"{name} {format_value(value)}" for name, value in ordered) or "as configured"
 
 
+_SETTINGS = {"lr": "learning rate", "eps": "epsilon", "wd": "weight decay"}
+
+
+def setting_title(name: str) -> str:
+    """How a setting's name is written on an axis: ``learning rate``, ``weight decay``, ``Adam's learning rate``."""
+    owner, dot, last = name.rpartition(".")
+    words = _SETTINGS.get(last, last.replace("_", " "))
+    return f"{optimizer_title(owner)}'s {words}" if dot else words
+
+
 def edge_text(edges: Sequence[tuple[str, str]]) -> str:
     """Edge flags: ``lr largest, momentum smallest``."""
     return ", ".join(f"{axis} {end}" for axis, end in edges)

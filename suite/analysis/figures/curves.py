@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from suite.analysis.curves import LossReader, mean_ema
-from suite.analysis.figures.style import at_left, legend_above, legend_entries, optimizer_style, panel_grid
+from suite.analysis.figures.layout import at_left, label_bottoms, legend_above, legend_entries, panel_grid
+from suite.analysis.figures.palette import optimizer_style
+from suite.analysis.figures.style import scaled
 from suite.analysis.words import optimizer_title
 
 MOST_POINTS = 600
@@ -40,18 +42,18 @@ def curves_figure(tuned: pd.DataFrame, losses: LossReader, labels: Sequence[str]
     }
     if not curves:
         return None
-    figure, (panels,) = panel_grid(len(sizes), 2.0, sharex=True, sharey=True)
+    figure, (panels,) = panel_grid(len(sizes), height=14, narrowest=10, sharey=True)
     for axes, size in zip(panels, sizes, strict=True):
         drawn = [label for label in labels if (label, size) in curves]
         for label in drawn:
             _draw(axes, curves[label, size], label, labels)
-        axes.set_title(f"batch size {size}", fontsize=8)
+        axes.set_title(f"batch size {size}")
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xticks([0, 0.5, 1])
-        axes.set_xlabel("budget used")
         if at_left(axes):
-            axes.set_ylabel("train loss, smoothed")
+            axes.set_ylabel("train loss (smoothed)")
+    label_bottoms(panels, "budget used")
     ends = [curve[-1] for curve in curves.values()]
     start = max(curve[int(START_SHOWN * (len(curve) - 1))] for curve in curves.values())
     low, high = min(ends), max(start, max(ends))
@@ -64,5 +66,5 @@ def _draw(axes: Axes, curve: np.ndarray, label: str, labels: Sequence[str]) -> N
     kept = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).astype(int))
     looks = optimizer_style(label, labels)
     marker = looks.pop("marker")
-    axes.plot((kept + 1) / len(curve), curve[kept], linewidth=1.3, label=optimizer_title(label), **looks)
-    axes.plot([1], curve[-1:], color=looks["color"], marker=marker, markersize=4, clip_on=False, zorder=3)
+    axes.plot((kept + 1) / len(curve), curve[kept], linewidth=scaled(1.3), label=optimizer_title(label), **looks)
+    axes.plot([1], curve[-1:], color=looks["color"], marker=marker, markersize=scaled(4), clip_on=False, zorder=3)

@@ -13,18 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from suite.analysis.diagnosed import chosen, group_gaps, reduced
-from suite.analysis.figures.style import (
-    FAINT,
-    INK,
-    at_left,
-    fixed_ticks,
-    legend_above,
-    legend_entries,
-    optimizer_style,
-    panel_grid,
-    same_limits,
-    short,
-)
+from suite.analysis.figures.layout import at_left, legend_above, legend_entries, panel_grid, same_limits
+from suite.analysis.figures.palette import optimizer_style
+from suite.analysis.figures.scales import fixed_ticks, short
+from suite.analysis.figures.style import FAINT, INK, scaled
 from suite.analysis.words import optimizer_title
 
 NAMED_GROUPS = 12
@@ -191,7 +183,7 @@ def diagnosed_figure(
     if not shown:
         return None
     sizes = sorted(points["batch_size"].unique())
-    figure, panels = panel_grid(len(sizes), 1.55, rows=len(shown))
+    figure, panels = panel_grid(len(sizes), height=10.5, narrowest=10, rows=len(shown))
     for row, (drawing, rows) in zip(panels, shown, strict=True):
         for axes, size in zip(row, sizes, strict=True):
             at_size = points[points["batch_size"] == size]
@@ -201,10 +193,10 @@ def diagnosed_figure(
             _draw(axes, drawing, rows[rows["batch_size"] == size], beside, labels)
             _compare(axes, drawing, at_size)
             if at_left(axes):
-                axes.set_ylabel(drawing.label, fontsize=7.5)
+                axes.set_ylabel(drawing.label, fontsize=scaled(8))
         _same_scale(row)
     for axes, size in zip(panels[0], sizes, strict=True):
-        axes.set_title(f"batch size {size}", fontsize=8)
+        axes.set_title(f"batch size {size}")
     legend_above(figure, *legend_entries(panels.flat))
     return figure
 
@@ -230,10 +222,10 @@ def _draw(axes: Axes, drawing: Drawing, rows: pd.DataFrame, beside: pd.DataFrame
         if groups and not drawing.ordered:
             looks["linestyle"] = "none"
             x = x + 0.3 * ((number + 0.5) / len(labels) - 0.5)
-        axes.plot(x, y, **looks, markersize=3, label=optimizer_title(label) if label else None)
+        axes.plot(x, y, **looks, markersize=scaled(3), label=optimizer_title(label) if label else None)
         if not beside.empty:
             x, y = _points(beside[beside["optimizer"] == label], groups)
-            axes.plot(x, y, color=looks["color"], linestyle=":", linewidth=1)
+            axes.plot(x, y, color=looks["color"], linestyle=":", linewidth=scaled(1))
     if drawing.log and bool((rows["value"] > 0).any()):
         axes.set_yscale("log")
     if groups:
@@ -247,15 +239,15 @@ def _group_axis(axes: Axes, title: str, words: Sequence[str]) -> None:
     named = len(words) <= NAMED_GROUPS
     turned = named and max(map(len, words)) > 2
     axes.set_xticks(
-        range(len(words)) if named else [], words if named else [], rotation=90 if turned else 0, fontsize=6
+        range(len(words)) if named else [], words if named else [], rotation=90 if turned else 0, fontsize=scaled(6.5)
     )
-    axes.set_xlabel(title if named else f"{title}, in order", fontsize=7)
+    axes.set_xlabel(title if named else f"{title}, in order", fontsize=scaled(8))
     axes.grid(axis="x", visible=False)
 
 
 def _step_axis(axes: Axes, steps: np.ndarray) -> None:
     """A logarithmic axis, with room for step 0, where the steps are spread that way."""
-    axes.set_xlabel("step", fontsize=7)
+    axes.set_xlabel("step", fontsize=scaled(8))
     if len(steps) and np.median(steps) < 0.2 * steps.max():
         axes.set_xscale("symlog", linthresh=1, linscale=0.4)
         axes.set_xlim(-0.5, 1.6 * steps.max())
@@ -277,7 +269,7 @@ def _compare(axes: Axes, drawing: Drawing, points: pd.DataFrame) -> None:
     if isinstance(level, str):
         level = next(iter(points.loc[points["quantity"] == level, "value"]), None)
     if level is not None:
-        axes.axhline(level, color=FAINT, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1.5)
+        axes.axhline(level, color=FAINT, linewidth=scaled(0.9), linestyle=(0, (4, 2)), zorder=1.5)
 
 
 def _same_scale(row: Sequence[Axes]) -> None:

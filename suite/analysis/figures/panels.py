@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from suite.analysis.figures.gap import name_sides
 from suite.analysis.figures.gap_series import GapSeries, draw_gaps, gap_tip
-from suite.analysis.figures.style import (
-    FAINT,
-    INK,
-    SERIES_COLORS,
-    SERIES_MARKERS,
-    TILES_PER_ROW,
-    WIDTH,
-    batch_size_axis,
-    beside,
-    legend_above,
-    legend_entries,
-    optimizer_style,
-    panel_grid,
-    signed_axis,
-    tip,
-    zero_line,
-)
+from suite.analysis.figures.layout import at_left, label_bottoms, legend_above, legend_entries, panel_grid
+from suite.analysis.figures.marks import CAP, MARKER, tip
+from suite.analysis.figures.palette import optimizer_style, series_style
+from suite.analysis.figures.scales import batch_size_axis, zero_line
+from suite.analysis.figures.style import FAINT, INK, Captioned, em, explain, look, scaled
 from suite.analysis.gap import SERIES, on_edge
 from suite.analysis.words import optimizer_title, series_names
 
+_NAME_WIDTH = 26
+"""Letters of a row's name in a line."""
 
-def panels_figure(gaps: pd.DataFrame, published: pd.DataFrame | None = None) -> Figure | None:
+
+def panels_figure(
+    gaps: pd.DataFrame, published: pd.DataFrame | None = None, labels: Sequence[str] | None = None
+) -> Figure | None:
     """All relative gaps of a sweep: a series per panel over batch size (as paper 1, Figure 1), else a row per gap.
 
     Where there are several panels and several optimizers against the reference, every panel has axes of its own.
@@ -39,9 +35,10 @@ def panels_figure(gaps: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     Args:
         gaps: see `suite.analysis.gap.gap_table`.
         published: see `suite.analysis.published.published_gaps`; those beside a measured gap are drawn as crosses.
+        labels: optimizers in the order of their colours; by default those of the gaps.
 
     Returns:
-        The figure; None with fewer than two series.
+        The figure; None with fewer than two series, or where `suite.analysis.figures.gap.gap_figure` shows them all.
     """
     finite = gaps[np.isfinite(gaps["relative_gap"].to_numpy(dtype=float))]
     finite = finite.assign(paper=_papers(finite, published))
@@ -50,10 +47,13 @@ def panels_figure(gaps: pd.DataFrame, published: pd.DataFrame | None = None) -> 
         return None
     names = series_names([key for key, _ in groups])
     series = [(name, rows) for name, (_, rows) in zip(names, groups, strict=True)]
-    if finite["batch_size"].nunique() > 1 and max(len(rows) for _, rows in series) > 1:
-        crossed = finite["task"].nunique() > 1 and finite["challenger"].nunique() > 1
-        return _panel_per_task(series) if crossed else _over_batch_size(series)
-    return _row_per_gap(series)
+    if finite["batch_size"].nunique() < 2 or max(len(rows) for _, rows in series) < 2:
+        return _row_per_gap(series)
+    if finite["task"].nunique() < 2:
+        return None
+    if finite["challenger"].nunique() < 2:
+        return _over_batch_size(series)
+    return _panel_per_task(series, labels or list(dict.fromkeys([*gaps["reference"], *gaps["challenger"]])))
 
 
 def _papers(gaps: pd.DataFrame, published: pd.DataFrame | None) -> list[float]:
@@ -67,84 +67,100 @@ def _papers(gaps: pd.DataFrame, published: pd.DataFrame | None) -> list[float]:
 
 
 def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
-    figure = Figure(figsize=(WIDTH, 3.6))
+    figure = Captioned(24)
     axes = figure.subplots()
     batch_size_axis(axes, pd.concat([rows["batch_size"] for _, rows in series]))
-    for number, (name, rows) in enumerate(series):
-        color, marker = (kind[number % len(kind)] for kind in (SERIES_COLORS, SERIES_MARKERS))
-        shift = beside(number, len(series))
-        _draw(axes, GapSeries(name=name, rows=rows, color=color, marker=marker, shift=shift))
-    winner = _only({rows["challenger"].iloc[0] for _, rows in series}) or "the challenger"
-    axes.set_ylabel(f"relative gap (%); above zero, {winner} is better")
-    _finish(axes, [rows for _, rows in series])
-    figure.legend(loc="outside right upper")
+    lines = [GapSeries(name=name, rows=rows, **series_style(number)) for number, (name, rows) in enumerate(series)]
+    _draw(axes, lines, pd.concat([rows for _, rows in series]))
+    axes.set_ylabel("relative gap (%)")
+    legend_above(figure, *legend_entries([axes]))
     return figure
 
 
-def _panel_per_task(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
-    """A panel per task, each with its own scale, and a line per optimizer in the colours of all other figures."""
+def _panel_per_task(series: Sequence[tuple[str, pd.DataFrame]], labels: Sequence[str]) -> Figure:
+    """A panel per task, each with its own scale, and the optimizers in the colours of all other figures."""
     tasks: dict[str, list[pd.DataFrame]] = {}
     for _, rows in series:
         tasks.setdefault(rows["task"].iloc[0], []).append(rows)
-    reference = _only({rows["reference"].iloc[0] for _, rows in series})
-    challengers = list(dict.fromkeys(rows["challenger"].iloc[0] for _, rows in series))
-    figure, (panels,) = panel_grid(len(tasks), 2.5, per_row=TILES_PER_ROW, width=WIDTH, margin=0.5)
-    for axes, (task, lines) in zip(panels, tasks.items(), strict=True):
-        batch_size_axis(axes, pd.concat([rows["batch_size"] for rows in lines]))
-        for rows in lines:
+    references = {rows["reference"].iloc[0] for _, rows in series}
+    figure, (panels,) = panel_grid(len(tasks), height=20, narrowest=17)
+    for axes, (task, of_task) in zip(panels, tasks.items(), strict=True):
+        batch_size_axis(axes, pd.concat([rows["batch_size"] for rows in of_task]))
+        lines = []
+        for rows in of_task:
             label = rows["challenger"].iloc[0]
-            against = "" if reference else f" against {optimizer_title(rows['reference'].iloc[0])}"
-            looks = {key: look for key, look in optimizer_style(label, challengers).items() if key != "linestyle"}
-            shift = beside(challengers.index(label), len(challengers))
-            _draw(axes, GapSeries(name=optimizer_title(label) + against, rows=rows, shift=shift, **looks))
+            against = "" if len(references) == 1 else f" against {optimizer_title(rows['reference'].iloc[0])}"
+            looks = {key: value for key, value in optimizer_style(label, labels).items() if key != "linestyle"}
+            lines.append(GapSeries(name=optimizer_title(label) + against, rows=rows, **looks))
+        _draw(axes, lines, pd.concat(of_task), labels)
         axes.set_title(task)
-        _finish(axes, lines)
-    better = f"better than {reference}" if reference else "the challenger is better"
-    figure.supylabel(f"relative gap (%); above zero, {better}", fontsize=8)
+        axes.set_xlabel("")
+        if at_left(axes):
+            axes.set_ylabel("relative gap (%)")
+    label_bottoms(panels, "batch size")
     legend_above(figure, *legend_entries(panels))
     return figure
+
+
+def _draw(axes: Axes, lines: Sequence[GapSeries], gaps: pd.DataFrame, labels: Sequence[str] = ()) -> None:
+    papers = gaps["paper"].dropna()
+    draw_gaps(axes, lines, list(papers))
+    zero_line(axes)
+    name_sides(axes, gaps, labels)
+    for line in lines:
+        axes.plot([], [], linestyle="none", marker=line.marker, color=line.color, label=line.name)
+        axes.plot(line.rows["batch_size"], line.rows["paper"], linestyle="none", marker="x", color=line.color, zorder=3)
+    if len(papers):
+        axes.plot([], [], linestyle="none", marker="x", color=FAINT, label="the paper's")
+        explain(axes, "Crosses: values that the paper prints.")
+
+
+def _row_per_gap(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+    gaps = [(name, row) for name, rows in series for _, row in rows.assign(open=on_edge(rows)).iterrows()]
+    several = len({row["batch_size"] for _, row in gaps}) > 1
+    names = [
+        "\n".join(textwrap.wrap(f"{name}, batch size {row['batch_size']}" if several else name, _NAME_WIDTH))
+        for name, row in gaps
+    ]
+    lines = sum(name.count("\n") + 1 for name in names)
+    figure = Captioned(5 + 1.3 * lines + 1.0 * len(gaps))
+    axes = figure.subplots()
+    for height, (name, row) in enumerate(gaps):
+        _row(axes, height, name, row)
+    axes.axvline(0, color=INK, linewidth=scaled(0.9), zorder=1.5)
+    papers = np.array([row["paper"] for _, row in gaps], dtype=float)
+    if np.isfinite(papers).any():
+        axes.plot(papers, np.arange(len(gaps)), linestyle="none", marker="x", color=FAINT)
+        explain(axes, "Crosses: values that the paper prints.")
+    axes.set_yticks(range(len(gaps)), names)
+    axes.set_ylim(len(gaps) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    low, high = (_only({row[role] for _, row in gaps}) or f"the {role}" for role in ("reference", "challenger"))
+    words = f"\N{LEFTWARDS ARROW} {low} ahead   relative gap (%)   {high} ahead \N{RIGHTWARDS ARROW}"
+    figure.supxlabel("\n".join(textwrap.wrap(words, int(1.7 * look().width / em()))), fontsize=scaled(9))
+    return figure
+
+
+def _row(axes: Axes, height: int, name: str, row: pd.Series) -> None:
+    """One gap with its interval, in ink where somebody is better."""
+    better = row["verdict"] == "better"
+    color = INK if better else FAINT
+    bar = float(row["relative_uncertainty"])
+    if np.isfinite(bar):
+        looks: dict[str, Any] = {"elinewidth": scaled(1), "capsize": scaled(CAP), "zorder": 3.5}
+        axes.errorbar(row["relative_gap"], height, xerr=bar, fmt="none", ecolor=color, **looks)
+        explain(axes, "Bars: 95% intervals.")
+    face = "white" if row["open"] else color
+    axes.plot(
+        row["relative_gap"], height, marker="o", markersize=scaled(MARKER), color=color, markerfacecolor=face, zorder=3
+    )
+    if row["open"]:
+        explain(axes, "Open points: a tuned point lies on the edge of its grid.")
+    if not better:
+        explain(axes, "Grey: nobody is better at 95%.")
+    tip(axes, row["relative_gap"], height, f"{name}\n{gap_tip(row)}")
 
 
 def _only(labels: set[str]) -> str | None:
     """The title of the only optimizer; None where there are several."""
     return optimizer_title(next(iter(labels))) if len(labels) == 1 else None
-
-
-def _draw(axes: Axes, series: GapSeries) -> None:
-    draw_gaps(axes, series)
-    axes.plot([], [], linestyle="none", marker=series.marker, color=series.color, label=series.name)
-    sizes = series.rows["batch_size"].to_numpy(dtype=float) * 2**series.shift
-    axes.plot(sizes, series.rows["paper"], linestyle="none", marker="x", color=series.color)
-
-
-def _finish(axes: Axes, lines: Sequence[pd.DataFrame]) -> None:
-    zero_line(axes)
-    if any(rows["paper"].notna().any() for rows in lines):
-        axes.plot([], [], linestyle="none", marker="x", color=FAINT, label="the paper's")
-    signed_axis(axes, np.concatenate([rows["relative_gap"].to_numpy(dtype=float) for rows in lines]))
-
-
-def _row_per_gap(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
-    gaps = [(name, row) for name, rows in series for _, row in rows.assign(open=on_edge(rows)).iterrows()]
-    figure = Figure(figsize=(WIDTH, 0.6 + 0.3 * len(gaps)))
-    axes = figure.subplots()
-    for height, (name, row) in enumerate(gaps):
-        color = INK if row["verdict"] == "better" else FAINT
-        bar = np.nan_to_num(float(row["relative_uncertainty"]))
-        axes.errorbar(row["relative_gap"], height, xerr=bar, fmt="none", ecolor=color, elinewidth=1, capsize=2.5)
-        face = "white" if row["open"] else color
-        axes.plot(row["relative_gap"], height, marker="o", color=color, markerfacecolor=face)
-        tip(axes, row["relative_gap"], height, f"{name}\n{gap_tip(row)}")
-    axes.axvline(0, color=INK, linewidth=0.9, zorder=1.5)
-    papers = np.array([row["paper"] for _, row in gaps], dtype=float)
-    if np.isfinite(papers).any():
-        axes.plot(papers, np.arange(len(gaps)), linestyle="none", marker="x", color=FAINT, label="the paper's")
-        figure.legend(loc="outside right upper")
-    several = len({row["batch_size"] for _, row in gaps}) > 1
-    labels = [f"{name}, batch size {row['batch_size']}" if several else name for name, row in gaps]
-    axes.set_yticks(range(len(gaps)), labels)
-    axes.set_ylim(len(gaps) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
-    low, high = (_only({row[role] for _, row in gaps}) or f"the {role}" for role in ("reference", "challenger"))
-    figure.supxlabel(f"relative gap (%): negative, {low} is better; positive, {high}", fontsize=8)
-    return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from suite.analysis.figures.style import (
-    INK,
-    PANELS_PER_ROW,
-    SERIES_MARKERS,
-    at_left,
-    decade_axis,
-    optimizer_style,
-    panel_grid,
-    shades,
-)
+from suite.analysis.figures.layout import at_left, label_bottoms, panel_grid, panel_title
+from suite.analysis.figures.palette import SERIES_MARKERS, optimizer_style, shades
+from suite.analysis.figures.scales import decade_axis
+from suite.analysis.figures.style import INK, Captioned, explain, scaled
 from suite.analysis.tuned import choosing, lowest_losses, tuned_setting
-from suite.analysis.words import format_value, optimizer_title
+from suite.analysis.words import format_value, optimizer_title, setting_title
 from suite.records.tuning import axes_of, is_ordered
 
 STRIP = "#f1f1f1"
@@ -59,7 +53,7 @@ class _Lines:
         return [self.x_name, self.line_name] if self.line_name else [self.x_name]
 
 
-def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
+def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
     """Final loss against learning rate for every optimizer (rows) and batch size (columns).
 
     Losses are those on the seeds that chose. A ring marks the tuned point, a triangle at the upper border a loss
@@ -67,31 +61,66 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure:
 
     Args:
         runs: runs of one task.
-        labels: optimizers to draw, in order; those without a learning rate to vary are left out.
+        labels: optimizers in the order of their colours; those without a learning rate to vary are left out.
+
+    Returns:
+        The figure; None where no optimizer varies a number.
     """
     runs = choosing(runs)
     by_label = {label: runs[runs["optimizer"] == label] for label in labels}
     drawn = {label: lines for label in labels if (lines := _lines(by_label[label], label, labels)) is not None}
     sizes = sorted(runs["batch_size"].unique())
-    figure, panels = panel_grid(len(sizes), 1.75, rows=max(len(drawn), 1), sharey=True)
+    if not drawn:
+        return None
+    figure, panels = panel_grid(len(sizes), height=11.5, narrowest=9.5, rows=len(drawn), sharey=True)
     bottom, top = _limits(runs)
-    for row, (label, lines) in zip(panels, drawn.items(), strict=False):
+    any_gone = bool(np.isinf(runs["loss"]).any())
+    for row, (label, lines) in zip(panels, drawn.items(), strict=True):
         for axes, size in zip(row, sizes, strict=True):
             group = by_label[label]
             _panel(axes, group[group["batch_size"] == size], lines, (bottom, top))
             axes.set_xscale("log")
-            decade_axis(axes.xaxis, lines.x_values)
+            decade_axis(axes.xaxis, lines.x_values, most=3)
             axes.set_xlim(min(lines.x_values) / 1.6, max(lines.x_values) * 1.6)
-            _diverged_strip(axes, bottom, top, len(lines.line_values), first=at_left(axes))
-            axes.set_title(f"{optimizer_title(label)}, batch size {size}", fontsize=7.5)
-            axes.set_xlabel("learning rate" if lines.x_name == "lr" else lines.x_name)
+            _limit(axes, bottom, top, len(lines.line_values) if any_gone else 0)
+            panel_title(axes, label, size)
             if at_left(axes):
                 axes.set_ylabel("final loss")
-        if lines.line_name is not None:
-            beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03), "borderaxespad": 0.2}
-            looks = {"fontsize": 7, "title_fontsize": 7, "handlelength": 1.6, "labelspacing": 0.3}
-            row[:PANELS_PER_ROW][-1].legend(title=lines.line_name, **looks, **beside)
+    names = list(dict.fromkeys(lines.x_name for lines in drawn.values()))
+    for row, lines in zip(panels, drawn.values(), strict=True):
+        label_bottoms(panels.flat if len(names) == 1 else row, setting_title(lines.x_name))
+    explain(panels[0, 0], "Ring: tuned point.")
+    others = {name for label, lines in drawn.items() for name in _further(by_label[label], lines)}
+    if others:
+        explain(panels[0, 0], f"Further settings ({', '.join(sorted(map(setting_title, others)))}) are at their best.")
+    _legend(figure, drawn)
     return figure
+
+
+def _further(runs: pd.DataFrame, lines: _Lines) -> list[str]:
+    """Settings of the runs that vary and are no axis of a panel."""
+    return [name for name in _varied(runs) if name not in lines.axes]
+
+
+def _varied(runs: pd.DataFrame) -> list[str]:
+    return [name for name, values in axes_of(dict.fromkeys(runs["setting"])) if len(values) > 1]
+
+
+def _legend(figure: Captioned, drawn: Mapping[str, _Lines]) -> None:
+    """The lines of every optimizer, at the right of all panels."""
+    handles = []
+    for label, lines in drawn.items():
+        if lines.line_name is None:
+            continue
+        head = f"{optimizer_title(label)}:\n{setting_title(lines.line_name)}" if len(drawn) > 1 else None
+        handles.append(Line2D([], [], linestyle="none", label=head or setting_title(lines.line_name)))
+        for number, (value, color) in enumerate(zip(lines.line_values, lines.colors, strict=True)):
+            marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
+            looks: dict[str, Any] = {"color": color, "marker": marker, "markersize": scaled(3.4)}
+            handles.append(Line2D([], [], linewidth=scaled(1.1), label=format_value(value), **looks))
+    if handles:
+        looks = {"fontsize": scaled(7.5), "handlelength": 1.6, "labelspacing": 0.3, "borderaxespad": 0.2}
+        figure.legend(handles=handles, loc="outside right upper", **looks)
 
 
 def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:
@@ -156,8 +185,8 @@ def _panel(axes: Axes, group: pd.DataFrame, lines: _Lines, limits: tuple[float, 
     chosen = dict(tuned_setting(group) or ())
     tuned: tuple[Any, ...] = tuple(chosen.get(name) for name in lines.axes)
     if math.isfinite(losses.get(tuned, math.inf)):
-        ring = axes.plot([tuned[0]], [losses[tuned]], linestyle="none", marker="o", markersize=9, zorder=4)[0]
-        ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1)
+        ring = axes.plot([tuned[0]], [losses[tuned]], linestyle="none", marker="o", markersize=scaled(8.5), zorder=4)[0]
+        ring.set(markerfacecolor="none", markeredgecolor=INK, markeredgewidth=scaled(1.1))
 
 
 def _draw_line(
@@ -168,26 +197,32 @@ def _draw_line(
     x, y = points.T
     marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
     inside = Rectangle((0, bottom), 1, top - bottom, transform=axes.get_yaxis_transform())
-    line = axes.plot(x, np.where(np.isinf(y), np.nan, y), color=color, marker=marker, markersize=3.4)[0]
-    line.set(linewidth=1.1, clip_path=inside)
+    line = axes.plot(x, np.where(np.isinf(y), np.nan, y), color=color, marker=marker, markersize=scaled(3.2))[0]
+    line.set(linewidth=scaled(1.1), clip_path=inside)
     beyond, gone = np.isfinite(y) & (y > top), np.isinf(y)
     row = top + _strip(top - bottom) * (number + 1)
-    for chosen, height, sign in ((beyond, top, "^"), (gone, row, "x")):
+    for chosen, height, sign, words in (
+        (beyond, top, "^", "Triangles: losses beyond the panel."),
+        (gone, row, "x", "Crosses above it: diverged runs."),
+    ):
         if chosen.any():
             heights = np.full(chosen.sum(), height)
-            axes.plot(x[chosen], heights, linestyle="none", marker=sign, markersize=3.4, color=color)
+            axes.plot(x[chosen], heights, linestyle="none", marker=sign, markersize=scaled(3.2), color=color)
+            explain(axes, words)
     return line
 
 
-def _diverged_strip(axes: Axes, bottom: float, top: float, lines: int, *, first: bool) -> None:
-    """Set apart the rows of crosses above the panel, where the loss axis means nothing."""
+def _limit(axes: Axes, bottom: float, top: float, lines: int) -> None:
+    """Set the loss axis, and apart the rows of crosses above the panel, where the loss means nothing."""
     step = _strip(top - bottom)
     axes.set_ylim(bottom, top + step * (lines + 1))
-    axes.axhspan(top + step / 2, top + step * (lines + 1), color=STRIP, linewidth=0, zorder=1.5)
     axes.set_yticks([tick for tick in MaxNLocator(4).tick_values(bottom, top) if bottom <= tick <= top])
-    if first:
-        words = axes.text(-0.04, top + step * (lines + 1.5) / 2, "div.", fontsize=7, ha="right", va="center")
-        words.set(transform=axes.get_yaxis_transform(), in_layout=False)
+    if not lines:
+        return
+    axes.axhspan(top + step / 2, top + step * (lines + 1), color=STRIP, linewidth=0, zorder=1.5)
+    if at_left(axes):
+        words = axes.text(-0.06, top + step * (lines + 1.5) / 2, "div.", ha="right", va="center")
+        words.set(transform=axes.get_yaxis_transform(), fontsize=scaled(7), in_layout=False)
 
 
 def _strip(height: float) -> float:

@@ -1,289 +1,251 @@
-"""What all figures share: colours, markers, type sizes, the batch-size axis, and how a figure is saved."""
+"""How figures look: their sizes and type, what a caption says of them, and how a figure is saved."""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dataclasses
 import io
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from suite.analysis.words import format_value
 from suite.fields import escaped
 from suite.records.files import write_atomically, write_text_atomically
 
-WIDTH = 7.2
-"""Width of a figure in inches: the text width of a two-column journal page."""
-
-PANELS_PER_ROW = 5
-TILES_PER_ROW = 3
 INK, FAINT, GRID = "#222222", "#6b6b6b", "#e3e3e3"
+TIP = "tip: "
+"""Begins the id of an invisible point whose words a browser shows while the pointer is on it."""
 
-# Okabe and Ito's palette stays apart under all common colour-vision deficiencies; yellow is left out (too
-# light on white). Each optimizer also has its own marker and line style, so that grey prints lose nothing.
-_FIXED = {"adam": ("#0072B2", "o", "-"), "sgd": ("#D55E00", "s", (0, (5, 1.5)))}
-_SPARE_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
-_SPARE_MARKERS = "D^vPX*<>ph"
-_SPARE_LINES = ("-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
-SERIES_MARKERS = "osD^vPX*"
-SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
-"""Colours of series that are no optimizers: the whole palette, in a fixed order."""
-
-_TIP = "tip: "
-
-_RC: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.titlelocation": "left",
-    "axes.titley": 1.0,  # the default height, set so that it is not computed at every drawing
-    "axes.labelsize": 8,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 5,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.6,
-    "text.color": INK,
-    "text.parse_math": False,
-    "hatch.linewidth": 0.5,
-    "hatch.color": FAINT,
-    "figure.constrained_layout.use": True,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "adam-sgd-gap",
-}
+_WIDER = (1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5)
+"""How much wider a picture of fixed proportions is drawn, at the same type size, where its panels need the room."""
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw with the suite's type sizes and lines, and leave matplotlib's settings as they were."""
-    with matplotlib.rc_context(_RC):
-        yield
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """Size, type and scales of figures.
 
-
-def optimizer_style(label: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Colour, marker and line style of an optimizer: fixed for Adam and SGD, else by its position in the sweep.
-
-    Colours repeat after six optimizers, with other markers and lines, so that thirty optimizers look different.
+    Attributes:
+        name: what it is for.
+        width: of a figure, in inches.
+        font_size: of the axes' labels, in printer's points; everything else follows it.
+        proportion: width over height; None: as high as the panels need.
+        pixels: width of the PNG.
+        batch_scale: scale of the axis of batch sizes.
+        loss_scale: scale of the axis of tuned losses; auto: logarithmic where they differ by more than a factor of 20.
+        gap_scale: scale of the axis of gaps, a logarithmic one linear around zero; auto: where some are far larger.
     """
-    if label in _FIXED:
-        return dict(zip(("color", "marker", "linestyle"), _FIXED[label], strict=True))
-    number = [name for name in labels if name not in _FIXED].index(label)
-    kinds = {"color": _SPARE_COLORS, "marker": _SPARE_MARKERS, "linestyle": _SPARE_LINES}
-    return {key: kind[number % len(kind)] for key, kind in kinds.items()}
+
+    name: str = "page"
+    width: float = 5.5
+    font_size: float = 9.0
+    proportion: float | None = None
+    pixels: int = 1650
+    batch_scale: Literal["log", "linear"] = "log"
+    loss_scale: Literal["auto", "linear", "log"] = "auto"
+    gap_scale: Literal["auto", "linear", "log"] = "auto"
 
 
-def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """A legend over all panels, in as many columns as the figure is wide for."""
-    inches = [0.57 + 0.062 * len(name) for name in names] or [1.0]
-    fits_in_a_row = sum(inches) <= figure.get_figwidth()
-    columns = len(inches) if fits_in_a_row else int(figure.get_figwidth() / max(inches))
-    figure.legend(handles, names, loc="outside upper left", ncols=max(1, columns))
+PAGE = Look()
+"""The text width of a page of one column."""
+COLUMN = Look(name="column", width=3.5, font_size=8.0, pixels=1400)
+"""A column of a page of two."""
+SLIDE = Look(name="slide", width=40 / 3, font_size=20.0, proportion=16 / 9, pixels=1920)
+"""A whole slide."""
+LOOKS = {look.name: look for look in (PAGE, COLUMN, SLIDE)}
+
+_LOOK = contextvars.ContextVar("look", default=PAGE)
 
 
-def shades(color: str, count: int) -> list[tuple[float, float, float]]:
-    """Shades of one hue from light to dark, so that the order is visible in grey prints too."""
-    base, mixes = np.array(to_rgb(color)), np.linspace(0.62, -0.5, count) if count > 1 else np.array([0.0])
-    return [tuple(base + (1 - base) * mix if mix >= 0 else base * (1 + mix)) for mix in mixes]
+class Captioned(Figure):
+    """A figure that knows what its caption must explain: what was drawn in it, and nothing else.
+
+    Attributes:
+        look: how it is drawn.
+        caption: sentences, in the order of drawing.
+    """
+
+    def __init__(self, height: float, *, width: float | None = None) -> None:
+        """An empty figure in the present look; ``height`` and ``width`` in ems, by default as wide as the look."""
+        self.look = look()
+        self.caption: list[str] = []
+        super().__init__(figsize=(self.look.width if width is None else width * em(), height * em()))
 
 
-def panel_grid(
-    count: int,
-    height: float,
-    *,
-    rows: int = 1,
-    per_row: int = PANELS_PER_ROW,
-    width: float | None = None,
-    margin: float = 0.35,
-    **shared: Any,
-) -> tuple[Figure, np.ndarray]:
-    """An empty figure of panels side by side, wrapped where they do not fit beside each other; sizes are in inches.
+def explain(axes: Axes, sentence: str) -> None:
+    """Add a sentence to the caption of the figure of some axes, unless it is there."""
+    figure = axes.get_figure(root=True)
+    if isinstance(figure, Captioned) and sentence not in figure.caption:
+        figure.caption.append(sentence)
+
+
+def caption_of(figure: Figure) -> str:
+    """What a figure's caption must explain."""
+    return " ".join(figure.caption) if isinstance(figure, Captioned) else ""
+
+
+def look() -> Look:
+    """The look that figures are drawn in at present, see `style`."""
+    return _LOOK.get()
+
+
+def em() -> float:
+    """The type size in inches, which lengths are measured by so that they follow it."""
+    return float(matplotlib.rcParams["font.size"]) / 72
+
+
+def scaled(size: float) -> float:
+    """A length in printer's points, in proportion to the type: as given at a type size of 9."""
+    return size * float(matplotlib.rcParams["font.size"]) / 9
+
+
+@contextlib.contextmanager
+def style(chosen: Look = PAGE) -> Iterator[None]:
+    """Draw with the suite's type sizes and lines, and leave matplotlib's settings as they were."""
+    token = _LOOK.set(chosen)
+    try:
+        with matplotlib.rc_context(_settings(chosen.font_size)):
+            yield
+    finally:
+        _LOOK.reset(token)
+
+
+def drawn(draw: Callable[[], Figure | None], chosen: Look = PAGE) -> Figure | None:
+    """Draw a figure in a look; where that has fixed proportions, on a picture wide enough for all its panels."""
+    figure = None
+    for wider in _WIDER if chosen.proportion else (1,):
+        with style(dataclasses.replace(chosen, width=chosen.width * wider)):
+            figure = draw()
+        if figure is None or chosen.proportion is None:
+            return figure
+        width = chosen.width * wider
+        if figure.get_figheight() <= width / chosen.proportion:
+            break
+    if figure is not None and chosen.proportion is not None:
+        figure.set_size_inches(width, width / chosen.proportion)
+    return figure
+
+
+def _settings(font: float) -> Any:
+    scale = font / 9
+    return {
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": font,
+        "axes.titlesize": font,
+        "axes.titlelocation": "left",
+        "axes.titley": 1.0,  # the default height, set so that it is not computed at every drawing
+        "axes.titlepad": 0.5 * font,
+        "axes.labelsize": font,
+        "axes.edgecolor": FAINT,
+        "axes.labelcolor": INK,
+        "axes.linewidth": 0.7 * scale,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.6 * scale,
+        "xtick.color": FAINT,
+        "ytick.color": FAINT,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "xtick.labelsize": 0.9 * font,
+        "ytick.labelsize": 0.9 * font,
+        "xtick.major.width": 0.7 * scale,
+        "ytick.major.width": 0.7 * scale,
+        "xtick.major.size": 3.2 * scale,
+        "ytick.major.size": 3.2 * scale,
+        "xtick.minor.size": 1.8 * scale,
+        "lines.linewidth": 1.4 * scale,
+        "lines.markersize": 4.6 * scale,
+        "legend.fontsize": 0.9 * font,
+        "legend.title_fontsize": 0.9 * font,
+        "legend.frameon": False,
+        "legend.handlelength": 2.8,
+        "text.color": INK,
+        "text.parse_math": False,
+        "hatch.linewidth": 0.5 * scale,
+        "hatch.color": FAINT,
+        "figure.constrained_layout.use": True,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "adam-sgd-gap",
+        "pdf.fonttype": 42,  # journals refuse type 3
+    }
+
+
+def save(figure: Figure, folder: Path, name: str, kinds: tuple[str, ...] = ("png", "svg", "pdf")) -> list[Path]:
+    """Write a figure; points of the SVG have the words of `suite.analysis.figures.marks.tip`.
 
     Args:
-        count: number of panels side by side.
-        height: height of a row.
-        rows: number of rows of panels.
-        per_row: how many panels stand side by side at most.
-        width: width of the figure; by default `WIDTH`, and less for one or two panels.
-        margin: added to the rows' heights.
-        shared: ``sharex`` and ``sharey``, see `Figure.subplots`.
+        figure: what was drawn.
+        folder: where to.
+        name: of the files, without suffix.
+        kinds: some of ``png``, ``svg`` and ``pdf``.
 
     Returns:
-        The figure, and its axes of shape ``[rows, count]``.
+        The paths, in the order of ``kinds``.
     """
-    columns = min(max(count, 1), per_row)
-    blocks = -(-max(count, 1) // columns)
-    width = width or (WIDTH if columns > 2 else WIDTH * (0.5 + 0.2 * columns))
-    figure = Figure(figsize=(width, height * blocks * rows + margin))
-    axes = figure.subplots(blocks * rows, columns, squeeze=False, **shared)
-    axes = axes.reshape(blocks, rows, columns).swapaxes(0, 1).reshape(rows, -1)
-    for unused in axes[:, count:].flat:
-        unused.set_axis_off()
-    return figure, axes[:, :count]
-
-
-def at_left(axes: Axes) -> bool:
-    """Whether a panel stands at the left of the figure, where the y-axis is labelled."""
-    cell = axes.get_subplotspec()
-    return cell is None or cell.is_first_col()
-
-
-def same_limits(panels: Sequence[Axes]) -> tuple[float, float]:
-    """Give panels the same y-axis, labelled at the left; returns its ends."""
-    ends = [axes.get_ylim() for axes in panels]
-    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-    for axes in panels:
-        axes.set_ylim(low, high)
-        if not at_left(axes):
-            axes.tick_params(axis="y", labelleft=False)
-    return low, high
-
-
-def legend_entries(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
-    """Handles and names of the legend of several panels, every name once."""
-    entries: dict[str, Artist] = {}
-    for panel in axes:
-        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
-            entries.setdefault(name, handle)
-    return list(entries.values()), list(entries)
-
-
-def note(axes: Axes, words: str, at: tuple[float, float], offset: tuple[float, float], **looks: Any) -> None:
-    """Write words beside a point, at an offset in printer's points; ``looks`` go to `Axes.annotate`."""
-    axes.annotate(words, at, offset, textcoords="offset points", **{"fontsize": 7.5, **looks})
-
-
-def zero_line(axes: Axes) -> None:
-    """Draw the line of zero gap: above it the challenger is better."""
-    axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
-
-
-def plot_points(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, color: str, **looks: Any) -> None:
-    """Draw points, the open ones with a white face; ``looks`` go to `Axes.plot`."""
-    for chosen, face in ((~is_open, color), (is_open, "white")):
-        axes.plot(x[chosen], y[chosen], linestyle="none", color=color, markerfacecolor=face, zorder=3, **looks)
-
-
-def fixed_ticks(axis: Axis, ticks: Sequence[float], write: Callable[[float], str]) -> None:
-    """Label an axis only at some values, as ``write`` writes them."""
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
-
-
-def batch_size_axis(axes: Axes, sizes: Iterable[int], *, octaves: float = 1.0) -> None:
-    """Make a log2 x-axis with the measured batch sizes as plain numbers and ``octaves`` of room on each side."""
-    ticks = sorted(set(sizes))
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(ticks[0] / 2**octaves, ticks[-1] * 2**octaves)
-    fixed_ticks(axes.xaxis, ticks, "{:.0f}".format)
-    crowded = len(ticks) > 12 or sum(len(str(tick)) for tick in ticks) > 30
-    axes.tick_params(axis="x", labelrotation=45 if crowded else 0)
-    axes.set_xlabel("batch size")
-
-
-def decade_axis(axis: Axis, values: Iterable[float]) -> None:
-    """Label a logarithmic axis at powers of ten, or at its values where there are fewer than two powers."""
-    shown = sorted(set(values))
-    first, last = math.ceil(math.log10(shown[0] / 1.7)), math.floor(math.log10(shown[-1] * 1.7))
-    decades = [10.0**power for power in range(first, last + 1)]
-    every = -(-len(decades) // 5)
-    if len(decades) > 1:
-        fixed_ticks(axis, decades[::every], _power)
-    else:
-        fixed_ticks(axis, shown, format_value)
-
-
-def beside(number: int, count: int) -> float:
-    """Octaves by which one of ``count`` series stands beside its batch size, so that their points stay apart."""
-    return min(0.1, 0.8 / count) * (number - (count - 1) / 2)
-
-
-def signed_axis(axes: Axes, values: Iterable[float]) -> None:
-    """Make the y-axis logarithmic on both sides of zero where some values are 50 times as large as the median."""
-    sizes = np.abs([value for value in values if math.isfinite(value) and value != 0])
-    if not len(sizes) or sizes.max() < 50 * np.median(sizes):
-        return
-    linear = 10.0 ** math.floor(math.log10(np.median(sizes)))
-    axes.set_yscale("symlog", linthresh=linear)
-    decades = [linear * 10**power for power in range(math.floor(math.log10(sizes.max() / linear)) + 1)]
-    shown = decades[:: -(-len(decades) // 3)]
-    ticks = [*(-value for value in shown), 0, *shown]
-    fixed_ticks(axes.yaxis, ticks, lambda value: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
-
-
-def short(value: Any) -> str:
-    """A learning rate as a tick label: two digits."""
-    rounded = isinstance(value, (int, float)) and value < 100
-    return format_value(float(f"{value:.2g}") if rounded else value)
-
-
-def _power(value: float) -> str:
-    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def tip(axes: Axes, x: float, y: float, words: str) -> None:
-    """Words that a browser shows while the pointer is at a point of the SVG; the PNG is unchanged."""
-    marked = axes.plot([x], [y], linestyle="none", marker="o", markersize=13, alpha=0.0, zorder=6)[0]
-    marked.set_gid(_TIP + words.replace("\n", " / "))
-
-
-def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure as PNG (200 dots per inch) and SVG, in which points have the words of `tip`.
-
-    Returns:
-        The two paths.
-    """
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    of_figure = figure.look if isinstance(figure, Captioned) else PAGE
     for words in figure.findobj(Text):
         words.set_text("\n".join(map(escaped, words.get_text().split("\n"))))
-    # Both files have the layout that is computed at the resolution of the PNG, whose letters are wider. Each canvas
+    with matplotlib.rc_context(_settings(of_figure.font_size)):
+        return _write(figure, of_figure, [folder / f"{name}.{kind}" for kind in kinds])
+
+
+def _write(figure: Figure, of_figure: Look, paths: list[Path]) -> list[Path]:
+    # All files have the layout that is computed at the resolution of the PNG, whose letters are wider. Each canvas
     # draws once; `savefig` would draw twice, once to compute a layout.
     usual = figure.dpi
-    figure.dpi = 200
+    figure.dpi = of_figure.pixels / max(of_figure.width, figure.get_figwidth())
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
     figure.set_layout_engine("none")
-    agg = FigureCanvasAgg(figure)
-    write_atomically(png, lambda temporary: agg.print_png(temporary, metadata={"Software": None}))
+    for path in paths:
+        _WRITERS[path.suffix](figure, path)
     figure.dpi = usual
-    drawn = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": None})
-    write_text_atomically(svg, re.sub(f'<g id="{_TIP}([^"]*)">', _titled, drawn.getvalue()))
-    return png, svg
+    return paths
+
+
+def _write_png(figure: Figure, path: Path) -> None:
+    canvas = FigureCanvasAgg(figure)
+    write_atomically(path, lambda temporary: canvas.print_png(temporary, metadata={"Software": None}))
+
+
+def _write_svg(figure: Figure, path: Path) -> None:
+    written = io.StringIO()
+    figure.dpi = 72
+    FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
+    write_text_atomically(path, re.sub(f'<g id="{TIP}([^"]*)">', _titled, written.getvalue()))
+
+
+def _write_pdf(figure: Figure, path: Path) -> None:
+    shown = figure.findobj(_is_tip)
+    for point in shown:
+        point.set_visible(False)
+    canvas = FigureCanvasPdf(figure)
+    nothing = {"CreationDate": None, "Creator": None, "Producer": None}
+    write_atomically(path, lambda temporary: canvas.print_pdf(temporary, metadata=nothing))
+    for point in shown:
+        point.set_visible(True)
+
+
+_WRITERS = {".png": _write_png, ".svg": _write_svg, ".pdf": _write_pdf}
+
+
+def _is_tip(artist: Artist) -> bool:
+    return str(artist.get_gid() or "").startswith(TIP)
 
 
 def _titled(tip: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,65 +11,123 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from suite.analysis.figures.style import WIDTH, batch_size_axis, decade_axis, legend_above, optimizer_style, tip
+from suite.analysis.figures.layout import legend_above, legend_entries, panel_grid
+from suite.analysis.figures.marks import beside, intervals, plot_points, side_offsets, tip
+from suite.analysis.figures.palette import optimizer_style
+from suite.analysis.figures.scales import batch_size_axis, decade_axis
+from suite.analysis.figures.style import explain, look, scaled
 from suite.analysis.words import format_setting, optimizer_title
 
-MOST_INSIDE = 4
-"""Largest number of optimizers whose legend stands inside the panel."""
+_WIDE = 20
+"""Ratio of the largest loss to the smallest above which the axis is logarithmic."""
 
 
 def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
-    """Tuned final loss (left) and winning learning rate (right) against batch size; points on the grid's edge are open.
+    """Tuned final loss and, where there is one, winning learning rate against batch size.
+
+    Points on the grid's edge are open.
 
     Args:
         tuned: tuned points of one task.
-        labels: optimizers of the sweep, in its order.
+        labels: optimizers in the order of their colours; those without a point are left out.
     """
-    figure = Figure(figsize=(WIDTH, 2.8))
-    loss_axes, lr_axes = figure.subplots(1, 2)
-    points = tuned[np.isfinite(tuned["loss"].to_numpy(dtype=float))]
-    for axes in (loss_axes, lr_axes):
+    finite = tuned[np.isfinite(tuned["loss"].to_numpy(dtype=float))]
+    series = {label: rows for label in labels if len(rows := finite[finite["optimizer"] == label])}
+    rates = {label: rows[rows["setting"].map(_rate) > 0] for label, rows in series.items()}
+    rates = {label: rows for label, rows in rates.items() if len(rows)}
+    figure, (panels,) = panel_grid(2 if rates else 1, height=18, narrowest=19)
+    for axes in panels:
         batch_size_axis(axes, tuned["batch_size"], octaves=0.6)
-    losses = points["loss"].to_numpy(dtype=float)
-    wide = len(losses) > 0 and losses.min() > 0 and losses.max() > 20 * losses.min()
-    if wide:
-        loss_axes.set_yscale("log")
-        decade_axis(loss_axes.yaxis, losses)
-        loss_axes.set_ylim(losses.min() / 2, losses.max() * 3)
-    rates: list[float] = []
-    for label in labels:
-        rows = points[points["optimizer"] == label]
-        for point in rows.itertuples(index=False):
-            words = f"{optimizer_title(label)} at batch size {point.batch_size}: {point.loss:.4f}"
-            tip(loss_axes, point.batch_size, point.loss, f"{words}\n{format_setting(point.setting)}")
-        looks = optimizer_style(label, labels)
-        sizes, losses = rows["batch_size"].to_numpy(dtype=float), rows["loss"].to_numpy(dtype=float)
-        above = np.nan_to_num(rows["uncertainty"].to_numpy(dtype=float))
-        # On a logarithmic axis a bar that reaches zero would have no end.
-        bars = np.array([np.minimum(above, 0.6 * losses) if wide else above, above])
-        _series(loss_axes, sizes, losses, rows["edges"].map(bool).to_numpy(dtype=bool), looks, optimizer_title(label))
-        loss_axes.errorbar(sizes, losses, yerr=bars, fmt="none", ecolor=looks["color"], elinewidth=0.9, capsize=2)
-        lrs = [dict(setting).get("lr", math.nan) for setting in rows["setting"]]
-        if lrs and all(isinstance(lr, int | float) and lr > 0 for lr in lrs):
-            lr_edges = np.array([any(axis == "lr" for axis, _ in edges) for edges in rows["edges"]])
-            lr_axes.set_yscale("log")
-            rates += lrs
-            _series(lr_axes, sizes, np.array(lrs, dtype=float), lr_edges, looks, optimizer_title(label))
+    _losses(panels[0], series, labels)
     if rates:
-        decade_axis(lr_axes.yaxis, rates)
-        lr_axes.set_ylim(min(rates) / 2, max(rates) * 2)
-    loss_axes.set_ylabel("tuned final loss")
-    loss_axes.set_title("Tuned final loss")
-    lr_axes.set_ylabel("learning rate that won")
-    lr_axes.set_title("Winning learning rate")
-    if len(labels) > MOST_INSIDE:
-        legend_above(figure, *loss_axes.get_legend_handles_labels())
-    else:
-        loss_axes.legend(loc="best")
+        _rates(panels[1], rates, labels)
+    legend_above(figure, *legend_entries(panels))
     return figure
 
 
-def _series(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, looks: dict[str, Any], title: str) -> None:
-    axes.plot(x, y, **looks, label=title)
-    face = {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 1.3, "zorder": 3}
-    axes.plot(x[is_open], y[is_open], **{**looks, **face})
+def _losses(axes: Axes, series: Mapping[str, pd.DataFrame], labels: Sequence[str]) -> None:
+    axes.set_ylabel("tuned final loss")
+    losses = {label: rows["loss"].to_numpy(dtype=float) for label, rows in series.items()}
+    if not series:
+        return
+    every = np.concatenate(list(losses.values()))
+    scale = look().loss_scale
+    logarithmic = every.min() > 0 and (scale == "log" or (scale == "auto" and every.max() > _WIDE * every.min()))
+    lows, highs = {}, {}
+    for label, rows in series.items():
+        bars = np.nan_to_num(rows["uncertainty"].to_numpy(dtype=float))
+        lows[label], highs[label] = losses[label] - bars, losses[label] + bars
+        if logarithmic:
+            # On a logarithmic axis an interval that reaches zero has no end.
+            cut = lows[label] < losses[label] / 10
+            lows[label] = np.where(cut, losses[label] / 10, lows[label])
+            if cut.any():
+                looks: dict[str, Any] = {"linestyle": "none", "marker": "v", "markersize": scaled(4), "zorder": 3.5}
+                color = optimizer_style(label, labels)["color"]
+                axes.plot(rows["batch_size"][cut], lows[label][cut], color=color, **looks)
+                explain(axes, "Arrows: the interval goes on to zero.")
+    low, high = min(map(np.min, lows.values())), max(map(np.max, highs.values()))
+    if logarithmic:
+        axes.set_yscale("log")
+        decade_axis(axes.yaxis, [low, *every, high] if high / low > 30 else every)
+        axes.set_ylim(low / 1.5, high * 1.5)
+    else:
+        room = 0.07 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - room, high + room)
+    spans = {
+        label: dict(zip(rows["batch_size"], zip(lows[label], highs[label], strict=True), strict=True))
+        for label, rows in series.items()
+    }
+    moved = dict(zip(series, side_offsets(axes, list(spans.values())), strict=True))
+    for label, rows in series.items():
+        _draw(axes, rows, losses[label], label, labels, moved[label], spans[label])
+
+
+def _rates(axes: Axes, series: Mapping[str, pd.DataFrame], labels: Sequence[str]) -> None:
+    axes.set_ylabel("tuned learning rate")
+    rates = {label: rows["setting"].map(_rate).to_numpy(dtype=float) for label, rows in series.items()}
+    every = np.concatenate(list(rates.values()))
+    axes.set_yscale("log")
+    decade_axis(axes.yaxis, every)
+    axes.set_ylim(every.min() / 2, every.max() * 2)
+    spans = [
+        dict(zip(rows["batch_size"], zip(rates[label], rates[label], strict=True), strict=True))
+        for label, rows in series.items()
+    ]
+    for (label, rows), moved in zip(series.items(), side_offsets(axes, spans), strict=True):
+        of_lr = rows.assign(edges=rows["edges"].map(lambda edges: [edge for edge in edges if edge[0] == "lr"]))
+        _draw(axes, of_lr, rates[label], label, labels, moved, {})
+
+
+def _rate(setting: object) -> float:
+    rate = dict(setting).get("lr", math.nan)  # type: ignore[call-overload]
+    return float(rate) if isinstance(rate, int | float) else math.nan
+
+
+def _draw(
+    axes: Axes,
+    rows: pd.DataFrame,
+    values: np.ndarray,
+    label: str,
+    labels: Sequence[str],
+    moved: Mapping[float, float],
+    spans: Mapping[float, tuple[float, float]],
+) -> None:
+    """Draw one optimizer's points, joined in the order of the batch sizes."""
+    looks = optimizer_style(label, labels)
+    title = optimizer_title(label)
+    line = {"color": looks["color"], "linestyle": looks["linestyle"]}
+    axes.plot(rows["batch_size"], values, alpha=0.6, linewidth=scaled(1.1), zorder=2, **line)
+    axes.plot([], [], label=title, **looks)
+    is_open = rows["edges"].map(len).to_numpy() > 0
+    for number, point in enumerate(rows.itertuples(index=False)):
+        one = slice(number, number + 1)
+        shifted = beside(axes, moved.get(point.batch_size, 0.0))
+        sizes = np.array([float(point.batch_size)])  # type: ignore[arg-type]
+        if spans and np.isfinite(point.uncertainty):  # type: ignore[arg-type]
+            low, high = spans[point.batch_size]  # type: ignore[index]
+            ends = np.array([[values[number] - low], [high - values[number]]])
+            intervals(axes, sizes, values[one], ends, looks["color"], moved=shifted)
+        plot_points(axes, sizes, values[one], is_open[one], looks["color"], marker=looks["marker"], transform=shifted)
+        words = f"{title} at batch size {point.batch_size}: {point.loss:.4f}\n{format_setting(point.setting)}"
+        tip(axes, point.batch_size, values[number], words, shifted)  # type: ignore[arg-type]

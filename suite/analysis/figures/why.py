@@ -11,23 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from suite.analysis.figures.style import (
-    FAINT,
-    SERIES_COLORS,
-    SERIES_MARKERS,
-    TILES_PER_ROW,
-    WIDTH,
-    at_left,
-    decade_axis,
-    fixed_ticks,
-    legend_entries,
-    panel_grid,
-    tip,
-    zero_line,
-)
+from suite.analysis.figures.layout import at_left, legend_above, legend_entries, panel_grid
+from suite.analysis.figures.marks import tip
+from suite.analysis.figures.palette import series_style
+from suite.analysis.figures.scales import decade_axis, fixed_ticks, zero_line
+from suite.analysis.figures.style import FAINT, explain, scaled
 from suite.analysis.gap import SERIES
 from suite.analysis.rank_correlation import RankCorrelation
 from suite.analysis.why import CORRELATED
+from suite.analysis.words import series_names
 
 LINEAR_BELOW = 1.0
 """Gap in percent below which the axis is linear: gaps of tasks span two decades and both signs."""
@@ -50,32 +42,29 @@ def why_figure(table: pd.DataFrame, with_gap: Mapping[str, RankCorrelation]) -> 
     shown = [name for name in CORRELATED if bool(finite[name].any())]
     if not shown:
         return None
-    width = WIDTH * min(max(len(shown), 2), TILES_PER_ROW) / TILES_PER_ROW
-    figure, (panels,) = panel_grid(len(shown), 2.2, per_row=TILES_PER_ROW, width=width, margin=0.5, sharey=True)
+    figure, (panels,) = panel_grid(len(shown), height=15, narrowest=13, sharey=True)
     keys = list(table.groupby(SERIES, sort=False).groups)
-    pairs = len({key[1:] for key in keys}) > 1
+    names = [name or str(key[0]) for name, key in zip(series_names(keys), keys, strict=True)]
     for axes, name in zip(panels, shown, strict=True):
         for key, rows in table[finite[name]].groupby(SERIES, sort=False):
-            task, reference, challenger = key
-            label = f"{task}: {challenger} against {reference}" if pairs else str(task)
-            _series(axes, rows.sort_values("batch_size"), name, label, keys.index(key))
+            number = keys.index(key)
+            _series(axes, rows.sort_values("batch_size"), name, names[number], number)
         _frame(axes, name, table.loc[finite[name], name].to_numpy(dtype=float))
         if name in with_gap and not math.isnan(with_gap[name].rho):
             words = f"inside tasks: rho {with_gap[name].rho:+z.2f}, p {with_gap[name].p:.2g}"
-            axes.set_title(words, color=FAINT, fontsize=7)
+            axes.set_title(words, color=FAINT, fontsize=scaled(7))
         if at_left(axes):
             axes.set_ylabel("relative gap (%)")
     _gap_axis(panels[0], table["relative_gap"].to_numpy(dtype=float))
-    handles, labels = legend_entries(panels)
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+    explain(panels[0], "Larger points: larger batch sizes, joined in their order.")
+    legend_above(figure, *legend_entries(panels))
     return figure
 
 
 def _series(axes: Axes, rows: pd.DataFrame, name: str, label: str, number: int) -> None:
-    color = SERIES_COLORS[number % len(SERIES_COLORS)]
-    marker = SERIES_MARKERS[number % len(SERIES_MARKERS)]
-    axes.plot(rows[name], rows["relative_gap"], color=color, linewidth=0.9, alpha=0.7)
-    axes.plot([], [], color=color, marker=marker, linewidth=0.9, label=label)
+    color, marker = series_style(number).values()
+    axes.plot(rows[name], rows["relative_gap"], color=color, linewidth=scaled(0.9), alpha=0.7)
+    axes.plot([], [], color=color, marker=marker, linewidth=scaled(0.9), label=label)
     for row in rows.itertuples(index=False):
         value, gap = float(getattr(row, name)), float(row.relative_gap)  # type: ignore[arg-type]
         resolved = isinstance(row.better, str) and bool(row.better)
@@ -84,11 +73,13 @@ def _series(axes: Axes, rows: pd.DataFrame, name: str, label: str, number: int) 
             [gap],
             color=color,
             marker=marker,
-            markersize=3 + 0.55 * math.log2(row.batch_size),  # type: ignore[arg-type]
+            markersize=scaled(2.6 + 0.5 * math.log2(row.batch_size)),  # type: ignore[arg-type]
             markerfacecolor=color if resolved else "white",
             clip_on=False,
             zorder=3,
         )
+        if not resolved:
+            explain(axes, "Open points: nobody is better at 95%.")
         measure = f"{CORRELATED[name][0]} {value:.3g}"
         tip(axes, value, gap, f"{label}\nbatch size {row.batch_size}\n{measure}\ngap {gap:+.2f}%")
 

@@ -1,10 +1,10 @@
-"""The figures of a comparison: drawn, saved beside the page, and put into it with a caption."""
+"""The figures of a comparison: drawn in every look, saved beside the page, and put into it with a caption."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,12 +19,14 @@ from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.heatmap import heatmap_figure
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
-from suite.analysis.figures.style import save, style
+from suite.analysis.figures.style import PAGE, Look, caption_of, drawn, save
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.figures.tuning_cost import tuning_cost_figure
 from suite.analysis.gap import SERIES
 from suite.analysis.report.page import Markup, element, picture, section
 from suite.analysis.theory_fit import theory_fit
+
+Draw = Callable[[], Figure | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Caption:
     Attributes:
         heading: above it; empty where the page has one.
         alt: what it shows, for those who cannot see it.
-        caption: how to read it.
+        caption: what it shows; how to read it is added from what was drawn.
         inline: whether the SVG becomes part of the page, so that its tooltips work.
         level: of the heading.
     """
@@ -46,33 +48,86 @@ class Caption:
     level: str = "h2"
 
 
-def draw_overview(comparison: Comparison, folder: Path) -> Markup:
-    """All gaps of a comparison in one figure; nothing where there is one series alone."""
-    if comparison.points:
-        return placed(lambda: branches_figure(comparison.branch_gaps), folder, "branches", _BRANCHES)
-    return placed(lambda: panels_figure(comparison.gaps, comparison.published_gaps), folder, "panels", _OVERVIEW)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What of a comparison a page shows, and how.
+
+    Attributes:
+        labels: optimizers in the order of their colours, where the page is one of several; the plan's own follow.
+        looks: in which figures are drawn, that of the page first.
+    """
+
+    labels: Sequence[str] = ()
+    looks: Sequence[Look] = (PAGE,)
 
 
-def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffix: str = "") -> dict[str, Markup]:
+ON_A_PAGE = Shown()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Easel:
+    """Where and how figures are drawn.
+
+    Attributes:
+        folder: where they go.
+        labels: all optimizers of the report or index, in the order of their colours.
+        looks: that of the page first.
+    """
+
+    folder: Path
+    labels: Sequence[str]
+    looks: Sequence[Look]
+
+    def place(self, draw: Draw, name: str, caption: Caption) -> Markup:
+        """Draw a figure in every look, save it, and put it into the page; nothing where nothing is drawn."""
+        first, *others = self.looks
+        figure = drawn(draw, first)
+        if figure is None:
+            return Markup("")
+        _, svg, _ = save(figure, self.folder, name)
+        for look in others:
+            other = drawn(draw, look)
+            if other is not None:
+                save(other, self.folder, f"{name}-{look.name}", ("png", "pdf"))
+        heading = element(caption.level, caption.heading) if caption.heading else ""
+        words = f"{caption.caption} {caption_of(figure)}".strip()
+        names = [look.name for look in others]
+        return Markup(heading + picture(svg, caption.alt, words, inline=caption.inline, others=names))
+
+
+def draw_overview(comparison: Comparison, easel: Easel) -> Markup:
+    """All gaps of a comparison: branches over the trunk's share, and panels where there are several series."""
+    gaps, labels = comparison.gaps, easel.labels
+    apart = gaps[~gaps["task"].isin(list(comparison.points))]
+    drawings: list[tuple[str, Draw, Caption]] = [
+        ("branches", lambda: branches_figure(comparison.branch_gaps, labels), _BRANCHES),
+        ("panels", lambda: panels_figure(apart, comparison.published_gaps, labels), _OVERVIEW),
+    ]
+    if not comparison.points:
+        del drawings[0]
+    return Markup("".join(easel.place(draw, name, caption) for name, draw, caption in drawings))
+
+
+def draw_figures(comparison: Comparison, losses: LossReader, easel: Easel, suffix: str = "") -> dict[str, Markup]:
     """Draw every figure of one task.
 
     Args:
         comparison: of one task.
         losses: reads the curves.
-        folder: where PNG and SVG go.
+        easel: where and how.
         suffix: end of the files' names, where there are several tasks.
 
     Returns:
         Figures in HTML by name; nothing for those without anything to show.
     """
-    labels = list(comparison.runs["optimizer"].drop_duplicates())
+    labels = easel.labels
     runs, tuned, gaps = comparison.runs, comparison.tuned, comparison.gaps
     published = comparison.published_gaps
     fit = theory_fit(gaps)
     model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
     # Over one batch size alone, a branch point's gap is a point: the overview shows it among the others.
     any_gap = gaps["gap"].notna().any() and not (comparison.points and gaps["batch_size"].nunique() == 1)
-    drawings: dict[str, Callable[[], Figure | None]] = {
+    drawings: Mapping[str, Draw] = {
         "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
         "tuned": lambda: tuned_figure(tuned, labels),
         "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
@@ -83,26 +138,25 @@ def draw_figures(comparison: Comparison, losses: LossReader, folder: Path, suffi
     }
     if not runs["loss"].notna().any():
         return dict.fromkeys(drawings, Markup(""))
-    return {name: placed(draw, folder, f"{name}{suffix}", _CAPTIONS[name]) for name, draw in drawings.items()}
+    return {name: easel.place(draw, f"{name}{suffix}", _CAPTIONS[name]) for name, draw in drawings.items()}
 
 
-def draw_diagnosed(comparison: Comparison, points: pd.DataFrame, folder: Path, suffix: str = "") -> Markup:
+def draw_diagnosed(comparison: Comparison, measured: pd.DataFrame, easel: Easel, suffix: str = "") -> Markup:
     """A section with a figure per diagnostic of one task; nothing where none was measured.
 
     Args:
         comparison: of one task.
-        points: see `suite.analysis.diagnosed.diagnosed_points`.
-        folder: where PNG and SVG go.
+        measured: see `suite.analysis.diagnosed.diagnosed_points`.
+        easel: where and how.
         suffix: end of the files' names.
     """
-    labels = list(comparison.runs["optimizer"].drop_duplicates())
     pair = next(iter(comparison.pairs), None)
     parts = []
-    for name, measured in points.groupby("diagnostic", sort=False):
-        shown = described(str(name), measured)
+    for name, of_one in measured.groupby("diagnostic", sort=False):
+        shown = described(str(name), of_one)
         caption = Caption(shown.heading, f"{shown.heading} of the tuned runs.", shown.caption, level="h3")
-        draw = functools.partial(diagnosed_figure, measured, shown.drawings, labels, pair)
-        parts.append(placed(draw, folder, f"diagnostic-{str(name).replace('.', '-')}{suffix}", caption))
+        draw = functools.partial(diagnosed_figure, of_one, shown.drawings, easel.labels, pair)
+        parts.append(easel.place(draw, f"diagnostic-{str(name).replace('.', '-')}{suffix}", caption))
     return section("What happened inside the tuned runs", *parts) if any(parts) else Markup("")
 
 
@@ -111,75 +165,56 @@ def _first_pair(comparison: Comparison) -> pd.DataFrame:
     return cost[(cost[SERIES[1:]] == cost[SERIES[1:]].iloc[0]).all(axis=1)] if len(cost) else cost
 
 
-def placed(draw: Callable[[], Figure | None], folder: Path, name: str, caption: Caption) -> Markup:
-    """Draw a figure, save it as PNG and SVG, and put it into the page; nothing where nothing is drawn."""
-    with style():
-        figure = draw()
-        if figure is None:
-            return Markup("")
-        _, svg = save(figure, folder, name)
-    heading = element(caption.level, caption.heading) if caption.heading else ""
-    return Markup(heading + picture(svg, caption.alt, caption.caption, inline=caption.inline))
-
+_TIPS = "Point at a gap to see the tuned settings."
 
 _OVERVIEW = Caption(
     "",
     "Relative gaps of all panels and pairs of optimizers.",
-    "Relative gap with 95% intervals: above zero (or right of it) the challenger is ahead. Open points: a tuned point "
-    "lies on the edge of its grid. Crosses: the paper's. Dashed: weighted line in log2 of the batch size, where three "
-    "or more gaps lie on one. Grey: nobody is better at 95%.",
+    f"Relative gap of the tuned optimizers. {_TIPS}",
     inline=True,
 )
 
 _BRANCHES = Caption(
     "",
-    "Relative gap of the branches against the share of the trunk after which they start, a line per trunk.",
-    "Relative gap of the tuned branches over the share of the trunk's steps after which they start, with 95% "
-    "intervals. Above zero the challenger is ahead. Open points: a tuned point lies on the edge of its grid. Arrows: "
-    "every setting of one optimizer diverged. Point at a gap to see the winning settings.",
+    "Relative gap of the branches against the share of the trunk after which they start, by trunk.",
+    f"Relative gap of the tuned branches over the share of the trunk's steps after which they start. {_TIPS}",
     inline=True,
 )
 
 _CAPTIONS = {
     "gap": Caption(
         "",
-        "Gap between the tuned optimizers against batch size, relative and absolute, with the crossover.",
-        "Gap against batch size, with 95% intervals. Dashed: weighted line in log2 of the batch size, where three or "
-        "more gaps lie on one. Dash-dotted: the theory's three terms, fitted. Open points: a tuned point lies on the "
-        "edge of its grid. Grey band: between the batch sizes of a claimed crossover. Crosses: values that the paper "
-        "prints. Point at a gap to see the winning settings.",
+        "Gap between the tuned optimizers against batch size.",
+        f"Gap between the tuned optimizers against batch size. {_TIPS}",
         inline=True,
     ),
     "tuned": Caption(
         "The tuned points",
-        "Tuned final loss and winning learning rate of each optimizer against batch size.",
-        "Left: tuned final loss with its 95% interval. Right: the learning rate that won. Open points lie on the edge "
-        "of the grid.",
+        "Tuned final loss and learning rate of each optimizer against batch size.",
+        "Tuned final loss and the learning rate of the tuned setting, against batch size.",
         inline=True,
     ),
     "tuning_cost": Caption(
         "What tuning costs",
         "Expected loss of each optimizer, and the gap, against the number of random trials, by batch size.",
-        "Best loss to expect after k settings drawn at random from the grid, without replacement; bands: one "
-        "standard deviation over the draw. Below: the gap between the two. A trial that diverged, or ended above the "
-        "loss of the untrained network, counts as that loss.",
+        "Best loss to expect after k settings drawn at random from the grid, without replacement; below, the gap "
+        "between the two. A trial that diverged, or ended above the loss of the untrained network, counts as that "
+        "loss.",
     ),
     "sensitivity": Caption(
         "Sensitivity to the learning rate",
         "Final loss against learning rate, one line per momentum, one panel per optimizer and batch size.",
-        "Ring: tuned point. Triangles: losses beyond the panel. Crosses above it: diverged runs. Further axes are at "
-        "their best value.",
+        "Final loss on the seeds that chose.",
     ),
     "heatmap": Caption(
         "The whole grid",
-        "Maps of the final loss over learning rate and momentum, one per optimizer and batch size.",
-        "Numbers: final loss on the seeds that chose. Colour: excess over the lowest of the map. Frame: the tuned "
-        "point. Grey: diverged. White: no result.",
+        "Maps of the final loss over two settings, one per optimizer and batch size.",
+        "Final loss on the seeds that chose, further settings at their best.",
     ),
     "momenta": Caption(
         "The two momenta",
         "Maps of the final loss over two momenta, one per optimizer and batch size.",
-        "The same at the best learning rate. A tuned point that does not have the lowest number won on more seeds.",
+        "Final loss on the seeds that chose, at the best learning rate.",
     ),
     "curves": Caption(
         "The best curves",

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from suite.analysis.report.drawings import Shown
 from suite.analysis.report.page import Markup, bullets, data_address, element, page, table, text
 from suite.analysis.report.sections import answers
 from suite.analysis.report.write import Report, not_writable, write_report
@@ -42,8 +43,9 @@ def write_index(
         ValueError: the store has no plan, the folder cannot be written, or a process that draws was killed.
     """
     latest = store.latest_plans()
+    shown = Shown(labels=tuple(dict.fromkeys(run["optimizer"] for plan in latest for run in plan["runs"])))
     damaged = [f"{path} {reason}" for path, reason in store.problems]
-    written = list(_written(store.path, latest, out_dir, final_loss, workers))
+    written = list(_written(store.path, latest, out_dir, final_loss, shown, workers))
     reports = [report for report in written if isinstance(report, Report)]
     left_out = [*damaged, *(reason for reason in written if isinstance(reason, str))]
     if not reports:
@@ -70,10 +72,10 @@ def write_index(
 
 
 def _written(
-    store: Path, plans: Sequence[Mapping[str, Any]], out_dir: Path, final_loss: str | None, workers: int
+    store: Path, plans: Sequence[Mapping[str, Any]], out_dir: Path, final_loss: str | None, shown: Shown, workers: int
 ) -> Iterator[Report | str]:
     """The plans' reports in their order, or why there is none; several processes draw, which takes longest."""
-    write = functools.partial(_report_or_reason, store, out_dir, final_loss)
+    write = functools.partial(_report_or_reason, store, out_dir, final_loss, shown)
     workers = min(workers, len(plans))
     if workers < 2:
         yield from map(write, plans)
@@ -88,10 +90,12 @@ def _written(
             ) from error
 
 
-def _report_or_reason(store: Path, out_dir: Path, final_loss: str | None, plan: Mapping[str, Any]) -> Report | str:
+def _report_or_reason(
+    store: Path, out_dir: Path, final_loss: str | None, shown: Shown, plan: Mapping[str, Any]
+) -> Report | str:
     try:
         folder = out_dir / plan["plan_id"]
-        return write_report(Store(store), plan, folder, final_loss=final_loss, anew=False, root=out_dir)
+        return write_report(Store(store), plan, folder, final_loss=final_loss, anew=False, root=out_dir, shown=shown)
     except ValueError as error:
         return f"{plan['plan_id']}: {error}"
 

@@ -22,10 +22,11 @@ from suite.records.files import open_regular, sha256_of, write_text_atomically
 NAME = "made_from.txt"
 
 
-def made_from(store: Store, plan: Mapping[str, Any], comparison: Comparison) -> str:
-    """Digest of all that a page shows: the plan, its runs as they are in the store, and the code that draws them."""
+def made_from(store: Store, plan: Mapping[str, Any], comparison: Comparison, shown: str) -> str:
+    """Digest of all that a page shows: plan, runs as they are in the store, how they are drawn, and the code."""
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode())
     digest.update(comparison.final_losses.encode())
+    digest.update(shown.encode())
     for runs in (comparison.runs, comparison.trunks):
         digest.update(runs.to_csv().encode())
     digest.update(repr(store.problems).encode())

@@ -78,14 +78,15 @@ def definitions(pairs: Iterable[tuple[str, object]]) -> Markup:
     return element("dl", *written)
 
 
-def picture(svg: Path, alt: str, caption: str, *, inline: bool = False) -> Markup:
-    """A figure with its caption and downloads: the PNG beside the page, the SVG in the page itself.
+def picture(svg: Path, alt: str, caption: str, *, inline: bool = False, others: Sequence[str] = ()) -> Markup:
+    """A figure with its caption and downloads: PNG and PDF beside the page, the SVG in the page itself.
 
     Args:
         svg: the SVG file; the PNG has its name.
         alt: what the figure shows, for those who cannot see it.
         caption: how to read it.
         inline: whether the SVG becomes part of the document, so that its tooltips work; else it is an image.
+        others: names of the further looks in which it lies beside the page, as PNG and PDF.
     """
     written = svg.read_text(encoding="utf-8")
     address = data_address(written, "image/svg+xml")
@@ -93,9 +94,17 @@ def picture(svg: Path, alt: str, caption: str, *, inline: bool = False) -> Marku
         image = _inline(written, prefix=f"{svg.stem}-", alt=alt)
     else:
         image = Markup(f'<img src="{address}" alt="{html.escape(alt)}">')
-    png = element("a", "PNG", href=f"{svg.parent.name}/{svg.stem}.png", download=f"{svg.stem}.png")
-    downloads = element("span", png, " ", element("a", "SVG", href=address, download=svg.name), class_="files")
+    vectors = element("a", "SVG", href=address, download=svg.name)
+    links = [_beside(svg, "png", "PNG"), vectors, _beside(svg, "pdf", "PDF")]
+    for name in others:
+        links += [text(f"{name}:"), *(_beside(svg, kind, kind.upper(), f"-{name}") for kind in ("png", "pdf"))]
+    downloads = element("span", *(part for link in links for part in (link, " ")), class_="files")
     return element("figure", element("div", image, class_="wide"), element("figcaption", caption, " ", downloads))
+
+
+def _beside(svg: Path, kind: str, words: str, suffix: str = "") -> Markup:
+    name = f"{svg.stem}{suffix}.{kind}"
+    return element("a", words, href=f"{svg.parent.name}/{name}", download=name)
 
 
 def download(path: Path, *, embedded: bool) -> Markup:
@@ -151,7 +160,7 @@ p, li { max-width: 46rem; }
 .decided { font-weight: 600; }
 .caveats { border-left: 3px solid #E69F00; margin: 1rem 0; padding: .3rem 0 .3rem 2rem; font-size: .92rem; }
 figure { margin: 1.2rem 0 1.6rem; }
-figure img, figure svg { width: 100%; height: auto; display: block; }
+figure img, figure svg { width: 100%; max-width: 46rem; height: auto; display: block; }
 figure svg g:hover > g > use { opacity: .25 !important; }
 td[title] { text-decoration: underline dotted var(--line) 1px; text-underline-offset: .25em; cursor: help; }
 .panel { margin: 4rem 0 1rem; }
@@ -179,7 +188,6 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   main { padding: 1.2rem .9rem 3rem; }
   h1 { font-size: 1.35rem; }
-  figure img, figure svg { min-width: 36rem; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin: 0 0 .5rem; }
 }

@@ -1,4 +1,4 @@
-"""Writes the report of one plan: the page, its figures as PNG and SVG, its tables as CSV and LaTeX."""
+"""Writes the report of one plan: the page, its figures as PNG, SVG and PDF, its tables as CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.csv_text import csv_text
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, store_diagnostics
-from suite.analysis.report.drawings import draw_diagnosed, draw_figures, draw_overview
+from suite.analysis.report.drawings import ON_A_PAGE, Easel, Shown, draw_diagnosed, draw_figures, draw_overview
 from suite.analysis.report.kept import NAME, is_kept, keep, made_from
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
@@ -59,16 +59,18 @@ def write_report(
     final_loss: str | None = None,
     anew: bool = True,
     root: Path | None = None,
+    shown: Shown = ON_A_PAGE,
 ) -> Report:
     """Write the report of one plan; files of an earlier call are replaced.
 
     Args:
         store: where the records are.
         plan: see `suite.records.Store.plan`.
-        out_dir: folder for ``index.html``, ``figures/`` (PNG and SVG) and ``tables/`` (CSV, LaTeX); made when absent.
+        out_dir: folder for ``index.html``, ``figures/`` (PNG, SVG, PDF) and ``tables/`` (CSV, LaTeX); made when absent.
         final_loss: definition of the final loss; by default the plan's.
         anew: draw it even where the folder holds a page that was made from the same plan, runs and code.
         root: folder below which no link is followed: that of the store, of pages elsewhere by default ``out_dir``.
+        shown: what is drawn of it, and how.
 
     Returns:
         The report; its page holds its figures and loads nothing.
@@ -80,19 +82,21 @@ def write_report(
     losses = functools.cache(store_losses(store))
     comparison = compare_plan(store, plan, losses=losses, final_loss=final_loss)
     folder = Path(out_dir)
-    digest = made_from(store, plan, comparison)
+    digest = made_from(store, plan, comparison, repr(shown))
     if is_kept(folder, digest) and not anew:
         return _report(folder, comparison)
     try:
         _make_folders(folder, store.path if folder.is_relative_to(store.path) else root or folder)
+        labels = list(dict.fromkeys([*shown.labels, *comparison.runs["optimizer"]]))
+        easel = Easel(folder=folder / "figures", labels=labels, looks=shown.looks)
         write_tables(comparison, folder / "tables")
         content = [
             head(comparison, caveats(comparison) + provenance_caveats(comparison.runs)),
             downloads(folder / "tables"),
-            draw_overview(comparison, folder / "figures"),
+            draw_overview(comparison, easel),
             answers_section(comparison),
             branching_section(comparison),
-            *_bodies(comparison, losses, store_diagnostics(store, [plan]), folder),
+            *_bodies(comparison, losses, store_diagnostics(store, [plan]), easel),
             section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
             section("How to read this", bullets(_READING)),
         ]
@@ -131,24 +135,23 @@ def _report(folder: Path, comparison: Comparison) -> Report:
     return Report(folder / "index.html", comparison, next((figure for figure in shown if figure.exists()), None))
 
 
-def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticReader, out_dir: Path) -> list[Markup]:
+def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticReader, easel: Easel) -> list[Markup]:
     """The sections of each task, under its name where there are several."""
-    folder = out_dir / "figures"
     points = diagnosed_points(comparison.tuned, diagnostics)
     if not points.empty:
-        write_text_atomically(out_dir / "tables" / "diagnostics.csv", csv_text(points))
+        write_text_atomically(easel.folder.parent / "tables" / "diagnostics.csv", csv_text(points))
     tasks = list(comparison.runs["task"].drop_duplicates())
     if len(tasks) == 1:
-        body = _body(comparison, draw_figures(comparison, losses, folder), published_section(comparison))
-        return [body, draw_diagnosed(comparison, points, folder)]
+        body = _body(comparison, draw_figures(comparison, losses, easel), published_section(comparison))
+        return [body, draw_diagnosed(comparison, points, easel)]
     bodies = [published_section(comparison)]
     for number, task in enumerate(tasks):
         part = comparison.of_task(task)
         slug = re.sub(r"[^a-z0-9]+", "-", task.lower()).strip("-")
         suffix = f"-{number + 1}-{slug}"
-        figures = draw_figures(part, losses, folder, suffix=suffix)
+        figures = draw_figures(part, losses, easel, suffix=suffix)
         bodies += [element("h1", task, class_="panel"), _body(part, figures)]
-        bodies.append(draw_diagnosed(part, points[points["task"] == task], folder, suffix=suffix))
+        bodies.append(draw_diagnosed(part, points[points["task"] == task], easel, suffix=suffix))
     return bodies
 
 

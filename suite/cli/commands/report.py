@@ -32,8 +32,10 @@ def main(command: str, arguments: list[str]) -> int:
         print(f"Index: {page}")
         return 0
     plan = plan_of(spec, store)
-    from suite.analysis.report import write_report
+    from suite.analysis.figures.style import LOOKS
+    from suite.analysis.report import Shown, write_report
 
     folder = options.out or store.path / "sweeps" / plan["plan_id"] / "report"
-    print(f"Report: {write_report(store, plan, folder, final_loss=options.final_loss).page}")
+    shown = Shown(looks=tuple(LOOKS.values()))
+    print(f"Report: {write_report(store, plan, folder, final_loss=options.final_loss, shown=shown).page}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,15 +77,14 @@ def main(command: str, arguments: list[str]) -> int:
     zipf.add_argument("--target", type=float, default=0.1, help="relative error to reach (default: %(default)s)")
     options = parser.parse_args(arguments)
     check_ranges(Asked, vars(options), name="theory")
-    from suite.analysis.figures.style import save, style
+    from suite.analysis.figures.style import drawn, save
 
     draw = {"regimes": _regimes, "quadratic": _quadratic, "bigram": _bigram}
     for subject in [options.subject] if options.subject else draw:
-        with style():
-            figure = draw[subject](options)
-            options.out.mkdir(parents=True, exist_ok=True)  # not before the request is known to be right
-            png, svg = save(figure, options.out, subject)
-        print(f"\nFigure: {png}, {svg}\n")
+        figure = drawn(functools.partial(draw[subject], options))
+        assert figure is not None
+        options.out.mkdir(parents=True, exist_ok=True)  # not before the request is known to be right
+        print(f"\nFigure: {', '.join(map(str, save(figure, options.out, subject)))}\n")
     return 0
 
 

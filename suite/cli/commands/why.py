@@ -86,15 +86,14 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def _draw(measured: Why, folder: Path) -> None:
-    from suite.analysis.figures.style import save, style
+    from suite.analysis.figures.style import caption_of, drawn, save
     from suite.analysis.figures.why import why_figure
 
-    with style():
-        figure = why_figure(measured.table, measured.with_gap)
-        if figure is None:
-            raise ValueError("No measure beside a gap is finite, so there is nothing to draw; leave --figure out.")
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"\nFigure: {save(figure, folder, 'why')[0]}")
+    figure = drawn(lambda: why_figure(measured.table, measured.with_gap))
+    if figure is None:
+        raise ValueError("No measure beside a gap is finite, so there is nothing to draw; leave --figure out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"\nFigure: {', '.join(map(str, save(figure, folder, 'why')))}\n{caption_of(figure)}")
 
 
 def sentences(measured: Why) -> list[str]:
