@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from suite.execution.launchers.forks import ForkServer
 from suite.execution.launchers.launcher import Launcher
 from suite.execution.launchers.local import LocalLauncher, LocalSettings
 from suite.execution.launchers.visible_devices import visible_devices
@@ -37,7 +38,15 @@ def split_launcher_options(arguments: list[str]) -> tuple[list[str], dict[str, A
     return left, {**({} if file is None else read_yaml(str(file), what="--launcher.config")), **settings}
 
 
-def launcher_of(name: str, values: Mapping[str, Any], *, workers: int | None, store: Store, plan_id: str) -> Launcher:
+def launcher_of(
+    name: str,
+    values: Mapping[str, Any],
+    *,
+    workers: int | None,
+    store: Store,
+    plan_id: str,
+    forks: ForkServer | None = None,
+) -> Launcher:
     """Make a launcher by its name.
 
     Args:
@@ -46,6 +55,7 @@ def launcher_of(name: str, values: Mapping[str, Any], *, workers: int | None, st
         workers: number of jobs at a time; None: the launcher's default.
         store: the store for the results.
         plan_id: id of the plan, in whose folder the launcher keeps its files.
+        forks: forks the workers of this machine.
 
     Raises:
         ValueError: a setting is unknown or wrong, or the launcher's engine is not installed or not reachable.
@@ -68,4 +78,4 @@ def launcher_of(name: str, values: Mapping[str, Any], *, workers: int | None, st
         return SlurmLauncher(settings, command=WORKER_COMMAND, folder=folder / "slurm")
     local, gpus = read(LocalSettings, values, name="--launcher"), visible_devices()
     slots = workers or len(gpus) * local.workers_per_gpu or os.cpu_count() or 1
-    return LocalLauncher(slots, command=WORKER_COMMAND, logs=folder / "logs", gpus=gpus)
+    return LocalLauncher(slots, command=WORKER_COMMAND, logs=folder / "logs", gpus=gpus, forks=forks)

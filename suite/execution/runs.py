@@ -105,9 +105,11 @@ class Runs:
         Raises:
             ValueError: there are no such networks or devices, or the memory does not suffice.
         """
+        from suite.execution.worker import quiet
         from suite.training.footprint import Counted, refuse_what_cannot_fit
 
         counted: dict[str, Counted] = {}
+        quiet()
         trainers: dict[str, Trainer] = {}
         for run in {run.key: run for run in runs}.values():
             task, data = self._opened[run.panel, run.batch_size]

@@ -11,6 +11,7 @@ from pathlib import Path
 from suite.cli.arguments import read_diagnostics
 from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
+from suite.execution.launchers.forks import ForkServer
 from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
 from suite.execution.sweeping import Sweep, leaving_nothing_if_refused
 from suite.fields import one_line
@@ -23,6 +24,8 @@ def main(command: str, arguments: list[str]) -> int:
     options, spec, changes = parse_sweep(_parser(), words)
     assert spec is not None
     store, workers = Store(options.store), options.workers
+    # Before this process does anything else: a fork of a process with threads would not be safe.
+    forks = ForkServer.start({panel.task for panel in spec.parts}) if options.launcher == "local" else None
     sweep = Sweep(
         spec,
         store,
@@ -34,7 +37,7 @@ def main(command: str, arguments: list[str]) -> int:
     print(one_line(sweep))
     for path, reason in store.problems:
         print(one_line(f"damaged, so made again: {path} {reason}"))
-    launcher = launcher_of(options.launcher, settings, workers=workers, store=store, plan_id=spec.plan_id)
+    launcher = launcher_of(options.launcher, settings, workers=workers, store=store, plan_id=spec.plan_id, forks=forks)
     with leaving_nothing_if_refused(store, spec.plan_id), contextlib.closing(launcher):
         if options.dry_run:
             sweep.estimate(launcher)

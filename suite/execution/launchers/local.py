@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from suite.execution.jobs import Job
+from suite.execution.launchers.forks import ForkServer
 from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
 from suite.execution.launchers.visible_devices import VARIABLE
 from suite.execution.launchers.worker_process import WorkerProcess
@@ -43,15 +44,25 @@ class LocalLauncher:
         command: command of a worker, which reads a request per line and answers with a line.
         logs: folder for the output of the workers.
         gpus: names of the GPUs to distribute the workers over, see `visible_devices`; empty: none.
+        forks: forks workers that have nothing to import; None: each is started by the command.
     """
 
     here: ClassVar[bool] = True
 
-    def __init__(self, slots: int, *, command: list[str], logs: Path, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        slots: int,
+        *,
+        command: list[str],
+        logs: Path,
+        gpus: Sequence[str] = (),
+        forks: ForkServer | None = None,
+    ) -> None:
         self.slots = slots
         self.command = command
         self.logs = logs
         self.gpus = tuple(gpus)
+        self._forks = forks
         self._workers: dict[int, WorkerProcess] = {}
 
     @property
@@ -94,10 +105,12 @@ class LocalLauncher:
             self.close()
 
     def close(self) -> None:
-        """End the workers; the next `run` starts others."""
+        """End the workers, and what forks them; the next `run` starts others."""
         for worker in self._workers.values():
             worker.kill()
         self._workers = {}
+        if self._forks is not None:
+            self._forks.close()
 
     def _send(self, number: int, job: Job, request: WorkRequest, answers: queue.Queue[tuple[int, Job, Event]]) -> None:
         """Send a request to a worker, which is started first if need be; its answer is put into the queue."""
@@ -108,5 +121,5 @@ class LocalLauncher:
             if self.gpus:
                 environment[VARIABLE] = self.gpus[number % len(self.gpus)]
             log = self.logs / f"worker-{number}.log"
-            worker = self._workers[number] = WorkerProcess(self.command, environment, log=log)
+            worker = self._workers[number] = WorkerProcess(self.command, environment, log=log, forks=self._forks)
         threading.Thread(target=lambda: answers.put((number, job, worker.ask(request))), daemon=True).start()

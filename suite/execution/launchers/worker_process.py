@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from suite.execution.launchers.forks import ForkServer
 from suite.execution.messages import Event, WorkRequest
 
 STOP_SIGNAL = signal.SIGUSR2
@@ -24,15 +25,22 @@ class WorkerProcess:
         environment: the worker's whole environment.
         log: file to which the worker's output is appended; None: this process's standard error.
         folder: the worker's working directory; None: that of this process.
+        forks: forks the worker instead of executing the command, while it can.
     """
 
     def __init__(
-        self, command: list[str], environment: Mapping[str, str], *, log: Path | None = None, folder: str | None = None
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        log: Path | None = None,
+        folder: str | None = None,
+        forks: ForkServer | None = None,
     ) -> None:
         self._log = log
         output = _opened(log)
         try:
-            self._process = subprocess.Popen(
+            self._process = (None if forks is None else forks.spawn(environment, output)) or subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, env=dict(environment),
                 cwd=folder, text=True,
             )  # fmt: skip
@@ -66,7 +74,7 @@ class WorkerProcess:
             self._process.send_signal(STOP_SIGNAL)
         try:
             self._process.wait(wait_seconds)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, TimeoutError):
             return False
         return True
 
