@@ -128,7 +128,8 @@ def test_the_example_adds_a_pair_from_outside(tmp_path: Path) -> None:
     assert all(run["final"]["ema"] < 0.5 for run in swept)
 
 
-def test_every_recipe_states_its_precision() -> None:
+def test_every_recipe_states_its_precision_and_its_micro_batch() -> None:
     for name, path in task_files().items():
-        stated = read_yaml(str(path)).get("trainer") or {}
-        assert stated.get("precision") == ("32-true" if name.startswith("toy/") else "bf16-mixed"), name
+        stated = read_yaml(str(path))
+        assert stated["trainer"]["precision"] == ("32-true" if name.startswith("toy/") else "bf16-mixed"), name
+        assert stated["data"]["init_args"]["micro_batch"] >= 1, name

@@ -8,6 +8,7 @@ import pytest
 
 from suite.execution.matrix import task_file
 from suite.execution.runs import Runs
+from suite.fields import read_yaml
 from suite.optim.parsing import resolve
 from suite.sweep import Plan, RunSpec, read_spec
 
@@ -40,6 +41,10 @@ def test_every_sweep_has_runs_a_question_and_a_source(path: Path) -> None:
             resolved[text] = repr(resolve(run.settings))
         return f"{panel.task}{panel.overrides}{resolved[text]}{run.batch_size}{run.seed}{run.initial}", 100
 
+    for panel in panels.values():
+        settings = read_yaml(str(task_file(panel.task)))["data"]["init_args"]
+        micro_batch = panel.overrides.get("data.micro_batch", settings["micro_batch"])
+        assert all(size % min(size, micro_batch) == 0 for size in panel.batch_size), panel.label
     runs = Plan(spec, identify).runs
     assert len({run.run_id for run in runs}) == len(runs) > 0
     assert spec.question and spec.source

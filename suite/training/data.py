@@ -373,7 +373,8 @@ class Data(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         samples = min(self.val_samples, self.eval_samples or self.val_samples)
-        size = self.micro_batch or max(1, self.batch_size // trainer.world_size)
+        share = max(1, self.batch_size // trainer.world_size)
+        size = min(self.micro_batch or share, share)
         size = min(samples, max(size, min(64, self.batch_size * 8)))
         numbers = np.arange(trainer.global_rank, samples, trainer.world_size, dtype=np.int64)
         chunks = [numbers[i : i + size] for i in range(0, len(numbers), size)]

@@ -216,7 +216,7 @@ def _kept_of_a_sample(task: Task, network: nn.Module, data: Data) -> float:
 
     task.network = network
     try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), FusedAttention():
             task.loss(task(batch), batch)
     except Exception:  # it looks at numbers, or calls a kernel that the meta device has not, each in its own way
         return 0.0
@@ -227,8 +227,8 @@ def _kept_of_a_sample(task: Task, network: nn.Module, data: Data) -> float:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / samples
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Attention keeps what a fused kernel does; on the meta device torch takes its definition, which keeps scores."""
+class FusedAttention(TorchFunctionMode):
+    """Attention keeps what a fused kernel does; without numbers torch takes its definition, which keeps scores."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replace one function, call the others."""
@@ -240,14 +240,19 @@ class _FusedAttention(TorchFunctionMode):
 class _KeepsInputs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        output = torch.empty_like(q)
-        ctx.save_for_backward(q, k, v, output)
+        device = q.device.type
+        dtype = torch.get_autocast_dtype(device) if device != "meta" and torch.is_autocast_enabled(device) else q.dtype
+        inputs = [tensor.to(dtype) for tensor in (q, k, v)]
+        output = torch.empty_like(inputs[0])
+        ctx.save_for_backward(*inputs, output)
+        ctx.dtypes = q.dtype, k.dtype, v.dtype
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        """Never taken."""
-        raise NotImplementedError
+        """Gradients without numbers."""
+        kept = zip(ctx.saved_tensors, ctx.dtypes, strict=False)
+        return tuple(torch.empty_like(tensor).to(dtype) for tensor, dtype in kept)
 
 
 def _bytes(tensor: Tensor) -> int:

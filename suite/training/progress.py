@@ -13,6 +13,9 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from suite.training.blocks import BlockCallback
+from suite.training.curves import Curves
+from suite.training.observer import callback_of
+from suite.training.throughput import Throughput, throughput
 
 LOG_EVERY_SECONDS = 30.0
 
@@ -55,6 +58,7 @@ class StepProgress(ProgressBar, BlockCallback):
         """Move on by one block."""
         step, now = trainer.global_step, time.monotonic()
         loss = f"{float(trainer.progress_bar_metrics['train/loss']):.4f}"
+        loss = f"{loss}, {_speed(trainer, pl_module)}"
         if self._bar is not None:
             self._draw(lambda bar: bar.set_postfix_str(f"loss {loss}", refresh=False))
             self._draw(lambda bar: bar.update(step - bar.n))
@@ -88,3 +92,12 @@ class StepProgress(ProgressBar, BlockCallback):
         with contextlib.suppress(OSError):
             if self._bar is not None:
                 change(self._bar)
+
+
+def _speed(trainer: Trainer, task: Any) -> Throughput | None:
+    """The throughput so far, without evaluations, of all that the run's record will hold."""
+    curves, data = callback_of(trainer, Curves), trainer.datamodule  # type: ignore[attr-defined]
+    if curves is None:
+        return None
+    samples = len(curves.losses) * data.batch_size
+    return throughput(task, data, trainer, samples=samples, seconds=curves.seconds["train"])

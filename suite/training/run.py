@@ -30,6 +30,7 @@ from suite.training.opening import OpenRun, name_changed_code
 from suite.training.stopping import STOP, Interrupted, is_paused
 from suite.training.strategies import refuse_other_strategies
 from suite.training.task import Task
+from suite.training.throughput import throughput
 from suite.training.weights import KeepWeights
 
 
@@ -197,6 +198,8 @@ def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Endi
     task, data, error = opened.task, opened.data, ending.error
     assert task.optimizer_config is not None
     status = _status(data, trainer, curves, error)
+    samples, seconds = len(curves.losses) * data.batch_size, curves.seconds["train"]
+    speed = throughput(task, data, trainer, samples=samples, seconds=seconds)
     finished = status == "finished"
     return {
         "run_id": opened.run_id,
@@ -226,6 +229,7 @@ def describe_run(opened: OpenRun, trainer: Trainer, curves: Curves, ending: Endi
         "started": ending.started,
         "ended": now(),
         "seconds": {**curves.seconds, "total": ending.seconds},
+        "throughput": None if speed is None else dataclasses.asdict(speed),
         "error": None if error is None else f"{type(error).__name__}: {error}",
     }
 
