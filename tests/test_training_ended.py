@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -273,3 +274,43 @@ def test_a_run_again_goes_on_too_and_keeps_the_result_until_it_has_its_own(tmp_p
         assert store.record(first["run_id"]) == first
     assert fit(store, make_data(data_dir), rerun=True).record["final"] == first["final"]
     assert not list(tmp_path.rglob("checkpoint.ckpt")) and store.record(first["run_id"]) != first
+
+
+def test_every_rank_gets_its_own_random_states_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its GPU too; the states of two ranks are in the one checkpoint that the first of them writes."""
+    of_gpu = {0: torch.tensor([0], dtype=torch.uint8), 1: torch.tensor([1], dtype=torch.uint8)}
+    asked_for: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: of_gpu[device.index])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked_for.append((state, device)))
+
+    def trainer_of(rank: int) -> Any:
+        strategy = SimpleNamespace(
+            root_device=torch.device("cuda", rank), reduce_boolean_decision=lambda *_, **__: False
+        )
+        return SimpleNamespace(strategy=strategy, world_size=2, global_rank=rank, max_steps=9)
+
+    drawn, states = {}, {}
+    for rank in range(2):
+        torch.manual_seed(rank)
+        checkpoint = Checkpoint(tmp_path / "c", None)
+        checkpoint.on_train_start(trainer_of(rank), None)  # type: ignore[arg-type]
+        states[rank] = checkpoint._states()
+        drawn[rank] = torch.rand(3)
+
+    def gather(into: list[Any], mine: Any) -> None:
+        into[:] = [states[0], states[1]]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    steps = {"epoch_loop.manual_optimization.optim_step_progress": {"total": {"completed": 3}}}
+    written: dict[str, Any] = {"loops": {"fit_loop": steps}, "callbacks": {}}
+    checkpoint.on_save_checkpoint(trainer_of(0), None, written)  # type: ignore[arg-type]
+    torch.save(written, tmp_path / "written.ckpt")
+    read = torch.load(tmp_path / "written.ckpt", weights_only=True)
+    for rank in range(2):
+        torch.manual_seed(99)
+        resumed = Checkpoint(tmp_path / "c", None)
+        resumed.on_load_checkpoint(trainer_of(rank), None, read)  # type: ignore[arg-type]
+        resumed.on_train_start(trainer_of(rank), None)  # type: ignore[arg-type]
+        assert torch.equal(torch.rand(3), drawn[rank])
+        state, device = asked_for[-1]
+        assert torch.equal(state, of_gpu[rank]) and device.index == rank

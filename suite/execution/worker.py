@@ -72,6 +72,7 @@ def main(command: str, arguments: list[str]) -> int:
         if options.request is not None:
             return STOPPED if "interrupted" in event.statuses else int(event.error != "")
         gc.collect()  # trainers and their modules refer to each other
+        worker.give_back_memory()
     return STOPPED
 
 
@@ -117,6 +118,13 @@ class Worker:
 
         self.resolver = Resolver()
         self.interrupted = False
+
+    def give_back_memory(self) -> None:
+        """Return the memory of a GPU that no tensor uses: this process keeps it, and its neighbours cannot."""
+        import torch
+
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def answer(self, request: WorkRequest) -> Event:
         """Carry a request out; an error becomes an event."""

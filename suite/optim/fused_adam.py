@@ -58,7 +58,7 @@ class FusedAdam(torch.optim.Adam):
                 grad = grad.add(param, alpha=group["weight_decay"])
             from_zero = not group["gradient_start"]
             self.state[param] = {
-                "step": torch.tensor(group["counted_before"], dtype=torch.float32, device=param.device),
+                "step": torch.full((), group["counted_before"], dtype=torch.float32, device=param.device),
                 "exp_avg": torch.zeros_like(param) if from_zero else grad.clone(),
                 "exp_avg_sq": torch.zeros_like(param) if from_zero else grad.square(),
             }

@@ -229,7 +229,10 @@ class PackedTask(LightningModule):
         micro_batches = self._of_runs(micro_batches)
         tensors, count = self._tensors(), self.runs_optimizer.steps_done + 1
         if self._compiled is not None and count > 1:  # some rules branch on the first step
-            now = torch.tensor([float(count), multiplier], dtype=torch.float64, device=self.flat.device)
+            # Filled on the device: a copy from the host would wait for it.
+            now = torch.empty(2, dtype=torch.float64, device=self.flat.device)
+            now[0].fill_(float(count))
+            now[1].fill_(multiplier)
             try:
                 result = self._compiled(tensors, now, micro_batches)
                 if result is not None:

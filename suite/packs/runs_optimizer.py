@@ -92,7 +92,7 @@ class RunsOptimizer(torch.optim.Optimizer):
         self.layout = layout
         self._flat = flat
         self._groups = [(same[0].config, list(same[0].names)) for same in groups]
-        self._numbers = [_numbers(same) for same in groups]
+        self._numbers = [_numbers(same, flat.device) for same in groups]
         self._torch = [TorchRows.of(same, flat.detach()) for same in groups]
 
     @property
@@ -194,5 +194,6 @@ def _is_number_choice(config: OptimizerConfig, field: str) -> bool:
     return gives and (isinstance(getattr(config, field), float) or getattr(config, field) is None)
 
 
-def _numbers(same: Sequence[RuleGroup]) -> dict[str, Tensor]:
-    return {key: torch.tensor([[group.hyper[key]] for group in same], dtype=torch.float64) for key in same[0].hyper}
+def _numbers(same: Sequence[RuleGroup], device: torch.device) -> dict[str, Tensor]:
+    columns = {key: [[group.hyper[key]] for group in same] for key in same[0].hyper}
+    return {key: torch.tensor(column, dtype=torch.float64, device=device) for key, column in columns.items()}

@@ -20,6 +20,9 @@ LEAST_SECONDS = 60.0
 
 LARGEST_SHARE = 0.05
 
+RANDOM_STATES = "random_states"
+"""Key of a checkpoint: the states of every rank's generators, in the order of the ranks."""
+
 _STEPS = "epoch_loop.manual_optimization.optim_step_progress"
 
 
@@ -45,11 +48,14 @@ class Checkpoint(BlockCallback):
         self._wait = LEAST_SECONDS if every_seconds is None else every_seconds
         self._last = time.monotonic()
         self._owes_evaluation = False
+        self._device = torch.device("cpu")
         self._restored: dict[str, Any] = {}
         self._before_evaluation: dict[str, Any] = {}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Where only the last evaluation is left to do, let Lightning begin its epoch, which it would skip."""
+        of_ranks = checkpoint.get(RANDOM_STATES, [])
+        self._restored = of_ranks[trainer.global_rank] if trainer.global_rank < len(of_ranks) else {}
         self.saved_at = checkpoint["loops"]["fit_loop"][_STEPS]["total"]["completed"]
         if self.saved_at >= trainer.max_steps:
             trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = -1, 1
@@ -58,10 +64,10 @@ class Checkpoint(BlockCallback):
         """Restore the random states; make the evaluation that the checkpoint's run did not come to."""
         STOP.listen()
         self._last = time.monotonic()
-        if self._restored:
-            _restore_random_states(self._restored)
-            self._owes_evaluation = self._restored.get("owes_evaluation", False)
-            self._before_evaluation = _random_states()
+        self._device = trainer.strategy.root_device
+        if self._restored:  # only now, because Lightning draws numbers of its own before the training starts
+            _restore_random_states(self._restored, self._device)
+        self._before_evaluation = self._states()
         if self._asked(trainer):
             pause(trainer)
         elif self._owes_evaluation:
@@ -77,7 +83,7 @@ class Checkpoint(BlockCallback):
             return
         self._owes_evaluation = trainer.val_check_batch == 1
         if self._owes_evaluation:
-            self._before_evaluation = _random_states()
+            self._before_evaluation = self._states()
         at_end = trainer.global_step >= trainer.max_steps
         if (self._asked(trainer) or trainer.should_stop) and not at_end:
             pause(trainer)
@@ -107,8 +113,15 @@ class Checkpoint(BlockCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep of Lightning's loops the number of optimizer steps alone: the batch plan knows everything else.
 
-        A time limit is one of each call, so what earlier calls took of it is forgotten.
+        A time limit is one of each call, so what earlier calls took of it is forgotten. Every rank adds its random
+        states, for networks and data that draw at each step.
         """
+        states = self._before_evaluation if self._owes_evaluation else self._states()
+        of_ranks: list[Any] = [states]
+        if trainer.world_size > 1:
+            of_ranks = [None] * trainer.world_size
+            torch.distributed.all_gather_object(of_ranks, states)
+        checkpoint[RANDOM_STATES] = of_ranks
         checkpoint["loops"]["fit_loop"] = {_STEPS: checkpoint["loops"]["fit_loop"][_STEPS]}
         checkpoint["callbacks"].pop(Timer.__qualname__, None)
 
@@ -127,30 +140,32 @@ class Checkpoint(BlockCallback):
             self._wait = max(LEAST_SECONDS, (self._last - begun) * (1 / LARGEST_SHARE - 1))
 
     def state_dict(self) -> dict[str, Any]:
-        """Random states of this process, for networks and data that draw at each step; what is left to do."""
-        states = self._before_evaluation if self._owes_evaluation else _random_states()
-        return {"owes_evaluation": self._owes_evaluation, **states}
+        """What is left to do."""
+        return {"owes_evaluation": self._owes_evaluation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states to be restored: Lightning draws numbers of its own before the training starts."""
-        self._restored = state_dict
+        """Take over what is left to do."""
+        self._owes_evaluation = state_dict.get("owes_evaluation", False)
+
+    def _states(self) -> dict[str, Any]:
+        return _random_states(self._device)
 
 
-def _random_states() -> dict[str, Any]:
+def _random_states(device: torch.device) -> dict[str, Any]:
+    """The states of all generators that this process draws from, in plain values and tensors."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "numpy": [name, np.asarray(keys).tolist(), *rest],
         "python": [list(part) if isinstance(part, tuple) else part for part in random.getstate()],
     }
 
 
-def _restore_random_states(saved: dict[str, Any]) -> None:
+def _restore_random_states(saved: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(saved["torch"])
-    of_devices = saved.get("cuda", [])
-    if of_devices and len(of_devices) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(of_devices)
+    if device.type == "cuda" and saved["cuda"] is not None:
+        torch.cuda.set_rng_state(saved["cuda"], device)
     name, keys, *rest = saved["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     version, internal, gauss = saved["python"]

@@ -22,6 +22,9 @@ from suite.training.blocks import Pace, look_at_steps
 from suite.training.observer import callback_of
 from suite.training.timing import StepTimer
 
+CORES = "SUITE_CORES"
+"""Environment variable with the number of cores that a process may use; launchers give each worker its share."""
+
 
 @configurable
 class Data(LightningDataModule):
@@ -96,7 +99,8 @@ class Data(LightningDataModule):
         default=None,
         metadata={"at_least": 1, "beside": "processes that prepare or load the data; the batches are the same"},
     )
-    """Number of processes that prepare the data, or of threads that decode it; null: one per core."""
+    """Number of processes that prepare the data, or of threads per device that decode it; null: one per core that is
+    not another device's."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -226,9 +230,15 @@ class Data(LightningDataModule):
 
     @property
     def workers(self) -> int:
-        """``num_workers``, or the number of cores that this process may use if it is not set."""
+        """``num_workers``, or if it is not set this process's share of the cores that it may use."""
+        if self.num_workers is not None:
+            return self.num_workers
+        if CORES in os.environ:
+            return max(1, int(os.environ[CORES]))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, self.num_workers or cores)
+        # SLURM gives every rank cores of its own; elsewhere the ranks of a machine see the same ones.
+        ranks = 1 if self.trainer is None or "SLURM_PROCID" in os.environ else self.trainer.num_devices
+        return max(1, cores // max(1, ranks))
 
     def ensure_open(self) -> str:
         """Prepare and open the data once; returns the fingerprint."""
@@ -357,6 +367,12 @@ class Data(LightningDataModule):
             self.seed = usual
         return [self.stack(batches) for batches in zip(*of_orders, strict=True)]
 
+    @property
+    def _pins(self) -> bool:
+        """Whether batches are put into pinned memory, from which a GPU takes them while the host goes on."""
+        assert self.trainer is not None
+        return bool(self.trainer.strategy.root_device.type == "cuda")
+
     def setup(self, stage: str) -> None:
         """Open the data in this process (Lightning calls this on every rank)."""
         self.ensure_open()
@@ -366,7 +382,8 @@ class Data(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         plan = self.plan(world_size=trainer.world_size, rank=trainer.global_rank)
-        return DataLoader(_Iterable(lambda: self.blocks(plan, trainer.global_step)), batch_size=None)
+        steps = _Iterable(lambda: self.blocks(plan, trainer.global_step))
+        return DataLoader(steps, batch_size=None, pin_memory=self._pins)
 
     def val_dataloader(self) -> DataLoader:
         """This rank's batches of the validation split, in stored order."""
@@ -378,7 +395,8 @@ class Data(LightningDataModule):
         size = min(samples, max(size, min(64, self.batch_size * 8)))
         numbers = np.arange(trainer.global_rank, samples, trainer.world_size, dtype=np.int64)
         chunks = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-        return DataLoader(chunks, batch_size=None, collate_fn=functools.partial(self.gather, "val"))  # type: ignore[arg-type]
+        gather = functools.partial(self.gather, "val")
+        return DataLoader(chunks, batch_size=None, collate_fn=gather, pin_memory=self._pins)  # type: ignore[arg-type]
 
     test_dataloader = predict_dataloader = val_dataloader  # none of the papers has a third split
 

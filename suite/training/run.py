@@ -25,6 +25,7 @@ from suite.training.checkpoint_file import CheckpointFile, resumable
 from suite.training.curves import Curves
 from suite.training.data import Data
 from suite.training.memory import OutOfMemory, is_shortage
+from suite.training.numerics import settle_numerics, uses_tf32
 from suite.training.observer import Observer
 from suite.training.opening import OpenRun, name_changed_code
 from suite.training.stopping import STOP, Interrupted, is_paused
@@ -249,6 +250,7 @@ def train(
     Raises:
         OutOfMemory: there is not enough memory for a step.
     """
+    settle_numerics()
     # A whole run is one Lightning epoch; the epochs of the data are part of the batch plan.
     loop = trainer.fit_loop
     loop.epoch_loop.max_steps = data.steps
@@ -278,7 +280,9 @@ def _status(data: Data, trainer: Trainer, curves: Curves, error: BaseException |
 def _device(trainer: Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"kind": device.type, "name": label, "count": trainer.world_size, "threads": torch.get_num_threads()}
+    of_gpu = {"tf32": uses_tf32()} if device.type == "cuda" else {}
+    threads = torch.get_num_threads()
+    return {"kind": device.type, "name": label, "count": trainer.world_size, "threads": threads, **of_gpu}
 
 
 def now() -> str:

@@ -13,12 +13,13 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from suite.fields import check_ranges, configurable
 from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
+from suite.training.mean import Mean
 from suite.training.observer import Observer, callback_of
 from suite.training.running_statistics import RunningStatistics
 from suite.training.stopping import is_paused
@@ -167,12 +168,12 @@ class Task(LightningModule):
 
     def loss_and_metrics(self, facts: dict[str, Any]) -> MetricCollection:
         """The mean loss and the metrics of the validation split, named ``val/...``."""
-        return MetricCollection({"loss": MeanMetric(), **self.metrics(facts)}, prefix="val/", compute_groups=False)
+        return MetricCollection({"loss": Mean(), **self.metrics(facts)}, prefix="val/", compute_groups=False)
 
     def measure_all(self, metrics: MetricCollection, outputs: Any, batch: Any) -> None:
         """Update `loss_and_metrics` with one batch."""
         total, count = self.loss(outputs, batch)
-        metrics["loss"].update(total / count, weight=count)
+        metrics["loss"].update(total, count)
         self.measure({k.removeprefix("val/"): m for k, m in metrics.items()}, outputs, batch, total, count)
 
     def seeded_network(self, seed: int, facts: dict[str, Any]) -> nn.Module:

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from models.head import LossChunk
-from suite.training import Task, configurable
+from suite.training import Mean, Task, configurable
 
 
-class Perplexity(MeanMetric):
+class Perplexity(Mean):
     """Exponential of the mean loss per token."""
 
     def compute(self) -> Tensor:
@@ -89,7 +89,7 @@ class NextToken(Task):
 
     def measure(self, metrics: Any, outputs: Tensor, batch: Tensor, total: Tensor, count: int) -> None:
         """Update the perplexity with one batch."""
-        metrics["perplexity"].update(total / count, weight=count)
+        metrics["perplexity"].update(total, count)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Most likely next token at every position, ``[B, T]``."""

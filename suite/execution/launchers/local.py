@@ -118,6 +118,7 @@ class LocalLauncher:
         if worker is None or not worker.lives:
             threads = str(max(1, (os.cpu_count() or 1) // self.slots))
             environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+            environment["SUITE_CORES"] = threads  # read by suite.training.data
             if self.gpus:
                 environment[VARIABLE] = self.gpus[number % len(self.gpus)]
             log = self.logs / f"worker-{number}.log"

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
-from suite.training import Task
+from suite.training import Mean, Task
 from tasks.kinds.images.batch import ImageBatch
 
 
@@ -51,7 +51,7 @@ class Classification(Task):
 
     def metrics(self, facts: dict[str, Any]) -> dict[str, Metric]:
         """Share of images whose class is the most likely, or among the five most likely where there are more."""
-        return {name: MeanMetric() for name, k in (("top1", 1), ("top5", 5)) if k < facts["classes"]}
+        return {name: Mean() for name, k in (("top1", 1), ("top5", 5)) if k < facts["classes"]}
 
     def measure(
         self, metrics: Mapping[str, Metric], outputs: Tensor, batch: ImageBatch, total: Tensor, count: int
@@ -61,7 +61,7 @@ class Classification(Task):
         is_hit_Bk = ranked_Bk == batch.labels.unsqueeze(-1)
         for name, metric in metrics.items():
             if name.startswith("top"):
-                metric.update(is_hit_Bk[:, : int(name.removeprefix("top"))].any(dim=-1).float())
+                metric.update(is_hit_Bk[:, : int(name.removeprefix("top"))].sum(), count)
 
     def predict_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """Most likely class of every image, ``[B]``."""

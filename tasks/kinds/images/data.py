@@ -167,6 +167,11 @@ class ImageData(Data):
         if self._decoded_folder is not None:
             verify_arrays(self._decoded_folder, self._manifest["arrays"])
 
+    def setup(self, stage: str) -> None:
+        """Open the data; decode with this device's share of the cores, which is known now."""
+        super().setup(stage)
+        self.reader.threads = self.workers
+
     def open(self) -> None:
         """Map decoded images into memory, and set the numbers of samples and shards.
 
