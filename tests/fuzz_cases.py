@@ -75,9 +75,13 @@ class Damage:
         elif self.kind == "elsewhere":
             path.replace(path.with_name(f"{path.name}.old"))
         elif path.suffix == ".json":
-            document = json.loads(content)
+            try:
+                document = json.loads(content)
+            except ValueError:  # an earlier change has damaged it
+                return
             value = self.value.decode(errors="replace") if isinstance(self.value, bytes) else self.value
-            _change_a_place(document, self.number, value)
+            if isinstance(document, dict | list) and document:
+                _change_a_place(document, self.number, value)
             path.write_text(json.dumps(document))
 
 

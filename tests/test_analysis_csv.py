@@ -103,6 +103,9 @@ def test_hostile_histories_are_refused_and_located(tmp_path, history):
         (["d,abc,0,4,0.9,sgd,[1.0],[]"], HEADER, "column 'lr' of row 1"),
         (["d,0.1,0,,0.9,sgd,[1.0],[]"], HEADER, "column 'bs' of row 1"),
         (["0.1,[1.0]"], "lr,tr_loss_history", "none called opt, bs"),
+        ([], "d,0.1,0,4,0.9,sgd,[1.0],[]", "name them in the file's first line, which is 'd,0.1,0,4,0.9,sgd"),
+        ([f"d,0.1,0,{'9' * 400},0.9,sgd,[1.0],[]"], HEADER, "positive whole number in column 'bs' of row 1"),
+        ([f"d,0.1,{'9' * 400},4,0.9,adam,[1.0],[]"], HEADER.replace("wd", "seed"), "'seed' of row 1 of .*, got '999"),
         (["d,0.1,0,4,0.9,sgd,[1.0],[],9,9"], HEADER, "well-formed CSV"),
         ([], HEADER, "without any row"),
         (

@@ -14,6 +14,8 @@ import yaml
 from small_runs import ARGUMENTS, make_trainer, run_task, run_tasks
 
 from suite.cli.main import main
+from suite.execution.messages import WorkRequest
+from suite.execution.worker import Worker
 from suite.records import Store
 from tasks.toy.data import NoisyQuadratic
 from tasks.toy.quadratic import ToyQuadratic
@@ -82,6 +84,33 @@ def test_every_impossible_setting_is_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sentence in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        ("trainer: 0.5", "trainer must be a mapping from settings to values, got 0.5."),
+        ("trainer: null", "trainer must be a mapping from settings to values, got None."),
+        ("data: []", "data must be a mapping with class_path and init_args, got '[]'."),
+        ("model: {init_args: 3}", "model must be a mapping with class_path and init_args"),
+        ("config: [other.yaml]", "l.yaml must hold settings alone, but config names another file"),
+        (
+            "model: null",
+            "suite.training.task.Task is no task that can be trained, because it does not",
+        ),
+        ("data: {class_path: suite.training.Data}", "suite.training.data.Data is no dataset that can be read"),
+        (
+            "model: {class_path: tasks.kinds.regression.Regression}",
+            "define make_network, inputs; name another",
+        ),
+    ],
+)
+def test_every_layer_that_is_none_is_one_sentence(
+    layer: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("l.yaml").write_text(layer)
+    assert sentence in refused([*TOY, "--config", "l.yaml"], capsys)
+    assert [path.name for path in Path().iterdir()] == ["l.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +215,27 @@ def test_a_sweep_whose_worker_fails_leaves_nothing(
     for more in (["--dry-run"], []):
         said = refused(["sweep", "s.yaml", "--workers", "1", *more], capsys)
         assert "sgd at batch size 2 fails at once: its worker ended with exit code 3" in said
+        assert [path.name for path in Path().iterdir()] == ["s.yaml"]
+
+
+def test_a_fault_of_the_suite_in_a_measurement_ends_the_sweep_as_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(Path.cwd()))
+    monkeypatch.setattr(Worker, "measure", {}.__getitem__)  # a mapping from requests is no measurement
+    asked = WorkRequest(do="measure", configs=[{}])
+    event = Worker.answer(Worker.__new__(Worker), asked)
+    (file,) = Path().glob("suite-failed-*.txt")
+    assert "worker.py" in file.read_text() and f"please report it, with {file.resolve()}" in event.error
+    assert event.code == 70
+    file.unlink()
+    answer = f"print({event.to_json()!r}, flush=True); import time; time.sleep(99)"
+    monkeypatch.setattr("suite.execution.launching.WORKER_COMMAND", [sys.executable, "-c", answer])
+    Path("s.yaml").write_text(yaml.safe_dump({**TINY, "task": "toy/quadratic", "overrides": {"data.budget_steps": 2}}))
+    for more in (["--dry-run"], []):
+        assert main(["sweep", "s.yaml", "--workers", "1", *more]) == 70
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("suite: ")]
+        assert len(said) == 1 and "fails at once: The suite itself has failed (TypeError: unhashable" in said[0]
         assert [path.name for path in Path().iterdir()] == ["s.yaml"]
 
 

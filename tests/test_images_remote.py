@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +150,66 @@ def test_a_failing_place_is_tried_again_and_then_named(tmp_path: Path, url: str)
 def test_a_place_without_shards_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere must be a folder with every shard.*it is missing"):
         open_images(f"file://{tmp_path}/nowhere", tmp_path / "data")
+
+
+def add_a_class_without_an_image(shard: Path, key: str) -> None:
+    with tarfile.open(shard, "a") as tar:
+        member = tarfile.TarInfo(f"{key}.cls")
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"2"))
+
+
+def test_remote_subfolders_are_read_and_what_is_left_out_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    far = tmp_path / "far"
+    for part in ("one", "two"):
+        write_shards(far / part, (3, 4), val=(), info=False)
+    add_a_class_without_an_image(far / "two" / "small-train-0001.tar", "photo_gone")
+    (far / "one" / "notes.doc").write_text("unread")
+    (far / ".cache").mkdir()
+    (far / ".cache" / "old.tar").write_text("hidden")
+    local = open_images(far, tmp_path / "local")
+    (said_locally,) = caplog.messages[-1:]
+    remote = open_images(f"file://{far}", tmp_path / "data")
+    (said,) = caplog.messages[-1:]
+    assert remote.of_split("train").names == local.of_split("train").names
+    assert remote.of_split("val").names == ("two/small-train-0001.tar",)
+    for a, b in zip(all_batches(local), all_batches(remote), strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+    left_out = (
+        "1 of a kind that is not read (one/notes.doc); 1 classes without an image (two/small-train-0001.tar:photo_gone)"
+    )
+    assert left_out in said_locally and left_out in said and "1 hidden (.cache/old.tar)" in said
+    for number in range(6):
+        (far / "one" / f"more-{number}.doc").write_text("unread")
+    with pytest.raises(ValueError, match=r"At most 5 of the 22 images of file:.* may be left out, but 8 would be"):
+        open_images(f"file://{far}", tmp_path / "data")
+
+
+def test_a_remote_shard_that_is_indexed_late_names_its_classes_without_an_image(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_a_class_without_an_image(tmp_path / "far" / "small-train-0003.tar", "photo_gone")
+    data = open_images(url, tmp_path / "data")
+    assert not caplog.messages
+    data.gather("train", np.arange(36))
+    (said,) = (message for message in caplog.messages if "left out" in message)
+    assert "small-train-0003.tar 6 images are used; left out are 1 classes without an image (photo_gone)" in said
+
+
+def test_the_cache_bounds_shards_of_subfolders_and_of_any_name(tmp_path: Path) -> None:
+    write_shards(tmp_path / "far" / "sub", (6, 6, 6), val=(), info=False)
+    for number, name in enumerate(("a.TAR", "b.tar", "c.shard")):
+        (tmp_path / "far" / "sub" / f"small-train-000{number}.tar").rename(tmp_path / "far" / "sub" / name)
+    largest = max(path.stat().st_size for path in (tmp_path / "far" / "sub").iterdir())
+    place = Remote(f"file://{tmp_path / 'far'}", tmp_path / "cache", cache_gb=2.5 * largest / 1e9)
+    for name in ("sub/a.TAR", "sub/b.tar", "sub/c.shard"):
+        place.local(name)
+    assert sorted(path.name for path in (tmp_path / "cache" / "sub").glob("*.*") if path.is_file()) == [
+        "b.tar",
+        "c.shard",
+    ]
 
 
 def test_the_papers_datasets_are_read_through_the_same_code(

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from suite.execution import worker
+from suite.execution.faults import Reported
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import OnEvent, RequestOf
 from suite.execution.launchers.local import LocalLauncher
@@ -37,11 +38,19 @@ class Pretend:
         slots: jobs at a time.
         sharing: jobs that share the memory.
         each: memory of a run, bytes.
+        code: exit code of a step that fails.
     """
 
     def __init__(
-        self, cost: Callable[[int, bool], float], *, slots: int = 1, sharing: int = 1, each: float = 0.0
+        self,
+        cost: Callable[[int, bool], float],
+        *,
+        slots: int = 1,
+        sharing: int = 1,
+        each: float = 0.0,
+        code: int = 0,
     ) -> None:
+        self.code = code
         self.cost, self.slots, self.sharing, self.each = cost, slots, sharing, each
         self.asked: list[tuple[int, bool]] = []
         self.batch_sizes: list[int] = []
@@ -61,7 +70,7 @@ class Pretend:
                 seconds_per_step=seconds, setup_seconds=60.0 if compiled else 0.0,
                 memory=self.each * len(job), available=100 * MEGABYTE,
             )  # fmt: skip
-            failed = Event("done", ["failed"] * len(job))
+            failed = Event("done", ["failed"] * len(job), error="why", code=self.code)
             waiting.extend(on_event(job, Event("done", cost=step) if math.isfinite(seconds) else failed))
 
     def close(self) -> None:
@@ -176,8 +185,21 @@ def test_compilation_must_be_won_back(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_at_once_stops_the_sweep(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="sgd at batch size 4 fails at once"):
+    with pytest.raises(Reported, match="sgd at batch size 4 fails at once: why") as caught:
+        cost_of(tmp_path, Pretend(lambda runs, compiled: math.inf, code=2))
+    assert caught.value.fault.code == 2
+    with pytest.raises(Reported) as caught:  # a worker that died gives no code
         cost_of(tmp_path, Pretend(lambda runs, compiled: math.inf))
+    assert caught.value.fault.code == 1
+
+
+def test_a_fault_of_the_suite_in_a_pack_is_said_and_packs_are_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for code, said in ((70, "sgd at batch size 4: packs of 16 are not used: why\n"), (2, "")):
+        fails = Pretend(lambda runs, compiled: math.inf if runs > 1 else 1e-3, code=code)
+        assert cost_of(tmp_path, fails, compiled="off").size == 1
+        assert capsys.readouterr().err.replace("packs of 12", "packs of 16") == said
 
 
 def test_workers_of_one_gpu_share_its_memory(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def csv_rows(path: Path, *needed: str | tuple[str, ...]) -> Iterator[CsvRow]:
             if missing := [names[0] for names in columns if not set(names) & set(header)]:
                 raise ValueError(
                     f"Expected the columns {', '.join(names[0] for names in columns)} in {path}, got none called "
-                    f"{', '.join(missing)}; rename them in the file's first line."
+                    f"{', '.join(missing)}; name them in the file's first line, which is {','.join(header)!r:.80}."
                 )
             if twice := sorted({name for name in header if name and header.count(name) > 1}):
                 raise ValueError(f"Expected every column once in {path}, got {', '.join(twice)} twice; rename one.")
@@ -96,12 +96,13 @@ class CsvRow:
         if not text and default is not None:
             return default
         try:
-            value: float = int(text)
+            value = int(text)
         except ValueError:
-            value = _float(text)
-        if not (math.isfinite(value) and value == int(value) and least <= value <= MOST_WHOLE):
+            number = _float(text)
+            value = int(number) if number.is_integer() else least - 1
+        if not least <= value <= MOST_WHOLE:
             raise self.refused(column, "a positive whole number" if least > 0 else f"a whole number from {least} up")
-        return int(value)
+        return value
 
     def value(self, column: str, kind: str, default: float | None = None) -> float:
         """A number of a kind of `KINDS`; ``default`` where the cell is empty and there is one."""

@@ -54,6 +54,9 @@ def read_request(arguments: list[str]) -> Request:
         flags=("rerun", "keep_checkpoint"),
     )
     layers: list[str] = []
+    for file in filter(os.path.isfile, _files(rest)):
+        if "config" in read_yaml(file):
+            raise ValueError(f"{file} must hold settings alone, but config names another file; give that to --config.")
     if "task" in options:
         layers += ["--config", str(task_file(options["task"]))]
         rest += ["--model.init_args.name", options["task"]]
@@ -108,12 +111,16 @@ def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[st
     return [f"--model.init_args.{family}", json.dumps(resolved)]
 
 
+def _files(words: list[str]) -> list[str]:
+    """The files that ``--config`` names."""
+    files = [after for word, after in itertools.pairwise(words) if word in ("--config", "-c")]
+    return files + [word.partition("=")[2] for word in words if word.startswith("--config=")]
+
+
 def _of_layers(family: str, words: list[str]) -> dict[str, Any]:
     """The optimizer or schedule of the last ``--config`` layer that has one."""
-    files = [after for word, after in itertools.pairwise(words) if word in ("--config", "-c")]
-    files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
     spec: dict[str, Any] = {}
-    for file in files:
+    for file in _files(words):
         model = read_yaml(file).get("model")
         arguments = model.get("init_args") if isinstance(model, dict) else None
         if isinstance(arguments, dict) and isinstance(arguments.get(family), dict):

@@ -46,6 +46,18 @@ class Fault:
     code: int
 
 
+class Reported(Exception):
+    """An error that another process has put into words.
+
+    Attributes:
+        fault: the words, and the exit code.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.sentence)
+        self.fault = fault
+
+
 def fault_of(error: Exception, command: Sequence[str] = ()) -> Fault:
     """The words for an error; for one of the suite's own the traceback is written to a file.
 
@@ -70,7 +82,9 @@ def print_traceback_if_asked(error: BaseException) -> None:
 
 
 def _of_the_user(error: Exception) -> Fault | None:
-    """The words for an error that the user can mend; None for all others."""
+    """The words for an error that has them or that the user can mend; None for all others."""
+    if isinstance(error, Reported):
+        return error.fault
     kinds = {cls.__name__ for cls in type(error).__mro__}
     if kinds & {"StoreError", "LeaseHeld", "OutOfMemory"}:
         return Fault(str(error), WORK_FAILED)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
+from suite.execution.faults import SUITE_FAILED, WORK_FAILED, Fault, Reported
 from suite.execution.jobs import MAX_PACK, Job, jobs_of, pays
 from suite.execution.launchers.launcher import Launcher
 from suite.execution.messages import Event, StepCost, WorkRequest
@@ -101,7 +103,7 @@ class Measuring:
         """Measure the costs of the groups of the missing runs.
 
         Raises:
-            ValueError: a run fails within its first steps.
+            Reported: a run fails within its first steps.
         """
         costs_as = {group.key: _costs_as(group) for group in self.plan.groups}
         first: dict[object, GroupKey] = {}
@@ -205,9 +207,14 @@ class Measuring:
             if event.cost is not None:
                 measured.append((job, event.cost))
                 return after(job, event.cost)
-            if event.kind != "started" and len(job) == 1 and not compiled:
-                key = job[0].key
-                raise ValueError(f"{key.optimizer} at batch size {key.batch_size} fails at once: {event.error}")
+            if event.kind == "started":
+                return []
+            what = f"{job[0].key.optimizer} at batch size {job[0].key.batch_size}"
+            if len(job) == 1 and not compiled:
+                raise Reported(Fault(f"{what} fails at once: {event.error}", event.code or WORK_FAILED))
+            if event.code == SUITE_FAILED:
+                how = f"packs of {len(job)}{', compiled' if compiled else ''}"
+                print(one_line(f"{what}: {how} are not used: {event.error}"), file=sys.stderr)
             return []
 
         if jobs := list(jobs):

@@ -91,6 +91,7 @@ class Event(_Message):
         statuses: status of each run's record, for jobs that were trained.
         seconds: wall time of the training.
         error: the error of failed runs, failed measurements and crashes.
+        code: exit code of a command that ends with the error, see `suite.execution.faults`.
         cost: cost of a step, for jobs that were measured.
     """
 
@@ -98,4 +99,5 @@ class Event(_Message):
     statuses: list[str] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     error: str = ""
+    code: int = 0
     cost: StepCost | None = None

@@ -19,6 +19,8 @@ def of_a_parser(message: str) -> str:
     kinds = re.findall(r"Expected a typing.Literal\[(.*)\]", message)
     kinds += [_KINDS.get(kind, kind) for kind in re.findall(r"Expected an? <class '(\w+)'>", message)]
     values = re.findall(r"(?:Given|Got) value: (.*)", message)
+    if keys and keys[-1] in ("model", "data"):
+        kinds = ["a mapping with class_path and init_args"]
     if keys and kinds and values:
         return f"{keys[-1]} must be {' or '.join(dict.fromkeys(kinds))}, got {values[-1]!r}."
     unknown = re.search(r"Option '([^']+)' is not accepted", message)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from jsonargparse import Namespace
+
 from suite.diagnostics.catalogue import parse as parse_diagnostics
 from suite.sweep.spec import LARGEST_SEED
 
@@ -32,9 +34,12 @@ def settle(config: Any) -> None:
     """Check and complete a parsed configuration, in place.
 
     Raises:
-        ValueError: a trainer setting belongs to the task or the data, the devices or the seed are impossible, or a
-            diagnostic is unknown.
+        ValueError: task, data or trainer have no settings, a trainer setting belongs to the task or the data, the
+            devices or the seed are impossible, or a diagnostic is unknown.
     """
+    for part in ("model", "data", "trainer"):
+        if not isinstance(config.get(part), Mapping | Namespace):
+            raise ValueError(f"{part} must be a mapping from settings to values, got {config.get(part)!r}.")
     _check_seed(config.get("seed_everything"))
     _check_devices(config.trainer.get("devices"))
     model = (config.get("model") or {}).get("init_args") or {}

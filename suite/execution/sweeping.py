@@ -14,6 +14,7 @@ from typing import Any
 
 from suite.diagnostics.catalogue import CATALOGUE
 from suite.execution.execute import Backlog, execute
+from suite.execution.faults import Reported
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Launcher
 from suite.execution.launching import WORKER_COMMAND
@@ -118,6 +119,7 @@ class Sweep:
 
         Raises:
             ValueError: a run cannot be trained.
+            Reported: a run fails within its first steps.
         """
         self._refuse_what_cannot_run(launcher)
         print_costs(self._costs(self.missing, launcher), self.missing, launcher.slots)
@@ -127,6 +129,7 @@ class Sweep:
 
         Raises:
             ValueError: a run cannot be trained.
+            Reported: a run fails within its first steps.
         """
         self._refuse_what_cannot_run(launcher)
         if self.pack is None:
@@ -282,7 +285,7 @@ def leaving_nothing_if_refused(store: Store, plan_id: str) -> Iterator[None]:
 
     try:
         yield
-    except (ValueError, StoreError):
+    except (ValueError, StoreError, Reported):
         remove()
         raise
     remove()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from suite.execution.faults import fault_of
+from suite.execution.faults import WRONG_REQUEST, fault_of
 from suite.execution.messages import Event, StepCost, WorkRequest
 from suite.records.files import open_regular
 
@@ -128,6 +128,7 @@ class Worker:
 
     def answer(self, request: WorkRequest) -> Event:
         """Carry a request out; an error becomes an event."""
+        from suite.packs.pack import PackRefused
         from suite.records import LeaseHeld
         from suite.training.stopping import Interrupted
 
@@ -138,13 +139,16 @@ class Worker:
             return Event("done", self.train(request), seconds=time.perf_counter() - begun)
         except LeaseHeld as held:
             return Event("held", error=str(held))
+        except PackRefused as reason:
+            return Event("done", ["failed"] * len(request.configs), error=str(reason), code=WRONG_REQUEST)
         except Interrupted as sentence:
             print(sentence, file=sys.stderr)
             self.interrupted = True
             return Event("done", ["interrupted"] * len(request.configs))
         except Exception as error:
             traceback.print_exc()
-            return Event("done", ["failed"] * len(request.configs), error=fault_of(error).sentence)
+            fault = fault_of(error, ["worker", request.do])
+            return Event("done", ["failed"] * len(request.configs), error=fault.sentence, code=fault.code)
 
     def train(self, request: WorkRequest) -> list[str]:
         """Train one run, or several at once if that is possible; returns their statuses."""

@@ -17,7 +17,7 @@ A setting is a field of a dataclass, with a type, a default and a doc line. Ever
 The package imports the standard library alone, and yaml in the functions that read it.
 """
 
-from suite.fields.configurable import configurable
+from suite.fields.configurable import configurable, require_methods
 from suite.fields.identity import without_beside
 from suite.fields.names import ConfigError, nearest
 from suite.fields.options import option_value, take_options
@@ -45,6 +45,7 @@ __all__ = [
     "read_value",
     "read_yaml",
     "require",
+    "require_methods",
     "take_options",
     "users_line",
     "without_beside",

@@ -20,3 +20,23 @@ def configurable(cls: Class) -> Class:
     dataclasses.dataclass(kw_only=True, eq=False)(cls)
     vars(cls)["__init__"].__annotations__ = {**field_types(cls), "return": None}
     return cls
+
+
+def require_methods(cls: type, base: type, *names: str, kind: str) -> None:
+    """Refuse a class that leaves open what its base class leaves open.
+
+    Args:
+        cls: the class.
+        base: the class whose methods are to be defined.
+        names: the methods.
+        kind: what the class should be, such as ``task that can be trained``.
+
+    Raises:
+        ValueError: a method is not defined.
+    """
+    missing = [name for name in names if getattr(cls, name) is getattr(base, name)]
+    if missing:
+        raise ValueError(
+            f"{cls.__module__}.{cls.__qualname__} is no {kind}, because it does not define {', '.join(missing)}; name "
+            "another class."
+        )

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterableDataset
 
-from suite.fields import check_ranges, configurable
+from suite.fields import check_ranges, configurable, require_methods
 from suite.training.batches import BatchPlan
 from suite.training.blocks import Pace, look_at_steps
 from suite.training.observer import callback_of
@@ -104,6 +104,7 @@ class Data(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        require_methods(type(self), Data, "prepare", "open", "facts", "gather", kind="dataset that can be read")
         check_ranges(type(self), vars(self), name="data")
         for name, expected in (("source", "paper, sample, or the path of files"), ("data_dir", "the path of a folder")):
             value = getattr(self, name)

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from suite.fields import check_ranges, configurable
+from suite.fields import check_ranges, configurable, require_methods
 from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
@@ -85,6 +85,7 @@ class Task(LightningModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        require_methods(type(self), Task, "make_network", "inputs", "loss", kind="task that can be trained")
         check_ranges(type(self), vars(self), name="model")
         self.automatic_optimization = False
         self.pair_name = self.name or "/".join(type(self).__module__.split(".")[-2:])

@@ -23,6 +23,7 @@ import numpy as np
 from tasks.kinds.images.encoded import Encoded, Images, digest
 from tasks.kinds.images.storage import Folder, Remote
 from tasks.kinds.images.tar_index import ShardIndex, index_tar, load_index, save_index
+from tasks.kinds.left_out import LeftOut
 from tasks.kinds.local_files import readable
 from tasks.kinds.prepared_folder import only_process
 
@@ -61,7 +62,7 @@ def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | No
     written, class_names = _read_if_there(storage, INFO), _read_if_there(storage, CLASS_NAMES)
     classes = None if class_names is None else len(class_names.rstrip().splitlines())
     if written is None:
-        return _splits_by_name([name for name in storage.names() if is_shard(name)], storage), classes
+        return _splits_by_name([name for name in storage.walked().files if is_shard(name)], storage), classes
     try:
         info = json.loads(written)
         splits = {
@@ -96,7 +97,7 @@ def read_info(storage: Folder | Remote) -> tuple[dict[str, ShardSplit], int | No
     return {"train": splits["train"]} | ({} if validation is None else {"val": validation}), classes
 
 
-def named_in_info(storage: Folder) -> set[str]:
+def named_in_info(storage: Folder | Remote) -> set[str]:
     """The shards of all splits in ``_info.json``, of unused ones too; none where there is no such file."""
     written = _read_if_there(storage, INFO)
     splits = {} if written is None else json.loads(written)["splits"]
@@ -175,7 +176,9 @@ class Shards(Images):
         self.lengths_written = split.lengths
         self.threads = threads
         self._indices: dict[int, ShardIndex] = {}
-        if split.lengths is not None and storage.remote:
+        self._is_indexed_late = split.lengths is not None and storage.remote
+        if self._is_indexed_late:
+            assert split.lengths is not None
             self.lengths = split.lengths
         else:
             self.lengths = tuple(len(index) for index in self._all())
@@ -199,9 +202,10 @@ class Shards(Images):
         return np.concatenate([index.labels for index in self._all()])
 
     def without_image(self) -> list[str]:
-        """Names of classes in local shards that have no image which is read."""
+        """Names of classes that have no image which is read; none of shards that say so when they are indexed."""
+        indices = [] if self._is_indexed_late else self._all()
         return [
-            f"{name}:{key}" for name, index in zip(self.names, self._all(), strict=True) for key in index.without_image
+            f"{name}:{key}" for name, index in zip(self.names, indices, strict=False) for key in index.without_image
         ]
 
     def identity(self) -> list[str]:
@@ -253,6 +257,10 @@ class Shards(Images):
                 f"The shard {name} must hold {self.lengths_written[shard]} images as {INFO} says, got {len(index)}; "
                 f"fetch it again from where {self.storage} came from, or mend {INFO}."
             )
+        if self._is_indexed_late:
+            left_out = LeftOut()
+            left_out.add("classes without an image", index.without_image)
+            left_out.say(f"{self.storage}/{name}", len(index), "images")
         _check_labels(index, self.classes, f"{self.storage}/{name}")
         return index
 

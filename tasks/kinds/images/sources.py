@@ -86,16 +86,19 @@ def open_source(
             raise ValueError("data.source paper is not known for this dataset; set it to sample or to a path.")
         url, held_out, classes = paper.url, paper.held_out, classes or paper.classes
     shards = partial(_open_shards, indices=data_dir / "shard-indices", val_share=val_share, threads=threads)
+    left_out = LeftOut()
     if "://" in url:
         storage = Remote(url, data_dir / f"shards-{digest([url])[:10]}", cache_gb)
-        return shards(storage, held_out=held_out, classes=classes)
+        opened = shards(storage, held_out=held_out, classes=classes)
+        _note_beside_shards(storage, opened, left_out)
+        left_out.say(storage, len(opened.train) + len(opened.val), "images")
+        return opened
     if source != "sample" and not os.path.isdir(source):
         raise ValueError(
             f"data.source must be paper, sample, a URL or a folder of images, but there is no folder {source[:200]!r}; "
             "correct the path."
         )
     path = digit_shards(data_dir) if source == "sample" else Path(source)
-    left_out = LeftOut()
     if _holds_shards(path):
         opened = shards(Folder(path), held_out=None, classes=classes)
         _note_beside_shards(Folder(path), opened, left_out)
@@ -113,12 +116,16 @@ def _holds_shards(path: Path) -> bool:
     return INFO in names or at_top or (not is_tree and (any(map(is_shard, names)) or not any("/" in n for n in names)))
 
 
-def _note_beside_shards(folder: Folder, source: ImageSource, left_out: LeftOut) -> None:
-    """Note the files that are no shards of the source, and the classes that have no image."""
+def _note_beside_shards(storage: Folder | Remote, source: ImageSource, left_out: LeftOut) -> None:
+    """Note the files that are no shards of the source, and the classes that have no image.
+
+    A remote folder that names its shards is not listed: it may hold many thousand files of other datasets.
+    """
     splits = [split for split in (source.train, source.val) if isinstance(split, Shards)]
     used = {INFO, CLASS_NAMES}.union(*(split.names for split in splits))
-    named = named_in_info(folder)
-    note_unread(left_out, walk(folder.root), (used | named).__contains__)
+    named = named_in_info(storage)
+    if not (storage.remote and named):
+        note_unread(left_out, storage.walked(), (used | named).__contains__)
     left_out.add("of another split", sorted(named - used), lost=False)
     left_out.add("classes without an image", (name for split in splits for name in split.without_image()))
 

@@ -17,13 +17,16 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks.kinds.local_files import one_line, readable, walk
+from tasks.kinds.local_files import Walked, is_hidden, one_line, readable, walk
 from tasks.kinds.prepared_folder import full_disk_explained, only_process
 
 ATTEMPTS = 4
 """How often a download is tried in all."""
 
 FETCH_THREADS = 4
+
+PARTIAL = ".partial"
+"""Suffix of a file that is being fetched."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +43,9 @@ class Folder:
         """The folder."""
         return str(self.root)
 
-    def names(self) -> list[str]:
-        """Files of the folder and its subfolders, sorted; hidden ones are left out."""
-        return walk(self.root).files
+    def walked(self) -> Walked:
+        """What the folder and its subfolders hold."""
+        return walk(self.root)
 
     def read(self, name: str) -> bytes:
         """A whole file.
@@ -114,14 +117,18 @@ class Remote:
 
         return fsspec.core.url_to_fs(self.url)[0]
 
-    def names(self) -> list[str]:
-        """Files of the remote folder, sorted.
+    def walked(self) -> Walked:
+        """What the remote folder and its subfolders hold.
 
         Raises:
             ValueError: it cannot be listed.
         """
-        files = self._retried("it", lambda: self._files.ls(self._inner(""), detail=False))
-        return sorted(str(path).rpartition("/")[2] for path in files)
+        root = self._inner("")
+        # Where there is no such folder, some file systems find nothing, and all of them refuse to list it.
+        listed = self._retried("it", lambda: self._files.find(root) or (self._files.ls(root, detail=False) and []))
+        names = sorted(str(path).removeprefix(root).lstrip("/") for path in listed)
+        hidden = [name for name in names if any(map(is_hidden, name.split("/")))]
+        return Walked(sorted(set(names) - set(hidden)), hidden, [])
 
     def read(self, name: str) -> bytes:
         """A whole remote file, not cached.
@@ -159,7 +166,7 @@ class Remote:
         with contextlib.suppress(FileNotFoundError):
             os.utime(path)  # used now, for the choice of what is deleted
             return path
-        with only_process(path):
+        with only_process(self.cache / name.replace("/", "_")):
             if not path.exists():
                 self._fetch(name, path)
         return path
@@ -183,9 +190,10 @@ class Remote:
             self._coming.discard(name)
 
     def _fetch(self, name: str, path: Path) -> None:
-        partial = path.with_name(f"{name}.{os.getpid()}.partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
         try:
             with full_disk_explained(self.cache, kept=True):
+                partial.parent.mkdir(parents=True, exist_ok=True)
                 self._retried(name, lambda: self._files.get_file(self._inner(name), str(partial)))
                 # One process at a time: two that looked together would both use the room of one.
                 with only_process(self.cache / "room"):
@@ -198,9 +206,11 @@ class Remote:
         if self.limit is None:
             return
         kept = []
-        for path in self.cache.glob("*.tar"):
-            with contextlib.suppress(FileNotFoundError):  # another process made room as well
-                kept.append((path.stat().st_mtime, path.stat().st_size, path))
+        for name in walk(self.cache).files:
+            path = self.cache / name
+            if path.suffix != PARTIAL:
+                with contextlib.suppress(FileNotFoundError):  # another process made room as well
+                    kept.append((path.stat().st_mtime, path.stat().st_size, path))
         total = needed + sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
             if total <= self.limit:
