@@ -38,6 +38,13 @@ class Request:
     checkpoint_seconds: float | None = dataclasses.field(default=None, metadata={"at_least": 0})
 
 
+def store_of(arguments: list[str]) -> str:
+    """Folder of the records that a training command names, or the usual one; what else it says is not looked at."""
+    named = [after for word, after in itertools.pairwise(arguments) if word == "--store"]
+    named += [word.partition("=")[2] for word in arguments if word.startswith("--store=")]
+    return named[-1] if named else DEFAULT_STORE
+
+
 def read_request(arguments: list[str]) -> Request:
     """Resolve the short options of ``fit``, ``validate``, ``test`` and ``predict``.
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
-from suite.cli.arguments import Request, read_request
+from suite.cli.arguments import read_request, store_of
+from suite.execution.remembered import remember, remembered
 from suite.fields import one_line
+from suite.records import Store
 
 SHORT_OPTIONS = """\
 short options (before Lightning's own, below):
@@ -31,6 +34,10 @@ def main(command: str, arguments: list[str]) -> int:
     """Run one of Lightning's four entry points; returns 0, or `ENDED_EARLY`."""
     if command != "fit" and not any(a.startswith("--weights_only") for a in arguments):
         arguments = [*arguments, "--weights_only=true"]  # a checkpoint from elsewhere runs no code
+    store, typed = Store(store_of(arguments)), list(arguments)
+    if command == "fit" and (record := remembered(store, typed)) is not None:
+        _print_outcome(record, trained=False, store=store)
+        return 0
     request = read_request(arguments)
     if "--help" in arguments or "-h" in arguments:
         print(SHORT_OPTIONS)
@@ -38,14 +45,17 @@ def main(command: str, arguments: list[str]) -> int:
 
     cli = SuiteCLI(command, request)
     if cli.outcome is not None and cli.trainer.is_global_zero:
+        data = [Path(cli.datamodule.source), cli.datamodule.prepared_root]
+        layers = [Path(word) for word in request.arguments if os.path.isfile(word)]
+        remember(store, typed, cli.outcome.record["run_id"], settings=layers, data=data)
         if cli.outcome.ended_early:
             print(f"suite: Ended by trainer.max_time or a callback {cli.outcome.ended_early}", file=sys.stderr)
             return ENDED_EARLY
-        _print_outcome(cli.outcome.record, cli.outcome.trained, request)
+        _print_outcome(cli.outcome.record, trained=cli.outcome.trained, store=store)
     return 0
 
 
-def _print_outcome(record: dict, trained: bool, request: Request) -> None:
+def _print_outcome(record: dict, *, trained: bool, store: Store) -> None:
     if record["status"] == "diverged":
         result = f"diverged at step {record.get('diverged_at')}"
     elif record["final"]:
@@ -56,7 +66,7 @@ def _print_outcome(record: dict, trained: bool, request: Request) -> None:
         result = record["status"]
     verb = "Trained" if trained else "Already trained (--rerun trains again)"
     print(one_line(f"{verb}: {record['task']}, batch size {record['batch_size']}: {result}."))
-    folder = f"{request.store}/runs/{record['run_id'][:2]}/{record['run_id']}"
+    folder = store.run_folder(record["run_id"])
     print(f"Record: {folder}")
     if os.path.exists(f"{folder}/final.ckpt"):
         print(f"Checkpoint: {folder}/final.ckpt")
