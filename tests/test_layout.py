@@ -18,9 +18,12 @@ RULES: dict[str, set[str]] = {
     "suite.optim": {"torch", "suite.fields", "suite.optim"},
     "suite.records": {"numpy", "pyarrow", "suite.fields", "suite.records"},
     "suite.theory": {"numpy", "scipy", "suite.theory"},
-    "suite.sweep": {"suite.records", "suite.optim", "suite.fields", "suite.sweep", "numpy"},
+    "suite.surface": {"suite.records", "suite.surface", "numpy", "scipy", "sklearn"},
+    "suite.sweep": {
+        "suite.records", "suite.optim", "suite.fields", "suite.surface", "suite.sweep", "numpy", "scipy",
+    },
     "suite.analysis": {
-        "suite.fields", "suite.records", "suite.theory", "suite.analysis",
+        "suite.fields", "suite.records", "suite.theory", "suite.surface", "suite.analysis",
         "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "markupsafe",
     },
     "suite.training": {
