@@ -323,7 +323,6 @@ def test_build_takes_parameters_alone_as_torch_does() -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        (lambda n: [{"params": n.parameters(), "lr": 0.2}], "use hybrid"),
         (lambda n: n.weight, "got a Parameter"),
         (lambda n: n.state_dict(), "got a OrderedDict"),
         (lambda n: [n], "got a Linear"),

@@ -136,6 +136,24 @@ class OptimizerConfig:
         """
         return [("", self, list(parameters))]
 
+    def build(self, parameters: Any, **options: Any) -> torch.optim.Optimizer:
+        """Make the optimizer: ``SGD(lr=0.3).build(network)``; see `suite.optim.build`."""
+        from suite.optim import build
+
+        return build(self, parameters, **options)
+
+    @classmethod
+    def optimizer(cls, parameters: Any, **settings: Any) -> torch.optim.Optimizer:
+        """Make the optimizer as `torch.optim` makes its own: ``Adam.optimizer(network.parameters(), lr=1e-3)``.
+
+        It stands where a class of ``torch.optim`` stood, such as an argument ``optimizer_cls``.
+
+        Args:
+            parameters: see `suite.optim.rule_groups`.
+            settings: fields of this config.
+        """
+        return cls.from_values(settings, name=cls.__name__).build(parameters)
+
     def hyperparameters(self) -> dict[str, float]:
         """The numbers that `update` reads from ``hyper``; they may differ between the runs of a pack."""
         hints = typing.get_type_hints(type(self))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from suite.fields import ConfigError
 from suite.optim.composite import CompositeOptimizer, takes_closure
 from suite.optim.config import OptimizerConfig
+from suite.optim.parameters import ParameterGroup, Parameters, read_parameters, tied
 from suite.optim.parsing import parse
 from suite.optim.roles import parameter_roles
 from suite.optim.rule_optimizer import RuleOptimizer
 from suite.optim.sharding import is_sharded
-
-Parameters = nn.Module | Iterable[tuple[str, Tensor]] | Iterable[Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,27 +47,33 @@ def rule_groups(config: OptimizerConfig | Mapping[str, Any], parameters: Paramet
 
     Args:
         config: an optimizer config, or its plain values.
-        parameters: a module, named parameters, or parameters alone; those that require no gradient are left out, tied
-            ones counted once.
+        parameters: a module, named parameters, parameters alone, or a list of mappings with ``params`` and the settings
+            in which a group differs from ``config``; parameters that require no gradient are left out, tied ones
+            counted once.
 
     Raises:
         ConfigError: there is no trainable parameter, a parameter is in no group or in two, a group has no parameters,
             or the config needs roles and no module is given.
     """
-    config = parse(config)
-    if not isinstance(parameters, nn.Module):
-        parameters = list(_pairs(parameters))
-    named = _trainable(parameters)
+    return _rule_groups(parse(config), *read_parameters(parse(config), parameters))
 
+
+def _rule_groups(
+    config: OptimizerConfig, named: Mapping[str, Tensor], network: nn.Module | None, given_groups: list[ParameterGroup]
+) -> list[RuleGroup]:
     def roles() -> Mapping[str, str]:
-        if not isinstance(parameters, nn.Module):
+        if network is None:
             raise ConfigError(
                 "Parameter roles need the network, got named parameters alone; pass the module or use name patterns."
             )
-        return parameter_roles(parameters)
+        return parameter_roles(network)
 
     groups = []
-    for label, part, names in config.assign(named, roles):
+    try:
+        assigned = config.assign(named, roles)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{tied(network)}") from error
+    for label, part, names in [(g.label, g.config, g.names) for g in given_groups] or assigned:
         resting = {name for name in names if part.undecayed and roles()[name] in part.undecayed}
         hyper = part.hyperparameters()
         decayed = tuple(name for name in names if name not in resting)
@@ -83,21 +88,22 @@ def rule_groups(config: OptimizerConfig | Mapping[str, Any], parameters: Paramet
 
 
 def build(
-    config: OptimizerConfig | Mapping[str, Any],
+    config: OptimizerConfig | Mapping[str, Any] | str,
     parameters: Parameters,
     *,
     implementation: Literal["auto", "rule", "torch"] = "auto",
     compiled: bool | None = None,
+    **settings: Any,
 ) -> torch.optim.Optimizer:
     """Make the optimizer that a config describes.
 
     Args:
-        config: an optimizer config, or its plain values.
-        parameters: a module, named parameters, or parameters alone; those that require no gradient are left out, tied
-            ones counted once.
+        config: an optimizer config, its plain values, or its name.
+        parameters: see `rule_groups`.
         implementation: ``torch`` for torch's implementation, ``rule`` for the suite's pure rule, ``auto`` for torch's
             if it has one and the suite's otherwise.
         compiled: whether to fuse rules with torch.compile; None: for large networks, if a compiler is installed.
+        settings: of an optimizer that is given by its name, such as ``build("adam", network, lr=1e-3)``.
 
     Returns:
         An optimizer that works with schedulers, ``state_dict`` and AMP. ``initial_lr`` of every group is the peak.
@@ -106,11 +112,16 @@ def build(
         ConfigError: as in `rule_groups`; torch has no implementation; or the rule needs whole parameters and FSDP has
             sharded them.
     """
-    if not isinstance(parameters, nn.Module):
-        parameters = list(_pairs(parameters))
-    named = _trainable(parameters)
+    if isinstance(config, str):
+        config = {"name": config, **settings}
+    elif settings:
+        raise ConfigError(
+            f"Settings go with the name of an optimizer, got {next(iter(settings))} beside a config; put it there."
+        )
+    config = parse(config)
+    named, network, given_groups = read_parameters(config, parameters)
     by_config: dict[int, list[RuleGroup]] = {}
-    for group in rule_groups(config, parameters):
+    for group in _rule_groups(config, named, network, given_groups):
         by_config.setdefault(id(group.config), []).append(group)
     parts = [_part(groups, named, implementation, compiled) for groups in by_config.values()]
     is_whole = len(parts) == 1 and takes_closure(parts[0].step)
@@ -181,39 +192,6 @@ def _refuse_sharded(config: OptimizerConfig, groups: list[RuleGroup], named: Map
                 f"{type(config).__name__} needs whole parameters, but {name} is sharded over devices; use "
                 "DistributedDataParallel, or an optimizer that works on single coordinates."
             )
-
-
-def _trainable(parameters: Parameters) -> dict[str, Tensor]:
-    pairs = parameters.named_parameters() if isinstance(parameters, nn.Module) else _pairs(parameters)
-    named: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, parameter in pairs:
-        if name in named:
-            raise ConfigError(f"Parameters need different names, got {name!r} twice.")
-        if parameter.requires_grad and id(parameter) not in seen:
-            seen.add(id(parameter))
-            named[name] = parameter
-    if not named:
-        raise ConfigError("An optimizer needs at least one parameter that requires a gradient, got none.")
-    return named
-
-
-def _pairs(parameters: Iterable[tuple[str, Tensor]] | Iterable[Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Named parameters; those without a name are named by their number."""
-    expected = "An optimizer needs a module, model.named_parameters() or model.parameters()"
-    if isinstance(parameters, Tensor | Mapping):
-        raise ConfigError(f"{expected}, got a {type(parameters).__name__}; put it in a list of pairs (name, tensor).")
-    for number, item in enumerate(parameters):
-        pair = (str(number), item) if isinstance(item, Tensor) else item
-        if not isinstance(pair, tuple | list) or list(map(_is_tensor, pair)) != [False, True]:
-            raise ConfigError(
-                f"{expected}, got a {type(item).__name__} among them; for groups with settings of their own use hybrid."
-            )
-        yield str(pair[0]), pair[1]
-
-
-def _is_tensor(thing: object) -> bool:
-    return isinstance(thing, Tensor)
 
 
 def _claim_once(named: Mapping[str, Tensor], groups: list[RuleGroup]) -> None:
