@@ -26,6 +26,7 @@ RULES: dict[str, set[str]] = {
         "suite.fields", "suite.records", "suite.theory", "suite.surface", "suite.analysis",
         "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "markupsafe",
     },
+    "suite.api": {"suite.records", "suite.analysis", "pandas", "matplotlib", "pyarrow"},
     "suite.training": {
         "suite.optim", "suite.records", "suite.fields", "suite.training",
         "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm",

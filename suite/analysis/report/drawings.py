@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -108,6 +108,33 @@ def draw_overview(comparison: Comparison, easel: Easel) -> Markup:
     return Markup("".join(easel.place(draw, name, caption) for name, draw, caption in drawings))
 
 
+def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str]) -> dict[str, Draw]:
+    """Every figure of one task by name; those without anything to show draw None.
+
+    Args:
+        comparison: of one task.
+        losses: reads the curves.
+        labels: optimizers in the order of their colours.
+    """
+    runs, tuned, gaps = comparison.runs, comparison.tuned, comparison.gaps
+    if not runs["loss"].notna().any():
+        return {}
+    published = comparison.published_gaps
+    fit = theory_fit(gaps)
+    model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
+    # Over one batch size alone, a branch point's gap is a point: the overview shows it among the others.
+    any_gap = gaps["gap"].notna().any() and not (comparison.points and gaps["batch_size"].nunique() == 1)
+    return {
+        "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
+        "tuned": lambda: tuned_figure(tuned, labels),
+        "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
+        "sensitivity": lambda: sensitivity_figure(runs, labels),
+        "heatmap": lambda: heatmap_figure(runs, labels),
+        "momenta": lambda: heatmap_figure(runs, labels, momenta=True),
+        "curves": lambda: curves_figure(tuned, losses, labels),
+    }
+
+
 def draw_figures(comparison: Comparison, losses: LossReader, easel: Easel, suffix: str = "") -> dict[str, Markup]:
     """Draw every figure of one task.
 
@@ -120,25 +147,11 @@ def draw_figures(comparison: Comparison, losses: LossReader, easel: Easel, suffi
     Returns:
         Figures in HTML by name; nothing for those without anything to show.
     """
-    labels = easel.labels
-    runs, tuned, gaps = comparison.runs, comparison.tuned, comparison.gaps
-    published = comparison.published_gaps
-    fit = theory_fit(gaps)
-    model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
-    # Over one batch size alone, a branch point's gap is a point: the overview shows it among the others.
-    any_gap = gaps["gap"].notna().any() and not (comparison.points and gaps["batch_size"].nunique() == 1)
-    drawings: Mapping[str, Draw] = {
-        "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
-        "tuned": lambda: tuned_figure(tuned, labels),
-        "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
-        "sensitivity": lambda: sensitivity_figure(runs, labels),
-        "heatmap": lambda: heatmap_figure(runs, labels),
-        "momenta": lambda: heatmap_figure(runs, labels, momenta=True),
-        "curves": lambda: curves_figure(tuned, losses, labels),
+    drawings = drawings_of(comparison, losses, easel.labels)
+    return {
+        name: easel.place(drawings[name], f"{name}{suffix}", caption) if name in drawings else Markup("")
+        for name, caption in _CAPTIONS.items()
     }
-    if not runs["loss"].notna().any():
-        return dict.fromkeys(drawings, Markup(""))
-    return {name: easel.place(draw, f"{name}{suffix}", _CAPTIONS[name]) for name, draw in drawings.items()}
 
 
 def draw_diagnosed(comparison: Comparison, measured: pd.DataFrame, easel: Easel, suffix: str = "") -> Markup:

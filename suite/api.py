@@ -1,0 +1,260 @@
+"""Results in Python: runs, curves, tuned points, gaps and verdicts as pandas frames, figures as matplotlib objects.
+
+::
+
+    from suite.api import load
+
+    results = load("runs")  # a store, or an archive: load("results.parquet")
+    demo = results.sweep("demo")
+    demo.gaps[["batch_size", "relative_gap", "relative_uncertainty", "verdict"]]
+    figure = demo.figure("gap")
+
+Nothing here trains, and nothing imports torch. What this module names stays; the rest of the suite may change.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from suite.analysis.caveats import caveats
+from suite.analysis.comparison import Comparison, compare_csv, compare_plan
+from suite.analysis.curves import LossReader, store_losses
+from suite.analysis.figures.style import PAGE, Look, drawn
+from suite.analysis.report.drawings import drawings_of
+from suite.records import FINAL_LOSSES, SETTLED, Store
+from suite.records.archive import restore
+
+__all__ = ["Look", "Results", "SweepResults", "load", "load_csv"]
+
+
+def load(path: str | Path) -> Results:
+    """The results in a store, or in an archive of one.
+
+    Args:
+        path: folder of a store (``runs``), or file of an archive (`python -m suite archive`).
+
+    Raises:
+        ValueError: there is no such folder or file.
+        StoreError: the file is no archive.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Results(Store(path))
+    if not path.exists():
+        raise ValueError(f"There should be a store or an archive at {path}, but there is nothing.")
+    folder = tempfile.TemporaryDirectory(prefix="suite-archive-")
+    restored = restore(path, Store(folder.name))
+    results = Results(Store(folder.name), restored.problems)
+    weakref.finalize(results, folder.cleanup)
+    return results
+
+
+def load_csv(path: str | Path, *, final_loss: str | None = None) -> SweepResults:
+    """The results in a CSV export, as `python -m suite gap --csv` reads it.
+
+    Args:
+        path: the file.
+        final_loss: which final loss is compared; None: the moving average of the train loss, or what the file has.
+
+    Raises:
+        ValueError: the file cannot be read so.
+    """
+    return SweepResults(compare_csv(path, final_loss=final_loss), lambda run_id: None)
+
+
+class Results:
+    """Everything in a store.
+
+    Args:
+        store: the store.
+        problems: what could not be read before, as pairs of a name and a reason.
+    """
+
+    def __init__(self, store: Store, problems: list[tuple[str, str]] | None = None) -> None:
+        self._store = store
+        self._earlier = list(problems or [])
+
+    def __repr__(self) -> str:
+        return f"Results({self._store.path}: {len(self.runs)} runs, {len(self.sweeps)} sweeps)"
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """Files that cannot be believed, as pairs of a name and a reason."""
+        return [*self._earlier, *self._store.problems]
+
+    @functools.cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per record, in the order of run ids.
+
+        Columns: ``run_id``, ``task``, ``optimizer``, ``batch_size``, ``seed``, ``steps``, ``status``, a final loss per
+        definition (``final_ema`` and so on), ``diverged_at``, ``parameters``, ``seconds``, ``device``, ``version``,
+        ``commit``, ``started``, ``ended``, ``error``; then a column per metric (``val/loss``) and per setting of an
+        optimizer (``optimizer.lr``).
+        """
+        return pd.DataFrame([_row(record) for record in self._store.records()])
+
+    @functools.cached_property
+    def sweeps(self) -> pd.DataFrame:
+        """One row per sweep: name, plan id, question, task, number of runs and of those with a result, final loss."""
+        rows = []
+        for plan in self._store.latest_plans():
+            settled = sum((self._store.record(run["run_id"]) or {}).get("status") in SETTLED for run in plan["runs"])
+            row = {key: plan.get(key) for key in ("name", "plan_id", "question", "task")}
+            rows.append({**row, "runs": len(plan["runs"]), "with_result": settled, "final_loss": plan["final_loss"]})
+        return pd.DataFrame(rows, columns=["name", "plan_id", "question", "task", "runs", "with_result", "final_loss"])
+
+    def sweep(self, name: str, *, final_loss: str | None = None, reference: str | None = None) -> SweepResults:
+        """The results of one sweep.
+
+        Args:
+            name: its name or plan id, see ``sweeps``.
+            final_loss: definition of the final loss; None: the sweep's own.
+            reference: label of the optimizer that the others are compared with; None: Adam, else the first.
+
+        Raises:
+            ValueError: there is no such sweep, or its runs have no such final loss.
+        """
+        plans = {key: plan for plan in self._store.latest_plans() for key in (plan["plan_id"], plan["name"])}
+        if name not in plans:
+            known = ", ".join(sorted({plan["name"] for plan in plans.values()})) or "none"
+            raise ValueError(f"There is no sweep {name!r} in {self._store.path}; there are: {known}.")
+        read = functools.cache(store_losses(self._store))
+        comparison = compare_plan(self._store, plans[name], losses=read, final_loss=final_loss, reference=reference)
+        return SweepResults(comparison, read)
+
+    def record(self, run_id: str) -> dict[str, Any]:
+        """The whole record of a run: identity, configuration, code, packages, device, final losses, metrics.
+
+        Raises:
+            ValueError: there is none.
+        """
+        record = self._store.record(run_id)
+        if record is None:
+            raise ValueError(f"There is no record of a run {run_id} in {self._store.path}.")
+        return record
+
+    def curves(self, run_id: str) -> pd.DataFrame:
+        """A run's curves, one row per step: ``train_loss``, ``lr``, ``grad_norm``, ``clipped``, a column per metric.
+
+        Raises:
+            StoreError: there are none.
+        """
+        return self._store.curves(run_id).to_pandas()
+
+
+class SweepResults:
+    """What the runs of one sweep or file say.
+
+    Args:
+        comparison: what was compared.
+        losses: reads the train losses of a run.
+    """
+
+    def __init__(self, comparison: Comparison, losses: LossReader) -> None:
+        self._comparison = comparison
+        self._losses = losses
+
+    def __repr__(self) -> str:
+        return f"SweepResults({self.question} Compared by {self.final_loss}: {FINAL_LOSSES.get(self.final_loss, '')}.)"
+
+    @property
+    def question(self) -> str:
+        """What was asked."""
+        return self._comparison.title
+
+    @property
+    def final_loss(self) -> str:
+        """Definition of the final loss; that of a panel, where it has its own, is in `panel_final_losses`."""
+        return self._comparison.final_loss
+
+    @property
+    def panel_final_losses(self) -> Mapping[str, str]:
+        """Definition of the final loss of the panels that have their own, by task."""
+        return self._comparison.panel_losses
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row per planned run, those without a result too; ``loss`` is by `final_loss`, ``setting`` a mapping."""
+        return self._comparison.runs.assign(setting=self._comparison.runs["setting"].map(dict))
+
+    @property
+    def tuned(self) -> pd.DataFrame:
+        """One row per task, optimizer and batch size: the tuned setting, its loss with its interval, edges, seeds."""
+        return self._comparison.tuned
+
+    @property
+    def gaps(self) -> pd.DataFrame:
+        """One row per task, pair of optimizers and batch size: the gap (positive: the challenger is better).
+
+        ``verdict`` is better, level, leans or open; ``better`` and ``leans`` name the optimizer; ``uncertainty`` is
+        half the 95% interval; the columns that begin with ``relative_`` are in percent of the reference's loss.
+        """
+        return self._comparison.gaps
+
+    @property
+    def crossovers(self) -> pd.DataFrame:
+        """One row per task and pair: the batch sizes between which the gap passes zero, and the answer in words."""
+        rows = [
+            {"task": x.task, "reference": x.reference, "challenger": x.challenger, "claimed": x.claimed, "low": x.low,
+             "high": x.high, "answer": x.sentence()}
+            for x in self._comparison.crossovers
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    @property
+    def caveats(self) -> list[str]:
+        """What a reader must know before believing the numbers, a sentence each."""
+        return caveats(self._comparison)
+
+    def figures(self, task: str | None = None) -> list[str]:
+        """Names of the figures; see `figure`."""
+        return list(self._drawings(task))
+
+    def figure(self, name: str = "gap", *, task: str | None = None, look: Look = PAGE) -> Figure:
+        """A figure of the report, to restyle or save: ``figure.axes[0].set_ylim(...)``, ``figure.savefig("gap.pdf")``.
+
+        Args:
+            name: one of `figures`.
+            task: where there are several, the one that is drawn; None: the first.
+            look: width, type size and scales.
+
+        Raises:
+            ValueError: there is no such figure, or nothing to draw in it.
+        """
+        drawings = self._drawings(task)
+        if name not in drawings:
+            raise ValueError(f"There is no figure {name!r}; there are: {', '.join(drawings) or 'none'}.")
+        figure = drawn(drawings[name], look)
+        if figure is None:
+            raise ValueError(f"There is nothing to draw in the figure {name!r}.")
+        return figure
+
+    def _drawings(self, task: str | None) -> dict[str, Any]:
+        tasks = list(self._comparison.runs["task"].unique())
+        if task is not None and task not in tasks:
+            raise ValueError(f"There is no task {task!r}; there are: {', '.join(tasks)}.")
+        comparison = self._comparison.of_task(task or tasks[0]) if len(tasks) > 1 else self._comparison
+        return drawings_of(comparison, self._losses, list(self._comparison.runs["optimizer"].drop_duplicates()))
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    code, device = record.get("code") or {}, record.get("device") or {}
+    settings = record["optimizer"]
+    row = {"run_id": record["run_id"], "task": record["task"]}
+    row["optimizer"] = settings.get("name", settings.get("class_path"))
+    row |= {name: record[name] for name in ("batch_size", "seed", "steps", "status")}
+    row |= {f"final_{name}": record["final"].get(name) for name in FINAL_LOSSES}
+    row |= {name: record.get(name) for name in ("diverged_at", "parameters")}
+    row |= {"seconds": (record.get("seconds") or {}).get("total"), "device": device.get("name")}
+    row |= {name: code.get(name) for name in ("version", "commit")}
+    row |= {name: record.get(name) for name in ("started", "ended", "error")}
+    row |= record["metrics"]
+    return row | {f"optimizer.{key}": value for key, value in settings.items() if key not in ("name", "class_path")}
