@@ -199,6 +199,7 @@ class Worker:
             ValueError: the step cannot be compiled.
         """
         from suite.packs.pack import worth_recording
+        from suite.training.captured_step import TIMED, TRIALS, WARM_UP
         from suite.training.memory import available, measured_peak
         from suite.training.timing import StepTimer
 
@@ -208,6 +209,8 @@ class Worker:
         if steps == "auto":
             steps = "recorded" if runs > 1 and worth_recording(data) else "plain"
         first = 2 if steps == "plain" else 4  # a graph is made when a shape comes again
+        if device.type == "cuda":
+            first += WARM_UP + TIMED + TRIALS  # how a GPU takes steps is decided in these
         timers: list[StepTimer] = []
 
         def seconds(each: float) -> float:

@@ -21,6 +21,7 @@ from suite.packs.layers import PackLayers
 from suite.packs.run_metrics import RunMetrics
 from suite.packs.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared_groups
 from suite.packs.runs_step import NetworkTensors, PackTensors, RunsStep
+from suite.training.captured_step import CapturedStep, Results, capture_of
 from suite.training.observer import Observer, callback_of
 from suite.training.stopping import is_paused
 from suite.training.task import Task
@@ -50,8 +51,6 @@ class PackedTask(LightningModule):
         rows: number of the run in each row of the buffer, int64 ``[R]``; `compact` removes diverged runs.
         order_seeds: the different seeds of the runs' orders. If there are several, a training batch has a leading
             dimension over them.
-        same_shapes: whether the data should come in batches of one or few shapes, because each shape needs a graph, or
-            because batches of several orders are stacked.
 
     Raises:
         PackRefused: the runs differ in more than that, or the optimizer cannot update several runs at once.
@@ -75,7 +74,7 @@ class PackedTask(LightningModule):
         self.tasks = tuple(tasks)
         self.order_seeds = tuple(dict.fromkeys(order_seeds))
         self._several_orders = len(self.order_seeds) > 1
-        self.same_shapes = step == "compiled" or self._several_orders
+        self._captured: CapturedStep | None = None
         first = tasks[0]
         starts = {(task.seed, task.start): task for task in tasks}
         networks = {key: task.starting_network(facts) for key, task in starts.items()}
@@ -124,6 +123,20 @@ class PackedTask(LightningModule):
     def compiles(self) -> bool:
         """Whether steps are executed as compiled graphs."""
         return self._compiled is not None
+
+    @property
+    def same_shapes(self) -> bool:
+        """Whether the data should come in batches of one or few shapes.
+
+        Each shape needs a graph or a recording, and batches of several orders are stacked.
+        """
+        is_captured = self._captured is not None and self._captured.wanted
+        return self.compiles or self._several_orders or is_captured
+
+    @property
+    def repeated_steps(self) -> int:
+        """Steps that were repeated from a recording of the device."""
+        return 0 if self._captured is None else self._captured.repeated
 
     @property
     def peaks(self) -> list[float]:
@@ -225,14 +238,27 @@ class PackedTask(LightningModule):
         orders = self.order_of_run[self.rows]
         return pytree.tree_map(lambda leaf: leaf[orders] if isinstance(leaf, Tensor) else leaf, micro_batches)
 
+    def on_train_start(self) -> None:
+        """Look how steps may be taken; compiled ones are launched as they are."""
+        capture = capture_of(self.trainer) if self.tasks[0].cuda_graphs and not self.compiles else None
+        if capture is not None:
+            name = f"{self.tasks[0].pair_name}, {len(self.flat)} runs at once"
+            self._captured = CapturedStep(self._capturable, self._all_tensors, capture, name=name)
+
+    def _capturable(self, now: Tensor, micro_batches: list[Any]) -> Results:
+        return _named(*self._traceable(self._tensors(), now, micro_batches))
+
+    def _all_tensors(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The tensors that a step reads, and those of them that it writes."""
+        tensors = self._tensors()
+        written = (tensors.network.flat, tensors.network.by_run, tensors.alive, tensors.rule_buffers)
+        return pytree.tree_leaves(tuple(tensors)), pytree.tree_leaves(written)
+
     def _take(self, multiplier: float, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
         micro_batches = self._of_runs(micro_batches)
         tensors, count = self._tensors(), self.runs_optimizer.steps_done + 1
         if self._compiled is not None and count > 1:  # some rules branch on the first step
-            # Filled on the device: a copy from the host would wait for it.
-            now = torch.empty(2, dtype=torch.float64, device=self.flat.device)
-            now[0].fill_(float(count))
-            now[1].fill_(multiplier)
+            now = self._now(count, multiplier)
             try:
                 result = self._compiled(tensors, now, micro_batches)
                 if result is not None:
@@ -240,7 +266,22 @@ class PackedTask(LightningModule):
             except NotCompiled as reason:
                 warnings.warn(f"The step of {self.tasks[0].pair_name} is not compiled: {reason}.", stacklevel=2)
                 self._compiled = None
+        if self._captured is not None and count > 1:
+            results = self._captured(
+                lambda: _named(*self._step(tensors, count, multiplier, micro_batches)),
+                self._now(count, multiplier),
+                micro_batches,
+            )
+            (losses,), (norms,) = results["loss"], results["norm"]
+            return losses.clone(), norms.clone()
         return self._step(tensors, count, multiplier, micro_batches)
+
+    def _now(self, count: int, multiplier: float) -> Tensor:
+        """Step and multiplier of the learning rates, filled on the device: a copy from the host would wait for it."""
+        now = torch.empty(2, dtype=torch.float64, device=self.flat.device)
+        now[0].fill_(float(count))
+        now[1].fill_(multiplier)
+        return now
 
     def network_tensors(self) -> NetworkTensors:
         """The parameters and buffers; they share memory with this module."""
@@ -323,6 +364,10 @@ class PackedTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of every run that has not diverged, by its number, after a whole evaluation."""
         self.evaluation = {} if is_paused(self.trainer) else self.metrics.compute()
+
+
+def _named(losses: Tensor, norms: Tensor) -> Results:
+    return {"loss": [losses], "norm": [norms]}
 
 
 def _not_trained(network: nn.Module) -> dict[str, Tensor]:

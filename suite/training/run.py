@@ -280,7 +280,9 @@ def _status(data: Data, trainer: Trainer, curves: Curves, error: BaseException |
 def _device(trainer: Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    of_gpu = {"tf32": uses_tf32()} if device.type == "cuda" else {}
+    of_gpu: dict[str, Any] = {}
+    if device.type == "cuda":
+        of_gpu = {"tf32": uses_tf32(), "repeated_steps": getattr(trainer.lightning_module, "repeated_steps", 0)}
     threads = torch.get_num_threads()
     return {"kind": device.type, "name": label, "count": trainer.world_size, "threads": threads, **of_gpu}
 

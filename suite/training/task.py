@@ -19,6 +19,8 @@ from suite.fields import check_ranges, configurable, require_methods
 from suite.optim import Clipping, build, evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
+from suite.training.captured_run import CapturedGradients
+from suite.training.captured_step import capture_of
 from suite.training.mean import Mean
 from suite.training.observer import Observer, callback_of
 from suite.training.running_statistics import RunningStatistics
@@ -71,6 +73,12 @@ class Task(LightningModule):
     name: str | None = None
     """``<dataset>/<architecture>`` as in ``--task``; default: the last two parts of the class's module."""
 
+    cuda_graphs: bool = dataclasses.field(
+        default=True, metadata={"beside": "how a GPU is made to take steps; the steps are the same up to rounding"}
+    )
+    """Whether a GPU may repeat steps from a recording, where that is measured to be faster and its first results are
+    those of steps without it."""
+
     # Not any values: the parser would read a run id of digits as a number.
     initial: dict[str, str | int] | None = dataclasses.field(
         default=None, metadata={"when_set": "earlier runs, made without it, keep their id"}
@@ -98,6 +106,7 @@ class Task(LightningModule):
         self.network: nn.Module | None = None
         self.val_metrics: MetricCollection | None = None
         self._evaluation = ExitStack()
+        self._captured: CapturedGradients | None = None
         self._clip_unscaled: Callable[[], Tensor] | None = None
         self._unscaled_norm = torch.zeros(())
 
@@ -220,9 +229,16 @@ class Task(LightningModule):
         for micro_batches in block:
             observer = watching if watching is not None and watching.attends(self.global_step) else None
             lrs.append(float(optimizer.param_groups[0]["lr"]))
-            losses.append(self._accumulate(micro_batches))
-            clip = functools.partial(self._clip, parameters, observer, micro_batches)
-            norms.append(self._step(optimizer, clip))
+            if self._captured is not None and observer is None:
+                loss, norm = self._captured(
+                    micro_batches, functools.partial(self._gradients, parameters, micro_batches)
+                )
+                optimizer.step()
+            else:
+                loss = self._accumulate(micro_batches)
+                norm = self._step(optimizer, functools.partial(self._clip, parameters, observer, micro_batches))
+            losses.append(loss)
+            norms.append(norm)
             if observer is not None:
                 observer.after_update(optimizer.optimizer)
             optimizer.zero_grad()
@@ -232,6 +248,10 @@ class Task(LightningModule):
                 # several steps.
                 torch.clear_autocast_cache()
         return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "lrs": lrs}
+
+    def _gradients(self, parameters: list[Tensor], micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+        """Leave clipped gradients with the parameters; returns the loss and their norm before."""
+        return self._accumulate(micro_batches), self._clip(parameters, None, micro_batches)
 
     def _clip(self, parameters: list[Tensor], observer: Observer | None, micro_batches: list[Any]) -> Tensor:
         """Clip the gradients that the parameters hold; returns their norm before, 0-d."""
@@ -261,8 +281,30 @@ class Task(LightningModule):
             self._clip_unscaled = None
 
     def on_train_start(self) -> None:
-        """Set the learning rate of the first step: callbacks see the rate that comes."""
-        self._schedule_lr(self.optimizers())
+        """Set the learning rate of the first step: callbacks see the rate that comes. Look how steps may be taken."""
+        optimizer: Any = self.optimizers()
+        self._schedule_lr(optimizer)
+        capture = capture_of(self.trainer) if self.cuda_graphs else None
+        if capture is not None:
+            assert self.network is not None
+            self._captured = CapturedGradients(
+                self.network,
+                [p for group in optimizer.param_groups for p in group["params"]],
+                lambda batch: self.loss(self(batch), batch),
+                self.clipping,
+                capture,
+                name=self.pair_name,
+            )
+
+    @property
+    def same_shapes(self) -> bool:
+        """Whether batches should come in few shapes, because steps may be repeated from recordings."""
+        return self._captured is not None and self._captured.step.wanted
+
+    @property
+    def repeated_steps(self) -> int:
+        """Steps that were repeated from a recording."""
+        return 0 if self._captured is None else self._captured.step.repeated
 
     def _schedule_lr(self, optimizer: Any) -> None:
         """Set the learning rate of the step that comes, if one does."""
