@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
 from typing import Any
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.execution.launchers.slurm import states_of_runs
 from suite.execution.trunks import lost_sentences, lost_trunks
-from suite.fields import one_line
+from suite.fields import ConfigError, one_line
 from suite.records import SETTLED, Store
+from suite.sweep import SweepSpec
+
+WATCH_SECONDS = 5.0
+"""Seconds between two looks of ``--watch``, if nothing else is said."""
+
+_CLEAR = "\x1b[2J\x1b[H"
 
 COLUMNS = ("finished", "diverged", "running", "queued", "failed", "interrupted", "missing")
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Print one line per optimizer and batch size."""
+    """Print one line per optimizer and batch size, with ``--watch`` again and again."""
     parser = sweep_parser("status", "How far a sweep is.")
+    parser.add_argument(
+        "--watch", type=float, nargs="?", const=WATCH_SECONDS, metavar="SECONDS", help="print it anew every so often"
+    )
     options, spec, _ = parse_sweep(parser, arguments)
     assert spec is not None
-    store = Store(options.store)
+    if options.watch is not None and not 0.1 <= options.watch <= 86_400:
+        raise ConfigError(f"--watch must be from 0.1 to 86,400 seconds, got {options.watch:g}.")
+    while True:
+        print(_CLEAR * (options.watch is not None and sys.stdout.isatty()), end="")
+        left = _print_status(Store(options.store), spec)
+        if options.watch is None or not left:
+            return 0
+        sys.stdout.flush()
+        time.sleep(options.watch)
+
+
+def _print_status(store: Store, spec: SweepSpec) -> int:
+    """Print how far a sweep is; returns the number of runs without a result."""
     plan = plan_of(spec, store)
     queued = states_of_runs(store.path / "sweeps" / plan["plan_id"] / "slurm")
     counts: dict[tuple[str, int], Counter[str]] = {}
@@ -45,7 +68,7 @@ def main(command: str, arguments: list[str]) -> int:
         print(f"SLURM's queue holds {len(queued)} runs of this sweep: {states}.")
     for path, reason in [*store.problems, *store.foreign_files()]:
         print(one_line(f"set aside: {path} {reason}"))
-    return 0
+    return sum(total.values()) - settled - total["impossible"]
 
 
 def _state(run_id: str, store: Store, queued: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.execution.launchers.forks import ForkServer
 from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
+from suite.execution.stop_request import stopped_by_request
 from suite.execution.sweeping import Sweep, leaving_nothing_if_refused
 from suite.fields import one_line
 from suite.records import Store
@@ -42,11 +43,12 @@ def main(command: str, arguments: list[str]) -> int:
         if options.dry_run:
             sweep.estimate(launcher)
             return 0
-        sweep.start(launcher)
-        if options.export_commands is not None:
-            sweep.export(options.export_commands)
-            return 0
-        failed = sweep.train(launcher)
+        with stopped_by_request(store, spec.plan_id):
+            sweep.start(launcher)
+            if options.export_commands is not None:
+                sweep.export(options.export_commands)
+                return 0
+            failed = sweep.train(launcher)
     from suite.analysis.comparison import compare_plan
     from suite.analysis.terminal import format_answers
 
