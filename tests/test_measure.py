@@ -83,6 +83,9 @@ class Configs:
     def config(self, run: RunSpec) -> dict[str, Any]:
         return {}
 
+    def cut_as_measured(self, run: Any, micro_batch: int | None) -> None:
+        assert micro_batch is None
+
 
 def costs_of(
     folder: Path,

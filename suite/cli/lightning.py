@@ -21,6 +21,7 @@ from suite.training.checkpoint_file import read_weights
 from suite.training.footprint import Counted, refuse_impossible_network, refuse_what_cannot_fit
 from suite.training.opening import give_seed
 from suite.training.progress import StepProgress
+from suite.training.retrying import with_memory
 from suite.training.strategies import refuse_other_strategies
 
 
@@ -98,7 +99,17 @@ class SuiteCLI(LightningCLI):
         opened = open_run(self.model, self.datamodule, config, world_size=self.trainer.world_size)
         if self.request.rerun or not Store(self.request.store).settled(opened.run_id):
             self._refuse_what_cannot_fit(opened)
-        self.outcome = run(
+        self.outcome = with_memory(lambda micro_batch: self._train(opened, micro_batch))
+
+    def _train(self, opened: OpenRun, micro_batch: int | None) -> Outcome:
+        """Train; with another micro-batch than configured, by a task, data and trainer that are made anew."""
+        if micro_batch is not None:
+            config = self.config["fit"]
+            config.data.init_args.micro_batch = micro_batch
+            self.instantiate_classes()
+            plain = plain_config(self._parser("fit"), config)
+            opened = open_run(self.model, self.datamodule, plain, world_size=self.trainer.world_size)
+        return run(
             opened,
             self.trainer,
             Store(self.request.store),

@@ -205,6 +205,7 @@ class Measuring:
 
         def on_event(job: Job, event: Event) -> list[Job]:
             if event.cost is not None:
+                self.runs.cut_as_measured(job[0], event.cost.micro_batch)
                 measured.append((job, event.cost))
                 return after(job, event.cost)
             if event.kind == "started":

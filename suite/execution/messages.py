@@ -74,12 +74,14 @@ class StepCost:
         setup_seconds: seconds for making a graph, once per worker.
         memory: bytes that training used beyond those in use before; 0 if unknown.
         available: bytes that were free before; 0 if unknown.
+        micro_batch: ``data.micro_batch`` with which the memory sufficed.
     """
 
     seconds_per_step: float
     setup_seconds: float = 0.0
     memory: float = 0.0
     available: float = 0.0
+    micro_batch: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

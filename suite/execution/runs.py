@@ -45,6 +45,7 @@ class Runs:
         for base in self.bases.values():
             _refuse_shared_runs(base["trainer"])
         self.code: dict[str, str] = {}
+        self._micro_batches: dict[tuple[str, int], int] = {}
         self._built: dict[tuple[str, int], tuple[Task, Data]] = {}
         self._opened: dict[tuple[str, int], tuple[Task, Data]] = {}
 
@@ -62,6 +63,7 @@ class Runs:
         model, data = config["model"]["init_args"], config["data"]["init_args"]
         model["optimizer"] = resolve(run.settings)
         data["batch_size"] = run.batch_size
+        data["micro_batch"] = self._micro_batches.get((run.panel, run.batch_size), data.get("micro_batch"))
         if run.initial is not None:
             model["initial"] = {"run": run.initial[0], "step": run.initial[1]}
             data["start_step"] = run.initial[1]
@@ -70,6 +72,13 @@ class Runs:
         if run.diagnosed:
             model["diagnostics"] = self.spec.diagnose
         return config
+
+    def cut_as_measured(self, run: RunSpec, micro_batch: int | None) -> None:
+        """Have the runs of a panel and batch size trained with the micro-batch that fitted when one was measured."""
+        key = run.panel, run.batch_size
+        before = self._micro_batches.get(key, self.bases[run.panel]["data"]["init_args"].get("micro_batch"))
+        if micro_batch is not None and (before is None or micro_batch < before):
+            self._micro_batches[key] = micro_batch
 
     def accept(self, run: RunSpec) -> None:
         """Refuse a run whose settings cannot be, before any data are read.

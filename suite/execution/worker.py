@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import gc
 import hashlib
 import os
@@ -153,12 +154,18 @@ class Worker:
     def train(self, request: WorkRequest) -> list[str]:
         """Train one run, or several at once if that is possible; returns their statuses."""
         from suite.packs.pack import PackRefused
+        from suite.training.memory import OutOfMemory
 
         if request.at_once:
             try:
                 return [record["status"] for record in self.train_at_once(request)]
             except PackRefused as reason:
                 print(f"trained one by one: {reason}", file=sys.stderr)
+            except OutOfMemory:
+                if len(request.configs) == 1:
+                    raise
+                print("trained one by one: the memory does not hold so many runs at once", file=sys.stderr)
+            self.give_back_memory()
         return [record["status"] for record in self.train_one_by_one(request)]
 
     def train_at_once(self, request: WorkRequest, watch: Watch | None = None) -> list[dict[str, Any]]:
@@ -166,14 +173,21 @@ class Worker:
 
         Raises:
             PackRefused: the runs cannot be trained at once.
+            OutOfMemory: not even with one sample of each at a time.
         """
+        from suite.training.retrying import with_memory
+
+        return with_memory(lambda micro_batch: self._train_pack(request, micro_batch, watch))
+
+    def _train_pack(self, request: WorkRequest, micro_batch: int | None, watch: Watch | None) -> list[dict[str, Any]]:
         from suite.diagnostics.pack_recorder import pack_recorder_of
         from suite.packs.pack import run_pack
         from suite.records import Store
         from suite.training import open_run
 
-        _, data, trainer = self._built(request.configs[0], request, watch)
-        runs = [open_run(self.resolver.build_data(config)[0], data, config) for config in request.configs]
+        configs = [_cut(config, micro_batch) for config in request.configs]
+        _, data, trainer = self._built(configs[0], request, watch)
+        runs = [open_run(self.resolver.build_data(config)[0], data, config) for config in configs]
         _refuse_other_code(request, [run.run_id for run in runs])
         outcomes = run_pack(runs, trainer, Store(request.store), observe=pack_recorder_of, steps=request.steps)
         return [outcome.record for outcome in outcomes]
@@ -183,13 +197,19 @@ class Worker:
         from suite.diagnostics.recorder import recorder_of
         from suite.records import Store
         from suite.training import open_run, run
+        from suite.training.retrying import with_memory
 
         records: list[dict[str, Any]] = []
-        for config in request.configs:
+
+        def train(config: dict[str, Any], micro_batch: int | None) -> dict[str, Any]:
+            config = _cut(config, micro_batch)
             task, data, trainer = self._built(config, request, watch)
             opened = open_run(task, data, config, world_size=trainer.world_size)
             _refuse_other_code(request, [*(record["run_id"] for record in records), opened.run_id])
-            records.append(run(opened, trainer, Store(request.store), observe=recorder_of).record)
+            return run(opened, trainer, Store(request.store), observe=recorder_of).record
+
+        for config in request.configs:
+            records.append(with_memory(functools.partial(train, config)))
         return records
 
     def measure(self, request: WorkRequest) -> StepCost:
@@ -226,12 +246,12 @@ class Worker:
             records = train(dataclasses.replace(request, configs=configs, store=folder, steps=steps), watch)
         if steps == "compiled" and not records[0]["pack"]["compiled"]:
             raise ValueError("the step cannot be compiled")
-        (timer,) = timers
         return StepCost(
-            seconds_per_step=timer.seconds_per_step,
-            setup_seconds=timer.overhead,
+            seconds_per_step=timers[-1].seconds_per_step,  # of the micro-batch that fitted
+            setup_seconds=timers[-1].overhead,
             memory=peak.bytes,
             available=free,
+            micro_batch=records[0]["config"]["data"]["init_args"].get("micro_batch"),
         )
 
     def _built(self, config: dict[str, Any], request: WorkRequest, watch: Watch | None) -> tuple[Task, Data, Trainer]:
@@ -256,6 +276,14 @@ def _refuse_other_code(request: WorkRequest, opened: list[str]) -> None:
             "The code of a task, data or optimizer changed while the sweep ran: it was planned with other files than "
             "this worker finds; start the sweep again, which trains what the changed code is part of anew."
         )
+
+
+def _cut(config: dict[str, Any], micro_batch: int | None) -> dict[str, Any]:
+    """A configuration whose batches are cut into at most so many samples; None: as it says."""
+    if micro_batch is None:
+        return config
+    data = config["data"]
+    return {**config, "data": {**data, "init_args": {**data["init_args"], "micro_batch": micro_batch}}}
 
 
 def _shortened(config: dict[str, Any]) -> dict[str, Any]:

@@ -22,15 +22,26 @@ _SHORTAGE = re.compile(r"can't allocate memory|not enough memory|out of memory|C
 
 
 class OutOfMemory(RuntimeError):
-    """A step needs more memory than there is; the message says what to change."""
+    """A step needs more memory than there is; the message says what to change.
 
-    def __init__(self, device: torch.device, *, micro_batch: int, packed: bool) -> None:
+    Args:
+        device: that lacks it.
+        micro_batch: samples per forward pass.
+        packed: whether several runs were trained at once.
+        smaller: a micro-batch of at most half of that which gives the same results; None: there is none.
+    """
+
+    def __init__(self, device: torch.device, *, micro_batch: int, packed: bool, smaller: int | None = None) -> None:
+        self.micro_batch = micro_batch
+        self.smaller = smaller
         where = "the GPU" if device.type == "cuda" else "this machine"
         remedies = ["take a smaller network or shorter samples"]
         if packed:
             remedies.insert(0, "train fewer runs at once (--pack)")
-        if micro_batch > 1:
+        if smaller is not None:
             remedies.insert(0, f"set data.micro_batch below {micro_batch}, which changes no result")
+        elif micro_batch > 1:
+            remedies.insert(0, f"set data.micro_batch below {micro_batch}, which makes another run")
         super().__init__(
             f"A step needs more memory than {where} has to give; {', or '.join(remedies)}: the store is as it was, and "
             "the run goes on from its checkpoint if it has one."

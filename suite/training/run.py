@@ -264,9 +264,18 @@ def train(
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise
-        micro_batch = data.plan(world_size=trainer.world_size).indices(0).shape[1]
-        device, packed = trainer.strategy.root_device, not isinstance(module, Task)
-        raise OutOfMemory(device, micro_batch=micro_batch, packed=packed) from error
+        raise _shortage(module, data, trainer) from error
+
+
+def _shortage(module: LightningModule, data: Data, trainer: Trainer) -> OutOfMemory:
+    """What to say, and which micro-batch to try next: what other devices would have to be told stays as it is."""
+    share = data.batch_size // trainer.world_size
+    micro_batch = data.plan(world_size=trainer.world_size).indices(0).shape[1]
+    fewer = (size for size in range(micro_batch // 2, 0, -1) if share % size == 0)
+    is_free = trainer.world_size == 1 and not any(task.batch_coupled for task in getattr(module, "tasks", (module,)))
+    smaller = next(fewer, None) if is_free else None
+    packed = not isinstance(module, Task)
+    return OutOfMemory(trainer.strategy.root_device, micro_batch=micro_batch, packed=packed, smaller=smaller)
 
 
 def _status(data: Data, trainer: Trainer, curves: Curves, error: BaseException | None) -> str:
