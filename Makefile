@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 EXTRAS ?= language,vision,graph,analysis,diagnostics,optimizers,cluster,dev
 
-.PHONY: demo results test test-all lint bench env clean
+.PHONY: demo results test test-all lint bench gpu env clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -50,6 +50,10 @@ bench: env
 	$(BIN)/python benchmarks/images.py
 	$(BIN)/python benchmarks/packs.py
 	$(BIN)/python benchmarks/verdicts.py
+
+# What the GPU of this machine does, in eight minutes, into docs/gpu.md.
+gpu: env
+	$(BIN)/python benchmarks/gpu.py --write
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -14,13 +14,13 @@ import argparse
 import dataclasses
 import functools
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cost_tables import put
 from paper_sizes import paper_facts, paper_samples, random_batch
 
 from suite.execution.matrix import describe_tasks, task_file
@@ -33,7 +33,6 @@ from suite.training.footprint import network_on_meta
 from suite.training.throughput import BACKWARD, PEAKS, forward_flops
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "scale.md"
 UTILISATION = 0.4
 """Share of an A100's arithmetic in bf16 that hours are told at."""
 OPTIMIZER = {"name": "adam", "lr": 1e-3}
@@ -168,17 +167,6 @@ def sweeps() -> list[str]:
     return lines
 
 
-def write(tables: dict[str, list[str]]) -> None:
-    """Put tables into docs/scale.md, between its marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, lines in tables.items():
-        body = "\n".join(lines)
-        marked = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end -->)", re.DOTALL)
-        assert marked.search(text), f"docs/scale.md has no mark for {name}"
-        text = marked.sub(lambda match, body=body: f"{match[1]}\n{body}\n\n{match[2]}", text)
-    PAGE.write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     """Print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -192,7 +180,8 @@ def main() -> None:
     if options.what in (None, "sweeps"):
         tables["sweeps"] = sweeps()
     if options.write:
-        write(tables)
+        for name, lines in tables.items():
+            put("scale.md", name, "\n".join(lines))
     else:
         print("\n\n".join("\n".join(lines) for lines in tables.values()))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from cost_tables import table
 
 from suite.execution.matrix import task_files
 from suite.fields import read_yaml
@@ -20,16 +20,8 @@ LARGEST_GIB = 72
 COUNTED = ["imagenet21k/resnet50", "fineweb/transformer_160m", "zinc/grit"]
 
 
-def table(name: str) -> dict[str, list[str]]:
-    """First cell -> the others."""
-    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-    (marked,) = re.findall(rf"<!-- {name}: [^\n]* -->\n(.*?)<!-- end -->", text, flags=re.DOTALL)
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in marked.strip().split("\n")[2:]]
-    return {first: rest for first, *rest in rows}
-
-
 def test_every_recipe_fits() -> None:
-    rows, files = table("recipes"), task_files()
+    rows, files = table("scale.md", "recipes"), task_files()
     assert set(rows) == set(files) - {"toy/linear_bigram", "toy/quadratic"}  # which take next to nothing
     for name, (_, batch_size, micro_batch, peak, held, _) in rows.items():
         stated = read_yaml(str(files[name]))["data"]["init_args"]
@@ -53,7 +45,7 @@ def test_the_recipes_are_what_the_command_counts(names: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    written = table("recipes")
+    written = table("scale.md", "recipes")
     for line in done.stdout.strip().split("\n")[2:]:
         name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert cells == written[name], name
@@ -61,7 +53,7 @@ def test_the_recipes_are_what_the_command_counts(names: list[str]) -> None:
 
 def test_the_sweeps_are_those_at_the_papers_scale() -> None:
     folder = ROOT / "configs" / "sweeps"
-    rows = table("sweeps")
+    rows = table("scale.md", "sweeps")
     assert set(rows) == {f"{path.parent.name}/{path.stem}" for path in folder.glob("*/*.yaml")}
     # By hand, paper 1's GPT: 29.9M weights that multiply, six blocks that attend to 256 tokens of width 384.
     per_token = 3 * (2 * 29.9e6 + 4 * 256 * 384 * 6)
