@@ -39,6 +39,8 @@ class Pretend:
         sharing: jobs that share the memory.
         each: memory of a run, bytes.
         code: exit code of a step that fails.
+        device: kind of device.
+        holds: runs at once that the device's memory really holds.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Pretend:
         sharing: int = 1,
         each: float = 0.0,
         code: int = 0,
+        device: str = "cpu",
+        holds: int = 99,
     ) -> None:
-        self.code = code
+        self.code, self.device, self.holds = code, device, holds
         self.cost, self.slots, self.sharing, self.each = cost, slots, sharing, each
         self.asked: list[tuple[int, bool]] = []
         self.batch_sizes: list[int] = []
@@ -68,10 +72,12 @@ class Pretend:
             seconds = self.cost(len(job), compiled)
             step = StepCost(
                 seconds_per_step=seconds, setup_seconds=60.0 if compiled else 0.0,
-                memory=self.each * len(job), available=100 * MEGABYTE,
+                memory=self.each * len(job), available=100 * MEGABYTE, device=self.device,
             )  # fmt: skip
-            failed = Event("done", ["failed"] * len(job), error="why", code=self.code)
-            waiting.extend(on_event(job, Event("done", cost=step) if math.isfinite(seconds) else failed))
+            short = len(job) > self.holds
+            failed = Event("done", ["failed"] * len(job), error="why", code=self.code, short_of_memory=short)
+            done = math.isfinite(seconds) and not short
+            waiting.extend(on_event(job, Event("done", cost=step) if done else failed))
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -174,6 +180,15 @@ def test_packs_fit_into_a_share_of_the_memory(tmp_path: Path, sharing: int, size
     launcher = Pretend(lambda runs, compiled: 1e-3, slots=sharing, sharing=sharing, each=8 * MEGABYTE)
     cost = cost_of(tmp_path, launcher, compiled="off")
     assert cost.size == size
+
+
+def test_a_gpu_is_given_as_many_runs_as_there_are_and_its_memory_holds(tmp_path: Path) -> None:
+    # The grid has 24 runs of two optimizers. A run takes 2 of 70 MB by its measurement; in truth no more than 5 fit.
+    together = Pretend(lambda runs, compiled: 1e-3, each=2 * MEGABYTE, device="cuda")
+    assert cost_of(tmp_path, together, compiled="off").size == 24
+    cramped = Pretend(lambda runs, compiled: 1e-3, each=2 * MEGABYTE, device="cuda", holds=5)
+    assert cost_of(tmp_path, cramped, compiled="off").size == 3
+    assert [runs for runs, _ in cramped.asked] == [1, 24, 12, 6, 3]
 
 
 def test_compilation_must_be_won_back(tmp_path: Path) -> None:

@@ -83,13 +83,13 @@ def test_a_measurement_says_which_micro_batch_fitted(tmp_path: Path, monkeypatch
     assert Worker().measure(request).micro_batch == ROOM
 
 
-def test_runs_that_do_not_fit_at_once_are_trained_one_by_one(
+def test_runs_that_do_not_fit_at_once_are_trained_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     without_room(monkeypatch, packs=True)
     request = WorkRequest(do="run", configs=configs(tmp_path), store=str(tmp_path / "runs"))
     assert Worker().train(request) == ["finished", "finished"]
-    assert "trained one by one: the memory does not hold so many runs at once" in capsys.readouterr().err
+    assert "trained in two parts: the memory does not hold so many runs at once" in capsys.readouterr().err
 
 
 def test_a_micro_batch_that_is_part_of_the_run_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

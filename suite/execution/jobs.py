@@ -12,8 +12,9 @@ Job = tuple[PlannedRun, ...]
 PackSize = Callable[[GroupKey], int]
 """A group -> largest number of its runs to train at once."""
 
-MAX_PACK = 16
-"""Largest number of runs per pack if the size is not given."""
+MAX_PACK = {"cpu": 16, "cuda": 64}
+"""Kind of device -> largest number of runs per pack if the size is not given. A GPU has room for more until its
+arithmetic, not the launching of its kernels, takes the time; whether it does is measured."""
 
 LEAST_GAIN = 1.05
 """Smallest speed-up over single runs at which a pack is used."""

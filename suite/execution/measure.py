@@ -163,7 +163,7 @@ class Measuring:
 
     def _room(self, single: StepCost) -> int:
         """Largest number of runs in a pack that fits into a worker's share of the memory."""
-        most = self.pack or MAX_PACK
+        most = self.pack or MAX_PACK.get(single.device, MAX_PACK["cpu"])
         if not single.memory:
             return most
         share = MEMORY_SHARE * single.available / self.launcher.sharing
@@ -213,6 +213,8 @@ class Measuring:
             what = f"{job[0].key.optimizer} at batch size {job[0].key.batch_size}"
             if len(job) == 1 and not compiled:
                 raise Reported(Fault(f"{what} fails at once: {event.error}", event.code or WORK_FAILED))
+            if event.short_of_memory and len(job) > 2 and not compiled:
+                return [job[: len(job) // 2]]
             if event.code == SUITE_FAILED:
                 how = f"packs of {len(job)}{', compiled' if compiled else ''}"
                 print(one_line(f"{what}: {how} are not used: {event.error}"), file=sys.stderr)

@@ -75,6 +75,7 @@ class StepCost:
         memory: bytes that training used beyond those in use before; 0 if unknown.
         available: bytes that were free before; 0 if unknown.
         micro_batch: ``data.micro_batch`` with which the memory sufficed.
+        device: kind of the device, ``cpu`` or ``cuda``.
     """
 
     seconds_per_step: float
@@ -82,6 +83,7 @@ class StepCost:
     memory: float = 0.0
     available: float = 0.0
     micro_batch: int | None = None
+    device: str = "cpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Event(_Message):
         error: the error of failed runs, failed measurements and crashes.
         code: exit code of a command that ends with the error, see `suite.execution.faults`.
         cost: cost of a step, for jobs that were measured.
+        short_of_memory: whether the device's memory did not hold a measurement's runs.
     """
 
     kind: Literal["started", "done", "held", "crashed"]
@@ -103,3 +106,4 @@ class Event(_Message):
     error: str = ""
     code: int = 0
     cost: StepCost | None = None
+    short_of_memory: bool = False

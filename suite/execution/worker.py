@@ -131,6 +131,7 @@ class Worker:
         """Carry a request out; an error becomes an event."""
         from suite.packs.pack import PackRefused
         from suite.records import LeaseHeld
+        from suite.training.memory import OutOfMemory
         from suite.training.stopping import Interrupted
 
         begun = time.perf_counter()
@@ -149,7 +150,10 @@ class Worker:
         except Exception as error:
             traceback.print_exc()
             fault = fault_of(error, ["worker", request.do])
-            return Event("done", ["failed"] * len(request.configs), error=fault.sentence, code=fault.code)
+            return Event(
+                "done", ["failed"] * len(request.configs), error=fault.sentence, code=fault.code,
+                short_of_memory=isinstance(error, OutOfMemory),
+            )  # fmt: skip
 
     def train(self, request: WorkRequest) -> list[str]:
         """Train one run, or several at once if that is possible; returns their statuses."""
@@ -164,8 +168,9 @@ class Worker:
             except OutOfMemory:
                 if len(request.configs) == 1:
                     raise
-                print("trained one by one: the memory does not hold so many runs at once", file=sys.stderr)
-            self.give_back_memory()
+                print("trained in two parts: the memory does not hold so many runs at once", file=sys.stderr)
+                self.give_back_memory()
+                return [status for part in _halves(request) for status in self.train(part)]
         return [record["status"] for record in self.train_one_by_one(request)]
 
     def train_at_once(self, request: WorkRequest, watch: Watch | None = None) -> list[dict[str, Any]]:
@@ -252,6 +257,7 @@ class Worker:
             memory=peak.bytes,
             available=free,
             micro_batch=records[0]["config"]["data"]["init_args"].get("micro_batch"),
+            device=device.type,
         )
 
     def _built(self, config: dict[str, Any], request: WorkRequest, watch: Watch | None) -> tuple[Task, Data, Trainer]:
@@ -276,6 +282,15 @@ def _refuse_other_code(request: WorkRequest, opened: list[str]) -> None:
             "The code of a task, data or optimizer changed while the sweep ran: it was planned with other files than "
             "this worker finds; start the sweep again, which trains what the changed code is part of anew."
         )
+
+
+def _halves(request: WorkRequest) -> list[WorkRequest]:
+    """The first half of a request's runs, and the second."""
+    middle = len(request.configs) // 2
+    return [
+        dataclasses.replace(request, configs=request.configs[part], run_ids=request.run_ids[part])
+        for part in (slice(middle), slice(middle, None))
+    ]
 
 
 def _cut(config: dict[str, Any], micro_batch: int | None) -> dict[str, Any]:
