@@ -127,3 +127,10 @@ def test_the_users_own_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_without_a_place_is_the_suites() -> None:
     fault = fault_of(KeyError("x"))
     assert fault.code == 70 and "KeyError: 'x'" in fault.sentence
+
+
+def test_a_fault_without_the_libraries_is_still_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "suite.records.provenance", None)  # importing it fails
+    assert fault_of(KeyError("x")).code == 70
+    (file,) = tmp_path.glob("suite-failed-*.txt")
+    assert "suite: unknown (" in file.read_text() and "KeyError: 'x'" in file.read_text()

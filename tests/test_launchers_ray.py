@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
@@ -89,3 +90,27 @@ def test_a_lost_node_loses_no_run(cluster: Any, tmp_path: Path) -> None:
     begins = [run_id for event, run_id, _ in history(tmp_path) if event == "begins"]
     assert len(begins) == 7  # one of the two that were running was lost with its node, and began again
     assert all(event.statuses == ["finished"] for event in events if event.kind == "done")
+
+
+def test_a_stopped_sweep_has_its_jobs_save_their_checkpoints(
+    cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [(planned(20, steps=2000),)]
+
+    def on_event(job: Job, event: Event) -> list[Job]:
+        if event.kind == "started":
+            threading.Thread(target=interrupt_when_begun, daemon=True).start()
+        return []
+
+    def interrupt_when_begun() -> None:
+        while not history(tmp_path):
+            time.sleep(0.05)
+        time.sleep(1.0)
+        _thread.interrupt_main()
+
+    with pytest.raises(KeyboardInterrupt):
+        launcher(cluster, tmp_path).run(jobs, request_of(tmp_path), on_event)
+    assert "sweep: 1 jobs save their checkpoints" in capsys.readouterr().err
+    assert Store(tmp_path).record(planned(20).run_id) is None and not list(tmp_path.glob("runs/*/*/lease.json"))
+    (kind, _, step) = history(tmp_path)[-1]
+    assert kind == "stops" and 0 < step < 2000, history(tmp_path)

@@ -121,11 +121,15 @@ def _suite_frames(error: Exception) -> list[traceback.FrameSummary]:
 
 def _write_traceback(error: Exception, command: Sequence[str]) -> str:
     """Write the traceback; returns the file's path, or what to do where no file can be written."""
-    from suite.records.provenance import code_version
+    try:
+        from suite.records.provenance import code_version
 
+        version = str(code_version())
+    except ImportError as missing:
+        version = f"unknown ({missing})"
     lines = [
         f"command: {shlex.join(command)}",
-        f"suite: {code_version()}",
+        f"suite: {version}",
         f"python: {sys.version.split()[0]} on {platform.platform()}",
         "",
         *traceback.format_exception(error),

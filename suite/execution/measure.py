@@ -212,7 +212,8 @@ class Measuring:
                 return []
             what = f"{job[0].key.optimizer} at batch size {job[0].key.batch_size}"
             if len(job) == 1 and not compiled:
-                raise Reported(Fault(f"{what} fails at once: {event.error}", event.code or WORK_FAILED))
+                why = event.error or "its worker was stopped"
+                raise Reported(Fault(f"{what} fails at once: {why}", event.code or WORK_FAILED))
             if event.short_of_memory and len(job) > 2 and not compiled:
                 return [job[: len(job) // 2]]
             if event.code == SUITE_FAILED:

@@ -12,6 +12,9 @@ from suite.execution.messages import Event, WorkRequest
 MAX_ATTEMPTS = 3
 """Number of times that a job is started at most, if its worker dies every time."""
 
+STOP_SECONDS = 600.0
+"""What workers are given to save their checkpoints: the longest step that is waited for."""
+
 RequestOf = Callable[[Job], WorkRequest]
 """A job -> its request to a worker."""
 

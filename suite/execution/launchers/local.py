@@ -14,13 +14,10 @@ from typing import ClassVar
 
 from suite.execution.jobs import Job
 from suite.execution.launchers.forks import ForkServer
-from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
+from suite.execution.launchers.launcher import STOP_SECONDS, Attempts, OnEvent, RequestOf
 from suite.execution.launchers.visible_devices import VARIABLE
 from suite.execution.launchers.worker_process import WorkerProcess
 from suite.execution.messages import Event, WorkRequest
-
-STOP_SECONDS = 600.0
-"""What workers are given to save their checkpoints: the longest step that is waited for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,22 @@ import contextlib
 import dataclasses
 import logging
 import os
+import queue
+import sys
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from suite.execution.jobs import Job
-from suite.execution.launchers.launcher import Attempts, OnEvent, RequestOf
+from suite.execution.launchers.launcher import STOP_SECONDS, Attempts, OnEvent, RequestOf
 from suite.execution.launchers.worker_process import WorkerProcess
 from suite.execution.messages import Event, WorkRequest
 from suite.records import Lease, LeaseHeld, Store
 
 _WAIT_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,10 +116,21 @@ class RayLauncher:
                         waiting.appendleft(job)
                     else:
                         waiting.extend(on_event(job, event))
+        except BaseException:
+            self._stop(list(running))
+            raise
         finally:
             for task, (_, leases) in running.items():
                 self._ray.cancel(task, force=True)
                 leases.close()
+
+    def _stop(self, tasks: list[Any]) -> None:
+        """Have the jobs save their checkpoints, which stay where the nodes see the store."""
+        if tasks and self.settings.shared_store:
+            print(f"sweep: {len(tasks)} jobs save their checkpoints; Ctrl-C again ends them at once.", file=sys.stderr)
+            for task in tasks:
+                self._ray.cancel(task)  # raises KeyboardInterrupt in `_work`
+            self._ray.wait(tasks, num_returns=len(tasks), timeout=STOP_SECONDS)
 
     def close(self) -> None:
         """Do nothing: the launcher keeps no processes, and the cluster ends its own."""
@@ -190,7 +205,7 @@ def _work(
     if key not in _WORKERS or not _WORKERS[key].lives:
         _WORKERS[key] = WorkerProcess(command, os.environ, folder=folder)
     if shared_store:
-        return _WORKERS[key].ask(request), {}
+        return _answer(_WORKERS[key], request), {}
     with tempfile.TemporaryDirectory() as path:
         store = Store(path)
         for run_id, files in carried.items():
@@ -198,6 +213,19 @@ def _work(
         event = _WORKERS[key].ask(dataclasses.replace(request, store=path))
         exported = {run_id: store.export_record(run_id) for run_id in request.run_ids}
         return event, {run_id: files for run_id, files in exported.items() if files}
+
+
+def _answer(worker: WorkerProcess, request: WorkRequest) -> Event:
+    """A worker's answer; a task that is cancelled has the worker save its checkpoint first."""
+    answers: queue.Queue[Event] = queue.Queue()
+    threading.Thread(target=lambda: answers.put(worker.ask(request)), daemon=True).start()
+    try:
+        while True:  # Ray interrupts this thread between two instructions, not while it waits
+            with contextlib.suppress(queue.Empty):
+                return answers.get(timeout=_LOOK_SECONDS)
+    except KeyboardInterrupt:
+        worker.ask_to_stop(STOP_SECONDS)
+        raise
 
 
 def _connected(settings: RaySettings) -> Any:
