@@ -202,17 +202,20 @@ class SweepResults:
     @property
     def crossovers(self) -> pd.DataFrame:
         """One row per task and pair: the batch sizes between which the gap passes zero, and the answer in words."""
+        with self._comparison.named():
+            answers = [x.sentence() for x in self._comparison.crossovers]
         rows = [
             {"task": x.task, "reference": x.reference, "challenger": x.challenger, "claimed": x.claimed, "low": x.low,
-             "high": x.high, "answer": x.sentence()}
-            for x in self._comparison.crossovers
+             "high": x.high, "answer": answer}
+            for x, answer in zip(self._comparison.crossovers, answers, strict=True)
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
     @property
     def caveats(self) -> list[str]:
         """What a reader must know before believing the numbers, a sentence each."""
-        return caveats(self._comparison)
+        with self._comparison.named():
+            return caveats(self._comparison)
 
     def figures(self, task: str | None = None) -> list[str]:
         """Names of the figures; see `figure`."""
@@ -232,7 +235,8 @@ class SweepResults:
         drawings = self._drawings(task)
         if name not in drawings:
             raise ValueError(f"There is no figure {name!r}; there are: {', '.join(drawings) or 'none'}.")
-        figure = drawn(drawings[name], look)
+        with self._comparison.named():
+            figure = drawn(drawings[name], look)
         if figure is None:
             raise ValueError(f"There is nothing to draw in the figure {name!r}.")
         return figure

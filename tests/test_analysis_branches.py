@@ -61,7 +61,7 @@ def test_the_report_draws_a_line_per_trunk(tmp_path: Path) -> None:
     report = write_report(store, plan, tmp_path / "report")
     assert report.figure is not None and report.figure.stem == "branches"
     page = report.page.read_text()
-    assert "From the trunks" in page and "From the Adam trunk: leans SGD" in page and "sgd trunk, 50%" in page
+    assert "From the trunks" in page and "From the Adam trunk: leans SGD" in page and "SGD trunk, 50%" in page
     table = pd.read_csv(tmp_path / "report" / "tables" / "branches.csv")
     assert (
         list(table["share"]) == [0.25, 0.5, 0.25, 0.5] and len(pd.read_csv(tmp_path / "report/tables/trunks.csv")) == 4

@@ -156,6 +156,7 @@ def test_measures_stand_beside_the_gap(planted: Any, capsys: pytest.CaptureFixtu
     told_to = ["--csv", str(tmp_path / "why.csv"), "--figure", str(tmp_path)]
     assert main(["why", "--store", str(store.path), *told_to]) == 0
     told = capsys.readouterr().out
+    assert "JS distance of blocks, at the end" in told and "js_distance" not in told
     assert "noise scale" in told and "correlations were looked at" in told
     assert len(pd.read_csv(tmp_path / "why.csv")) == 3
     assert (tmp_path / "why.png").stat().st_size > 10_000 and "gap" in (tmp_path / "why.svg").read_text()

@@ -92,7 +92,9 @@ def without_ids(frame: pd.DataFrame) -> pd.DataFrame:
 def tables(comparison: Comparison) -> str:
     """What the terminal shows below the title, without what names the sweep's YAML and how more seeds are had."""
     words = " ".join(format_gap_table(comparison).partition("final loss:")[2].split())
-    return re.sub(r"To get (a second|more)\b.*?(with them|column seed)\.", "", words)
+    words = re.sub(r"To get (a second|more)\b.*?(with them|column seed)\.", "", words)
+    words = re.sub(r"further seeds: [^.]*\.", "", words)
+    return re.sub(r"report_seeds in the sweep's YAML [^.]*\.", "", words).replace("  ", " ").strip()
 
 
 def test_an_export_twice_in_one_file_is_one_export(tmp_path: Path) -> None:

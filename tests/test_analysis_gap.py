@@ -79,7 +79,7 @@ def test_terminal_table_names_the_answer_and_fits(planted):
         "lr 0.3, momentum 0.95",
         "Adam",
         "SGD",
-        "seeds: 7, 8, 9, 10, 42",
+        "seeds 7, 8, 9, 10, 42",
     ):
         assert words in " ".join(text.split())
 
@@ -240,7 +240,7 @@ def test_seeds_that_would_decide_are_said_with_their_command(tmp_path):
     for words in (format_answers(comparison), format_gap_table(comparison)):
         said = " ".join(words.split())
         assert (
-            "1 of 1 gaps are not decided; seeds that would decide one of the measured size with a chance of 90%" in said
+            "1 of 1 gap is not decided; seeds that would decide one of the measured size with a chance of 90%" in said
         )
         assert "has 2" in said and "report_seeds: [7, 8, 43" in said
 

@@ -20,7 +20,6 @@ from suite.analysis.figures.style import save, style
 from suite.analysis.published import published_gaps
 from suite.analysis.report import index, sections, write_index, write_report
 from suite.analysis.report.sections import gap_section
-from suite.analysis.report.tables import latex_table
 from suite.analysis.theory_fit import theory_fit
 from suite.analysis.words import interval_text
 from suite.cli.main import main
@@ -158,14 +157,6 @@ def test_a_killed_process_that_draws_ends_in_one_sentence(tmp_path, monkeypatch)
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_latex_tables_escape_and_round():
-    import pandas as pd
-
-    text = latex_table(pd.DataFrame({"some_name": ["a_b & 5%", None], "value": [1.23456, float("inf")]}))
-    assert r"a\_b \& 5\%" in text and "$1.235$" in text and r"$\infty$" in text and "some name & value" in text
-    assert text.startswith("\\begin{tabular}{lr}\n\\toprule") and text.endswith("\\end{tabular}\n")
 
 
 def test_crossover_intervals_cover_the_planted_crossing():

@@ -32,7 +32,7 @@ def test_a_store_is_the_same_as_its_twin(stores):
     assert sides.by_id and len(sides.runs) == 48 and same_runs(sides).all()
     assert (sides.tuned["difference"] == 0).all() and sides.gaps["agree"].all()
     text = format_two_sides(sides, ("before", "same"))
-    assert "48 of them have the same status and final loss" in " ".join(text.split())
+    assert "of those on both, 48 with the same status and final loss" in " ".join(text.split())
     assert "Not the same on both sides" not in text
 
 
@@ -41,7 +41,7 @@ def test_a_change_that_moves_the_winner_is_named(stores, capsys):
     text = capsys.readouterr().out
     assert max(len(line) for line in text.splitlines() if str(stores) not in line) <= WIDTH
     words = " ".join(text.split())
-    assert "1 name different winners" in words and "Largest differences" in words
+    assert "1 of 2 with a winner on both sides names different ones" in words and "Largest differences" in words
     # 200 steps are too few for the moving average to forget the start; the mean of the last half has forgotten it.
     before, after = (open_side(stores / name, final_loss="mean_last_100") for name in ("reported", "after"))
     sides = two_sides(before, after)

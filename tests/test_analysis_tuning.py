@@ -100,11 +100,14 @@ def test_a_range_that_the_grid_cuts_is_a_lower_bound_and_divergence_ends_it():
     sgd, adam = table.iloc[0], table.iloc[1]
     assert (sgd["open"], sgd["width"]) == ("low", pytest.approx(1.0))  # the last finite one ends it above
     assert (adam["open"], adam["width"]) == ("", pytest.approx(0.04))
-    said = "wider for Adam at 0 and for SGD at 1 of 1 batch size of toy/net (median 0.04 and 1.00 decades)."
+    said = "best loss is wider for SGD at 1 of 1 batch size (median 0.04 decades for Adam, 1.00 for SGD)."
     assert lr_width_sentences(table, [("adam", "sgd")])[0].endswith(said)
     wide = lr_width_table(runs_table([*rows[:3], *(("adam", 4, lr, 1.0) for lr in (0.001, 0.1))]))
     untold = wide.assign(width=[1.0, 2.0], open=["low", ""])
-    assert "at 0 and for SGD at 0 of 1 batch size" in lr_width_sentences(untold, [("adam", "sgd")])[0]
+    assert (
+        "cut by the grid before it can be compared at 1 of 1 batch size"
+        in lr_width_sentences(untold, [("adam", "sgd")])[0]
+    )
     assert "; at 1 the grid ends before it can be told" in lr_width_sentences(untold, [("adam", "sgd")])[0]
     equal = wide.assign(width=1.0, open="")
     assert "at 0 and for SGD at 0 of 1 batch size of toy/net (" in lr_width_sentences(equal, [("adam", "sgd")])[0]

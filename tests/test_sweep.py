@@ -132,6 +132,8 @@ def test_grids_by_batch_size() -> None:
         ({"final_loss": "last"}, "one of ema"),
         ({"overrides": [1]}, "overrides"),
         ({"margin": 0}, "margin must be above 0"),
+        ({"optimizers": {"sgd": {"lr": 1, "label": 3}}}, "optimizers.sgd.label must be a text"),
+        ({"optimizers": {"sgd": {"lr": 1, "label": "A"}, "adam": {"lr": 1, "label": "A"}}}, "'A' twice"),
     ],
 )
 def test_every_wrong_spec_is_one_sentence(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
@@ -203,6 +205,14 @@ def test_plan_id_follows_what_is_asked(tmp_path: Path) -> None:
     assert read_spec(write(tmp_path / "s.yaml", seeds=[1])).plan_id != base
     margin = read_spec(write(tmp_path / "s.yaml", margin=0.1))
     assert margin.plan_id == base and margin.margin == 0.1  # what is said of the runs changes, not the runs
+    named = {label: {**settings, "label": f"My {label}"} for label, settings in SPEC["optimizers"].items()}
+    panels = {"one": {"optimizers": named}, "two": {"batch_size": [3]}}
+    spec = read_spec(write(tmp_path / "s.yaml", optimizers=named, panels=panels))
+    assert spec.titles == {label: f"My {label}" for label in SPEC["optimizers"]}
+    assert all("label" not in settings for part in spec.parts for settings in part.optimizers.values())
+    bare = {"one": {"optimizers": SPEC["optimizers"]}, "two": {"batch_size": [3]}}
+    assert spec.plan_id == read_spec(write(tmp_path / "s.yaml", panels=bare)).plan_id
+    assert read_spec(write(tmp_path / "s.yaml", optimizers=named)).plan_id == base
 
 
 # Plans and their execution, on a pretended launcher.

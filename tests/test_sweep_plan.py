@@ -254,8 +254,9 @@ def test_a_plan_as_plain_values() -> None:
             "b": {"task": "toy/other", "overrides": {"data.y": 2, "data.x": 1}},
             "a": {"task": "toy/linear", "overrides": {"data.y": 2}, "final_loss": "val"},
         },
-        "published": [], "final_loss": "ema", "margin": 0.5, "seeds": [1], "finalists": {"settings": 3, "seeds": [4]},
-        "report_seeds": [5], "batch_sizes": [2, 4, 8], "extend_edges": 3, "extend_axes": ["momentum"],
+        "published": [], "final_loss": "ema", "margin": 0.5, "titles": {}, "seeds": [1],
+        "finalists": {"settings": 3, "seeds": [4]}, "report_seeds": [5], "batch_sizes": [2, 4, 8],
+        "extend_edges": 3, "extend_axes": ["momentum"],
         "diagnose": {"clipping": None},
     }  # fmt: skip
     assert record["plan_id"] == spec.plan_id

@@ -32,6 +32,12 @@ class BranchPoint:
         """The share or the step, in words."""
         return share_text(self.share) if self.step is None else f"step {self.step}"
 
+    @property
+    def title(self) -> str:
+        """The branch point in words: ``ViT, Adam trunk, 25%``."""
+        trunk = f"{optimizer_title(self.trunk)} trunk" if self.trunk else ""
+        return ", ".join(filter(None, [self.panel, trunk, self.after]))
+
 
 _AT = ["panel", "trunk", "share", "after"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from suite.analysis.comparison import START_LEFT, Comparison
@@ -14,7 +16,16 @@ from suite.analysis.slowdown import slowdown_sentences
 from suite.analysis.table import STATUSES
 from suite.analysis.tuning_cost import tuning_cost_sentences
 from suite.analysis.verdict import LEVEL, MOST_SEEDS, POWER
-from suite.analysis.words import batch_sizes_text, edge_text, optimizer_title, seeds_text
+from suite.analysis.words import (
+    batch_sizes_text,
+    counted,
+    edge_text,
+    first_of,
+    optimizer_title,
+    seeds_text,
+    setting_title,
+)
+from suite.records.tuning import LARGEST_SEED
 
 MOST_NAMED = 6
 """Largest number of points that one sentence names; the tables mark all of them."""
@@ -34,16 +45,17 @@ def caveats(comparison: Comparison) -> list[str]:
             f"{sum(unfinished.values())} of {len(runs)} runs have no result ({what}): "
             f"{batch_sizes_text(tuned.loc[tuned['provisional'], 'batch_size'])} provisional."
         )
-    edges = tuned[tuned["edges"].map(len) > 0]
+    finite = np.isfinite(tuned["loss"].to_numpy(dtype=float))
+    wild = tuned[np.isinf(tuned["loss"].to_numpy(dtype=float))]
+    if len(wild):
+        where = _named(comparison, wild, wild["optimizer"], [counted(n, "run") for n in wild["diverged"]])
+        notes.append(f"Every setting diverged, so that lower learning rates have to be tried: {where}")
+    edges = tuned[(tuned["edges"].map(len) > 0) & finite]
     if len(edges):
         points = _named(comparison, edges, edges["optimizer"], edges["edges"].map(edge_text))
-        notes.append(
-            f"{len(edges)} of {len(tuned)} tuned points lie on the edge of their grid, so are not tuned: {points}"
-        )
-    for optimizer, points in tuned.groupby("optimizer", sort=False):
-        names = sorted({name for untuned in points["untuned"] for name in untuned})
-        if names:
-            notes.append(f"{optimizer_title(str(optimizer))} was not tuned over {', '.join(names)}: a single value.")
+        lie = "lies on the edge of its grid, so is" if len(edges) == 1 else "lie on the edge of their grid, so are"
+        notes.append(f"{len(edges)} of {counted(len(tuned), 'tuned point')} {lie} not tuned: {points}")
+    notes += _untuned(tuned)
     notes += verdict_notes(comparison)
     definitions = {
         task: comparison.panel_losses.get(task, comparison.final_loss) for task in comparison.gaps["task"].unique()
@@ -60,6 +72,13 @@ def caveats(comparison: Comparison) -> list[str]:
             f"The curves of {thinned} of {len(runs)} runs come from an archive that keeps {int(runs['thinned'].min())} "
             "means of each: slowdowns and curves are read off those. Final losses are exact."
         )
+    percents = comparison.gaps[["gap", "relative_gap"]].to_numpy(dtype=float)
+    without = comparison.gaps[np.isfinite(percents[:, 0]) & np.isnan(percents[:, 1])]
+    if len(without):
+        notes.append(
+            f"No relative gap at {batch_sizes_text(without['batch_size'])}: it takes two losses of one sign, none of "
+            "them zero."
+        )
     short = comparison.short_runs
     if len(short):
         worst = short.loc[short["start_share"].idxmax()]
@@ -68,8 +87,23 @@ def caveats(comparison: Comparison) -> list[str]:
             f"{START_LEFT:.0%} of the first loss (at {int(worst['batch_size'])}: {worst['start_share']:.0%} "
             f"after {int(worst['steps'])} steps)."
         )
-    notes += [x for x in tuning_cost_sentences(comparison.tuning_cost) if "does not depend" not in x]
-    return notes
+    return [*notes, *first_of([x for x in tuning_cost_sentences(comparison.tuning_cost) if "does not depend" not in x])]
+
+
+def _untuned(tuned: pd.DataFrame) -> list[str]:
+    """Which optimizers were not tuned over which settings, a sentence for those that share them."""
+    optimizers: dict[tuple[str, ...], list[str]] = {}
+    for optimizer, points in tuned.groupby("optimizer", sort=False):
+        names = tuple(sorted({name for untuned in points["untuned"] for name in untuned}))
+        if names:
+            optimizers.setdefault(names, []).append(optimizer_title(str(optimizer)))
+    sentences = []
+    for names, titles in optimizers.items():
+        more = f" and {len(titles) - MOST_NAMED} more" if len(titles) > MOST_NAMED else ""
+        were = "was" if len(titles) == 1 else "were"
+        settings = ", ".join(map(setting_title, names))
+        sentences.append(f"{', '.join(titles[:MOST_NAMED])}{more} {were} not tuned over {settings}: a single value.")
+    return sentences
 
 
 def damage_notes(problems: Sequence[tuple[str, str]]) -> list[str]:
@@ -103,27 +137,48 @@ def verdict_notes(comparison: Comparison) -> list[str]:
             "name a winner on average. What is said of several batch sizes together is corrected for their "
             "number (Holm)."
         )
-    undecided = several[several["verdict"].isin(["leans", "open"]) & ~on_edge(several)]
+    undecided = several[several["verdict"].isin(["leans", "open"]) & np.isfinite(several["gap"].to_numpy(dtype=float))]
+    at_edge = undecided[on_edge(undecided)]
+    if len(at_edge):
+        wider = "extend_edges in the sweep's YAML lets it grow" if comparison.file else "add runs past it"
+        notes.append(
+            f"{_undecided(len(at_edge), len(decided))} where a tuned point lies on the edge of its grid; a wider grid "
+            f"there says more than further seeds: {wider}."
+        )
+    undecided = undecided[~on_edge(undecided)]
     if len(undecided):
         needs = [f"{_needs(row.seeds_needed)}, has {row.seeds}" for row in undecided.itertuples(index=False)]
         wanted = undecided["seeds_needed"].replace(math.inf, math.nan).max()
         command = "" if math.isnan(wanted) else f" {_more_seeds(comparison, 'more', int(min(wanted, MOST_ASKED)))}"
         notes.append(
-            f"{len(undecided)} of {len(decided)} gaps are not decided; seeds that would decide one of the measured "
-            f"size with a chance of {POWER:.0%}: "
-            f"{_named(comparison, undecided, undecided['challenger'], needs)}{command}"
+            f"{_undecided(len(undecided), len(decided))}; seeds that would decide one of the measured size with a "
+            f"chance of {POWER:.0%}: {_named(comparison, undecided, undecided['challenger'], needs)}{command}"
         )
     alone = tuned[(tuned["seeds"] > 0) & ~tuned["apart"]]
     if len(alone):
-        luck = 100 * (alone["luck"] / alone["mean_loss"].abs()).replace([math.inf, -math.inf], math.nan)
-        estimated = "" if luck.isna().all() else f" (by the smooth surface, {luck.mean():.2g}% of the loss on average)"
-        taken = "taken off where there are several seeds" if (alone["seeds"] > 1).any() else "not taken off"
-        notes.append(
-            f"The seeds that chose {len(alone)} of {len(tuned)} tuned points also give their losses, which are too low "
-            f"by what the luckiest setting won{estimated}; that is {taken}. report_seeds in the sweep's YAML trains "
-            "the chosen settings again with others, which need no such estimate."
-        )
+        notes.append(_luck(comparison, alone))
     return notes
+
+
+def _undecided(count: int, gaps: int) -> str:
+    return f"{count} of {counted(gaps, 'gap')} {'is' if count == 1 else 'are'} not decided"
+
+
+def _luck(comparison: Comparison, alone: pd.DataFrame) -> str:
+    """That the seeds that chose also give the losses of some tuned points."""
+    luck = 100 * (alone["luck"] / alone["mean_loss"].abs()).replace([math.inf, -math.inf], math.nan)
+    share = f"{luck.mean():.2g}% of the loss" if luck.mean() > 0 else "next to nothing"
+    estimated = "" if luck.isna().all() else f" (by the smooth surface, {share} on average)"
+    taken = "taken off where there are several seeds" if (alone["seeds"] > 1).any() else "not taken off"
+    again = (
+        " report_seeds in the sweep's YAML trains the chosen settings again with others, which need no such estimate."
+        if comparison.file
+        else ""
+    )
+    return (
+        f"The seeds that chose {len(alone)} of {counted(len(comparison.tuned), 'tuned point')} also give their losses, "
+        f"which are too low by what the luckiest setting won{estimated}; that is {taken}.{again}"
+    )
 
 
 def _needs(seeds: float) -> str:
@@ -133,15 +188,18 @@ def _needs(seeds: float) -> str:
 
 def _more_seeds(comparison: Comparison, what: str, count: int) -> str:
     """The command that trains the tuned settings with so many reporting seeds."""
-    if not comparison.command:
-        return f"To get {what}, add rows of the tuned settings with other values in the column seed."
-    used = comparison.runs["seed"]
-    reporting = sorted(int(seed) for seed in used[comparison.runs["reporting"]].unique())
-    first = int(used.max()) + 1
-    listed = [*reporting, *range(first, first + count - len(reporting))]
+    if not comparison.file:
+        column = "the column seed" if comparison.seeded else "a column seed, which the file lacks"
+        return f"To get {what}, add rows of the tuned settings with other values in {column}."
+    used = {int(seed) for seed in comparison.runs["seed"].unique()}
+    reporting = sorted({int(seed) for seed in comparison.runs.loc[comparison.runs["reporting"], "seed"]})
+    first = max(used) + 1
+    free = (seed for seed in itertools.chain(range(first, LARGEST_SEED + 1), range(first)) if seed not in used)
+    listed = [*reporting, *itertools.islice(free, max(0, count - len(reporting)))]
+    command = f"`{comparison.command}`" if comparison.command else f"`python -m suite sweep {comparison.file}`"
     return (
-        f"To get {what}: `report_seeds: {listed}` in {comparison.file}, and `{comparison.command}` trains the tuned "
-        "settings with them."
+        f"To get {what}: `report_seeds: {listed}` in {comparison.file}, and {command} trains the tuned settings with "
+        "them."
     )
 
 
@@ -149,7 +207,7 @@ def _named(comparison: Comparison, rows: pd.DataFrame, labels: Iterable[str], re
     """The first points of a table, each with a remark (``SGD at 4 (lr largest)``), and how many follow."""
     several = comparison.runs["task"].nunique() > 1
     points = [
-        f"{optimizer_title(label)} at {size}{f' on {task}' if several else ''} ({remark})"
+        f"{optimizer_title(label)} at {size}{f' on {comparison.task_title(task)}' if several else ''} ({remark})"
         for label, size, task, remark in zip(labels, rows["batch_size"], rows["task"], remarks, strict=True)
     ]
     more = [f"and {len(points) - MOST_NAMED} more"] if len(points) > MOST_NAMED else []

@@ -7,6 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,16 @@ from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
 from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
 from suite.analysis.tuning_cost import tuning_cost_table
+from suite.analysis.words import named
 from suite.records import EMA_ALPHA, Store
 from suite.records.tuning import MARGIN
 
 START_LEFT = 0.05
 """Weight of the first loss in the final loss above which a reader is warned."""
+
+
+MOST_NAMED_SEEDS = 12
+"""Largest number of seeds that are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,8 @@ class Comparison:
         file: the sweep's YAML; empty for a CSV export.
         command: the command that trained the sweep, likewise.
         problems: files of the store that could not be used, each with a reason.
+        titles: what optimizers are called, by label; those that the sweep's YAML names.
+        seeded: whether the runs' seeds are known; a CSV export may not have them.
     """
 
     title: str
@@ -73,11 +81,22 @@ class Comparison:
     file: str = ""
     command: str = ""
     problems: tuple[tuple[str, str], ...] = ()
+    titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    seeded: bool = True
+
+    def named(self) -> AbstractContextManager[None]:
+        """While this lasts, its optimizers are called as its sweep says, see `suite.analysis.words.named`."""
+        return named([*self.runs["optimizer"].unique(), *self.trunks.get("optimizer", [])], self.titles)
 
     @functools.cached_property
     def crossovers(self) -> tuple[Crossover, ...]:
         """The crossover of every task and pair of optimizers, in the order of the gaps."""
         return tuple(crossover(rows) for _, rows in self.gaps.groupby(SERIES, sort=False))
+
+    @property
+    def crossovers_apart(self) -> tuple[Crossover, ...]:
+        """Those of the tasks that are no branch points."""
+        return tuple(crossover for crossover in self.crossovers if crossover.task not in self.points)
 
     @functools.cached_property
     def branch_gaps(self) -> pd.DataFrame:
@@ -111,6 +130,20 @@ class Comparison:
             **{name: frame[frame["task"] == task].reset_index(drop=True) for name, frame in frames.items()},
             published=tuple(entry for entry in self.published if entry.get("panel") == task),
         )
+
+    def task_title(self, task: str) -> str:
+        """How a task is called in a sentence or a heading: of a branch point, its panel, trunk and share."""
+        return self.points[task].title if task in self.points else task
+
+    @property
+    def seeds_text(self) -> str:
+        """The seeds of the runs: ``seeds 1, 2``; of many their number; empty where they are not known."""
+        seeds = sorted(self.runs["seed"].unique())
+        if not self.seeded:
+            return ""
+        if len(seeds) > MOST_NAMED_SEEDS:
+            return f"{len(seeds)} seeds from {seeds[0]} to {seeds[-1]}"
+        return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
     @property
     def final_losses(self) -> str:
@@ -187,6 +220,7 @@ def compare_plan(
         command=plan.get("command") or "",
         trunks=trunks,
         problems=tuple(store.problems),
+        titles=plan.get("titles") or {},
     )
 
 
@@ -226,6 +260,7 @@ def compare_csv(
         points=read.points,
         trunks=read.trunks,
         notes=read.notes,
+        seeded=read.seeded,
         margin=margin,
     )
 

@@ -90,6 +90,7 @@ class Crossover:
         low: lower end of what is claimed; None without a claimed crossover.
         high: upper end, likewise.
         measured: how many batch sizes have a gap.
+        diverged: batch sizes at which every setting of both diverged.
     """
 
     task: str
@@ -107,6 +108,7 @@ class Crossover:
     low: int | None = None
     high: int | None = None
     measured: int = 0
+    diverged: tuple[int, ...] = ()
 
     @property
     def claimed(self) -> bool:
@@ -132,8 +134,15 @@ class Crossover:
     def sentence(self) -> str:
         """The answer in one sentence, for people."""
         pair = f"{optimizer_title(self.reference)} and {optimizer_title(self.challenger)}"
+        both = f"every setting of {pair} diverged at {batch_sizes_text(self.diverged)}" if self.diverged else ""
         if self.batch_sizes is None:
-            return f"No batch size has a result for both {pair} yet."
+            return f"Nothing to compare: {both}." if both else f"No batch size has a result for both {pair} yet."
+        answer = self._answer()
+        return f"{answer} {both[0].upper()}{both[1:]}." if both else answer
+
+    def _answer(self) -> str:
+        """The sentence over the batch sizes with a gap."""
+        assert self.batch_sizes is not None
         first, last = self.batch_sizes
         if first == last:
             return f"At batch size {first}, the only one measured, {self.phrases[first]}."
@@ -188,8 +197,10 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         )
     task, reference, challenger = keys.iloc[0]
     measured = gaps[gaps["gap"].notna()].sort_values("batch_size")
+    losses = gaps[["reference_loss", "challenger_loss"]].to_numpy(dtype=float)
+    diverged = tuple(map(int, gaps.loc[np.isinf(losses).all(axis=1), "batch_size"]))
     if measured.empty:
-        return Crossover(task=task, reference=reference, challenger=challenger, batch_sizes=None)
+        return Crossover(task=task, reference=reference, challenger=challenger, batch_sizes=None, diverged=diverged)
     sizes = [int(size) for size in measured["batch_size"]]
     together, better = measured["together"].astype(bool), measured["better"].notna()
     held = measured[together]
@@ -209,6 +220,7 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         low=low,
         high=high,
         measured=len(measured),
+        diverged=diverged,
         **estimates,
     )
 

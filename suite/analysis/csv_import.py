@@ -40,7 +40,7 @@ The share is below 1 because exports subsample long runs, and not always to the 
 ROLES = ("reporting", "trunk")
 """What a run may be that takes no part in choosing: it reports a chosen setting, or others start from it."""
 
-_BESIDE = ["length", "digest", "role", "point", "axes", "stated", "definition", "lr", "mom"]
+_BESIDE = ["seeded", "length", "digest", "role", "point", "axes", "stated", "definition", "lr", "mom"]
 
 _BRANCH_STEP = re.compile(r"(?:^|[_\-/ ])step[_\-]?(\d{1,9})(?=$|[_\-/ ])", re.IGNORECASE)
 
@@ -55,6 +55,7 @@ class CsvRuns:
         points: branch point of each task whose runs start from a trunk.
         final_losses: definition of the final loss by task.
         notes: sentences about rows that do not count.
+        seeded: whether the file has a column of seeds.
     """
 
     runs: pd.DataFrame
@@ -62,6 +63,7 @@ class CsvRuns:
     points: Mapping[str, BranchPoint]
     final_losses: Mapping[str, str]
     notes: tuple[str, ...]
+    seeded: bool
 
 
 def load_csv(path: str | Path, final_loss: str | None = None) -> CsvRuns:
@@ -110,6 +112,7 @@ def load_csv(path: str | Path, final_loss: str | None = None) -> CsvRuns:
     points = _points(runs)
     definitions = _definitions(runs, Path(path))
     runs["reporting"] = runs["role"] == "reporting"
+    seeded = bool(runs["seeded"].any())
     runs = runs.drop(columns=[*_BESIDE, *VARIED])
     return CsvRuns(
         runs=_by_branch_point(runs[~trunk], points),
@@ -117,6 +120,7 @@ def load_csv(path: str | Path, final_loss: str | None = None) -> CsvRuns:
         points=points,
         final_losses=definitions,
         notes=notes,
+        seeded=seeded,
     )
 
 
@@ -152,6 +156,7 @@ def _run(row: CsvRow, final_loss: str | None) -> dict[str, Any]:
         "optimizer": optimizer,
         "batch_size": row.whole("bs", least=1),
         "seed": row.whole("seed", least=0, default=42),
+        "seeded": bool(row.text("seed")),
         "axes": _axes(row) if ours else None,
         "lr": math.nan if ours else row.value("lr", "rate"),
         "mom": math.nan if ours else row.value("mom", "momentum", math.nan),

@@ -2,9 +2,9 @@
 
 **Gap.** For one task and batch size: final loss of the reference's tuned point minus that of the
 challenger's. The reference is Adam and the challenger SGD wherever a sweep has both, so a positive gap says
-that SGD is better, a negative one that Adam is. The relative gap is 100 * gap / the reference's loss, in
-percent (paper 1, Figure 1). Other sweeps: every other optimizer challenges Adam, or the first optimizer of
-the sweep when there is no Adam.
+that SGD is better, a negative one that Adam is. The relative gap is 100 * gap / |the reference's loss|, in
+percent (paper 1, Figure 1); there is none where a loss is zero or the two have different signs. Other sweeps:
+every other optimizer challenges Adam, or the first optimizer of the sweep when there is no Adam.
 
 **Tuned point.** The lowest final loss over all settings of the grid. A setting that diverged counts as
 +infinity. A point is *on the grid's edge* when the best value of an axis is the smallest or largest of at
@@ -211,7 +211,7 @@ def _row(pair: _Pair, interval: Interval, margin: float) -> dict[str, Any]:
     edges = bool(reference["edges"]), bool(challenger["edges"])
     said = verdict(interval, pair=labels, margin=_margin(pair, margin), seeds=pair.seeds, edges=edges)
     kind = None if math.isnan(gap) else said.kind
-    scale = 100 / reference["loss"] if reference["loss"] != 0 else math.nan
+    scale = _percent_of(float(reference["loss"]), float(challenger["loss"]))
     half = interval.half_width() if math.isfinite(gap) else math.nan
     p = interval.p if math.isfinite(gap) else 0.0 if math.isinf(gap) else math.nan
     return {
@@ -240,6 +240,12 @@ def _row(pair: _Pair, interval: Interval, margin: float) -> dict[str, Any]:
         "reference_edges": reference["edges"],
         "provisional": bool(reference["provisional"] or challenger["provisional"]),
     }
+
+
+def _percent_of(reference: float, challenger: float) -> float:
+    """What a gap is multiplied with to be in percent of the reference's loss; NaN where that means nothing."""
+    shares_side = reference * challenger > 0 or math.isinf(challenger)
+    return 100 / abs(reference) if reference != 0 and shares_side else math.nan
 
 
 def _margin(pair: _Pair, percent: float) -> float:

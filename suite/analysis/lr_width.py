@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.tuned import POINT, choosing, lowest_losses
-from suite.analysis.words import optimizer_title
+from suite.analysis.words import counted, optimizer_title
 
 PERCENT = 2.0
 """Largest excess over the best loss of a learning rate in the range, in percent of the best loss."""
@@ -55,7 +55,7 @@ def lr_width_sentences(widths: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -
         widths: see `lr_width_table`.
         pairs: optimizers to compare; see `suite.analysis.gap.pair_optimizers`.
     """
-    sentences = []
+    sentences, several = [], widths["task"].nunique() > 1
     for task, rows in widths.groupby("task", sort=False):
         table = rows.pivot(index="batch_size", columns="optimizer", values=["width", "open"])
         for pair in pairs:
@@ -68,17 +68,19 @@ def lr_width_sentences(widths: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -
             first, second = (both["width"][label].astype(float) for label in pair)
             closed = [both["open"][label] == "" for label in pair]
             differ = ~np.isclose(first, second, rtol=1e-6)
-            wider = [
-                int((differ & (first > second) & closed[1]).sum()),
-                int((differ & (second > first) & closed[0]).sum()),
-            ]
-            cut = int((differ & ~((first > second) & closed[1]) & ~((second > first) & closed[0])).sum())
-            sizes = f"{len(both)} batch size{'' if len(both) == 1 else 's'}"
-            untold = f"; at {cut} the grid ends before it can be told" if cut else ""
+            counts = {
+                f"wider for {names[0]}": int((differ & (first > second) & closed[1]).sum()),
+                f"wider for {names[1]}": int((differ & (second > first) & closed[0]).sum()),
+                "as wide for both": int((~differ).sum()),
+            }
+            cut = len(both) - sum(counts.values())
+            parts = [f"{what} at {count}" for what, count in counts.items() if count]
+            parts += [f"cut by the grid before it can be compared at {cut}"] if cut else []
+            where = f" of {task}" if several else ""
             sentences.append(
-                f"The range of learning rates within {rows['percent'].iloc[0]:g}% of the best loss is wider for "
-                f"{names[0]} at {wider[0]} and for {names[1]} at {wider[1]} of {sizes} of {task}{untold} (median "
-                f"{first.median():.2f} and {second.median():.2f} decades)."
+                f"The range of learning rates within {rows['percent'].iloc[0]:g}% of the best loss is "
+                f"{', '.join(parts)} of {counted(len(both), 'batch size')}{where} (median {first.median():.2f} decades "
+                f"for {names[0]}, {second.median():.2f} for {names[1]})."
             )
     return sentences
 

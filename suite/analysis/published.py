@@ -58,7 +58,7 @@ def _gaps_of(entry: Mapping[str, Any]) -> list[tuple[str, str, float, float]]:
         return []
     against = losses[reference]
     return [
-        (reference, label, against - loss, 100 * (against - loss) / against)
+        (reference, label, against - loss, 100 * (against - loss) / abs(against) if against else math.nan)
         for label, loss in losses.items()
         if label != reference
     ]

@@ -13,7 +13,7 @@ from suite.analysis.columns import POINT, Column, cells
 from suite.analysis.terminal import lines, printable, text_table
 from suite.analysis.two_sides import TwoSides, same_runs
 from suite.analysis.verdict import LEVEL
-from suite.analysis.words import format_setting, loss_text, optimizer_title, plain_number
+from suite.analysis.words import counted, format_setting, loss_text, optimizer_title, plain_number
 
 MOST_RUNS = 10
 """Differing runs that are shown, the largest differences first."""
@@ -32,6 +32,11 @@ def format_two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
     Returns:
         Lines of at most 100 columns, ended by a newline; names' control characters are shown escaped.
     """
+    with sides.first.named():
+        return _two_sides(sides, names)
+
+
+def _two_sides(sides: TwoSides, names: tuple[str, str]) -> str:
     blocks = [
         f"A: {names[0]} ({sides.first.title})\nB: {names[1]} ({sides.second.title})",
         lines(_circumstances(sides)),
@@ -67,8 +72,8 @@ def _runs(sides: TwoSides) -> str:
     only = [len(side.runs) - len(sides.runs) for side in (sides.first, sides.second)]
     how = "by id" if sides.by_id else "by optimizer, batch size, setting and seed"
     counts = lines(
-        f"{len(sides.runs)} runs are on both sides (matched {how}), {only[0]} on A's alone, {only[1]} on "
-        f"B's alone; {int(same.sum())} of them have the same status and final loss."
+        f"{counted(len(sides.runs), 'run')} on both sides (matched {how}), {only[0]} on A's alone, {only[1]} on B's "
+        f"alone; of those on both, {int(same.sum())} with the same status and final loss."
     )
     differing = sides.runs[~same.to_numpy()]
     if differing.empty:
@@ -127,13 +132,20 @@ def _verdict(sides: TwoSides) -> str:
     gaps = sides.gaps
     if gaps.empty:
         return "There is no gap on both sides."
-    beyond = int((gaps["difference"].abs() > gaps["uncertainty"]).sum())
+    with_interval = gaps[gaps["uncertainty"].notna()]
+    beyond = int((with_interval["difference"].abs() > with_interval["uncertainty"]).sum())
     named = gaps[gaps["first_better"].notna() & gaps["second_better"].notna()]
     contrary = int((named["first_better"] != named["second_better"]).sum())
-    return (
-        f"{len(gaps)} gaps are on both sides: {beyond} differ by more than their {LEVEL:.0%} intervals, {contrary} "
-        f"name different winners, {len(gaps) - len(named)} name none on one side at least."
-    )
+    differ = "differs" if beyond == 1 else "differ"
+    parts = [
+        f"{beyond} of {len(with_interval)} with {LEVEL:.0%} intervals on both sides {differ} by more than these allow"
+        if len(with_interval)
+        else "on one side at least none has an interval (one seed), so that nothing tells a difference from noise",
+        f"{contrary} of {len(named)} with a winner on both sides {'names' if contrary == 1 else 'name'} different ones"
+        if len(named)
+        else "none has a winner on both sides",
+    ]
+    return f"{counted(len(gaps), 'gap')} on both sides: {'; '.join(parts)}."
 
 
 def _outcome(status: str, loss: float) -> str:

@@ -14,12 +14,15 @@ from suite.analysis.branches import branch_sentences
 from suite.analysis.caveats import caveats, verdict_notes
 from suite.analysis.columns import COUNTS, POINT, Column, cells
 from suite.analysis.comparison import Comparison
-from suite.analysis.gap import SERIES, on_edge
+from suite.analysis.crossover import Crossover
+from suite.analysis.gap import SERIES
 from suite.analysis.lr_width import lr_width_sentences
 from suite.analysis.verdict import LEVEL
 from suite.analysis.words import (
     edge_text,
+    first_of,
     format_setting,
+    grouped,
     loss_text,
     optimizer_title,
     plain_number,
@@ -31,6 +34,9 @@ from suite.fields import escaped, one_line
 
 WIDTH = 100
 
+MOST_TABLES = 4
+"""Largest number of pairs of optimizers that have a table each."""
+
 
 def format_gap_table(comparison: Comparison) -> str:
     """Everything that `gap` prints: the gaps, the crossover, the winning settings and what was run.
@@ -38,25 +44,33 @@ def format_gap_table(comparison: Comparison) -> str:
     Returns:
         Lines of at most 100 columns, ended by a newline. Control characters of names are shown escaped.
     """
-    seeds = ", ".join(map(str, sorted(comparison.runs["seed"].unique())))
-    heading = [comparison.title, comparison.subtitle, f"final loss: {comparison.final_losses}; seeds: {seeds}"]
+    with comparison.named():
+        return _gap_table(comparison)
+
+
+def _gap_table(comparison: Comparison) -> str:
+    rests_on = [f"final loss: {comparison.final_losses}", comparison.seeds_text]
+    heading = [comparison.title, comparison.subtitle, "; ".join(filter(None, rests_on))]
     blocks = [lines(*heading), *_tasks(comparison), *_branches(comparison)]
-    blocks += [_settings(str(task), points) for task, points in comparison.tuned.groupby("task", sort=False)]
-    blocks.append(lines(*lr_width_sentences(comparison.lr_widths, comparison.pairs)))
+    several = comparison.tuned["task"].nunique() > 1
+    for task, points in comparison.tuned.groupby("task", sort=False):
+        blocks.append(_settings(comparison.task_title(str(task)) if several else "", points))
+    blocks.append(lines(*first_of(lr_width_sentences(comparison.lr_widths, comparison.pairs))))
     notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]
     return printable([*blocks, "\n".join(notes)])
 
 
 def format_answers(comparison: Comparison) -> str:
     """What `sweep` prints at its end: the answer in a sentence per pair, and what its seeds allow to say."""
-    if comparison.points:
-        answers = branch_sentences(comparison.branch_gaps)
-    else:
-        crossovers = comparison.crossovers
-        names = series_names([(x.task, x.reference, x.challenger) for x in crossovers])
-        answers = [
-            f"{name}: {x.sentence()}" if name else x.sentence() for name, x in zip(names, crossovers, strict=True)
-        ]
+    with comparison.named():
+        return _answers(comparison)
+
+
+def _answers(comparison: Comparison) -> str:
+    crossovers = comparison.crossovers_apart
+    names = series_names([(x.task, x.reference, x.challenger) for x in crossovers])
+    answers = branch_sentences(comparison.branch_gaps)
+    answers += grouped([(name, x.sentence()) for name, x in zip(names, crossovers, strict=True)])
     return printable([lines(*answers), lines(*verdict_notes(comparison))]) if answers else ""
 
 
@@ -75,13 +89,30 @@ def _tasks(comparison: Comparison) -> list[str]:
     crossovers = {(x.task, x.reference, x.challenger): x for x in comparison.crossovers}
     blocks = []
     apart = comparison.gaps[~comparison.gaps["task"].isin(list(comparison.points))]
-    for key, gaps in apart.groupby(SERIES, sort=False):
-        task, *pair = map(str, key)
-        crossover = crossovers[task, pair[0], pair[1]]
-        blocks.append(_gap_block(f"{task}: gap", pair, gaps, _gap_columns(*pair), [crossover.sentence()]))
+    several = comparison.gaps["task"].nunique() > 1
+    for task, of_task in apart.groupby("task", sort=False):
+        head = f"{task}: gap" if several else "gap"
+        pairs = list(of_task.groupby(SERIES[1:], sort=False))
+        if len(pairs) > MOST_TABLES:
+            blocks.append(_many_pairs(head, of_task, [x for x in comparison.crossovers if x.task == task]))
+            continue
+        for pair, gaps in pairs:
+            names = [*map(str, pair)]
+            answer = crossovers[str(task), names[0], names[1]].sentence()
+            blocks.append(_gap_block(head, names, gaps, _gap_columns(*names), [answer]))
     if comparison.gaps.empty:
         blocks.append("There is no pair of optimizers to compare; list a second one under optimizers in the sweep.")
     return blocks
+
+
+def _many_pairs(head: str, gaps: pd.DataFrame, crossovers: Sequence[Crossover]) -> str:
+    """One table of all optimizers against the same one, and the answers, each once."""
+    columns = _gap_columns(str(gaps["reference"].iloc[0]), "the other")
+    columns.insert(0, Column("optimizer", lambda row: optimizer_title(row["challenger"]), words=True))
+    ordered = gaps.sort_values("batch_size", kind="stable")
+    answers = grouped([(optimizer_title(x.challenger), x.sentence()) for x in crossovers])
+    pair = str(gaps["reference"].iloc[0]), "the other"
+    return _gap_block(f"{head} of {len(crossovers)} optimizers", pair, ordered, columns, answers)
 
 
 def _branches(comparison: Comparison) -> list[str]:
@@ -107,14 +138,15 @@ def _gap_block(
     """One table of gaps under its heading, and the answers in sentences."""
     reference, challenger = map(optimizer_title, pair)
     signs = f"positive: {challenger} ahead, negative: {reference}; +/-: half the {LEVEL:.0%} interval"
-    star = ["* on the edge of the grid: not tuned"] if on_edge(gaps).any() else []
+    starred = any(_is_starred(row, role) for _, row in gaps.iterrows() for role in ("reference", "challenger"))
+    star = ["* on the edge of the grid: not tuned"] if starred else []
     table = text_table(*cells(columns, (row for _, row in gaps.iterrows())))
     return f"{lines(f'{what} = {reference} - {challenger}; {signs}')}\n\n{table}\n\n{lines(*star, *answers)}"
 
 
 def _gap_columns(reference: str, challenger: str) -> list[Column]:
     def loss(role: str) -> Callable[[pd.Series], str]:
-        return lambda row: loss_text(row[f"{role}_loss"]) + ("*" if row[f"{role}_edges"] else " ")
+        return lambda row: loss_text(row[f"{role}_loss"]) + ("*" if _is_starred(row, role) else " ")
 
     return [
         Column("batch size", lambda row: str(row["batch_size"])),
@@ -130,14 +162,20 @@ def _gap_columns(reference: str, challenger: str) -> list[Column]:
     ]
 
 
+def _is_starred(row: pd.Series, role: str) -> bool:
+    """Whether a tuned point lies on an edge; where every setting diverged there is no tuned point."""
+    return bool(row[f"{role}_edges"]) and math.isfinite(row[f"{role}_loss"])
+
+
 def _settings(task: str, points: pd.DataFrame) -> str:
     columns = [
         *POINT,
-        Column("winning setting", _setting, words=True),
-        Column("edge", lambda point: edge_text(point.edges), words=True),
+        Column("tuned setting", _setting, words=True),
+        Column("edge", lambda point: edge_text(point.edges) if math.isfinite(point.loss) else "", words=True),
         *COUNTS,
     ]
-    return f"{one_line(task)}: winning settings\n\n{text_table(*cells(columns, points.itertuples(index=False)))}"
+    head = f"{one_line(task)}: tuned settings" if task else "tuned settings"
+    return f"{head}\n\n{text_table(*cells(columns, points.itertuples(index=False)))}"
 
 
 def _setting(point: Any) -> str:

@@ -83,7 +83,7 @@ def tuning_cost_table(
         gap = reference - challenger
         winners = np.where(gap > 0, row.challenger, row.reference).astype(object)
         with np.errstate(divide="ignore", invalid="ignore"):
-            relative = np.where(reference == 0, math.nan, 100 * gap / reference)
+            relative = np.where(reference * challenger > 0, 100 * gap / np.abs(reference), math.nan)
         values = {
             "challenger_loss": challenger,
             "reference_loss": reference,
@@ -100,9 +100,10 @@ def tuning_cost_table(
 
 def tuning_cost_sentences(table: pd.DataFrame) -> list[str]:
     """One sentence per pair of optimizers: at which batch sizes the winner depends on the number of trials."""
-    sentences = []
+    sentences, several = [], table["task"].nunique() > 1
     for (task, reference, challenger), rows in table.groupby(["task", "reference", "challenger"], sort=False):
-        names = f"{optimizer_title(str(reference))} and {optimizer_title(str(challenger))} on {task}"
+        where = f" on {task}" if several else ""
+        names = f"{optimizer_title(str(reference))} and {optimizer_title(str(challenger))}{where}"
         by_size = {int(size): at_size for size, at_size in rows.groupby("batch_size")}
         changes = [_change(size, at_size) for size, at_size in by_size.items()]
         turning = [size for size, at_size in by_size.items() if _changes_sign(at_size)]

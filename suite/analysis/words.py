@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.analysis.verdict import LEVEL, POWER
@@ -30,9 +33,33 @@ _TITLES = {
 }
 
 
+_NAMES: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("names")
+
+
+@contextlib.contextmanager
+def named(labels: Iterable[str], titles: Mapping[str, str]) -> Iterator[None]:
+    """While this lasts, optimizers are called as a sweep's YAML says; those of one title have their labels behind it.
+
+    Args:
+        labels: all optimizers.
+        titles: label -> title, of those that the YAML names.
+    """
+    names = {label: titles.get(label) or _usual_title(label) for label in labels}
+    counts = Counter(names.values())
+    token = _NAMES.set({label: name if counts[name] == 1 else f"{name} ({label})" for label, name in names.items()})
+    try:
+        yield
+    finally:
+        _NAMES.reset(token)
+
+
 def optimizer_title(label: str) -> str:
-    """How an optimizer's label is written for people; labels without an entry are returned unchanged."""
-    return _TITLES.get(label, label)
+    """How an optimizer's label is written for people: as `named` has it, else as usual, else in words."""
+    return _NAMES.get({}).get(label) or _usual_title(label)
+
+
+def _usual_title(label: str) -> str:
+    return _TITLES.get(label) or " ".join(_TITLES.get(word, word) for word in label.split("_")) or label
 
 
 def pair_text(reference: str, challenger: str) -> str:
@@ -86,12 +113,22 @@ def number(value: float, form: str, unit: str = "") -> str:
     """A number of a page, with real minus and infinity signs; an en dash where it is not known."""
     if math.isnan(value):
         return UNKNOWN
-    return format(value, form).replace("-", "\N{MINUS SIGN}").replace("inf", "\N{INFINITY}") + unit
+    return format(value, _fitting(value, form)).replace("-", "\N{MINUS SIGN}").replace("inf", "\N{INFINITY}") + unit
 
 
 def plain_number(value: float, form: str = ".4f") -> str:
     """A number of a terminal; a hyphen where it is not known."""
-    return "-" if math.isnan(value) else format(value, form)
+    return "-" if math.isnan(value) else format(value, _fitting(value, form))
+
+
+def _fitting(value: float, form: str) -> str:
+    """A form with fixed decimals where these show a number, else one with three digits: ``1.2e-07``, ``3.46e+06``."""
+    head, point, decimals = form.partition(".")
+    if not point or not decimals.endswith("f") or math.isinf(value) or value == 0:
+        return form
+    count = int(decimals[:-1])
+    shown = 5 * 10.0**-count if count > 2 else 0.0  # a share of a percent that is not shown is next to nothing
+    return form if shown <= abs(value) < 1e5 else f"{head}.3g"
 
 
 def loss_text(loss: float) -> str:
@@ -109,10 +146,21 @@ def batch_size_text(size: float) -> str:
     return f"{size:.2g}" if size < 10 else f"{size:.0f}"
 
 
+MOST_SIZES = 8
+"""Largest number of batch sizes that a sentence names."""
+
+
 def batch_sizes_text(sizes: Iterable[int]) -> str:
-    """Measured batch sizes: ``batch sizes 1, 4``."""
+    """Measured batch sizes: ``batch sizes 1, 4``; of many the first: ``batch sizes 1, 2, 3 and 37 more``."""
     unique = [str(size) for size in sorted(set(sizes))]
+    if len(unique) > MOST_SIZES:
+        return f"batch sizes {', '.join(unique[:3])} and {len(unique) - 3} more"
     return f"batch size{'s' if len(unique) > 1 else ''} {', '.join(unique)}"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """So many of something: ``1 run``, ``2 runs``."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:
@@ -138,11 +186,34 @@ def listed(parts: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
+MOST_PAIRS = 6
+"""Largest number of sentences of one kind, one for each pair of optimizers."""
+
+
+def first_of(sentences: Sequence[str]) -> list[str]:
+    """The first sentences of a kind, and how many more the report has."""
+    more = len(sentences) - MOST_PAIRS
+    return [*sentences[:MOST_PAIRS], *([f"({more} more such sentences in the report.)"] if more > 0 else [])]
+
+
 def seeds_text(needed: float) -> str:
     """A number of seeds needed; an en dash where it is not known."""
     if math.isnan(needed):
         return UNKNOWN
     return "over 1000" if math.isinf(needed) else f"{needed:.0f}"
+
+
+def grouped(named_sentences: Sequence[tuple[str, str]]) -> list[str]:
+    """Sentences with what they are about in front; those that say the same stand once, for all of it."""
+    about: dict[str, list[str]] = {}
+    for name, sentence in named_sentences:
+        about.setdefault(sentence, []).append(name)
+    lines = []
+    for sentence, names in about.items():
+        more = f" and {len(names) - MOST_PAIRS} more" if len(names) > MOST_PAIRS else ""
+        head = ", ".join(filter(None, names[:MOST_PAIRS])) + more
+        lines.append(f"{head}: {sentence}" if head else sentence)
+    return lines
 
 
 def verdict_text(gap: Mapping[str, Any]) -> str:
@@ -168,6 +239,9 @@ def verdict_phrase(gap: Mapping[str, Any]) -> str:
     Args:
         gap: a row of `suite.analysis.gap.gap_table` with a verdict.
     """
+    if math.isinf(gap["gap"]):
+        loser = gap["reference"] if gap["gap"] > 0 else gap["challenger"]
+        return f"every setting of {optimizer_title(loser)} diverged"
     if gap["verdict"] == "better":
         return f"{optimizer_title(gap['better'])} is better"
     if gap["verdict"] == "leans":

@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.execution.matrix import describe_tasks, task_file
@@ -53,7 +54,10 @@ class Runs:
     def title(self) -> str:
         """The titles of the sweep's tasks, in one line."""
         lines = describe_tasks()
-        titles = [lines.get(panel.task, panel.task).partition(",")[0].partition(" (")[0] for panel in self.spec.parts]
+        titles = []
+        for panel in self.spec.parts:
+            title = lines.get(panel.task, panel.task).partition(",")[0].partition(" (")[0]
+            titles.append(_with_data(title, self.bases[panel.label]["data"]["init_args"].get("source", "paper")))
         return "; ".join(dict.fromkeys(titles))
 
     def config(self, run: RunSpec) -> dict[str, Any]:
@@ -151,6 +155,14 @@ class Runs:
     def fingerprints(self) -> dict[str, str]:
         """Panel label -> checksum of its prepared data, for the panels whose runs have been identified."""
         return {panel: data.fingerprint for (panel, _), (_, data) in self._opened.items()}
+
+
+def _with_data(title: str, source: object) -> str:
+    """A task's title with the name of the data that are trained on, where these are not the task's own."""
+    network, on, _ = title.rpartition(" on ")
+    if source == "paper" or not on or not isinstance(source, str):
+        return title
+    return f"{network} on {'the embedded sample' if source == 'sample' else Path(source).name or source}"
 
 
 def _arguments(panel: Panel) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from suite.diagnostics.catalogue import parse as parse_diagnostics
-from suite.sweep.spec import LARGEST_SEED
+from suite.records.tuning import LARGEST_SEED
 
 OWNED = {
     "max_steps": (-1, "data.budget_steps, data.budget_samples or data.budget_epochs"),

@@ -14,6 +14,8 @@ Setting = tuple[tuple[str, Any], ...]
 
 Side = Literal["low", "high"]
 
+LARGEST_SEED = 2**32 - 1
+
 MARGIN = 0.5
 """Percent of the reference's loss within which two optimizers are level, where a sweep names no other."""
 

@@ -211,6 +211,7 @@ class Plan:
             "finalists": plain(spec.finalists) or {},
             "report_seeds": spec.report_seeds,
             "margin": spec.margin,
+            "titles": spec.titles,
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
             "extend_axes": spec.extend_axes,

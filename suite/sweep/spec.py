@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from suite.fields import ConfigError, field_types, nearest, plain, read, read_yaml, require
-from suite.records.tuning import MARGIN
+from suite.records.tuning import LARGEST_SEED, MARGIN
 from suite.sweep.branching import branch_panels
 from suite.sweep.grid import read_axis
 from suite.sweep.panel import Branches, Panel, PanelSettings
 from suite.sweep.published import Published
-
-LARGEST_SEED = 2**32 - 1
 
 MOST_RUNS = 150_000
 """Runs of a sweep's own grids. A plan of so many is made in half a minute; more are several sweeps."""
 
 _BESIDE = ("file", "question", "source", "published", "diagnose", "margin")
 """Keys that do not count towards a plan's id: they describe the sweep, or add runs that do not affect its answer."""
+
+_TITLE = "label"
+"""Setting of an optimizer that names it for people: it is no setting of the optimizer, and no run depends on it."""
 
 _LATER = ("panels", "finalists", "report_seeds", "trunk", "branches")
 """Keys that count towards a plan's id only if they are given, so that plans in earlier stores keep their ids."""
@@ -117,6 +118,7 @@ class SweepSpec(SweepSettings):
             raise ConfigError(
                 f"report_seeds must differ from seeds, and those of finalists from both, got {twice} twice; change one."
             )
+        _ = self.titles
         labels = [panel.label for panel in self.parts]
         if len(set(labels)) < len(labels):
             raise ConfigError(f"panels must have different names, also of trunks and branches, got {labels}.")
@@ -138,6 +140,27 @@ class SweepSpec(SweepSettings):
                     raise ConfigError(f"extend_axes names {name!r}, which no optimizer has{nearest(name, settings)}.")
 
     @property
+    def titles(self) -> dict[str, str]:
+        """What figures and tables call the optimizers, by their label; those that the YAML names, as `label`.
+
+        Raises:
+            ConfigError: a title is no text, or stands for several optimizers.
+        """
+        titles: dict[str, str] = {}
+        for optimizers in (self.optimizers, *(panel.optimizers or {} for panel in self.panels.values())):
+            for label, values in optimizers.items():
+                if values and _TITLE in values:
+                    title = values[_TITLE]
+                    is_title = isinstance(title, str) and 0 < len(title.strip()) <= 60 and title.isprintable()
+                    require(is_title, f"optimizers.{label}.label", "a text of at most 60 characters", title)
+                    if titles.setdefault(label, title) != title:
+                        raise ConfigError(f"optimizers.{label}.label must be the same in all panels, got {title!r}.")
+        twice = [title for title, count in Counter(titles.values()).items() if count > 1]
+        if twice:
+            raise ConfigError(f"optimizers must have different labels, got {twice[0]!r} twice; change one.")
+        return titles
+
+    @property
     def finalist_seeds(self) -> list[int]:
         """The seeds that choose among the finalists; empty if there are no finalists."""
         return [] if self.finalists is None else self.finalists.seeds
@@ -156,7 +179,7 @@ class SweepSpec(SweepSettings):
                 label=label,
                 task=settings.task or self.task,
                 batch_size=settings.batch_size or self.batch_size,
-                optimizers=_merged_optimizers(self.optimizers, settings.optimizers or {}),
+                optimizers=_untitled(_merged_optimizers(self.optimizers, settings.optimizers or {})),
                 overrides={**self.overrides, **(settings.overrides or {})},
                 final_loss=settings.final_loss or self.final_loss,
             )
@@ -199,7 +222,11 @@ class SweepSpec(SweepSettings):
     @property
     def plan_id(self) -> str:
         """The id of the sweep's plan in a store: the name and a hash of the settings that determine its runs."""
-        counted = {k: v for k, v in plain(self).items() if k not in _BESIDE and (v or k not in _LATER)}
+        settings = plain(self)
+        for part in (settings, *(settings.get("panels") or {}).values()):
+            if part.get("optimizers"):
+                part["optimizers"] = _untitled(part["optimizers"])
+        counted = {k: v for k, v in settings.items() if k not in _BESIDE and (v or k not in _LATER)}
         digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
@@ -247,6 +274,14 @@ def _check_panel(panel: Panel) -> int:
             axes = [read_axis(f"{where}optimizers.{label}.{name}", value, size) for name, value in values.items()]
             settings += math.prod(len(axis.values) for axis in axes if axis)
     return settings
+
+
+def _untitled(optimizers: Mapping[str, Any]) -> dict[str, Any]:
+    """Optimizers' settings without what they are called."""
+    return {
+        label: {name: value for name, value in values.items() if name != _TITLE} if isinstance(values, dict) else values
+        for label, values in optimizers.items()
+    }
 
 
 def _merged_optimizers(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

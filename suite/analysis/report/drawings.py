@@ -123,7 +123,8 @@ def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str
     fit = theory_fit(gaps)
     model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
     # Over one batch size alone, a branch point's gap is a point: the overview shows it among the others.
-    any_gap = gaps["gap"].notna().any() and not (comparison.points and gaps["batch_size"].nunique() == 1)
+    in_overview = bool(set(gaps["task"]) & set(comparison.points)) and gaps["batch_size"].nunique() == 1
+    any_gap = gaps["gap"].notna().any() and not in_overview
     return {
         "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
         "tuned": lambda: tuned_figure(tuned, labels),

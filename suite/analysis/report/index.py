@@ -115,6 +115,8 @@ def _rows(reports: Sequence[Report], folder: Path) -> list[list[object]]:
 
 def _entry(report: Report, folder: Path) -> Markup:
     """One question with its figure and answer."""
+    with report.comparison.named():
+        answered = answers(report.comparison)
     figure = Markup("")
     if report.figure is not None:
         address = data_address(report.figure.read_text(encoding="utf-8"), "image/svg+xml")
@@ -124,7 +126,7 @@ def _entry(report: Report, folder: Path) -> Markup:
         "section",
         element("h2", _link(report, folder)),
         element("p", report.comparison.subtitle, class_="subtitle"),
-        answers(report.comparison),
+        answered,
         figure,
         class_="question",
     )

@@ -18,9 +18,11 @@ from suite.analysis.tuning_cost import tuning_cost_sentences
 from suite.analysis.verdict import LEVEL
 from suite.analysis.words import (
     UNKNOWN,
+    counted,
     edge_text,
     format_setting,
     format_value,
+    grouped,
     loss_text,
     number,
     optimizer_title,
@@ -37,13 +39,12 @@ MOST_FIRST = 12
 
 def head(comparison: Comparison, notes: Sequence[str]) -> Markup:
     """The question, its answer in a sentence per pair, and what a reader must know first."""
-    seeds = sorted(comparison.runs["seed"].unique())
     definitions = {"": comparison.final_loss, **comparison.panel_losses}
     loss = "; ".join(
         f"{f'for {task}, ' if task else ''}{FINAL_LOSSES.get(definition, definition)}"
         for task, definition in definitions.items()
     )
-    what = f"{len(comparison.runs)} runs, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
+    what = f"{', '.join(filter(None, [counted(len(comparison.runs), 'run'), comparison.seeds_text]))}."
     return Markup(
         element("h1", comparison.title)
         + element("p", comparison.subtitle, class_="subtitle")
@@ -59,20 +60,20 @@ def answers_section(comparison: Comparison) -> Markup:
 
 
 def _many(comparison: Comparison) -> bool:
-    return not comparison.points and len(comparison.crossovers) > MOST_FIRST
+    return len(comparison.crossovers_apart) > MOST_FIRST
 
 
 def answers(comparison: Comparison) -> Markup:
     """One sentence per task (or trunk) and pair of optimizers."""
-    if comparison.points:
-        return Markup(bullets(branch_sentences(comparison.branch_gaps)))
-    crossovers = comparison.crossovers
+    branches = bullets(branch_sentences(comparison.branch_gaps))
+    crossovers = comparison.crossovers_apart
     names = series_names([(x.task, x.reference, x.challenger) for x in crossovers])
     named = [(f"{name}: " if name else "", x) for name, x in zip(names, crossovers, strict=True)]
     if len(named) > 4:
-        return Markup(bullets([name + crossover.sentence() for name, crossover in named]))
+        return Markup(branches + bullets(grouped([(name[:-2], crossover.sentence()) for name, crossover in named])))
     return Markup(
-        "".join(
+        branches
+        + "".join(
             element("p", name, crossover.sentence(), class_="answer decided" if crossover.decided else "answer")
             for name, crossover in named
         )
@@ -108,7 +109,7 @@ def branching_section(comparison: Comparison) -> Markup:
         *(size if gaps["batch_size"].nunique() > 1 else []),
     ]
     trunks = [
-        Column("trunk", lambda run: run.task, words=True),
+        Column("trunk", _trunk_title, words=True),
         Column("batch size", lambda run: run.batch_size),
         Column("seed", lambda run: run.seed),
         Column("steps", lambda run: run.steps),
@@ -123,8 +124,13 @@ def branching_section(comparison: Comparison) -> Markup:
     )
 
 
+def _trunk_title(run: Any) -> str:
+    """A trunk's panel and optimizer, for people."""
+    return f"{run.task.removesuffix(f'{run.optimizer} trunk')}{optimizer_title(run.optimizer)} trunk"
+
+
 def _gap_tables(gaps: pd.DataFrame, of: str, before: Sequence[Column], after: Sequence[Column] = ()) -> list[Markup]:
-    """A table per pair of optimizers below what its signs mean; winning settings are tooltips of the losses."""
+    """A table per pair of optimizers below what its signs mean; tuned settings are tooltips of the losses."""
     parts = []
     for (reference, challenger), rows in gaps.groupby(["reference", "challenger"], sort=False):
         names = optimizer_title(str(reference)), optimizer_title(str(challenger))
@@ -195,14 +201,14 @@ def settings_section(comparison: Comparison) -> Markup:
     chosen = [Column("loss when chosen", lambda point: loss_text(point.selection_loss))]
     columns = [
         *POINT,
-        Column("winning setting", lambda p: format_setting(p.setting) if p.run_ids else "none", words=True),
+        Column("tuned setting", lambda p: format_setting(p.setting) if p.run_ids else "none", words=True),
         Column("flags", _flags, words=True),
         Column("tuned loss", lambda point: loss_text(point.loss)),
         *(seeds if several else []),
         *(chosen if apart else []),
         *COUNTS,
     ]
-    return section("Winning settings", table(*cells(columns, comparison.tuned.itertuples(index=False))))
+    return section("Tuned settings", table(*cells(columns, comparison.tuned.itertuples(index=False))))
 
 
 def cost_section(comparison: Comparison, figure: Markup) -> Markup:

@@ -8,18 +8,12 @@ import pandas as pd
 
 from suite.analysis.comparison import Comparison
 from suite.analysis.csv_text import csv_text
-from suite.analysis.words import edge_text, format_setting, optimizer_title
+from suite.analysis.report.latex import gap_latex, lr_width_latex, tuned_latex
+from suite.analysis.words import edge_text, format_setting
 from suite.records.files import write_text_atomically
 
-_LATEX = {
-    "gap": (
-        "task", "batch_size", "reference", "challenger", "reference_loss", "challenger_loss",
-        "gap", "uncertainty", "relative_gap", "verdict", "better", "leans", "slowdown",
-    ),
-    "tuned": ("task", "batch_size", "optimizer", "setting", "edges", "loss", "uncertainty", "seeds"),
-    "lr_width": ("task", "batch_size", "optimizer", "percent", "low", "high", "width", "open"),
-}  # fmt: skip
-"""Tables that are written in LaTeX as well, with the columns that fit a page."""
+_LATEX = {"gap": gap_latex, "tuned": tuned_latex, "lr_width": lr_width_latex}
+"""Tables that are written in LaTeX as well."""
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
@@ -46,23 +40,7 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         written = _flat(frame)
         write_text_atomically(folder / f"{name}.csv", csv_text(written))
         if name in _LATEX:
-            columns = [column for column in _LATEX[name] if column != "task" or frame["task"].nunique() > 1]
-            write_text_atomically(folder / f"{name}.tex", latex_table(written[columns]))
-
-
-def latex_table(frame: pd.DataFrame) -> str:
-    """A table in LaTeX with booktabs' rules; needs the package booktabs.
-
-    Args:
-        frame: numbers are rounded to four significant digits, optimizers get their titles.
-    """
-    titled = frame.map(lambda value: optimizer_title(value) if isinstance(value, str) else value)
-    titled.columns = [name.replace("_", " ") for name in frame.columns]
-    return titled.to_latex(index=False, escape=True, na_rep="--", float_format=_latex_number)
-
-
-def _latex_number(value: float) -> str:
-    return f"${float(f'{value:.4g}'):g}$".replace("inf", r"\infty")
+            write_text_atomically(folder / f"{name}.tex", _LATEX[name](frame))
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:

@@ -87,24 +87,33 @@ def write_report(
         return _report(folder, comparison)
     try:
         _make_folders(folder, store.path if folder.is_relative_to(store.path) else root or folder)
-        labels = list(dict.fromkeys([*shown.labels, *comparison.runs["optimizer"]]))
-        easel = Easel(folder=folder / "figures", labels=labels, looks=shown.looks)
-        write_tables(comparison, folder / "tables")
-        content = [
-            head(comparison, caveats(comparison) + provenance_caveats(comparison.runs)),
-            downloads(folder / "tables"),
-            draw_overview(comparison, easel),
-            answers_section(comparison),
-            branching_section(comparison),
-            *_bodies(comparison, losses, store_diagnostics(store, [plan]), easel),
-            section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
-            section("How to read this", bullets(_READING)),
-        ]
-        write_text_atomically(folder / "index.html", page(comparison.title, *content))
+        with comparison.named():
+            written = _page(store, plan, comparison, losses, folder, shown)
+        write_text_atomically(folder / "index.html", written)
         keep(folder, digest)
     except OSError as error:
         raise not_writable(out_dir, error) from error
     return _report(folder, comparison)
+
+
+def _page(
+    store: Store, plan: Mapping[str, Any], comparison: Comparison, losses: LossReader, folder: Path, shown: Shown
+) -> str:
+    """The page, whose tables and figures are written beside it."""
+    labels = list(dict.fromkeys([*shown.labels, *comparison.runs["optimizer"]]))
+    easel = Easel(folder=folder / "figures", labels=labels, looks=shown.looks)
+    write_tables(comparison, folder / "tables")
+    content = [
+        head(comparison, caveats(comparison) + provenance_caveats(comparison.runs)),
+        downloads(folder / "tables"),
+        draw_overview(comparison, easel),
+        answers_section(comparison),
+        branching_section(comparison),
+        *_bodies(comparison, losses, store_diagnostics(store, [plan]), easel),
+        section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
+        section("How to read this", bullets(_READING)),
+    ]
+    return page(comparison.title, *content)
 
 
 def not_writable(folder: Path, error: OSError) -> ValueError:
@@ -150,7 +159,7 @@ def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticR
         slug = re.sub(r"[^a-z0-9]+", "-", task.lower()).strip("-")
         suffix = f"-{number + 1}-{slug}"
         figures = draw_figures(part, losses, easel, suffix=suffix)
-        bodies += [element("h1", task, class_="panel"), _body(part, figures)]
+        bodies += [element("h1", comparison.task_title(task), class_="panel"), _body(part, figures)]
         bodies.append(draw_diagnosed(part, points[points["task"] == task], easel, suffix=suffix))
     return bodies
 

@@ -214,9 +214,12 @@ def print_fits(comparison: Comparison) -> None:
     Raises:
         ValueError: fewer than three batch sizes have a finite gap.
     """
+    from suite.analysis.words import optimizer_title
     from suite.theory.gap_fit import fit_gap_model
 
-    for (task, reference, challenger), gaps in comparison.gaps.groupby(["task", "reference", "challenger"], sort=False):
+    for (task, *pair), gaps in comparison.gaps.groupby(["task", "reference", "challenger"], sort=False):
+        with comparison.named():
+            reference, challenger = map(optimizer_title, pair)
         fit = fit_gap_model(gaps["batch_size"].tolist(), gaps["gap"].tolist())
         print(f"{task}: gap = {reference} - {challenger}")
         names = [field.name for field in dataclasses.fields(fit.model)]

@@ -99,15 +99,21 @@ def _draw(measured: Why, folder: Path) -> None:
 def sentences(measured: Why) -> list[str]:
     """The correlations, one line per quantity, and how many of them chance alone would make significant."""
     lines = ["With the crossover, one pair of values per task:"]
-    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in measured.with_crossover.items()]
+    lines += [f"  {_title(name):38} {correlation.sentence()}" for name, correlation in measured.with_crossover.items()]
     lines += ["With the relative gap, over the batch sizes of each task:"]
-    lines += [f"  {name:20} {correlation.sentence()}" for name, correlation in measured.with_gap.items()]
+    lines += [f"  {_title(name):38} {correlation.sentence()}" for name, correlation in measured.with_gap.items()]
     tests = sum(not math.isnan(x.rho) for x in [*measured.with_crossover.values(), *measured.with_gap.values()])
     if tests:
         lines.append(
             f"{tests} correlations were looked at: by chance about {0.05 * tests:.1f} of them would have p below 0.05."
         )
     return lines
+
+
+def _title(name: str) -> str:
+    from suite.analysis.why import CORRELATED
+
+    return CORRELATED[name][0]
 
 
 def _cell(value: object) -> str:
