@@ -124,8 +124,8 @@ class Results:
         """
         plans = {key: plan for plan in self._store.latest_plans() for key in (plan["plan_id"], plan["name"])}
         if name not in plans:
-            known = ", ".join(sorted({plan["name"] for plan in plans.values()})) or "none"
-            raise ValueError(f"There is no sweep {name!r} in {self._store.path}; there are: {known}.")
+            names = ", ".join(sorted({plan["name"] for plan in plans.values()})) or "none"
+            raise ValueError(f"There is no sweep {name!r} in {self._store.path}; there are: {names}.")
         read = functools.cache(store_losses(self._store))
         comparison = compare_plan(self._store, plans[name], losses=read, final_loss=final_loss, reference=reference)
         return SweepResults(comparison, read)
