@@ -87,6 +87,17 @@ class CapturedGradients:
                 if totals:
                     torch._foreach_add_(totals, grads)
                 else:
-                    totals = [grad.contiguous() for grad in grads]
+                    totals = _apart(grads)
                 losses.append(loss.detach())
         return {"loss": [torch.stack(losses).sum()], "norm": [self._clip(totals)], "gradient": totals}
+
+
+def _apart(grads: list[Tensor]) -> list[Tensor]:
+    """Gradients that may be written in place: parameters that are added to each other have one tensor for both."""
+    seen: set[int] = set()
+    apart = []
+    for grad in grads:
+        whole = grad.contiguous()
+        apart.append(whole.clone() if whole.data_ptr() in seen else whole)
+        seen.add(whole.data_ptr())
+    return apart

@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 if __name__ == "__main__":
     FOLDER = Path(__file__).resolve().parent
-    sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER)]
+    sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER.parent), str(FOLDER)]
 
 import torch
+from pretended_capture import PretendedCapture
 from pretended_device import pretend
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from watch import Watch, iterating_outside_modes, listed, made_on_host, outside_modes
@@ -33,8 +35,11 @@ from suite.packs.pack import run_pack
 from suite.packs.packed_task import PackedTask
 from suite.records import Store
 from suite.training import Task, open_run, run
+from suite.training.captured_step import TIMED, TRIALS, WARM_UP
 
 STEPS = 4
+REPEATED = 4
+"""Steps that are repeated from a recording, where steps are."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,7 @@ class Case:
         precision: the trainer's.
         accumulation: micro-batches per step.
         model: settings of the task, such as ``clip_norm``.
+        repeated: whether steps are repeated from a recording, after those that decide it.
     """
 
     task: str
@@ -58,6 +64,7 @@ class Case:
     precision: str = "bf16-mixed"
     accumulation: int = 1
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    repeated: bool = False
 
 
 def configuration(resolver: Resolver, case: Case, folder: Path) -> dict[str, Any]:
@@ -70,9 +77,10 @@ def configuration(resolver: Resolver, case: Case, folder: Path) -> dict[str, Any
     ])  # fmt: skip
     init = config["data"]["init_args"]
     init |= {key: None for key in init if key.startswith("budget_")}
-    init |= {"budget_steps": STEPS, "batch_size": 4, "micro_batch": 4 // case.accumulation}
+    steps = 1 + WARM_UP + TIMED + TRIALS + REPEATED if case.repeated else STEPS
+    init |= {"budget_steps": steps, "batch_size": 4, "micro_batch": 4 // case.accumulation}
     init |= {"eval_every_steps": 2, "eval_samples": 8}
-    config["model"]["init_args"] |= case.model
+    config["model"]["init_args"] |= case.model | {"cuda_graphs": case.repeated}
     return config
 
 
@@ -99,11 +107,15 @@ def train(resolver: Resolver, case: Case, folder: Path, store: Store) -> dict[st
     with ExitStack() as around:
         for mode in (fake, watch, watch.steps_of(Task), watch.steps_of(PackedTask)):
             around.enter_context(mode)
+        capture = PretendedCapture()
+        for module in ("suite.training.task", "suite.packs.packed_task"):
+            around.enter_context(mock.patch(f"{module}.capture_of", lambda trainer: capture))
         kind: Any = case.pack
         outcomes = run_pack(runs, trainer, store, steps=kind) if kind else [run(runs[0], trainer, store)]
     return {
         "statuses": [outcome.record["status"] for outcome in outcomes],
         "operations": watch.operations,
+        "repetitions": capture.repetitions,
         "waits": sorted(watch.waits),
     }
 
