@@ -37,11 +37,12 @@ from search_rivals import RIVALS, installed
 
 from suite.surface.model import Results
 from suite.surface.space import Space
-from suite.sweep.search import PRECISION, START, Lattice
+from suite.sweep.search import START, Lattice
+from suite.sweep.surface_search import SurfaceSearch
 
 RUNS = (6, 10, 14, 18)
 JUDGED = 14
-BATCH = 4
+SEARCH = SurfaceSearch()
 OURS = {"surface", "neighbours"}
 NO_AXES = ("grid", "steps", "batch_size", "final_loss", "train_loss", "optimizer")
 
@@ -142,7 +143,8 @@ def searched(grid: Grid, runs: int, seed: int, known: Known) -> Replay:
         if len(tried) == JUDGED:
             low, high = lattice.best(tried, losses, others)
             facts = {"covers": low <= float(grid.losses.min()) <= high, "width": 100 * (high - low) / abs(high)}
-        proposal = lattice.following(tried, losses, min(BATCH, runs - len(tried)), precision=PRECISION, others=others)
+        count = min(SEARCH.batch, runs - len(tried))
+        proposal = lattice.following(tried, losses, count, precision=SEARCH.precision, others=others)
         if proposal.is_over and stops is None:
             stops = len(tried)
         tried += proposal.settings

@@ -1,7 +1,8 @@
 """Other ways to choose the next setting, for `benchmarks/search.py`: one run at a time, each knowing those before.
 
 A rival sees settings as points of the unit cube, numbers where the suite's own space has them, choices as a column per
-value, and the logarithm of the loss; a diverged run counts as the highest finite loss so far.
+value, and losses as the suite's own surface does: the logarithm of 1 and the loss above the lowest in units of 1%, at
+most 4, which a diverged run has.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import numpy as np
+
+from suite.surface.model import RESOLUTION, WORST
 
 START = 6
 """Runs that a rival with a surface spends on random settings first."""
@@ -48,10 +51,12 @@ class _Trials:
 
     @property
     def values(self) -> np.ndarray:
-        """Logarithms of the losses."""
+        """The quantity to make small."""
         losses = np.array(self.losses)
-        finite = losses[np.isfinite(losses)]
-        return np.log(np.where(np.isfinite(losses), losses, finite.max() if len(finite) else 1.0))
+        lowest = losses[np.isfinite(losses)].min(initial=np.inf)
+        if np.isinf(lowest):
+            return np.full(len(losses), WORST)
+        return np.minimum(np.log1p((losses - lowest) / (RESOLUTION * abs(lowest))), WORST)
 
 
 def random(points: np.ndarray, ask: Ask, runs: int, seed: int) -> list[int]:
@@ -118,20 +123,19 @@ def _optuna(points: np.ndarray, ask: Ask, runs: int, seed: int, *, name: str) ->
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", module="optuna")
     settings = {"multivariate": True} if name == "TPESampler" else {}
-    sampler = getattr(optuna.samplers, name)(seed=seed, n_startup_trials=START, **settings)
-    study = optuna.create_study(sampler=sampler)
     trials = _Trials(points, ask)
+    for setting in random(points, ask, START, seed):
+        trials.add(setting)
     spread = {f"x{axis}": optuna.distributions.FloatDistribution(0.0, 1.0) for axis in range(points.shape[1])}
     while len(trials.tried) < min(runs, len(points)):
+        # Values change with the lowest loss, so every step has a study of its own with all that is known.
+        sampler = getattr(optuna.samplers, name)(seed=seed + len(trials.tried), n_startup_trials=START, **settings)
+        study = optuna.create_study(sampler=sampler)
+        for setting, value in zip(trials.tried, trials.values, strict=True):
+            params = dict(zip(spread, points[setting].clip(0.0, 1.0).tolist(), strict=True))
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=spread, value=float(value)))
         asked = study.ask(spread)
         trials.add_nearest(np.array([asked.params[axis] for axis in spread]))
-        place = points[trials.tried[-1]].clip(0.0, 1.0)
-        # The sampler learns where the trained setting lies, not where it had asked for one.
-        told = optuna.trial.create_trial(
-            params=dict(zip(spread, place.tolist(), strict=True)), distributions=spread, value=float(trials.values[-1])
-        )
-        study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        study.add_trial(told)
     return trials.tried
 
 

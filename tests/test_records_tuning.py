@@ -13,7 +13,7 @@ from suite.analysis.table import load_runs
 from suite.analysis.tuned import tuned_points
 from suite.records import Store
 from suite.records.tuning import Setting, Trial, edge, edges, ranked, setting_of
-from suite.sweep.plan import ranked_settings
+from suite.sweep.group import ranked_settings
 from suite.sweep.planned_run import PlannedRun
 
 

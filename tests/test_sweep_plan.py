@@ -10,8 +10,8 @@ import pytest
 
 from suite.fields import ConfigError
 from suite.sweep import GroupKey, Plan, PlannedRun, RunSpec, SweepSpec
+from suite.sweep.group import ranked_settings
 from suite.sweep.panel import PanelSettings
-from suite.sweep.plan import ranked_settings
 from suite.sweep.spec import Finalists
 
 GRID = {"sgd": {"lr": [0.1, 0.2, 0.4], "momentum": 0.9}}

@@ -22,6 +22,7 @@ from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.published import published_gaps
+from suite.analysis.searched import search_sentence
 from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
 from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
@@ -55,7 +56,7 @@ class Comparison:
         published: values that a paper prints for the same question; see `suite.analysis.published`.
         points: branch point of each task, in a sweep with a trunk; see `suite.analysis.branches`.
         trunks: one row per trunk, as ``runs``.
-        notes: what became of rows of a file that do not count, a sentence each.
+        notes: how a sweep searched; what became of rows of a file that do not count, a sentence each.
         margin: percent of the reference's loss within which two optimizers are level.
         file: the sweep's YAML; empty for a CSV export.
         command: the command that trained the sweep, likewise.
@@ -215,6 +216,7 @@ def compare_plan(
         tuned_by=" and ".join(dict.fromkeys([plan["final_loss"], *(chosen_by.values() if final_loss else ())])),
         published=tuple(plan.get("published") or ()),
         points=branch_points(plan),
+        notes=tuple(filter(None, [search_sentence(plan, int((~runs["reporting"]).sum()))])),
         margin=margin,
         file=plan.get("file") or "",
         command=plan.get("command") or "",

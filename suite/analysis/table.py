@@ -14,6 +14,8 @@ status              ``finished``, ``diverged``, ``failed``, ``interrupted`` or `
 loss                final loss; +inf when the run diverged, NaN when there is no result
 steps               planned optimizer steps
 round               0, or the number of the edge extension that added the run
+lattice             in a search the values of every axis of its settings, tried or not, as a sorted tuple of
+                    ``(field, values)``; empty in a grid
 reporting           whether the run was made to report a chosen setting, with a seed that had no part in the choice
 ==================  ====================================================================================
 """
@@ -28,7 +30,10 @@ from typing import Any
 import pandas as pd
 
 from suite.records import Store, loss_of
-from suite.records.tuning import setting_of
+from suite.records.tuning import hashable, setting_of
+
+Lattice = tuple[tuple[str, tuple[Any, ...]], ...]
+"""The values of every axis of a search's settings."""
 
 STATUSES = ("finished", "diverged", "failed", "interrupted", "missing")
 
@@ -64,11 +69,25 @@ def load_runs(
     chosen = [run for run in plan["runs"] if bool(run.get("keeps")) == trunks and not run.get("diagnoses")]
     by_panel = {} if final_loss else panel_losses(plan)
     once = {(run.get("panel"), run["optimizer"], run["batch_size"], run["run_id"]): run for run in reversed(chosen)}
+    lattices = _lattices(plan)
     rows = [
-        _row(plan, run, store.record(run["run_id"]), by_panel.get(run.get("panel", ""), final_loss))
+        {
+            **_row(plan, run, store.record(run["run_id"]), by_panel.get(run.get("panel", ""), final_loss)),
+            "lattice": lattices.get((run.get("panel") or "", run["optimizer"], run["batch_size"]), ()),
+        }
         for run in reversed(once.values())
     ]
-    return pd.DataFrame(rows, columns=list(_row(plan, _BLANK_RUN, None, final_loss)))
+    return pd.DataFrame(rows, columns=[*_row(plan, _BLANK_RUN, None, final_loss), "lattice"])
+
+
+def _lattices(plan: Mapping[str, Any]) -> dict[tuple[str, str, int], Lattice]:
+    """The lattices of a plan's searches, by panel, optimizer and batch size."""
+    return {
+        (group.get("panel") or "", group["optimizer"], group["batch_size"]): tuple(
+            sorted((name, tuple(map(hashable, values))) for name, values in group["axes"].items())
+        )
+        for group in (plan.get("search") or {}).get("groups", ())
+    }
 
 
 _BLANK_RUN: dict[str, Any] = {"run_id": "", "optimizer": "", "batch_size": 0, "seed": 0, "axes": {}, "steps": 0}

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from suite.analysis.searched import excess_of_search
 from suite.analysis.surface import Excess, Tried, excess_of
-from suite.analysis.table import STATUSES
+from suite.analysis.table import STATUSES, Lattice
 from suite.analysis.verdict import SURFACE_FREEDOM, Interval, errors_of_means
 from suite.records import SETTLED
 from suite.records.tuning import Setting, Trial, axes_of, edges, ranked
@@ -197,6 +198,8 @@ def _tuned_point(group: pd.DataFrame) -> TunedPoint:
         return TunedPoint(**facts)
     results = {result.setting: result for result in setting_results(choosing(group))}
     best = results[setting]
+    lattice: Lattice = group["lattice"].iloc[0] if "lattice" in group else ()
+    reached = _reached(lattice) or list(results)
     again = group["reporting"] & group["setting"].map(setting.__eq__)
     reported = next(iter(setting_results(group[again])), None) or best
     facts |= {
@@ -206,13 +209,13 @@ def _tuned_point(group: pd.DataFrame) -> TunedPoint:
         "mean_loss": reported.loss,
         "selection_loss": best.loss,
         "apart": reported is not best,
-        "untuned": tuple(name for name, values in axes_of(results) if len(values) < 2),
-        "edges": tuple((name, _SIDES[side]) for name, side in edges(setting, results)),
+        "untuned": tuple(name for name, values in axes_of(reached) if len(values) < 2),
+        "edges": tuple((name, _SIDES[side]) for name, side in edges(setting, reached)),
     }
     if not math.isfinite(reported.loss):
         return TunedPoint(**facts)
     facts |= {"run_ids": reported.run_ids, "seed_losses": reported.losses, "spread": reported.spread}
-    surface = _surface(best, list(results.values()), reported)
+    surface = _surface(best, list(results.values()), reported, lattice)
     if surface is not None:
         facts |= {"excess": surface.loss, "luck": surface.luck}
         if reported.seeds > 1:
@@ -222,7 +225,14 @@ def _tuned_point(group: pd.DataFrame) -> TunedPoint:
     return TunedPoint(**facts)
 
 
-def _surface(best: SettingResult, results: Sequence[SettingResult], reported: SettingResult) -> Excess | None:
+def _reached(lattice: Lattice) -> list[Setting]:
+    """Settings that have every value of a lattice between them: a search asks its surface about all of them."""
+    return [((name, value),) for name, values in lattice for value in values]
+
+
+def _surface(
+    best: SettingResult, results: Sequence[SettingResult], reported: SettingResult, lattice: Lattice
+) -> Excess | None:
     """What the choice of the best setting costs; the spread between reporting seeds where the grid tells no noise."""
     tried = {
         result.setting: Tried(setting=result.setting, loss=result.loss, seeds=result.seeds, variance=result.spread**2)
@@ -230,6 +240,8 @@ def _surface(best: SettingResult, results: Sequence[SettingResult], reported: Se
     }
     if not math.isfinite(best.loss):
         return None
+    if lattice:
+        return excess_of_search(tried[best.setting], list(tried.values()), lattice)
     return excess_of(tried[best.setting], list(tried.values()), between_seeds=(reported.spread**2, reported.seeds - 1))
 
 

@@ -51,7 +51,7 @@ class Backlog:
 
     def due(self) -> list[PlannedRun]:
         """Extend every complete group, then return the runs that can start: they have no result and their trunk has."""
-        for group in self._plan.groups:
+        for group in self._plan.in_order:
             self._grow(group)
         return self._startable(self._all_open())
 
@@ -66,7 +66,8 @@ class Backlog:
                 for group in self._plan.groups:
                     if self._open[group.key].pop(run.run_id, None) is not None:
                         touched[group.key] = group
-        return self._startable([*freed, *(run for group in touched.values() for run in self._grow(group))])
+        waiting = [group for group in self._plan.in_order if not group.runs]
+        return self._startable([*freed, *(run for g in [*touched.values(), *waiting] for run in self._grow(g))])
 
     def jobs(self, runs: Iterable[PlannedRun]) -> list[Job]:
         """Divide runs into jobs, longest first."""

@@ -16,6 +16,7 @@ from suite.execution.runs import Runs
 from suite.execution.sweep_progress import duration
 from suite.fields import one_line
 from suite.sweep import Group, GroupKey, Plan, PlannedRun
+from suite.sweep.surface_search import CHANCE
 
 MEASURE_SECONDS = 1.5
 """Approximate wall time, in seconds, of the measurement of one job after its first steps."""
@@ -252,4 +253,25 @@ def print_costs(costs: Mapping[GroupKey, Cost], missing: Sequence[PlannedRun], w
         f"About {duration(total / workers)} with {workers} worker{'s' * (workers != 1)} ({duration(total)} of "
         "training, measured on a few steps each; ms/step is per run, of those trained at once), without extensions of "
         "grids."
+    )
+
+
+def search_cost_sentence(plan: Plan, costs: Mapping[GroupKey, Cost], workers: int) -> str:
+    """How many runs a search takes at most, and what they and the whole grid would cost; empty without a search."""
+    if plan.spec.surface is None:
+        return ""
+    most = grid = 0
+    seconds = {"most": 0.0, "grid": 0.0}
+    for group in plan.foreseen().groups:
+        at_most, whole = plan.most_runs(group), plan.grid_size(group) * len(plan.spec.seeds)
+        most, grid = most + at_most, grid + whole
+        if group.key in costs and group.runs:
+            each = group.runs[0].steps * costs[group.key].seconds_per_step / workers
+            seconds["most"] += at_most * each
+            seconds["grid"] += whole * each
+    rule = plan.spec.surface
+    return (
+        f"A search: it ends when an untried setting is better by {rule.precision:g}% with a chance below {CHANCE:.0%}, "
+        f"at most after {most} runs ({duration(seconds['most'])}); the whole grid has {grid} "
+        f"({duration(seconds['grid'])}). Reporting seeds come after."
     )

@@ -18,7 +18,7 @@ from suite.execution.faults import Reported
 from suite.execution.jobs import Job
 from suite.execution.launchers.launcher import Launcher
 from suite.execution.launching import WORKER_COMMAND
-from suite.execution.measure import Cost, Measuring, WhenFaster, print_costs
+from suite.execution.measure import Cost, Measuring, WhenFaster, print_costs, search_cost_sentence
 from suite.execution.messages import Event, WorkRequest
 from suite.execution.runs import Runs
 from suite.execution.sweep_progress import SweepProgress
@@ -122,7 +122,11 @@ class Sweep:
             Reported: a run fails within its first steps.
         """
         self._refuse_what_cannot_run(launcher)
-        print_costs(self._costs(self.missing, launcher), self.missing, launcher.slots)
+        missing = [*self.missing, *self._waiting()]
+        costs = self._costs(missing, launcher)
+        print_costs(costs, missing, launcher.slots)
+        if sentence := search_cost_sentence(self.plan, costs, launcher.slots):
+            print(sentence)
 
     def start(self, launcher: Launcher) -> None:
         """Measure which packs pay, and write the plan.
@@ -133,7 +137,9 @@ class Sweep:
         """
         self._refuse_what_cannot_run(launcher)
         if self.pack is None:
-            unknown = [run for run in self.missing if str(run.key) not in self._packs and not run.keeps]
+            unknown = [
+                run for run in [*self.missing, *self._waiting()] if str(run.key) not in self._packs and not run.keeps
+            ]
             for key, cost in self._costs(unknown, launcher).items():
                 self._expected[key] = cost.seconds_per_step
                 self._packs[str(key)] = cost.size
@@ -169,6 +175,8 @@ class Sweep:
         backlog = Backlog(self.plan, self.store, on_growth=on_growth, pack=self._pack_size)
         failed = execute(backlog, launcher, self.request, on_event)
         progress.close()
+        if self.plan.spec.surface is not None:
+            self._write_plan()
         for sentence in lost_sentences(self._branching_runs(), self.store):
             print(one_line(sentence))
         return failed
@@ -235,8 +243,15 @@ class Sweep:
         return self._packs.get(str(key), 1)
 
     def _costs(self, runs: list[PlannedRun], launcher: Launcher) -> dict[GroupKey, Cost]:
-        measuring = Measuring(plan=self.plan, runs=self.runs, launcher=launcher, pack=self.pack, compiled=self.compiled)
+        measuring = Measuring(
+            plan=self.plan.foreseen(), runs=self.runs, launcher=launcher, pack=self.pack, compiled=self.compiled
+        )
         return measuring.costs(runs)
+
+    def _waiting(self) -> list[PlannedRun]:
+        """The first runs of the searches that wait for others."""
+        begun = {group.key for group in self.plan.groups if group.runs}
+        return [run for group in self.plan.foreseen().groups if group.key not in begun for run in group.runs]
 
     def _branching_runs(self) -> list[dict[str, Any]]:
         return [run.as_record() for run in self.plan.runs if run.keeps or run.initial]

@@ -74,12 +74,24 @@ _PUBLISHED = Fields(
     },
 )  # fmt: skip
 
+_SEARCH = Fields(
+    required={
+        "precision": Positive, "most": _SIZE, "chance": float,
+        "groups": [
+            Fields(
+                required={"optimizer": str, "batch_size": _SIZE, "axes": {str: list}, "grid": _SIZE, "over": bool},
+                optional={"panel": _TEXT, "chance": (float, None)},
+            )
+        ],
+    },
+)  # fmt: skip
+
 PLAN = Fields(
     required={"plan_id": str, "name": str, "task": str, "final_loss": {*FINAL_LOSSES}, "runs": [_RUN]},
     optional={
         "file": _TEXT, "command": _TEXT, "question": _TEXT, "source": _TEXT, "task_title": _TEXT,
         "overrides": (dict, None), "panels": ({str: _PANEL}, None), "published": ([_PUBLISHED], None),
-        "margin": Positive, "titles": ({str: str}, None),
+        "margin": Positive, "titles": ({str: str}, None), "search": (_SEARCH, None),
         "extend_edges": (_COUNT, None), "extend_axes": ([str], None), "diagnose": ({str: (dict, None)}, None),
         "packs": ({str: _SIZE}, None), "compiled": ([str], None), "fingerprints": ({str: str}, None),
     },

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.fields import nested, plain
-from suite.records import Store, loss_of
-from suite.records.tuning import Side, Trial, edge, is_ordered, ranked, setting_of
+from suite.records import Store
+from suite.records.tuning import Side, edge, is_ordered
 from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, fixed_value, read_axis
+from suite.sweep.group import Group, ranked_settings
 from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey, PlannedRun, RunSpec
 from suite.sweep.spec import SweepSpec
@@ -23,27 +24,6 @@ Identify = Callable[[RunSpec], tuple[str, int]]
 
 Accept = Callable[[RunSpec], None]
 """Raises ValueError for a run whose settings cannot be, before any data are read."""
-
-
-@dataclasses.dataclass(kw_only=True)
-class Group:
-    """The runs of one optimizer at one batch size, which are tuned together.
-
-    Attributes:
-        key: the group's panel, optimizer and batch size.
-        panel: the part of the sweep to which the group belongs.
-        fixed: settings that do not vary, including ``name``.
-        axes: grids with their extensions so far.
-        runs: all runs so far.
-        extensions: (axis, side) -> number of extensions so far.
-    """
-
-    key: GroupKey
-    panel: Panel
-    fixed: dict[str, Any]
-    axes: dict[str, Axis]
-    runs: list[PlannedRun] = dataclasses.field(default_factory=list)
-    extensions: Counter[tuple[str, Side]] = dataclasses.field(default_factory=Counter)
 
 
 class Plan:
@@ -68,10 +48,50 @@ class Plan:
         for group in self.groups:
             for run in _examples(group, spec.seeds[0]):
                 accept(run)
+        if spec.surface is not None:
+            from suite.sweep.searches import Searches
+
+            searched = [group for group in self.groups if not group.panel.checkpoints]
+            self._searches = Searches(spec.surface, spec.seeds, searched, self._run)
         for group in self.groups:
+            if self.searches_in(group):
+                group.runs += [] if self._searches.waits(group) else self._searches.first_runs(group)
+                continue
             # Branches with finalist or reporting seeds need trunks with the same seeds.
             later = [*spec.finalist_seeds, *spec.report_seeds] if group.panel.checkpoints else []
             group.runs += self._cross(group, group.axes, [*spec.seeds, *later])
+
+    def searches_in(self, group: Group) -> bool:
+        """Whether a group is searched instead of crossed."""
+        return self.spec.surface is not None and not group.panel.checkpoints
+
+    @property
+    def in_order(self) -> list[Group]:
+        """The groups, those after each other that wait for each other."""
+        if self.spec.surface is None:
+            return self.groups
+        return sorted(self.groups, key=lambda group: self._searches.waits(group) if self.searches_in(group) else 0)
+
+    def foreseen(self) -> Plan:
+        """The plan with the first runs of the searches that wait for others, to measure what they cost."""
+        whole = copy.copy(self)
+        whole.groups = [
+            dataclasses.replace(group, runs=group.runs or self._searches.first_runs(group))
+            if self.searches_in(group)
+            else group
+            for group in self.groups
+        ]
+        return whole
+
+    def most_runs(self, group: Group) -> int:
+        """How many runs a group has at most, without extensions, finalists and reporting seeds."""
+        if self.spec.surface is None:
+            return len(group.runs)
+        return min(self.spec.surface.most, self.grid_size(group)) * len(self.spec.seeds)
+
+    def grid_size(self, group: Group) -> int:
+        """Number of settings of a group's grid."""
+        return math.prod(len(axis.values) for axis in group.axes.values())
 
     def remember(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add the runs that earlier calls of the sweep had added: extensions, finalists, reporting seeds.
@@ -110,9 +130,12 @@ class Plan:
         if value in group.axes[name].values:
             return True
         sides: tuple[Side, ...] = ("low", "high") if name in self.spec.extend_axes else ()
+        most = self.spec.extend_edges
+        if self.searches_in(group):
+            sides, most = ("low", "high"), _MOST_EXTENSIONS
         for side in sides:
             axis: Axis | None = group.axes[name]
-            for _ in range(self.spec.extend_edges - group.extensions[name, side]):
+            for _ in range(most - group.extensions[name, side]):
                 axis = axis and axis.extended(side)
                 if axis is None:
                     break
@@ -139,18 +162,27 @@ class Plan:
     def extend_group(self, group: Group, store: Store) -> list[PlannedRun]:
         """Add the next runs of a group once all its runs have results; returns the new runs.
 
-        First the grids are extended while the best setting lies on an edge. Then the finalists are trained with further
-        seeds; if the best of them lies on an edge, its neighbour past the edge is trained with all these seeds. Last,
-        the best setting is trained with the reporting seeds, and once with the sweep's diagnostics.
+        A search trains the settings that its surface proposes until it is over; a grid is extended while the best
+        setting lies on an edge. Then the finalists are trained with further seeds; if the best of them lies on an edge,
+        its neighbour past the edge is trained with all these seeds. Last, the best setting is trained with the
+        reporting seeds, and once with the sweep's diagnostics.
         """
         panel = group.panel
+        if self.searches_in(group):
+            if proposed := self._searches.next_runs(group, store):
+                group.runs += proposed
+                for run in proposed:
+                    _widen(group, run)
+                return proposed
+            if not self._searches.is_over(group, store):
+                return []
         best_first = [] if panel.checkpoints else ranked_settings(group.runs, store, panel.final_loss)
         if not best_first:
             return []
         best = best_first[0]
         seeds = self.spec.finalist_seeds
         chosen_among = any(run.seed in seeds and not run.reporting for run in group.runs)
-        new = self._grow(group, best, alone=chosen_among)
+        new = self._grow(group, best, alone=chosen_among) if chosen_among or not self.searches_in(group) else []
         if self.spec.finalists and len(best_first) > 1 and not new and not chosen_among:
             for finalist in best_first[: self.spec.finalists.settings]:
                 new += [self._run(group, finalist, seed) for seed in seeds]
@@ -212,6 +244,7 @@ class Plan:
             "report_seeds": spec.report_seeds,
             "margin": spec.margin,
             "titles": spec.titles,
+            **({} if spec.surface is None else {"search": self._searches.as_record()}),
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
             "extend_axes": spec.extend_axes,
@@ -252,6 +285,9 @@ class Plan:
         return dataclasses.replace(run, run_id=self._identify(run)[0])
 
 
+_MOST_EXTENSIONS = 32
+"""Values past either end of an axis that a search may have tried."""
+
 _ADDED = {"round": 0, "reporting": False, "diagnoses": ""}
 """Fields in the record of a run that an extension has added -> their values for the runs of the first grid."""
 
@@ -275,36 +311,6 @@ def _widen(group: Group, run: PlannedRun) -> None:
                 break
             group.axes[name] = wider
             group.extensions[name, side] += 1
-
-
-def ranked_settings(runs: Sequence[PlannedRun], store: Store, final_loss: str) -> list[dict[str, Any]]:
-    """The settings of a grid by their values on its axes, the best first; see `suite.records.tuning.ranked`.
-
-    Args:
-        runs: the runs of one optimizer at one batch size.
-        store: the store with their records.
-        final_loss: definition of the final loss.
-
-    Returns:
-        The settings; empty while a run that counts in tuning has no result.
-
-    Raises:
-        ValueError: a record lacks this definition of the final loss.
-    """
-    trials = [
-        Trial(
-            setting=setting_of(run.axes),
-            seed=run.seed,
-            loss=loss_of(store.record(run.run_id), final_loss),
-            reporting=run.reporting,
-            diagnosing=bool(run.diagnoses),
-        )
-        for run in runs
-    ]
-    if any(math.isnan(trial.loss) for trial in trials if trial.counts_in_tuning):
-        return []
-    axes = {trial.setting: dict(run.axes) for trial, run in zip(trials, runs, strict=True)}
-    return [axes[setting] for setting in ranked(trials)]
 
 
 def _panel_record(panel: Panel, spec: SweepSpec) -> dict[str, Any]:

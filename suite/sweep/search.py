@@ -18,6 +18,7 @@ import numpy as np
 
 from suite.surface.model import Results, Surface
 from suite.surface.space import Space
+from suite.sweep.surface_search import CHANCE
 
 LEVEL = 0.9
 """Confidence of `Lattice.best`."""
@@ -27,12 +28,6 @@ START = 6
 
 OF_EACH, FROM_OTHERS = 2, 3
 """Best settings of each other batch size, and of all of them together, in the first batch."""
-
-CHANCE = 0.1
-"""Chance of a better untried setting below which the search is over."""
-
-PRECISION = 0.25
-"""Percent of the loss by which a setting is better."""
 
 SAMPLES = 512
 
@@ -82,7 +77,8 @@ class Lattice:
             count: how many settings, fewer where the lattice has fewer.
             others: results of the same optimizer at other batch sizes.
         """
-        count = min(count, len(self.at))
+        if count >= len(self.at):
+            return Proposal(tuple(range(len(self.at))), 1.0)
         first = self._best_elsewhere(others)[: min(FROM_OTHERS, count)]
         return Proposal(tuple(self._spread(count, first)), 1.0)
 
@@ -161,17 +157,14 @@ class Lattice:
         random = np.random.default_rng(self.seed)
         low, high = self.at.min(axis=0), self.at.max(axis=0)
         unit = (self.at - low) / np.where(high > low, high - low, 1.0)
-        best: tuple[float, list[int]] = (-1.0, [])
+        best: tuple[float, list[int]] = (-1.0, first)
         for _ in range(_HYPERCUBES):
-            points = (
-                qmc.LatinHypercube(unit.shape[1], rng=random).random(count) if unit.shape[1] else np.zeros((count, 0))
-            )
+            points = qmc.LatinHypercube(unit.shape[1], rng=random).random(count - len(first))
             chosen = list(first)
             for point in _OFF_THE_ENDS + (1 - 2 * _OFF_THE_ENDS) * points:
                 distance = np.square(unit - point).sum(axis=1) + 1e-9 * random.random(len(unit))
                 distance[chosen] = np.inf
                 chosen.append(int(np.argmin(distance)))
-            chosen = chosen[:count]
             apart = np.square(unit[chosen][:, None] - unit[chosen][None]).sum(axis=-1)
             nearest = float(apart[np.triu_indices(count, 1)].min(initial=np.inf))
             if nearest > best[0]:

@@ -17,6 +17,7 @@ from suite.sweep.branching import branch_panels
 from suite.sweep.grid import read_axis
 from suite.sweep.panel import Branches, Panel, PanelSettings
 from suite.sweep.published import Published
+from suite.sweep.surface_search import SurfaceSearch
 
 MOST_RUNS = 150_000
 """Runs of a sweep's own grids. A plan of so many is made in half a minute; more are several sweeps."""
@@ -27,7 +28,7 @@ _BESIDE = ("file", "question", "source", "published", "diagnose", "margin")
 _TITLE = "label"
 """Setting of an optimizer that names it for people: it is no setting of the optimizer, and no run depends on it."""
 
-_LATER = ("panels", "finalists", "report_seeds", "trunk", "branches")
+_LATER = ("panels", "finalists", "report_seeds", "trunk", "branches", "search")
 """Keys that count towards a plan's id only if they are given, so that plans in earlier stores keep their ids."""
 
 Part = TypeVar("Part", bound=Branches)
@@ -76,6 +77,9 @@ class SweepSettings(PanelSettings):
     extend_axes: list[str] = dataclasses.field(default_factory=lambda: ["lr"])
     """The settings whose grids may be extended."""
 
+    search: str | SurfaceSearch | None = None
+    """How settings are found: grid trains all of them (the default), surface a few; see `suite.sweep.search`."""
+
     finalists: Finalists | None = None
     """The second round of tuning; null: none."""
 
@@ -113,6 +117,8 @@ class SweepSpec(SweepSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.seeds), "seeds", "at least one seed", self.seeds)
+        is_search = not isinstance(self.search, str) or self.search in ("grid", "surface")
+        require(is_search, "search", "grid, surface or a mapping with precision, most, batch", self.search)
         seeds = Counter([*self.seeds, *self.finalist_seeds, *self.report_seeds])
         if twice := sorted(seed for seed, count in seeds.items() if count > 1):
             raise ConfigError(
@@ -124,6 +130,13 @@ class SweepSpec(SweepSettings):
             raise ConfigError(f"panels must have different names, also of trunks and branches, got {labels}.")
         _refuse_too_many(sum(map(_check_panel, self.parts)) * len(self.seeds))
         self._check_extend_axes()
+
+    @property
+    def surface(self) -> SurfaceSearch | None:
+        """The settings of the search; None where all settings of a grid are trained."""
+        if isinstance(self.search, SurfaceSearch):
+            return self.search
+        return SurfaceSearch() if self.search == "surface" else None
 
     def _check_extend_axes(self) -> None:
         optimizers = [item for panel in self.parts for item in panel.optimizers.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
@@ -61,6 +62,8 @@ def _print_status(store: Store, spec: SweepSpec) -> int:
     total = sum(counts.values(), Counter())
     settled = sum(total[name] for name in SETTLED)
     print(f"{settled} of {sum(total.values())} runs have a result.")
+    for group in (plan.get("search") or {}).get("groups", ()):
+        print(one_line(_search_sentence(group)))
     for sentence in lost_sentences(plan["runs"], store):
         print(one_line(sentence))
     if queued:
@@ -69,6 +72,14 @@ def _print_status(store: Store, spec: SweepSpec) -> int:
     for path, reason in [*store.problems, *store.foreign_files()]:
         print(one_line(f"set aside: {path} {reason}"))
     return sum(total.values()) - settled - total["impossible"]
+
+
+def _search_sentence(group: Mapping[str, Any]) -> str:
+    """How far one search was when it was last looked at."""
+    label = f"{group['panel']}: {group['optimizer']}" if group.get("panel") else group["optimizer"]
+    chance = "" if group["chance"] is None else f"; chance of a better untried setting {group['chance']:.0%}"
+    begun = "over" if group["over"] else "going on" if chance else "begins, or waits for another batch size"
+    return f"search of {label} at batch size {group['batch_size']}: {begun}{chance}."
 
 
 def _state(run_id: str, store: Store, queued: dict[str, Any]) -> str:
