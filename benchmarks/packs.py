@@ -228,6 +228,8 @@ def main() -> None:
         steps = max(10, int(options.seconds / bench.single(20, state=state)))
         print(1 / bench.single(steps, state=state))
         return
+    if wrong := [name for name in options.names if name not in cases]:
+        arguments.error(f"there is no case {wrong[0]!r}; there are: {', '.join(cases)}")
     rows = {name: measure(name, cases[name], options) for name in options.names or cases}
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")

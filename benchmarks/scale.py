@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from suite.cli.main import main as suite_main
 from suite.records import LeaseHeld, Store
 from suite.records.store import SCHEMA
+from suite.records.tables import write_table
 from suite.sweep import Plan, RunSpec, SweepSpec, read_spec
 
 STEPS = 400
@@ -69,7 +69,6 @@ def write_store(file: Path, store: Store) -> int:
     """Fill the store with a record per run; returns their number."""
     plan = Plan(read_spec(file), identify)
     store.write_plan(plan.as_record(command="python benchmarks/scale.py", title="GPT on FineWeb-Edu"))
-    curves = store.path / "curves.parquet"
     config = {"model": {f"setting_{n}": n for n in range(60)}, "data": {f"setting_{n}": n for n in range(40)}}
     packages = {"torch": "2.15.0", "lightning": "2.6.6", "python": "3.11.2"}
     for number, run in enumerate(plan.runs):
@@ -78,29 +77,27 @@ def write_store(file: Path, store: Store) -> int:
             losses = [3 + 3 * math.exp(-step / 40) + noise.gauss(0, 0.05) for step in range(STEPS)]
             ones = [1.0] * STEPS
             columns = {"step": list(range(STEPS)), "train_loss": losses, "lr": ones, "grad_norm": ones}
-            pq.write_table(pa.table({**columns, "clipped": [False] * STEPS}), curves)
-            content = curves.read_bytes()
-            digest = hashlib.sha256(content).hexdigest()
+            curves = pa.table({**columns, "clipped": [False] * STEPS})
         best = 0.3 if run.optimizer == "sgd" else 0.003
         loss = 3.4 + 0.3 * math.log10(run.axes["lr"] / best) ** 2 + 0.001 * run.seed
         diverged = run.axes["lr"] > 30 * best
+        final = {} if diverged else {"ema": loss, "val": loss}
+        folder = store.run_folder(run.run_id)
+        folder.mkdir(parents=True)
+        written = write_table(folder / "curves.parquet", curves, lambda path, write: write(path), final)
         record = {
             "schema": SCHEMA, "run_id": run.run_id, "status": "diverged" if diverged else "finished",
             "task": "fineweb/gpt", "optimizer": run.settings, "batch_size": run.batch_size, "seed": run.seed,
             "steps": STEPS, "steps_done": STEPS, "diverged_at": 3 if diverged else None,
-            "final": {} if diverged else {"ema": loss, "val": loss}, "metrics": {}, "config": config,
+            "final": final, "metrics": {}, "config": config,
             "identity": config, "data": {"name": "fineweb", "fingerprint": "0" * 16, "samples": 1000},
             "parameters": 1000, "code": {"version": "0.1.0", "commit": "0" * 8, "dirty": False},
             "packages": packages, "device": {"kind": "cpu", "name": "synthetic", "count": 1}, "host": "nowhere",
             "started": "2026-01-02T03:04:05+00:00", "ended": "2026-01-02T03:05:05+00:00",
             "seconds": {"train": 50.0, "eval": 5.0, "log": 5.0, "total": 60.0}, "error": None,
-            "curves": {"rows": STEPS, "sha256": digest},
+            "curves": written,
         }  # fmt: skip
-        folder = store.run_folder(run.run_id)
-        folder.mkdir(parents=True)
-        (folder / "curves.parquet").write_bytes(content)
         (folder / "record.json").write_text(json.dumps(record, indent=1))
-    curves.unlink()
     return len(plan.runs)
 
 
