@@ -52,10 +52,13 @@ class Case:
     batch_size: int
     runs: int = 16
     optimizer: str = "adam"
+    seeds: int = 1
+    """Runs of several seeds see batches of their own."""
 
 
 CASES = {
     "gpt 0.1M, batch 1": Case((*GPT, *SMALL), 1),
+    "gpt 0.1M, batch 1, 2 seeds": Case((*GPT, *SMALL), 1, seeds=2),
     "gpt 0.1M, batch 256": Case((*GPT, *SMALL), 256, runs=4),
     "gat 0.02M, batch 1": Case((*GAT, "--model.width", "64", "--model.num_heads", "4"), 1),
     "gat 0.02M, batch 4": Case((*GAT, "--model.width", "64", "--model.num_heads", "4"), 4),
@@ -130,6 +133,8 @@ class Bench:
 
     def _pack(self, steps: int, kind: StepKind, runs: int | None = None) -> float:
         configs = [self.config(1e-4 * 1.01**i, steps) for i in range(runs or self.case.runs)]
+        for number, config in enumerate(configs):
+            config["seed_everything"] = 42 + number % self.case.seeds
         _, data, trainer = self.resolver.build(configs[0])
         tasks = [self.resolver.build_data(config)[0] for config in configs]
         with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,6 @@ QUICK = {
     "norms": ["--rounds", "1"],
     "nucleotides": ["--rounds", "1"],
     "optimizers": ["--rounds", "2", "sgd"],
-    "packs": ["--rounds", "1", "--seconds", "0.2", "GAT 0.02M, batch 1"],
     "preparation": ["--rounds", "1", "--megabytes", "1"],
     "rows": ["--rounds", "2"],
     "verdicts": ["--quick"],
@@ -32,10 +31,11 @@ SLOW = {
     "fit_step": ["small"],
     "loader": ["--rounds", "1"],
     "matrix": ["--steps-factor", "0.01", "toy/quadratic"],
+    "packs": ["--rounds", "1", "--seconds", "0.2", "gat 0.02M, batch 1"],
     "report": ["200"],
     "scale": ["--runs", "300", "--takers", "4", "--leased-runs", "10"],
 }
-ELSEWHERE = {"cost", "gpu", "results", "search", "search_rivals"}
+ELSEWHERE = {"cost", "gpu", "results", "search"}
 """They have tests of their own, or work on what is not in the project."""
 
 
