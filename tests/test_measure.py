@@ -54,7 +54,7 @@ class Pretend:
         device: str = "cpu",
         holds: int = 99,
     ) -> None:
-        self.code, self.device, self.holds = code, device, holds
+        self.code, self.device, self.holds, self.spread = code, device, holds, 0.0
         self.cost, self.slots, self.sharing, self.each = cost, slots, sharing, each
         self.asked: list[tuple[int, bool]] = []
         self.batch_sizes: list[int] = []
@@ -71,7 +71,7 @@ class Pretend:
                 self.batch_sizes.append(job[0].batch_size)
             seconds = self.cost(len(job), compiled)
             step = StepCost(
-                seconds_per_step=seconds, setup_seconds=60.0 if compiled else 0.0,
+                seconds_per_step=seconds, spread=self.spread, setup_seconds=60.0 if compiled else 0.0,
                 memory=self.each * len(job), available=100 * MEGABYTE, device=self.device,
             )  # fmt: skip
             short = len(job) > self.holds
@@ -124,6 +124,13 @@ def test_packs_are_taken_where_they_pay(tmp_path: Path) -> None:
     assert (cheap.size, cheap.gain) == (12, pytest.approx(1.1 * 12 / 2.2))
     dear = cost_of(tmp_path, Pretend(lambda runs, compiled: 1e-3 * runs), compiled="off")
     assert (dear.size, dear.gain) == (1, 1.0)
+
+
+def test_a_gain_is_said_with_the_spread_of_its_measurements(tmp_path: Path) -> None:
+    launcher = Pretend(lambda runs, compiled: 1e-3 * (1 + 0.1 * runs))
+    launcher.spread = 0.1
+    cost = cost_of(tmp_path, launcher, compiled="off")
+    assert cost.sentence() == "packs of 12, 6.0 +- 0.8 x as fast as single runs."
 
 
 @pytest.mark.parametrize(

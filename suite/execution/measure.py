@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +44,7 @@ class Cost:
         single: seconds per step of one run whose steps are not compiled.
         job: the runs that were trained at once in the measurement.
         step: measured cost of a step of that job.
+        single_spread: half the distance between the quartiles of ``single``, as a share of it.
         compiled: whether the whole step is one compiled graph.
     """
 
@@ -50,6 +52,7 @@ class Cost:
     job: Job
     step: StepCost
     compiled: bool = False
+    single_spread: float = 0.0
 
     @property
     def size(self) -> int:
@@ -71,11 +74,17 @@ class Cost:
         """Speed-up over single runs whose steps are not compiled."""
         return self.single / self.seconds_per_step
 
+    @property
+    def gain_spread(self) -> float:
+        """How far the quartiles of the measured blocks put the gain up and down."""
+        return self.gain * math.hypot(self.single_spread, self.step.spread)
+
     def sentence(self) -> str:
         """How the runs are trained, and what it gains."""
         how = f"packs of {self.size}" if self.size > 1 else "one run at a time"
         than = "single runs without compilation" if self.compiled else "single runs"
-        gain = f"{self.gain:.1f} x as fast as {than}" if self.gain > 1 else f"no faster than {than}"
+        spread = f" +- {self.gain_spread:.1f}" if self.gain_spread >= 0.05 else ""
+        gain = f"{self.gain:.1f}{spread} x as fast as {than}" if self.gain > 1 else f"no faster than {than}"
         return f"{how}{', compiled' if self.compiled else ''}, {gain}."
 
 
@@ -120,7 +129,10 @@ class Measuring:
             steps[run.key] += run.steps
             singles.setdefault(run.key, (run,))
         measured = {job[0].key: (job, step) for job, step in self._measured(singles.values(), steps)}
-        costs = {key: Cost(measured[key][1].seconds_per_step, *measured[key]) for key in singles}
+        costs = {
+            key: Cost(step.seconds_per_step, job, step, single_spread=step.spread)
+            for key, (job, step) in measured.items()
+        }
         self._try_packs(missing, costs, steps)
         self._measure_singles_again(singles, costs, steps)
         if self.compiled != "off":
@@ -139,10 +151,10 @@ class Measuring:
 
         def after(job: Job, step: StepCost) -> list[Job]:
             key = job[0].key
-            single = costs[key].single
+            single, spread = costs[key].single, costs[key].single_spread
             if self.pack is None and not pays(single, step.seconds_per_step, len(job)):
                 return []
-            costs[key] = Cost(single, job, step)
+            costs[key] = Cost(single, job, step, single_spread=spread)
             return [packs[k] for k in sorted(packs) if k[:2] == key[:2] and k.batch_size > key.batch_size][:1]
 
         self._measured(smallest.values(), steps, after)
@@ -160,7 +172,8 @@ class Measuring:
             pack = costs[key]
             single = min(pack.single, step.seconds_per_step, pack.step.seconds_per_step)
             kept = self.pack is not None or pays(single, pack.step.seconds_per_step, pack.size)
-            costs[key] = dataclasses.replace(pack, single=single) if kept else Cost(single, job, step)
+            alone = Cost(single, job, step, single_spread=step.spread)
+            costs[key] = dataclasses.replace(pack, single=single, single_spread=step.spread) if kept else alone
 
     def _room(self, single: StepCost) -> int:
         """Largest number of runs in a pack that fits into a worker's share of the memory."""
@@ -180,7 +193,7 @@ class Measuring:
         jobs = [cost.job for key, cost in costs.items() if always or seconds(key, cost) > COMPILE_FROM]
         for job, step in self._measured(jobs, steps, compiled=True):
             key = job[0].key
-            faster = Cost(costs[key].single, job, step, compiled=True)
+            faster = dataclasses.replace(costs[key], job=job, step=step, compiled=True)
             if always or seconds(key, faster) < seconds(key, costs[key]):
                 costs[key] = faster
 

@@ -71,6 +71,7 @@ class StepCost:
 
     Attributes:
         seconds_per_step: see `suite.training.timing.StepTimer`.
+        spread: see `suite.training.timing.StepTimer`.
         setup_seconds: seconds for making a graph, once per worker.
         memory: bytes that training used beyond those in use before; 0 if unknown.
         available: bytes that were free before; 0 if unknown.
@@ -79,6 +80,7 @@ class StepCost:
     """
 
     seconds_per_step: float
+    spread: float = 0.0
     setup_seconds: float = 0.0
     memory: float = 0.0
     available: float = 0.0

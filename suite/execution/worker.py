@@ -253,6 +253,7 @@ class Worker:
             raise ValueError("the step cannot be compiled")
         return StepCost(
             seconds_per_step=timers[-1].seconds_per_step,  # of the micro-batch that fitted
+            spread=timers[-1].spread,
             setup_seconds=timers[-1].overhead,
             memory=peak.bytes,
             available=free,

@@ -49,13 +49,25 @@ class StepTimer(BlockCallback):
         Raises:
             ValueError: no step has been taken.
         """
+        return statistics.median(self._of_blocks())
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles of the blocks, as a share of the median; 0 for a single block."""
+        values = self._of_blocks()
+        if len(values) < 2:
+            return 0.0
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        return (high - low) / 2 / middle
+
+    def _of_blocks(self) -> list[float]:
+        """Seconds per step of every timed block, or of the first steps if there are no others."""
         if len(self._stamps) < 2:
             raise ValueError("seconds per step need at least one step")
         counted = [stamp for stamp in self._stamps if stamp[0] >= self.first]
         stamps = counted if len(counted) > 1 else self._stamps
-        return statistics.median(
-            (after - before) / (later - earlier) for (earlier, before), (later, after) in itertools.pairwise(stamps)
-        )
+        pairs = itertools.pairwise(stamps)
+        return [(after - before) / (later - earlier) for (earlier, before), (later, after) in pairs]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the timing."""
