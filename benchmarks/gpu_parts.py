@@ -100,19 +100,21 @@ class Timed:
         tasks = [self.task(1e-4 * 1.01**i) for i in range(max(1, runs))]
         opened = [open_run(task, self.data, config) for task, config in tasks]
         with tempfile.TemporaryDirectory() as folder, measured_peak(device) as peak:
+            store, never = Store(folder), 3600.0  # between checkpoints
             if runs:
-                records = [outcome.record for outcome in run_pack(opened, trainer, Store(folder), steps="recorded")]
+                outcomes = run_pack(opened, trainer, store, steps="recorded", checkpoint_seconds=never)
             else:
-                records = [run(opened[0], trainer, Store(folder)).record]
+                outcomes = [run(opened[0], trainer, store, checkpoint_seconds=never)]
+        record = outcomes[0].record
         each, samples = timer.seconds_per_step, self.data.batch_size * max(1, runs)
-        flops = (records[0]["throughput"] or {}).get("model_flops_per_sample")
+        flops = (record["throughput"] or {}).get("model_flops_per_sample")
         most = device_peak(device, str(trainer.precision))
         length = self.data.facts().get("seq_len")
         return {
             "pair": self.pair, "batch size": self.data.batch_size, "ms per step": round(1000 * each, 3),
             "samples/s": round(samples / each, 1), "tokens/s": round(samples * length / each) if length else None,
             "MFU": round(samples * flops / each / most, 4) if flops and most else None,
-            "GiB": round(peak.bytes / 2**30, 2), "repeated steps": records[0]["device"].get("repeated_steps"),
+            "GiB": round(peak.bytes / 2**30, 2), "repeated steps": record["device"].get("repeated_steps"),
         }  # fmt: skip
 
 

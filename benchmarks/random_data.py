@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 from paper_sizes import paper_facts, random_batch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from suite.training import Data
+
+BLOCK_BYTES = 1 << 26
+"""Size of a block's batches at most, where they are larger than one step's."""
 
 
 class RandomData(Data):
@@ -46,8 +51,11 @@ class RandomData(Data):
         return "0" * 16
 
     def open(self) -> None:
-        """Set the numbers of samples."""
+        """Set the numbers of samples, and how many may be on the device for the steps of a block."""
         self.train_samples, self.val_samples = 2 * self.batch_size, 2
+        batch = tree_leaves(random_batch(self._facts, 2, mixup=self._mixup))
+        size = sum(leaf.nbytes for leaf in batch if isinstance(leaf, Tensor)) // 2
+        self.block_samples = max(1, min(self.block_samples, BLOCK_BYTES // size))
 
     def facts(self) -> dict[str, Any]:
         """The papers'."""
