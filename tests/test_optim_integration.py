@@ -254,6 +254,16 @@ def gradients_of(network: nn.Module, batch: torch.Tensor) -> None:
     network(batch).square().mean().backward()
 
 
+SHARDED: list[dict[str, Any]] = [
+    {"name": "signum", "lr": 0.01, "momentum": 0.9},
+    {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+    {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "decay": "independent"},
+    {"name": "adam", "lr": 0.01, "beta": 0.9},
+    {"name": "adavar", "lr": 0.01},
+]
+"""Rules that move parameters which FSDP has sharded."""
+
+
 def plain_network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 4, bias=False))
@@ -263,7 +273,7 @@ def two_processes(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     batches = torch.randn(5, 8, 6, generator=torch.Generator().manual_seed(1))
-    found: dict[str, Any] = {"ddp": []}
+    found: dict[str, Any] = {"ddp": [], "fsdp": []}
     for spec in DISTRIBUTED:
         network = nn.parallel.DistributedDataParallel(plain_network())
         optimizer = build(spec, network)
@@ -275,13 +285,14 @@ def two_processes(rank: int, folder: str) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh("cpu", (2,))
-    network = plain_network()
-    fully_shard(network, mesh=mesh)
-    optimizer = build({"name": "signum", "lr": 0.01, "momentum": 0.9}, network)
-    for batch in batches:
-        gradients_of(network, batch[rank * 4 : rank * 4 + 4])
-        optimizer.step()
-    found["fsdp"] = [p.full_tensor().detach().clone() for p in network.parameters()]  # type: ignore[attr-defined]
+    for spec in SHARDED:
+        network = plain_network()
+        fully_shard(network, mesh=mesh)
+        optimizer = build(spec, network)
+        for batch in batches:
+            gradients_of(network, batch[rank * 4 : rank * 4 + 4])
+            optimizer.step()
+        found["fsdp"].append([p.full_tensor().detach().clone() for p in network.parameters()])  # type: ignore[attr-defined]
     found["refused"] = []
     for spec in DISTRIBUTED[1:]:
         try:
@@ -298,11 +309,7 @@ def test_two_processes_equal_one_under_ddp_and_fsdp(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(two_processes, args=(str(tmp_path),), nprocs=2)
     found = torch.load(tmp_path / "found.pt")
     batches = torch.randn(5, 8, 6, generator=torch.Generator().manual_seed(1))
-    for spec, parameters in zip(
-        [*DISTRIBUTED, {"name": "signum", "lr": 0.01, "momentum": 0.9}],
-        [*found["ddp"], found["fsdp"]],
-        strict=True,
-    ):
+    for spec, parameters in zip([*DISTRIBUTED, *SHARDED], [*found["ddp"], *found["fsdp"]], strict=True):
         network = plain_network()
         optimizer = build(spec, network)
         for batch in batches:

@@ -11,6 +11,7 @@ from torch import Tensor
 from suite.fields import require
 from suite.optim.broadcast import Hyper, Number, State, average, heavy_ball, rounded
 from suite.optim.config import AVERAGE, OptimizerConfig
+from suite.optim.sharding import is_sharded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,10 @@ class SGD(OptimizerConfig):
         return direction * rounded(-hyper["lr"], direction), {"momentum_buffer": buffer}
 
     def torch_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | None:
-        """The fused `torch.optim.SGD`; None for decoupled and independent decay, which it lacks."""
+        """The fused `torch.optim.SGD`; None for decoupled and independent decay, which it lacks.
+
+        Its kernel does not take parameters that FSDP2 has sharded; those are moved by torch's other implementation.
+        """
         if self.decay in ("decoupled", "independent"):
             return None
         return torch.optim.SGD(
@@ -59,7 +63,7 @@ class SGD(OptimizerConfig):
             dampening=self.momentum if self.damped else 0.0,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
-            fused=True,
+            fused=not any(is_sharded(parameter) for group in groups for parameter in group["params"]),
         )
 
 
