@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cost_tables import put
+from page_tables import put
 from paper_sizes import paper_facts, paper_samples, random_batch
 
 from suite.execution.matrix import describe_tasks, task_file

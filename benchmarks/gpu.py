@@ -29,7 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from cost_tables import put
+from page_tables import put
 
 LIMITS = {"facts": 40, "tasks": 200, "graphs": 60, "packs": 90, "sweep": 120, "kernels": 60}
 """Part -> seconds that it may take, its imports included."""

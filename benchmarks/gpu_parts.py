@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cost_tables import planned_peaks
+from page_tables import planned_peaks
 from random_data import RandomData, config_of
 
 from suite.execution.matrix import describe_tasks, task_file

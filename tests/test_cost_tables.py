@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cost_tables import table
+from page_tables import table
 
 from suite.execution.matrix import task_files
 from suite.fields import read_yaml

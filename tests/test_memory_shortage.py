@@ -12,12 +12,15 @@ from small_runs import ARGUMENTS
 from suite.cli.main import main
 from suite.execution.messages import WorkRequest
 from suite.execution.resolver import Resolver
+from suite.execution.runs import Runs
 from suite.execution.worker import Worker
 from suite.packs.packed_task import PackedTask
 from suite.records import Store
+from suite.sweep import RunSpec, read_spec
 from suite.training import Task
 from suite.training.memory import OutOfMemory
 
+ROOT = Path(__file__).resolve().parents[1]
 ROOM = 2
 """Samples of a forward pass that the pretended memory holds."""
 
@@ -118,3 +121,20 @@ def test_fit_halves_the_micro_batch_too(
     assert "trained again with --data.micro_batch 2" in capsys.readouterr().err
     (record,) = Store(store).records()
     assert record["status"] == "finished" and record["config"]["data"]["init_args"]["micro_batch"] == ROOM
+
+
+def test_runs_begin_with_the_micro_batch_that_fitted_in_the_measurement() -> None:
+    spec = read_spec(ROOT / "configs" / "sweeps" / "demo.yaml")
+    runs = Runs(spec)
+    run, other = (RunSpec(settings={"name": "sgd", "lr": 0.1}, batch_size=size, seed=42) for size in (32, 8))
+
+    def micro_batch(run: RunSpec) -> int:
+        return runs.config(run)["data"]["init_args"]["micro_batch"]
+
+    stated = micro_batch(run)
+    runs.cut_as_measured(run, stated)
+    runs.cut_as_measured(run, None)
+    assert micro_batch(run) == stated
+    for fitted, kept in ((8, 8), (16, 8), (4, 4)):
+        runs.cut_as_measured(run, fitted)
+        assert micro_batch(run) == kept and micro_batch(other) == stated
