@@ -54,7 +54,7 @@ def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
         (["fit", *ARGUMENTS, *SGD, "--data.bach_size", "4"], ["bach_size"]),
         (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "four"], ["batch_size", "four"]),
         (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "0"], ["data.batch_size must be at least 1, got 0"]),
-        (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "10", "--data.micro_batch", "4"], ["micro_batch 4, devices 1"]),
+        (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "7", "--data.micro_batch", "4"], ["micro_batch 4, devices 1"]),
         (["fit", *ARGUMENTS, *SGD, "--data.batch_size", "10000000"], ["batch_size must not exceed"]),
         (["fit", *ARGUMENTS, *SGD, "--data.source", "nowhere.txt"], ["nowhere.txt"]),
         (["fit", *ARGUMENTS, *SGD, "--trainer.max_steps", "5"], ["trainer.max_steps", "data.budget_steps"]),
@@ -91,6 +91,25 @@ def test_yaml_text_where_a_number_belongs(capsys: pytest.CaptureFixture[str], da
     Path("layer.yaml").write_text(yaml.safe_dump(layer))
     code, _, errors = call(["fit", *ARGUMENTS, *RUN, *data_dir, "--config", "layer.yaml"], capsys)
     assert code == 2 and "lr must be a number, got '1e-3x'" in errors
+
+
+def test_names_go_in_any_case_and_a_printed_config_needs_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = call(
+        ["fit", "--task", "fineweb/gpt", "--optimizer=Adam", "--print_config", "--data.batch_size=2"], capsys
+    )
+    optimizer = yaml.safe_load(printed)["model"]["init_args"]["optimizer"]
+    assert code == 0 and optimizer["class_path"] == "suite.optim.Adam" and optimizer["init_args"]["lr"] is None
+    code, _, errors = call(["fit", *ARGUMENTS, *RUN, "--optimizer", "ADAM"], capsys)
+    assert code == 2 and "adam needs lr" in errors
+
+
+@pytest.mark.parametrize("given", [["--data.budget_steps", "5"], ["--data.init_args.budget_epochs=2"], []])
+def test_a_budget_takes_the_place_of_the_recipes(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--task", "fineweb/transformer_160m", "--optimizer", "sgd", "--optimizer.lr", "1"]
+    code, printed, _ = call([*words, *given, "--print_config"], capsys)
+    data = yaml.safe_load(printed)["data"]["init_args"]
+    budgets = {name for name, value in data.items() if name.startswith("budget_") and value is not None}
+    assert code == 0 and budgets == ({given[0].split(".")[-1].partition("=")[0]} if given else {"budget_tokens"})
 
 
 def test_printed_config_is_plain_lightning_and_runs(capsys: pytest.CaptureFixture[str], data_dir: list[str]) -> None:

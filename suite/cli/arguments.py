@@ -12,7 +12,7 @@ import json
 import os
 from typing import Any
 
-from suite.execution.matrix import task_file
+from suite.execution.matrix import task_file, without_other_budgets
 from suite.fields import nested, option_value, read, read_yaml, take_options
 
 DEFAULT_STORE = os.environ.get("SUITE_STORE", "runs")
@@ -66,6 +66,7 @@ def read_request(arguments: list[str]) -> Request:
             raise ValueError(f"{file} must hold settings alone, but config names another file; give that to --config.")
     if "task" in options:
         layers += ["--config", str(task_file(options["task"]))]
+        layers += without_other_budgets(options["task"], _settings_of_data(rest))
         rest += ["--model.init_args.name", options["task"]]
     if not any(word in ("-h", "--help", "--print_shtab") for word in rest):
         if "diagnostics" in options:
@@ -73,6 +74,12 @@ def read_request(arguments: list[str]) -> Request:
         rest += _resolved("optimizer", options, rest) + _resolved("schedule", options, rest)
     settings = {f.name: options[f.name] for f in dataclasses.fields(Request) if f.name in options}
     return read(Request, {**settings, "arguments": layers + rest}, name="")
+
+
+def _settings_of_data(words: list[str]) -> dict[str, str]:
+    """The settings of the data on a command line, by their name after ``data.`` or ``data.init_args.``."""
+    settings = take_options(words, families=("data",))[0]
+    return {name.rpartition(".")[2]: text for name, text in settings.items()}
 
 
 def read_diagnostics(text: str) -> dict[str, Any]:
@@ -114,8 +121,13 @@ def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[st
     from suite.optim.schedule import resolve_schedule
 
     spec = nested(settings, into=spec)
-    resolved = resolve(spec) if family == "optimizer" else resolve_schedule(spec)
-    return [f"--model.init_args.{family}", json.dumps(resolved)]
+    if family == "schedule":
+        return ["--model.init_args.schedule", json.dumps(resolve_schedule(spec))]
+    only_printed = "lr" not in spec and any(word.partition("=")[0] == "--print_config" for word in words)
+    resolved = resolve({**spec, "lr": 1.0} if only_printed else spec)
+    if only_printed and "lr" in resolved["init_args"]:
+        resolved["init_args"]["lr"] = None  # to be filled in
+    return ["--model.init_args.optimizer", json.dumps(resolved)]
 
 
 def _files(words: list[str]) -> list[str]:

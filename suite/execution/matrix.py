@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from suite.fields import nearest
+from suite.fields import nearest, read_yaml
 
 
 def config_roots() -> list[Path]:
@@ -41,3 +42,16 @@ def describe_tasks() -> dict[str, str]:
         with open(path, encoding="utf-8") as file:
             lines[name] = file.readline().lstrip("# ").strip()
     return lines
+
+
+def without_other_budgets(task: str, settings: Mapping[str, str]) -> list[str]:
+    """Arguments that take the recipe's budget away where another kind of budget is given.
+
+    Args:
+        task: name of the task.
+        settings: given settings of the data, by their name after ``data.``, as text.
+    """
+    given = [name for name, text in settings.items() if name.startswith("budget_") and text != "null"]
+    data = read_yaml(task_file(task), what="The task").get("data") or {}
+    recipes = [name for name in data.get("init_args") or {} if name.startswith("budget_")]
+    return [f"--data.init_args.{name}=null" for name in recipes if given and name not in settings]

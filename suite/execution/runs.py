@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.execution.matrix import describe_tasks, task_file
+from suite.execution.matrix import describe_tasks, task_file, without_other_budgets
 from suite.optim.parsing import parse, resolve
 
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ def _arguments(panel: Panel) -> list[str]:
     """The command-line arguments for a panel's task and its overrides."""
     settings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in panel.overrides.items()}
     changes = [f"--{name}={text}" for name, text in settings.items()]
+    of_data = {name.rpartition(".")[2]: text for name, text in settings.items() if name.startswith("data.")}
+    changes = [*without_other_budgets(panel.task, of_data), *changes]
     # Without a number, a trainer takes every GPU that it sees.
     return [
         "--config", str(task_file(panel.task)), f"--model.init_args.name={panel.task}", "--trainer.devices=1", *changes

@@ -8,7 +8,7 @@ from typing import Any
 
 from suite.fields import ConfigError, nested, raised, require
 from suite.optim.config import OptimizerConfig
-from suite.optim.registry import class_path, config_class, is_registered, name_of
+from suite.optim.registry import class_path, config_class, is_registered, name_of, spelled
 
 
 def parse(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
@@ -39,6 +39,7 @@ def parse_part(spec: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
 
 def _read(spec: Mapping[str, Any]) -> OptimizerConfig:
     name, values = split_spec(spec, "optimizer")
+    name = spelled(name)
     # Dotted names come last, so that they override the mappings beside them.
     values = nested(dict(sorted(values.items(), key=lambda item: "." in item[0])))
     cls = config_class(name)

@@ -46,6 +46,13 @@ def is_registered(name: str) -> bool:
     return name in _registered
 
 
+def spelled(name: str) -> str:
+    """An optimizer's name as it is registered, whatever its case; other names are returned as they are."""
+    names = list_optimizers()
+    lower = {registered.lower(): registered for registered in names}
+    return name if name in names or "." in name else lower.get(name.lower(), name)
+
+
 def list_optimizers() -> dict[str, str]:
     """Every optimizer's name with a description in one line; imports no optimizer."""
     lines = {name: line for name, (_, line) in CATALOGUE.items()}

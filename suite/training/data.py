@@ -296,7 +296,7 @@ class Data(LightningDataModule):
             seed=self.seed,
             shuffle=self.shuffle,
             world_size=world_size,
-            micro_batch=min(self.micro_batch or share, share),
+            micro_batch=_divisor(share, self.micro_batch or share),
             rank=rank,
             shards=self.shards,
             shard_window=self.shard_window,
@@ -400,6 +400,16 @@ class Data(LightningDataModule):
         return DataLoader(chunks, batch_size=None, collate_fn=gather, pin_memory=self._pins)  # type: ignore[arg-type]
 
     test_dataloader = predict_dataloader = val_dataloader  # none of the papers has a third split
+
+
+def _divisor(share: int, most: int) -> int:
+    """The largest number up to ``most`` that divides a device's share of a batch, if it is at least half of ``most``.
+
+    Otherwise ``most``, which a `BatchPlan` refuses: the share would be cut into far smaller pieces than was asked for.
+    """
+    if share <= most:
+        return share
+    return next((size for size in range(most, max(1, -(-most // 2)) - 1, -1) if share % size == 0), most)
 
 
 class _Iterable(IterableDataset):
