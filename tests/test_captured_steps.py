@@ -30,6 +30,7 @@ from suite.training.captured_step import (
     CudaCapture,
     capture_of,
 )  # fmt: skip
+from tasks.fineweb.gpt import FineWebGPT
 from tasks.imagenet21k.data import ImageNet21kData
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
 from tasks.zinc.data import Zinc
@@ -126,6 +127,27 @@ def test_a_pack_of_repeated_steps_has_the_numbers_of_plain_ones(
     for plain, repeated in zip(*(outcomes for _, outcomes in stores), strict=True):
         expected, got = curve(stores[0][0], plain), curve(stores[1][0], repeated)
         assert got == pytest.approx(expected, rel=1e-4)
+
+
+class Dropping(FineWebGPT):
+    """A network that draws random numbers at every step."""
+
+    def forward(self, batch: Any) -> Any:
+        return torch.nn.functional.dropout(super().forward(batch), 0.1, self.training)
+
+
+def test_repeated_steps_draw_the_random_numbers_of_plain_ones(use: Any, tmp_path: Path, data_dir: Path) -> None:
+    config: dict[str, Any] = {"seed_everything": 1, "model": {"init_args": {}}, "data": {"init_args": {}}}
+    curves = []
+    for launching in (0.0, 0.9):
+        capture, store = use(launching=launching), Store(tmp_path / str(launching))
+        torch.manual_seed(7)
+        task = Dropping(optimizer=ADAM, num_layers=1, num_heads=1, width=16, loss_chunk=None)
+        data = make_data(data_dir, budget_steps=STEPS)
+        outcome = run_task(task, data, make_trainer(), config=config, store=store)
+        curves.append(curve(store, outcome).tolist())
+    assert capture.repetitions > TRIALS
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
 
 
 PLANTED: dict[str, dict[str, Any]] = {

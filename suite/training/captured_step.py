@@ -241,15 +241,13 @@ class CapturedStep:
     def _try(self, shape: _OfShape, plain: Callable[[], Results], leaves: list[Any]) -> Results:
         """Take a step from the recording, then plainly twice, and compare; the plain results count."""
         written = self._tensors()[1]
-        device = written[0].device
         try:
             before = [tensor.clone() for tensor in written]
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                with _as_they_were(written, before):
-                    _, _, seconds_repeated = self._capture.timed(lambda: self._repeat(shape, leaves))
-                    repeated = _copied(shape.results, written)
-                with _as_they_were(written, before):
-                    again = _copied(plain(), written)
+            with _as_they_were(written, before):
+                _, _, seconds_repeated = self._capture.timed(lambda: self._repeat(shape, leaves))
+                repeated = _copied(shape.results, written)
+            with _as_they_were(written, before):
+                again = _copied(plain(), written)
         except torch.OutOfMemoryError:
             self._go_on_plainly(shape, "there is not the memory to compare it")
             return plain()
@@ -281,10 +279,12 @@ class CapturedStep:
 
 @contextlib.contextmanager
 def _as_they_were(tensors: Sequence[Tensor], before: Sequence[Tensor] | None = None) -> Iterator[None]:
-    """A context after which tensors hold again what they held before it."""
+    """A context after which tensors hold again what they held before it, and the same random numbers come."""
     kept = [tensor.clone() for tensor in tensors] if before is None else before
+    gpus = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
     try:
-        yield
+        with torch.random.fork_rng(gpus):
+            yield
     finally:
         with torch.no_grad():
             for tensor, old in zip(tensors, kept, strict=True):
