@@ -55,7 +55,8 @@ def move(task: Task, seed: int) -> None:
     for weight in task.network.parameters():
         up = torch.rand(weight.shape, generator=generator) < 0.5
         weight.data = torch.nextafter(weight.data, torch.where(up, torch.inf, -torch.inf))
-        weight.register_hook(moved)
+        if weight.requires_grad:
+            weight.register_hook(moved)
 
 
 def require_near(off: np.ndarray, spread: np.ndarray, *, chaotic: bool, tolerance: float = TOLERANCE) -> None:
