@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from page_tables import planned_peaks
+from page_tables import planned
 from random_data import RandomData, config_of
 
 from suite.execution.matrix import describe_tasks, task_file
@@ -25,7 +26,7 @@ from suite.execution.resolver import Resolver
 from suite.fields import one_line
 from suite.packs.pack import run_pack
 from suite.records import Store
-from suite.training import Task, open_run, run
+from suite.training import Task, open_run, run, throughput
 from suite.training.memory import measured_peak
 from suite.training.throughput import device_peak
 from suite.training.timing import StepTimer
@@ -74,7 +75,7 @@ class Timed:
         if batch_size is None:
             assert recipe.micro_batch is not None
             batch_size = 8 if tiny else 2 * recipe.micro_batch
-        self.pair, self.has_graphs = pair, hasattr(task, "cuda_graphs")
+        self.pair, self.tiny, self.has_graphs = pair, tiny, hasattr(task, "cuda_graphs")
         facts = TINY_FACTS[pair] if tiny else None
         self.data = RandomData(pair, recipe, batch_size=batch_size, steps=100_000, facts=facts)
 
@@ -84,6 +85,11 @@ class Timed:
         config = config_of(self.base, self.data, optimizer)
         built = {**self.base, "model": config["model"]}
         return resolver().build_data(built)[0], config
+
+    def flops(self) -> float | None:
+        """Model FLOPs per sample; None for what docs/scale.md has not counted in this size."""
+        of_recipe = None if self.tiny else planned().get(self.pair)
+        return None if of_recipe is None else of_recipe.flops * self.data.facts().get("seq_len", 1)
 
     def row(self, seconds: float, *, runs: int = 0) -> dict[str, Any]:
         """Train for about so many seconds, and say what a step took.
@@ -99,7 +105,9 @@ class Timed:
         device = trainer.strategy.root_device
         tasks = [self.task(1e-4 * 1.01**i) for i in range(max(1, runs))]
         opened = [open_run(task, self.data, config) for task, config in tasks]
-        with tempfile.TemporaryDirectory() as folder, measured_peak(device) as peak:
+        # A record would have its FLOPs counted, which takes longer than the steps.
+        counted = patch.object(throughput, "training_flops", lambda task, data: self.flops())
+        with counted, tempfile.TemporaryDirectory() as folder, measured_peak(device) as peak:
             store, never = Store(folder), 3600.0  # between checkpoints
             if runs:
                 outcomes = run_pack(opened, trainer, store, steps="recorded", checkpoint_seconds=never)
@@ -107,9 +115,8 @@ class Timed:
                 outcomes = [run(opened[0], trainer, store, checkpoint_seconds=never)]
         record = outcomes[0].record
         each, samples = timer.seconds_per_step, self.data.batch_size * max(1, runs)
-        flops = (record["throughput"] or {}).get("model_flops_per_sample")
+        flops, length = self.flops(), self.data.facts().get("seq_len")
         most = device_peak(device, str(trainer.precision))
-        length = self.data.facts().get("seq_len")
         return {
             "pair": self.pair, "batch size": self.data.batch_size, "ms per step": round(1000 * each, 3),
             "samples/s": round(samples / each, 1), "tokens/s": round(samples * length / each) if length else None,
@@ -165,7 +172,7 @@ def _seconds(call: Callable[[], Any], device: torch.device, *, calls: int = 20, 
 
 def tasks(emit: Emit, *, tiny: bool) -> None:
     """Every task at the papers' size, with its recipe's micro-batch; the networks first that others only repeat."""
-    planned = planned_peaks()
+    recipes = planned()
     if tiny:
         names = list(TINY)
     else:
@@ -176,7 +183,7 @@ def tasks(emit: Emit, *, tiny: bool) -> None:
     for name in names:
         with saying_why_not(emit, pair=name):
             row = Timed(name, tiny=tiny).row(0.2 if tiny else 2.0)
-            emit(row if tiny else {**row, "GiB planned": planned.get(name)})
+            emit(row if tiny else {**row, "GiB planned": recipes[name].peak})
 
 
 def graphs(emit: Emit, *, tiny: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -34,6 +35,19 @@ def put(page: str, name: str, text: str) -> None:
     path.write_text(marked(name).sub(lambda match: f"{match[1]}\n{text}\n\n{match[3]}", before), encoding="utf-8")
 
 
-def planned_peaks() -> dict[str, float]:
-    """Task -> GiB at most of a step of its recipe, as it was counted for docs/scale.md."""
-    return {name: float(cells[3]) for name, cells in table("scale.md", "recipes").items()}
+class Planned(NamedTuple):
+    """What was counted of a recipe for docs/scale.md.
+
+    Attributes:
+        peak: GiB of a step at most.
+        flops: model FLOPs per token, or per sample of what has no tokens.
+    """
+
+    peak: float
+    flops: float
+
+
+def planned() -> dict[str, Planned]:
+    """Task -> what its recipe takes."""
+    rows = table("scale.md", "recipes")
+    return {name: Planned(float(cells[3]), 1e9 * float(cells[5].split()[0])) for name, cells in rows.items()}
