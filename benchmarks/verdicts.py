@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from suite.analysis.surface import Excess, Tried, excess_of
 from suite.analysis.verdict import LEVEL, errors_of_means, holm, moderated, seeds_for_power
+from suite.sweep.until import Until
 
 LRS, MOMENTA = tuple(10.0 ** (k / 2 - 2) for k in range(5)), (0.9, 0.97, 0.99)
 SETTINGS = [(("lr", rate), ("momentum", momentum)) for rate in LRS for momentum in MOMENTA]
@@ -232,6 +233,22 @@ def power_of(case: Case, sweeps: int, seeds: int) -> dict[str, Any]:
     return {**dataclasses.asdict(case), "asked": seeds, "power": float((found.gap > found.half).mean())}
 
 
+def sequential(case: Case, sweeps: int) -> dict[str, Any]:
+    """False verdicts of a sweep that adds reporting seeds until there is one; see `suite.sweep.until`."""
+    until = Until()
+    draws = Draws(case, sweeps)
+    reference, challenger = (draws.tuned(spread) for spread in case.spreads)
+    excess, error = reference[1] - challenger[1], np.hypot(reference[2], challenger[2])
+    looks = [len(seeds) for seeds in until.seeds([], [0])]
+    noise = (reference[0] - challenger[0])[:, None] + draws.reported(looks[-1])
+    decided = np.zeros(draws.count, dtype=bool)
+    for look in looks:
+        found = estimates(noise[:, :look], excess, error)
+        half = stdtrit(found.freedom, (1 + until.level_of_a_look) / 2) * found.error
+        decided |= (np.abs(found.gap) > half).ravel()
+    return {**dataclasses.asdict(case), "looks": looks, "false_sequential": float(decided.mean())}
+
+
 def ranges(rows: list[dict[str, Any]], name: str, form: str) -> str:
     """Smallest and largest value of a figure."""
     values = [row[name] for row in rows]
@@ -257,9 +274,12 @@ def main() -> None:
     print(f"\nWithout reporting seeds (2 and 3 that choose): coverage {ranges(alone, 'coverage', '.1%')}.")
     power = [power_of(case, 4 * sweeps, n) for case in list(cases())[:6:3] for n in (3, 5, 8, 12)]
     print(f"Power with the seeds that are asked for (3, 5, 8 and 12): {ranges(power, 'power', '.1%')}.")
+    looked = [sequential(case, sweeps) for case in cases()]
+    false = ranges(looked, "false_sequential", ".1%")
+    print(f"Until there is a verdict (looks at {looked[0]['looks']} seeds), false better: {false}.")
     print(f"{time.perf_counter() - begun:.0f} s")
     if options.json is not None:
-        options.json.write_text(json.dumps(figures + alone + power, indent=1))
+        options.json.write_text(json.dumps(figures + alone + power + looked, indent=1))
 
 
 if __name__ == "__main__":

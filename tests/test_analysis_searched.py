@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from suite.analysis.searched import excess_of_search, search_sentence
+from suite.analysis.searched import excess_of_search, level_of, search_sentence, until_sentence
 from suite.analysis.surface import Tried
 from suite.analysis.tuned import tuned_points
+from suite.analysis.verdict import Interval, verdict
 
 LRS, MOMENTA = tuple(10.0 ** (k / 2 - 3) for k in range(7)), (0.8, 0.9, 0.95)
 LATTICE = (("lr", LRS), ("momentum", MOMENTA))
@@ -79,7 +80,25 @@ def test_an_end_of_what_was_tried_is_no_edge_where_the_search_asked_about_more()
 
 
 def test_the_rule_of_a_search_is_stated_with_what_it_saved() -> None:
-    sentence = search_sentence(PLAN, 30)
-    assert "30 runs chose where the whole grid has 84" in sentence
+    table = pd.concat([runs(()).assign(batch_size=size, total_seconds=30.0) for size in (1, 4)])
+    sentence = search_sentence(PLAN, table)
+    assert "6 runs chose (3.0 minutes of training), where the whole grid has 84 (about 42.0 minutes)" in sentence
     assert "0.25%" in sentence and "10%" in sentence and "1 of 2 searches are not over" in sentence
-    assert search_sentence({"seeds": [1]}, 30) == ""
+    assert search_sentence({"seeds": [1]}, table) == ""
+
+
+def test_a_verdict_that_is_looked_at_several_times_needs_more_confidence() -> None:
+    until = {"until": {"precision": 0.5, "level": 0.95, "looks": [3, 6, 12, 24]}}
+    assert level_of({}) == 0.95
+    assert level_of(until) == pytest.approx(0.9875)
+    assert "98.75% confidence" in until_sentence(until, runs(()))
+    assert until_sentence({}, runs(())) == ""
+    facts = {"estimate": 1.0, "error": 0.35, "freedom": 1000.0}
+    said = [
+        verdict(Interval(**facts), pair=("adam", "sgd"), margin=0.1, seeds=3, level=level_of(plan)).kind
+        for plan in ({}, until)
+    ]
+    assert said == ["better", "better"]
+    closer = Interval(**{**facts, "estimate": 0.8})
+    assert verdict(closer, pair=("adam", "sgd"), margin=0.1, seeds=3).kind == "better"
+    assert verdict(closer, pair=("adam", "sgd"), margin=0.1, seeds=3, level=level_of(until)).kind == "leans"

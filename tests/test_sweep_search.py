@@ -14,6 +14,7 @@ from suite.records.schema import PLAN, fault
 from suite.sweep import Plan, PlannedRun, SweepSpec
 from suite.sweep.spec import SweepSettings
 from suite.sweep.surface_search import SurfaceSearch
+from suite.sweep.until import Until
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": {"lr": {"decades": [-3, 0], "per_decade": 3}, "momentum": [0.8, 0.9, 0.95, 0.975]},
@@ -164,3 +165,35 @@ def test_the_plan_says_how_far_each_search_is(searched: tuple[Plan, Results]) ->
     assert all(group["over"] for group in plan.as_record(command="", title="")["search"]["groups"])
     assert fault({**plan.as_record(command="", title=""), "runs": []}, PLAN, "") is None
     assert "search" not in Plan(spec_of(search=None), identify).as_record(command="", title="")
+
+
+# Until there is a verdict.
+
+
+def test_looks_double_the_seeds_and_use_none_that_chose() -> None:
+    looks = spec_of(seeds=[5], until=Until()).looks
+    assert looks[0] == [6, 7, 8]
+    assert [len(look) for look in looks] == [3, 6, 12, 24]
+    listed = spec_of(seeds=[5], report_seeds=[1, 9, 3, 4], until=Until()).looks
+    assert listed[1] == [1, 9, 3, 4, 10, 11, 12, 13]
+    assert spec_of(report_seeds=[7]).looks == [[7]]
+
+
+def test_further_reporting_seeds_are_those_of_the_points_that_need_them_and_are_remembered() -> None:
+    spec, results = spec_of(search=None, batch_size=[1, 4], until=Until()), Results()
+    plan, _ = carry_out(spec, results)
+    added = plan.report_more({("", 4)}, spec.looks[1])
+    assert {run.batch_size for run in added} == {4}
+    assert all(run.reporting for run in added)
+    assert {(run.optimizer, run.seed) for run in added} == {(o, s) for o in OPTIMIZERS for s in (5, 6, 7)}
+    assert plan.report_more({("", 4)}, spec.looks[1]) == []
+    again = Plan(spec, identify)
+    again.remember(plan.as_record(command="", title="")["runs"])
+    assert settings_of(again) == settings_of(plan)
+
+
+def test_until_takes_the_place_of_the_margin_and_leaves_the_plan_its_id() -> None:
+    assert spec_of(until=Until(precision=1.0)).within == 1.0
+    assert spec_of(until=Until()).plan_id == spec_of().plan_id
+    with pytest.raises(ConfigError, match=r"until\.level"):
+        read(SweepSettings, {"until": {"level": 1.5}}, name="")

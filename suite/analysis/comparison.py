@@ -22,7 +22,7 @@ from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.published import published_gaps
-from suite.analysis.searched import search_sentence
+from suite.analysis.searched import level_of, search_sentence, until_sentence
 from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
 from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
@@ -199,7 +199,8 @@ def compare_plan(
     read = losses or store_losses(store)
     tuned = tuned_points(runs)
     margin = float(plan.get("margin", MARGIN))
-    gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger, margin=margin)
+    pair = {"reference": reference, "challenger": challenger}
+    gaps = gap_table(runs, tuned=tuned, **pair, margin=margin, level=level_of(plan))
     definitions = {task: by_panel.get(task, definition) for task in runs["task"].unique()}
     gaps["slowdown"] = slowdowns(gaps, tuned, functools.cache(store_curves(store, definitions)))
     trunks = load_runs(store, plan, final_loss=final_loss, trunks=True)
@@ -216,7 +217,7 @@ def compare_plan(
         tuned_by=" and ".join(dict.fromkeys([plan["final_loss"], *(chosen_by.values() if final_loss else ())])),
         published=tuple(plan.get("published") or ()),
         points=branch_points(plan),
-        notes=tuple(filter(None, [search_sentence(plan, int((~runs["reporting"]).sum()))])),
+        notes=tuple(filter(None, [search_sentence(plan, runs), until_sentence(plan, runs)])),
         margin=margin,
         file=plan.get("file") or "",
         command=plan.get("command") or "",

@@ -41,7 +41,7 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.tuned import tuned_points
-from suite.analysis.verdict import Interval, combined, errors_of_means, holm, seeds_for_power, verdict
+from suite.analysis.verdict import LEVEL, Interval, combined, errors_of_means, holm, seeds_for_power, verdict
 from suite.records.tuning import MARGIN
 
 BASELINE = "adam"
@@ -94,6 +94,7 @@ def gap_table(
     reference: str | None = None,
     challenger: str | None = None,
     margin: float = MARGIN,
+    level: float = LEVEL,
 ) -> pd.DataFrame:
     """The gap at every batch size, for every task and pair of optimizers in the runs.
 
@@ -103,6 +104,7 @@ def gap_table(
         reference: see `pair_optimizers`.
         challenger: see `pair_optimizers`.
         margin: percent of the reference's loss within which the two are level.
+        level: confidence that a verdict needs; more than `LEVEL` where verdicts are looked at several times.
 
     Returns:
         The columns `COLUMNS`, ordered by task, pair and batch size. Losses, ``gap``, ``error`` (standard error, with
@@ -128,7 +130,7 @@ def gap_table(
                 for size in sizes
                 if (against, size) in at.index and (other, size) in at.index
             ]
-            rows += [{"task": task, **row} for row in _series(pairs, margin)]
+            rows += [{"task": task, **row} for row in _series(pairs, margin, level)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     # Without this, pandas reads "nobody" as a missing string, and None would come back as NaN.
     for name in ("verdict", "better", "leans"):
@@ -164,7 +166,7 @@ class _Pair:
         return len(self.differences) or int(min(self.reference["seeds"], self.challenger["seeds"]))
 
 
-def _series(pairs: Sequence[_Pair], margin: float) -> list[dict[str, Any]]:
+def _series(pairs: Sequence[_Pair], margin: float, level: float) -> list[dict[str, Any]]:
     """The rows of two optimizers over batch sizes: spreads moderate each other, and verdicts are corrected together."""
     paired = np.array([len(pair.differences) for pair in pairs], dtype=float)
     variances = np.array([pair.differences.var(ddof=1) if len(pair.differences) else math.nan for pair in pairs])
@@ -187,7 +189,7 @@ def _series(pairs: Sequence[_Pair], margin: float) -> list[dict[str, Any]]:
             spread = math.hypot(*(float(point["seed_spread"]) for point in points))
         interval = Interval(estimate=pair.gap, error=float(error), freedom=float(freedom))
         rows.append(
-            _row(pair, interval, margin)
+            _row(pair, interval, margin, level)
             | {
                 "seed_spread": spread if math.isfinite(pair.gap) else math.nan,
                 "seeds_needed": seeds_for_power(
@@ -199,17 +201,17 @@ def _series(pairs: Sequence[_Pair], margin: float) -> list[dict[str, Any]]:
                 ),
             }
         )
-    held = holm(np.array([row["p"] for row in rows], dtype=float))
+    held = holm(np.array([row["p"] for row in rows], dtype=float), level)
     return [
         row | {"together": bool(holds) and row["better"] is not None} for row, holds in zip(rows, held, strict=True)
     ]
 
 
-def _row(pair: _Pair, interval: Interval, margin: float) -> dict[str, Any]:
+def _row(pair: _Pair, interval: Interval, margin: float, level: float) -> dict[str, Any]:
     reference, challenger, gap = pair.reference, pair.challenger, pair.gap
     labels = reference.name[0], challenger.name[0]
     edges = bool(reference["edges"]), bool(challenger["edges"])
-    said = verdict(interval, pair=labels, margin=_margin(pair, margin), seeds=pair.seeds, edges=edges)
+    said = verdict(interval, pair=labels, margin=_margin(pair, margin), seeds=pair.seeds, edges=edges, level=level)
     kind = None if math.isnan(gap) else said.kind
     scale = _percent_of(float(reference["loss"]), float(challenger["loss"]))
     half = interval.half_width() if math.isfinite(gap) else math.nan

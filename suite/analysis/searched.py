@@ -8,14 +8,16 @@ the chosen one at most.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from suite.analysis.surface import Excess, Tried
 from suite.analysis.table import Lattice
-from suite.analysis.verdict import SURFACE_FREEDOM
+from suite.analysis.verdict import LEVEL, SURFACE_FREEDOM
 from suite.surface.model import Results, Surface
 from suite.surface.space import Space
 
@@ -66,21 +68,52 @@ def _between(here: np.ndarray, everywhere: np.ndarray, numbers: int) -> np.ndarr
     return points
 
 
-def search_sentence(plan: Mapping[str, Any], runs: int) -> str:
-    """The rule of a plan's search and what it saved; empty without a search.
+def level_of(plan: Mapping[str, Any]) -> float:
+    """The confidence that a verdict of a plan needs: more where verdicts were looked at several times."""
+    until = plan.get("until")
+    return LEVEL if not until else 1 - (1 - until["level"]) / len(until["looks"])
+
+
+def until_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:
+    """The rule by which a sweep went on until there was a verdict; empty where it did not."""
+    until = plan.get("until")
+    if not until:
+        return ""
+    looks = ", ".join(map(str, until["looks"]))
+    return (
+        f"Reporting seeds were added where a verdict was open or leant, and looked at with {looks} seeds at most. "
+        f"Every look asks for {level_of(plan):.2%} confidence, so that all together name a false winner with a chance "
+        f"of at most {1 - until['level']:.0%} per verdict. {int(runs['reporting'].sum())} runs report."
+    )
+
+
+def search_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:
+    """The rule of a plan's search, what it has cost and what the grid would have; empty without a search.
 
     Args:
         plan: see `suite.records.Store.plan`.
-        runs: how many chose.
+        runs: see `suite.analysis.table.load_runs`.
     """
     rule = plan.get("search") or {}
     if not rule:
         return ""
-    grid = sum(group["grid"] for group in rule["groups"]) * len(plan["seeds"])
+    chose = runs[~runs["reporting"]]
+    seeds, grid, grid_seconds = len(plan.get("seeds") or [0]), 0, 0.0
+    for group in rule["groups"]:
+        same = (chose["optimizer"] == group["optimizer"]) & (chose["batch_size"] == group["batch_size"])
+        if group.get("panel"):
+            same &= chose["task"] == group["panel"]
+        each = chose.loc[same, "total_seconds"].mean()
+        grid, grid_seconds = grid + seeds * group["grid"], grid_seconds + seeds * group["grid"] * each
     open_ones = sum(not group["over"] for group in rule["groups"])
     state = f" {open_ones} of {len(rule['groups'])} searches are not over." if open_ones else ""
     return (
-        f"Settings were searched, not crossed: {runs} runs chose where the whole grid has {grid}. A search ends when "
-        f"the chance that an untried setting is better by more than {rule['precision']:g}% of the loss is below "
+        f"Settings were searched, not crossed: {len(chose)} runs chose ({_minutes(chose['total_seconds'].sum())} of "
+        f"training), where the whole grid has {grid} (about {_minutes(grid_seconds)}). A search ends when the chance "
+        f"that an untried setting is better by more than {rule['precision']:g}% of the loss is below "
         f"{rule['chance']:.0%}, or after {rule['most']} settings; the rule is the same for every optimizer.{state}"
     )
+
+
+def _minutes(seconds: float) -> str:
+    return "an unknown time" if math.isnan(seconds) else f"{seconds / 60:.1f} minutes"

@@ -198,6 +198,7 @@ def verdict(
     margin: float,
     seeds: int,
     edges: tuple[bool, bool] = (False, False),
+    level: float = LEVEL,
 ) -> Verdict:
     """The verdict over one gap.
 
@@ -209,13 +210,14 @@ def verdict(
         margin: in the unit of the loss.
         seeds: fewest results behind either loss.
         edges: whether the reference's and the challenger's tuned point lie on an edge of their grids.
+        level: two-sided confidence of *better* and *level*.
     """
     if seeds < 2:
         return Verdict(kind="open")
     ahead, behind_on_edge = (pair[1], edges[0]) if interval.estimate > 0 else (pair[0], edges[1])
-    if math.isinf(interval.estimate) or interval.excludes_zero():
+    if math.isinf(interval.estimate) or interval.excludes_zero(level):
         return Verdict(kind="leans" if behind_on_edge else "better", ahead=ahead)
-    if abs(interval.estimate) + interval.half_width() < margin and not any(edges):
+    if abs(interval.estimate) + interval.half_width(level) < margin and not any(edges):
         return Verdict(kind="level")
     if interval.excludes_zero(LEANING):
         return Verdict(kind="leans", ahead=ahead)

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from suite.fields import one_line
 from suite.records import SETTLED, Store, StoreError
 from suite.records.files import make_folder, write_text_atomically
 from suite.sweep import GroupKey, Plan, PlannedRun, SweepSpec
+from suite.sweep.until import Until
 
 
 def _remembered_diagnostics(earlier: Mapping[str, Any], store: Store) -> dict[str, Any]:
@@ -44,6 +45,13 @@ def _remembered_diagnostics(earlier: Mapping[str, Any], store: Store) -> dict[st
                 "--diagnose ''."
             )
     return asked
+
+
+def _remembered_until(earlier: Mapping[str, Any]) -> Until | None:
+    """Until when an earlier call of the sweep was to go on."""
+    until = dict(earlier.get("until") or {})
+    until.pop("looks", None)
+    return Until(**until) if until else None
 
 
 class Sweep:
@@ -78,7 +86,7 @@ class Sweep:
         earlier = store.plan(spec.plan_id) or {}
         if diagnose is None:
             diagnose = spec.diagnose or _remembered_diagnostics(earlier, store)
-        spec = dataclasses.replace(spec, diagnose=diagnose)
+        spec = dataclasses.replace(spec, diagnose=diagnose, until=spec.until or _remembered_until(earlier))
         self.store = store
         self.command = command
         self.pack = pack
@@ -180,6 +188,30 @@ class Sweep:
         for sentence in lost_sentences(self._branching_runs(), self.store):
             print(one_line(sentence))
         return failed
+
+    def report_more(self, points: Collection[tuple[str, int]], look: int) -> bool:
+        """Plan the further reporting seeds of a look at the verdicts; returns whether there are any to train.
+
+        Args:
+            points: panels and batch sizes that need them.
+            look: number of the look, from 1 up.
+        """
+        spec = self.plan.spec
+        before = len(self.plan.runs)
+        added = self.plan.report_more(points, spec.looks[look])
+        if spec.until is not None and len(self.plan.runs) > spec.until.most_runs:
+            for group in self.plan.groups:
+                group.runs = [run for run in group.runs if run not in added]
+            print(
+                f"{len(points)} verdicts are open; {len(added)} more reporting runs would make {before + len(added)}, "
+                f"above until.most_runs of {spec.until.most_runs}."
+            )
+            return False
+        self.missing = self._without_lost(self.plan.missing(self.store))
+        self._write_plan()
+        if added:
+            print(f"{len(points)} verdicts are open: {len(added)} reporting runs are added.")
+        return bool(self.missing)
 
     def _statuses(self, runs: list[PlannedRun]) -> list[str]:
         """The statuses of the runs that have a result."""

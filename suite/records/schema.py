@@ -86,12 +86,15 @@ _SEARCH = Fields(
     },
 )  # fmt: skip
 
+_UNTIL = Fields(required={"precision": Positive, "level": Positive, "looks": [_SIZE]}, optional={"most_runs": _SIZE})
+
 PLAN = Fields(
     required={"plan_id": str, "name": str, "task": str, "final_loss": {*FINAL_LOSSES}, "runs": [_RUN]},
     optional={
         "file": _TEXT, "command": _TEXT, "question": _TEXT, "source": _TEXT, "task_title": _TEXT,
         "overrides": (dict, None), "panels": ({str: _PANEL}, None), "published": ([_PUBLISHED], None),
         "margin": Positive, "titles": ({str: str}, None), "search": (_SEARCH, None),
+        "until": (_UNTIL, None),
         "extend_edges": (_COUNT, None), "extend_axes": ([str], None), "diagnose": ({str: (dict, None)}, None),
         "packs": ({str: _SIZE}, None), "compiled": ([str], None), "fingerprints": ({str: str}, None),
     },

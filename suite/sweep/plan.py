@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.fields import nested, plain
@@ -58,7 +58,7 @@ class Plan:
                 group.runs += [] if self._searches.waits(group) else self._searches.first_runs(group)
                 continue
             # Branches with finalist or reporting seeds need trunks with the same seeds.
-            later = [*spec.finalist_seeds, *spec.report_seeds] if group.panel.checkpoints else []
+            later = [*spec.finalist_seeds, *spec.looks[-1]] if group.panel.checkpoints else []
             group.runs += self._cross(group, group.axes, [*spec.seeds, *later])
 
     def searches_in(self, group: Group) -> bool:
@@ -119,7 +119,7 @@ class Plan:
 
     def _may_grow_to(self, group: Group, record: Mapping[str, Any]) -> bool:
         """Whether extensions could add a run to a group; in a store a plan may hold any values, even class paths."""
-        seeds = [*self.spec.seeds, *self.spec.finalist_seeds, *self.spec.report_seeds]
+        seeds = [*self.spec.seeds, *self.spec.finalist_seeds, *self.spec.looks[-1]]
         axes = record["axes"]
         if record["seed"] not in seeds or axes.keys() != group.axes.keys():
             return False
@@ -187,11 +187,25 @@ class Plan:
             for finalist in best_first[: self.spec.finalists.settings]:
                 new += [self._run(group, finalist, seed) for seed in seeds]
         if not new and not any(run.reporting for run in group.runs):
-            reporting = [self._run(group, best, seed) for seed in self.spec.report_seeds]
+            reporting = [self._run(group, best, seed) for seed in self.spec.looks[0]]
             new += [dataclasses.replace(run, reporting=True) for run in reporting]
         if self.spec.diagnose and not new and not any(run.diagnosed for run in group.runs):
-            new.append(self._diagnosed(self._run(group, best, (self.spec.report_seeds or self.spec.seeds)[0])))
+            new.append(self._diagnosed(self._run(group, best, (self.spec.looks[0] or self.spec.seeds)[0])))
         group.runs += new
+        return new
+
+    def report_more(self, points: Collection[tuple[str, int]], seeds: Sequence[int]) -> list[PlannedRun]:
+        """Add the tuned settings of some panels and batch sizes with further reporting seeds; returns the new runs."""
+        new = []
+        for group in self.groups:
+            reporting = [run for run in group.runs if run.reporting]
+            if group.key[::2] not in points or not reporting:
+                continue
+            had = {run.seed for run in reporting}
+            runs = [self._run(group, reporting[0].axes, seed) for seed in seeds if seed not in had]
+            added = [dataclasses.replace(run, reporting=True) for run in runs]
+            group.runs += added
+            new += added
         return new
 
     def _grow(self, group: Group, best: Mapping[str, Any], *, alone: bool) -> list[PlannedRun]:
@@ -242,9 +256,10 @@ class Plan:
             "seeds": spec.seeds,
             "finalists": plain(spec.finalists) or {},
             "report_seeds": spec.report_seeds,
-            "margin": spec.margin,
+            "margin": spec.within,
             "titles": spec.titles,
             **({} if spec.surface is None else {"search": self._searches.as_record()}),
+            **({} if spec.until is None else {"until": {**plain(spec.until), "looks": [len(s) for s in spec.looks]}}),
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
             "extend_axes": spec.extend_axes,

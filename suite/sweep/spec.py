@@ -18,11 +18,12 @@ from suite.sweep.grid import read_axis
 from suite.sweep.panel import Branches, Panel, PanelSettings
 from suite.sweep.published import Published
 from suite.sweep.surface_search import SurfaceSearch
+from suite.sweep.until import Until
 
 MOST_RUNS = 150_000
 """Runs of a sweep's own grids. A plan of so many is made in half a minute; more are several sweeps."""
 
-_BESIDE = ("file", "question", "source", "published", "diagnose", "margin")
+_BESIDE = ("file", "question", "source", "published", "diagnose", "margin", "until")
 """Keys that do not count towards a plan's id: they describe the sweep, or add runs that do not affect its answer."""
 
 _TITLE = "label"
@@ -89,6 +90,9 @@ class SweepSettings(PanelSettings):
     margin: float = dataclasses.field(default=MARGIN, metadata={"above": 0})
     """Percent of the loss within which two optimizers are called level; stated before any run is looked at."""
 
+    until: Until | None = None
+    """Reporting seeds are added until there is a verdict; see `suite.sweep.until`."""
+
     panels: dict[str, PanelSettings] = dataclasses.field(default_factory=dict)
     """Label -> settings of a part of the sweep, which override those above."""
 
@@ -130,6 +134,18 @@ class SweepSpec(SweepSettings):
             raise ConfigError(f"panels must have different names, also of trunks and branches, got {labels}.")
         _refuse_too_many(sum(map(_check_panel, self.parts)) * len(self.seeds))
         self._check_extend_axes()
+
+    @property
+    def within(self) -> float:
+        """Percent of the loss within which two optimizers are called level."""
+        return self.margin if self.until is None else self.until.precision
+
+    @property
+    def looks(self) -> list[list[int]]:
+        """The reporting seeds at every look at the verdicts."""
+        if self.until is None:
+            return [self.report_seeds]
+        return self.until.seeds(self.report_seeds, [*self.seeds, *self.finalist_seeds])
 
     @property
     def surface(self) -> SurfaceSearch | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import shlex
 import sys
@@ -12,11 +13,13 @@ from suite.cli.arguments import read_diagnostics
 from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.execution.launchers.forks import ForkServer
+from suite.execution.launchers.launcher import Launcher
 from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
 from suite.execution.stop_request import stopped_by_request
 from suite.execution.sweeping import Sweep, leaving_nothing_if_refused
 from suite.fields import one_line
 from suite.records import Store
+from suite.sweep.until import Until
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -24,6 +27,8 @@ def main(command: str, arguments: list[str]) -> int:
     words, settings = split_launcher_options(arguments)
     options, spec, changes = parse_sweep(_parser(), words)
     assert spec is not None
+    if options.until is not None and spec.until is None:
+        spec = dataclasses.replace(spec, until=Until(precision=spec.margin))
     store, workers = Store(options.store), options.workers
     # Before this process does anything else: a fork of a process with threads would not be safe.
     forks = ForkServer.start({panel.task for panel in spec.parts}) if options.launcher == "local" else None
@@ -48,7 +53,7 @@ def main(command: str, arguments: list[str]) -> int:
             if options.export_commands is not None:
                 sweep.export(options.export_commands)
                 return 0
-            failed = sweep.train(launcher)
+            failed = _train(sweep, launcher, store)
     from suite.analysis.comparison import compare_plan
     from suite.analysis.terminal import format_answers
 
@@ -58,6 +63,23 @@ def main(command: str, arguments: list[str]) -> int:
         print(one_line(f"suite: {len(failed)} runs failed; the first: {failed[0]}"), file=sys.stderr)
         return 1
     return 0
+
+
+def _train(sweep: Sweep, launcher: Launcher, store: Store) -> list[str]:
+    """Train what is missing, and with ``until`` reporting seeds until there is a verdict; returns what failed."""
+    failed = sweep.train(launcher)
+    spec = sweep.plan.spec
+    for look in range(1, len(spec.looks)):
+        from suite.analysis.comparison import compare_plan
+        from suite.analysis.until import undecided
+
+        plan = plan_of(spec, store)
+        points = undecided(compare_plan(store, plan), plan)
+        if failed or not points:
+            break
+        if sweep.report_more(points, look):
+            failed += sweep.train(launcher)
+    return failed
 
 
 def _parser() -> Parser:
@@ -73,6 +95,11 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--workers", type=int, help="jobs at a time (default: one per GPU, else one per core; with a cluster, its own)"
+    )
+    parser.add_argument(
+        "--until",
+        choices=("verdict",),
+        help="add reporting seeds until every batch size has a verdict (default: what the YAML says under until)",
     )
     parser.add_argument("--dry-run", action="store_true", help="count the runs and estimate the cost from a few steps")
     parser.add_argument(
