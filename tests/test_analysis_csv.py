@@ -45,6 +45,14 @@ def test_final_loss_is_the_moving_average(tmp_path):
     assert runs["loss"][0] == pytest.approx(0.99 * (0.99 * 4 + 0.01 * 3) + 0.01 * 2)
 
 
+def test_the_validation_loss_is_the_last_one_that_was_logged(tmp_path):
+    measured = ["[2.5, 2.1]", "[2.5, 2.2, nan]", "[2.3, None, 'NaN']", "[]"]
+    rows = [f'd,{0.1 * (i + 1)},0,4,0.9,sgd,"[3.0, 2.0]","{history}"' for i, history in enumerate(measured)]
+    runs = load_csv(write(tmp_path / "x.csv", rows), "val").runs
+    assert runs["loss"].tolist()[:3] == [2.1, 2.2, 2.3] and math.isnan(runs["loss"][3])
+    assert runs["status"].tolist() == ["finished"] * 3 + ["missing"]
+
+
 def test_every_state_of_a_history(tmp_path):
     histories = [
         [1.0] * 200,  # finished

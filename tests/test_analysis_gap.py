@@ -11,7 +11,7 @@ from scipy import stats
 from synthetic_records import Planted, run_id_for, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.gap import gap_table, pair_optimizers
+from suite.analysis.gap import gap_table, on_edge, pair_optimizers
 from suite.analysis.table import load_runs
 from suite.analysis.terminal import WIDTH, format_answers, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
@@ -107,6 +107,8 @@ def test_best_value_at_an_end_of_the_grid_is_flagged(tmp_path):
     comparison = compare_plan(store, plan)
     edges = dict(zip(comparison.tuned["optimizer"], comparison.tuned["edges"], strict=True))
     assert edges == {"sgd": (("lr", "largest"),), "adam": ()}
+    assert on_edge(comparison.gaps).tolist() == [True]  # one of the two is enough
+    assert on_edge(comparison.gaps.assign(challenger_edges=[()], reference_edges=[()])).tolist() == [False]
     assert "SGD at 4 (lr largest)" in format_gap_table(comparison)
 
 
@@ -288,6 +290,17 @@ def test_missing_and_broken_runs_are_counted_and_named(tmp_path):
     assert comparison.tuned["provisional"].all() and comparison.gaps["provisional"].all()
     assert any(broken in path for path, _ in store.problems)
     assert "2 of 48 runs have no result" in format_gap_table(comparison)
+
+
+def test_a_gap_is_provisional_where_one_side_lacks_a_run(tmp_path):
+    for optimizer, gone in (("sgd", run_id_for("sgd", 4, 0.03, 0.9)), ("adam", run_id_for("adam", 4, 0.003, 0.99))):
+        store, plan = write_store(tmp_path / optimizer, Planted(batch_sizes=(4,), steps=200), leave_out=(gone,))
+        comparison = compare_plan(store, plan)
+        provisional = dict(zip(comparison.tuned["optimizer"], comparison.tuned["provisional"], strict=True))
+        assert provisional == {"sgd": optimizer == "sgd", "adam": optimizer == "adam"}
+        assert comparison.gaps["provisional"].tolist() == [True]
+    store, plan = write_store(tmp_path / "whole", Planted(batch_sizes=(4,), steps=200))
+    assert compare_plan(store, plan).gaps["provisional"].tolist() == [False]
 
 
 def test_lost_curves_cost_the_slowdown_but_not_the_gap(tmp_path):
