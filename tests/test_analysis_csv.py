@@ -1,6 +1,7 @@
 """The CSV export of paper 1's released results gives the paper's numbers; hostile cells are refused."""
 
 import math
+import os
 
 import pytest
 
@@ -143,9 +144,12 @@ def test_malformed_files_are_refused_in_one_sentence(tmp_path, cells, header, me
         load_csv(write(tmp_path / "x.csv", cells, header))
 
 
-def test_an_absent_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="change --csv"):
-        load_csv(tmp_path / "none.csv")
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    for path in (*(tmp_path / f"{name}.csv" for name in ("none", "pipe", "folder")), "/dev/zero"):
+        with pytest.raises(ValueError, match="Expected a readable CSV file, got .*change --csv"):
+            load_csv(path)
 
 
 def test_a_curve_is_read_again_from_the_row_of_its_run(tmp_path):

@@ -134,3 +134,17 @@ def test_a_fault_without_the_libraries_is_still_one_sentence(monkeypatch: pytest
     assert fault_of(KeyError("x")).code == 70
     (file,) = tmp_path.glob("suite-failed-*.txt")
     assert "suite: unknown (" in file.read_text() and "KeyError: 'x'" in file.read_text()
+
+
+def test_code_of_the_users_that_exits_ends_no_command_without_a_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine_that_exits.py").write_text("import sys\n\n\ndef leave(*_):\n    sys.exit(0)\n")
+    monkeypatch.syspath_prepend(".")
+    import mine_that_exits  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(lists, "print_lines", mine_that_exits.leave)
+    code, said = call(["tasks"], capsys)
+    assert code == 2 and said.startswith("suite: Code that this command calls has ended it by SystemExit: 0 (mine_that")
+    assert "mine_that_exits.py, line 5" in said and len(said.splitlines()) == 1
+    assert call(["fit", "--nothing"], capsys)[0] == 2 and call(["--help"], capsys)[0] == 0

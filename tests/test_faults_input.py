@@ -218,6 +218,19 @@ def test_a_sweep_whose_worker_fails_leaves_nothing(
         assert [path.name for path in Path().iterdir()] == ["s.yaml"]
 
 
+def test_a_store_that_is_a_file_is_refused_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.execution.launching.WORKER_COMMAND", None)
+    Path("s.yaml").write_text(yaml.safe_dump({**TINY, "task": "toy/quadratic", "overrides": {"data.budget_steps": 2}}))
+    Path("runs.zip").write_text("a file")
+    for command in ("sweep", "status", "gap", "report"):
+        said = refused([command, "s.yaml", "--store", "runs.zip"], capsys)
+        assert said == "suite: The store runs.zip must be a folder, but it is none; give another --store."
+    assert "The store runs.zip must be a folder" in refused([*TOY, "--store", "runs.zip"], capsys)
+    assert Path("runs.zip").read_text() == "a file"
+
+
 def test_a_fault_of_the_suite_in_a_measurement_ends_the_sweep_as_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,29 @@ class Dividing(OptimizerConfig):
         1 / 0  # noqa: B018
 
 
+class Orphan(torch.optim.Optimizer):
+    """Forgets its base class."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        self.lr = lr
+
+    def step(self) -> None:  # type: ignore[override]
+        """Nothing."""
+
+
+class Reshaping(torch.optim.Optimizer):
+    """Puts other tensors in place of the parameters' values."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self) -> None:  # type: ignore[override]
+        """One step."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data = torch.zeros(3)
+
+
 @pytest.mark.parametrize("name", ["Closureless", "FlaggedStep"])
 def test_a_step_without_closure_works_with_schedulers_state_dicts_and_lightning(name: str) -> None:
     network = nn.Linear(2, 2)
@@ -143,6 +166,8 @@ def test_a_step_without_closure_works_with_schedulers_state_dicts_and_lightning(
         (f"{HERE}.Failing", r"raises ZeroDivisionError: by zero \(test_optim_outside.py, line \d+\)"),
         (f"{HERE}.Demanding", "step needs loss"),
         (f"{HERE}.Wanting", r"raises TypeError: .*test_optim_outside.py, line"),
+        (f"{HERE}.Orphan", r"Orphan.__init__ must call super\(\).__init__\(params, defaults\), and it does not"),
+        (f"{HERE}.Reshaping", r"Reshaping must change a parameter in place, got the shape \[3\] from \[2, 2\]"),
         (f"{HERE}.Dividing", r"raises ZeroDivisionError: division by zero \(test_optim_outside.py, line \d+\)"),
     ],
 )

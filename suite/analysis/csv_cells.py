@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from suite.analysis.csv_text import restored
+from suite.records.files import open_regular
 
 _WORDS = (
     (re.compile(r"""['"]\s*nan\s*['"]""", re.IGNORECASE), "inf"),
@@ -39,7 +41,7 @@ def csv_rows(path: Path, *needed: str | tuple[str, ...]) -> Iterator[CsvRow]:
     """
     csv.field_size_limit(sys.maxsize)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             columns = [(name,) if isinstance(name, str) else name for name in needed]
@@ -58,7 +60,8 @@ def csv_rows(path: Path, *needed: str | tuple[str, ...]) -> Iterator[CsvRow]:
     except csv.Error as error:
         raise ValueError(f"Expected a well-formed CSV, got {path}: {error}; export it again.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected a readable CSV file, got {path} ({error}); change --csv.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"Expected a readable CSV file, got {path} ({reason}); change --csv.") from error
 
 
 @dataclasses.dataclass(frozen=True)

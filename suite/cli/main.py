@@ -90,6 +90,16 @@ def main(arguments: list[str]) -> int:
     except (KeyboardInterrupt, Ended) as interrupt:
         number = getattr(interrupt, "number", signal.SIGINT)
         return _complain(str(interrupt) or str(Ended(number)), code=128 + number)
+    except SystemExit as stop:
+        from suite.fields import users_line
+
+        line = users_line(stop)
+        if not line:  # the parser's, after its own words
+            raise
+        return _complain(
+            f"Code that this command calls has ended it by SystemExit: {stop.code}{line}; have it return instead.",
+            code=2,
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

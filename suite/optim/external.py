@@ -99,12 +99,15 @@ class External(OptimizerConfig):
             if key in signature and plain(signature[key]) != value
         }
         try:
-            return self._target()(groups, lr=self.lr, **arguments)
+            made: torch.optim.Optimizer = self._target()(groups, lr=self.lr, **arguments)
         except (TypeError, ValueError) as error:
             words = str(error).rstrip(".")
             raise ConfigError(f"{self.path} does not take these settings: {words}{users_line(error)}.") from error
         except Exception as error:
             raise raised(f"{self.path}.__init__", error) from error
+        if not {"param_groups", "state", "defaults"} <= vars(made).keys():
+            raise ConfigError(f"{self.path}.__init__ must call super().__init__(params, defaults), and it does not.")
+        return made
 
     def _try(self) -> None:
         """Make the optimizer for a small parameter and, the first time, take a step.
@@ -123,6 +126,11 @@ class External(OptimizerConfig):
             except Exception as error:
                 if not any(word in str(error).lower() for word in ("cuda", "gpu", "triton")):  # fine where there is one
                     raise raised(f"A step of {self.path}", error) from error
+            if parameter.shape != (2, 2):
+                raise ConfigError(
+                    f"A step of {self.path} must change a parameter in place, got the shape {list(parameter.shape)} "
+                    "from [2, 2]."
+                )
         _stepped.add(type(optimizer))
 
     def _target(self) -> Any:

@@ -69,10 +69,15 @@ class Store:
 
     Attributes:
         problems: broken files that were skipped since `records` last began, as pairs of path and reason, each once.
+
+    Raises:
+        ValueError: the path is that of a file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"The store {path} must be a folder, but it is none; give another --store.")
         self._problems: dict[tuple[str, str], None] = {}
         self._leases: weakref.WeakValueDictionary[str, Lease] = weakref.WeakValueDictionary()
 
