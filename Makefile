@@ -50,6 +50,7 @@ bench: env
 	$(BIN)/python benchmarks/images.py
 	$(BIN)/python benchmarks/packs.py
 	$(BIN)/python benchmarks/verdicts.py
+	$(BIN)/python benchmarks/search.py --quick
 
 # What the GPU of this machine does, in eight minutes, into docs/gpu.md.
 gpu: env
