@@ -51,7 +51,7 @@ def without_other_budgets(task: str, settings: Mapping[str, str]) -> list[str]:
         task: name of the task.
         settings: given settings of the data, by their name after ``data.``, as text.
     """
-    given = [name for name, text in settings.items() if name.startswith("budget_") and text != "null"]
+    budgets = [name for name, text in settings.items() if name.startswith("budget_") and text != "null"]
     data = read_yaml(task_file(task), what="The task").get("data") or {}
     recipes = [name for name in data.get("init_args") or {} if name.startswith("budget_")]
-    return [f"--data.init_args.{name}=null" for name in recipes if given and name not in settings]
+    return [f"--data.init_args.{name}=null" for name in recipes if budgets and name not in settings]
