@@ -204,6 +204,7 @@ def gap_rows(gaps: list[float], sizes: list[int] | None = None, error: float = 0
             "better": named("better"),
             "leans": named("leans"),
             "together": [bool(holds) and kind == "better" for holds, kind in zip(held, kinds, strict=True)],
+            "corrected": len(gaps),
             "margin": 0.5,
             "seeds": 5,
             "reference_loss": 100.0,

@@ -13,14 +13,17 @@ from pretend_branches import Pretend, done, identify
 from pretend_branches import write as write_branching
 from synthetic_records import Planted, write_store
 from test_analysis_report import check
+from whole_store import write_sweep
 
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.report import write_report
+from suite.analysis.selection import Selection
 from suite.analysis.sides_text import format_two_sides
 from suite.analysis.terminal import WIDTH, format_answers, format_gap_table
 from suite.analysis.two_sides import two_sides
 from suite.analysis.words import batch_sizes_text, named, optimizer_title, plain_number, setting_title
+from suite.cli.main import main
 from suite.records import Store
 from suite.sweep import Plan, read_spec
 
@@ -185,3 +188,49 @@ def test_two_sides_without_intervals_are_not_said_to_agree(tmp_path: Path) -> No
     words = " ".join(format_two_sides(two_sides(first, second), ("c", "d")).split())
     assert "0 of 2 with 95% intervals on both sides differ by more than these allow" in words
     assert "0 of 2 with a winner on both sides name different ones" in words
+
+
+def test_what_is_shown_changes_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted = Planted(batch_sizes=(1, 4, 64), steps=60, report_seeds=(7, 8, 9))
+    store, plan = write_store(tmp_path / "store", planted)
+    whole = compare_plan(store, plan)
+    part = compare_plan(store, plan, selection=Selection(batch_sizes=(64, 4)))
+    columns = ["batch_size", "gap", "uncertainty", "verdict", "together", "corrected"]
+    assert part.gaps[columns].equals(whole.gaps[whole.gaps["batch_size"] > 1][columns].reset_index(drop=True))
+    assert "corrected for 3 batch sizes" in said(part) and "Not shown: batch size 1;" in said(part)
+    alone = compare_plan(store, plan, selection=Selection(optimizers=("SGD",)))
+    assert set(alone.runs["optimizer"]) == {"sgd"} and alone.gaps.empty
+    for wrong, sentence in (({"optimizers": ("lion",)}, "got lion"), ({"batch_sizes": (5,)}, r"\(1, 4, 64\), got 5")):
+        with pytest.raises(ValueError, match=sentence):
+            compare_plan(store, plan, selection=Selection(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--batch-sizes", "4,x"], "--batch-sizes must be whole numbers"),
+        (["--looks", "poster"], "There is no look 'poster'"),
+        (["--width", "0"], "width must be"),
+        (["--font-size", "1000"], "font_size must be"),
+        (["--optimizers", "sgd"], "give its YAML"),
+    ],
+)
+def test_every_wrong_choice_of_figures_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert main(["report", "--store", str(tmp_path), *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_report_draws_what_was_asked_for_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, store = write_sweep(tmp_path)
+    words = ["--looks", "column", "--width", "6", "--font-size", "11", "--batch-sizes", "2", "--loss-scale", "log"]
+    out = tmp_path / "out"
+    assert main(["report", str(file), "--store", str(store.path), "--out", str(out), *words]) == 0
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert "tuned-column.pdf" in names and "tuned.pdf" in names and not any("slide" in name for name in names)
+    assert "Not shown: batch size 1" in " ".join(check(out / "index.html").text)
+    assert main(["gap", str(file), "--store", str(store.path), "--batch-sizes", "1", "--optimizers", "adam,SGD"]) == 0
+    assert "Not shown: batch size 2" in " ".join(capsys.readouterr().out.split())

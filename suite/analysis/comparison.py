@@ -23,6 +23,7 @@ from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.published import published_gaps
 from suite.analysis.searched import level_of, search_sentence, until_sentence
+from suite.analysis.selection import ALL, Selection
 from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
 from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.tuned import tuned_points
@@ -119,6 +120,11 @@ class Comparison:
         """See `suite.analysis.lr_width.lr_width_table`."""
         return lr_width_table(self.runs)
 
+    def showing(self, selection: Selection) -> Comparison:
+        """The comparison at the chosen batch sizes, its verdicts as they are."""
+        frames = {name: selection.of_sizes(getattr(self, name)) for name in ("runs", "tuned", "gaps")}
+        return dataclasses.replace(self, notes=(*self.notes, *selection.note(self.runs)), **frames)
+
     def of_task(self, task: str) -> Comparison:
         """The comparison of one task alone."""
         frames = {name: getattr(self, name) for name in ("runs", "tuned", "gaps")}
@@ -180,6 +186,7 @@ def compare_plan(
     final_loss: str | None = None,
     reference: str | None = None,
     challenger: str | None = None,
+    selection: Selection = ALL,
 ) -> Comparison:
     """Compare the runs of one plan.
 
@@ -190,12 +197,13 @@ def compare_plan(
         final_loss: definition of the final loss; by default the plan's, panel by panel.
         reference: see `suite.analysis.gap.pair_optimizers`.
         challenger: see `suite.analysis.gap.pair_optimizers`.
+        selection: optimizers that are compared, and batch sizes that are shown.
     """
     if not plan["runs"]:
         raise ValueError(f"The plan {plan['plan_id']} must have runs, got none; run its sweep again.")
     definition, chosen_by = final_loss or plan["final_loss"], panel_losses(plan)
     by_panel = {} if final_loss else chosen_by
-    runs = load_runs(store, plan, final_loss=final_loss)
+    runs = selection.of_optimizers(load_runs(store, plan, final_loss=final_loss))
     read = losses or store_losses(store)
     tuned = tuned_points(runs)
     margin = float(plan.get("margin", MARGIN))
@@ -205,7 +213,7 @@ def compare_plan(
     gaps["slowdown"] = slowdowns(gaps, tuned, functools.cache(store_curves(store, definitions)))
     trunks = load_runs(store, plan, final_loss=final_loss, trunks=True)
     starts = start_losses(tuned, read)
-    return Comparison(
+    compared = Comparison(
         title=plan.get("question") or plan["name"],
         subtitle=", ".join(str(plan[key]) for key in ("task_title", "source") if plan.get(key)),
         final_loss=definition,
@@ -225,6 +233,7 @@ def compare_plan(
         problems=tuple(store.problems),
         titles=plan.get("titles") or {},
     )
+    return compared.showing(selection)
 
 
 def compare_csv(
@@ -234,10 +243,11 @@ def compare_csv(
     reference: str | None = None,
     challenger: str | None = None,
     margin: float = MARGIN,
+    selection: Selection = ALL,
 ) -> Comparison:
     """Compare the runs of a CSV export; see `suite.analysis.csv_import.load_csv`."""
     read = load_csv(path, final_loss)
-    runs = read.runs
+    runs = selection.of_optimizers(read.runs)
     definition = next(iter(read.final_losses.values()))
     by_panel = {task: other for task, other in read.final_losses.items() if other != definition}
     tuned = tuned_points(runs)
@@ -251,7 +261,7 @@ def compare_csv(
 
     gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger, margin=margin)
     gaps["slowdown"] = slowdowns(gaps, tuned, curve)
-    return Comparison(
+    compared = Comparison(
         title=Path(path).name,
         subtitle="CSV export",
         final_loss=definition,
@@ -266,6 +276,7 @@ def compare_csv(
         seeded=read.seeded,
         margin=margin,
     )
+    return compared.showing(selection)
 
 
 def start_losses(tuned: pd.DataFrame, losses: LossReader) -> dict[tuple[str, int], float]:

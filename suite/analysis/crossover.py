@@ -90,6 +90,7 @@ class Crossover:
         low: lower end of what is claimed; None without a claimed crossover.
         high: upper end, likewise.
         measured: how many batch sizes have a gap.
+        corrected: for how many batch sizes the verdicts are corrected.
         diverged: batch sizes at which every setting of both diverged.
     """
 
@@ -108,6 +109,7 @@ class Crossover:
     low: int | None = None
     high: int | None = None
     measured: int = 0
+    corrected: int = 0
     diverged: tuple[int, ...] = ()
 
     @property
@@ -146,7 +148,7 @@ class Crossover:
         first, last = self.batch_sizes
         if first == last:
             return f"At batch size {first}, the only one measured, {self.phrases[first]}."
-        corrected = f"at {LEVEL:.0%}, corrected for {self.measured} batch sizes"
+        corrected = f"at {LEVEL:.0%}, corrected for {self.corrected} batch sizes"
         if self.claimed:
             small, large = (optimizer_title(self.winners[size]) for size in (min(self.winners), max(self.winners)))
             return (
@@ -165,7 +167,7 @@ class Crossover:
         parts = [f"{phrase} at {batch_sizes_text(at)}" for phrase, at in sizes.items()]
         doubt = ""
         if self.alone:
-            doubt = f" Corrected for {self.measured} batch sizes, {batch_sizes_text(self.alone)} would not hold."
+            doubt = f" Corrected for {self.corrected} batch sizes, {batch_sizes_text(self.alone)} would not hold."
         claim = "No single crossover" if self.contrary else "No crossover is claimed"
         return f"{claim}: {listed(parts)}.{doubt}"
 
@@ -220,6 +222,7 @@ def crossover(gaps: pd.DataFrame) -> Crossover:
         low=low,
         high=high,
         measured=len(measured),
+        corrected=int(measured["corrected"].max()),
         diverged=diverged,
         **estimates,
     )

@@ -54,7 +54,7 @@ COLUMNS = [
     "task", "batch_size", "challenger", "reference",
     "challenger_loss", "reference_loss",
     "gap", "error", "freedom", "uncertainty", "relative_gap", "relative_error", "relative_uncertainty",
-    "verdict", "better", "leans", "together", "margin", "p",
+    "verdict", "better", "leans", "together", "corrected", "margin", "p",
     "slowdown", "seeds", "seed_spread", "seeds_needed",
     "challenger_setting", "reference_setting", "challenger_edges", "reference_edges", "provisional",
 ]  # fmt: skip
@@ -111,7 +111,8 @@ def gap_table(
         ``freedom``), ``uncertainty`` (half the 95% interval) and ``seed_spread`` (between the differences by seed) have
         the loss's unit; the relative ones are percent of the reference's loss. ``verdict`` is a kind of
         `suite.analysis.verdict.Kind` or None without a result; ``better`` and ``leans`` name an optimizer or None;
-        ``together`` tells whether a winner holds after correction for the number of batch sizes; ``p`` is two-sided.
+        ``together`` tells whether a winner holds after correction for the number of batch sizes, ``corrected``; ``p``
+        is two-sided.
         ``slowdown`` is to be filled in (`suite.analysis.slowdown`); ``seeds`` counts the results behind the gap, pairs
         where seeds are shared.
 
@@ -202,9 +203,9 @@ def _series(pairs: Sequence[_Pair], margin: float, level: float) -> list[dict[st
             }
         )
     held = holm(np.array([row["p"] for row in rows], dtype=float), level)
-    return [
-        row | {"together": bool(holds) and row["better"] is not None} for row, holds in zip(rows, held, strict=True)
-    ]
+    for row, holds in zip(rows, held, strict=True):
+        row |= {"together": bool(holds) and row["better"] is not None, "corrected": len(rows)}
+    return rows
 
 
 def _row(pair: _Pair, interval: Interval, margin: float, level: float) -> dict[str, Any]:

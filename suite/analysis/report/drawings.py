@@ -24,6 +24,7 @@ from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.figures.tuning_cost import tuning_cost_figure
 from suite.analysis.gap import SERIES
 from suite.analysis.report.page import Markup, element, picture, section
+from suite.analysis.selection import ALL, Selection
 from suite.analysis.theory_fit import theory_fit
 
 Draw = Callable[[], Figure | None]
@@ -55,10 +56,12 @@ class Shown:
     Attributes:
         labels: optimizers in the order of their colours, where the page is one of several; the plan's own follow.
         looks: in which figures are drawn, that of the page first.
+        selection: optimizers and batch sizes.
     """
 
     labels: Sequence[str] = ()
     looks: Sequence[Look] = (PAGE,)
+    selection: Selection = ALL
 
 
 ON_A_PAGE = Shown()

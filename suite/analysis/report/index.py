@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from suite.analysis.figures.style import PAGE, Look
 from suite.analysis.report.drawings import Shown
 from suite.analysis.report.page import Markup, bullets, data_address, element, page, table, text
 from suite.analysis.report.sections import answers
@@ -22,7 +23,7 @@ from suite.records.files import make_folder, write_text_atomically
 
 
 def write_index(
-    store: Store, out_dir: Path, *, final_loss: str | None = None, workers: int = 1
+    store: Store, out_dir: Path, *, final_loss: str | None = None, workers: int = 1, looks: Sequence[Look] = (PAGE,)
 ) -> tuple[Path, list[str]]:
     """Write a report for every sweep of a store, and a page that links to them; pages that are up to date are kept.
 
@@ -34,6 +35,7 @@ def write_index(
         final_loss: definition of the final loss; by default each plan's.
         workers: processes that draw pages side by side, each of some 260 MB. With more than one the caller's main
             module is imported again in each, so that it has to be guarded by its name.
+        looks: in which figures are drawn, that of the pages first.
 
     Returns:
         Path of the index, and what it leaves out: a sentence for every plan that could not be reported, and one for
@@ -43,7 +45,8 @@ def write_index(
         ValueError: the store has no plan, the folder cannot be written, or a process that draws was killed.
     """
     latest = store.latest_plans()
-    shown = Shown(labels=tuple(dict.fromkeys(run["optimizer"] for plan in latest for run in plan["runs"])))
+    labels = tuple(dict.fromkeys(run["optimizer"] for plan in latest for run in plan["runs"]))
+    shown = Shown(labels=labels, looks=tuple(looks))
     damaged = [f"{path} {reason}" for path, reason in store.problems]
     written = list(_written(store.path, latest, out_dir, final_loss, shown, workers))
     reports = [report for report in written if isinstance(report, Report)]

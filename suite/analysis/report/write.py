@@ -80,7 +80,7 @@ def write_report(
     """
     # The curves of the tuned points are needed for the noise, the slowdown and the figure: read them once.
     losses = functools.cache(store_losses(store))
-    comparison = compare_plan(store, plan, losses=losses, final_loss=final_loss)
+    comparison = compare_plan(store, plan, losses=losses, final_loss=final_loss, selection=shown.selection)
     folder = Path(out_dir)
     digest = made_from(store, plan, comparison, repr(shown))
     if is_kept(folder, digest) and not anew:
@@ -100,7 +100,7 @@ def _page(
     store: Store, plan: Mapping[str, Any], comparison: Comparison, losses: LossReader, folder: Path, shown: Shown
 ) -> str:
     """The page, whose tables and figures are written beside it."""
-    labels = list(dict.fromkeys([*shown.labels, *comparison.runs["optimizer"]]))
+    labels = list(dict.fromkeys([*shown.labels, *(run["optimizer"] for run in plan["runs"])]))
     easel = Easel(folder=folder / "figures", labels=labels, looks=shown.looks)
     write_tables(comparison, folder / "tables")
     content = [

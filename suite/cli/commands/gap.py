@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from suite.cli.figure_options import add_selection, selection_of
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import FINAL_LOSSES, Store
 from suite.records.tuning import MARGIN
@@ -24,6 +25,7 @@ def main(command: str, arguments: list[str]) -> int:
         metavar="PERCENT",
         help=f"of a CSV: percent of the loss within which two are level (default: {MARGIN})",
     )
+    add_selection(parser)
     options, spec, _ = parse_sweep(parser, arguments)
     if (spec is None) == (options.csv is None):
         raise ValueError("gap takes a sweep's YAML or --csv FILE, one of the two.")
@@ -38,13 +40,13 @@ def main(command: str, arguments: list[str]) -> int:
     from suite.analysis.csv_export import export_csv
     from suite.analysis.terminal import format_gap_table
 
-    pair = {"reference": options.reference, "challenger": options.challenger}
+    asked = {"reference": options.reference, "challenger": options.challenger, "selection": selection_of(options)}
     if options.csv is not None:
-        comparison = compare_csv(options.csv, final_loss=options.final_loss, margin=options.margin or MARGIN, **pair)
+        comparison = compare_csv(options.csv, final_loss=options.final_loss, margin=options.margin or MARGIN, **asked)
     elif spec is not None:
         store = Store(options.store)
         plan = plan_of(spec, store)
-        comparison = compare_plan(store, plan, final_loss=options.final_loss, **pair)
+        comparison = compare_plan(store, plan, final_loss=options.final_loss, **asked)
     print(format_gap_table(comparison), end="")
     if spec is not None and options.export is not None:
         print(f"\n{export_csv(store, plan, options.export)} runs written to {options.export}.")

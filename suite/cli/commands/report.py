@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from suite.cli.figure_options import add_looks, add_selection, looks_of, selection_of
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.fields import one_line
 from suite.records import FINAL_LOSSES, Store
@@ -19,23 +20,26 @@ def main(command: str, arguments: list[str]) -> int:
     parser = sweep_parser("report", description, file="?")
     parser.add_argument("--out", type=Path, help="folder of the report (default: in the store)")
     parser.add_argument("--final-loss", choices=FINAL_LOSSES, help="definition (default: the sweep's)")
+    add_selection(parser)
+    add_looks(parser)
     options, spec, _ = parse_sweep(parser, arguments)
-    store = Store(options.store)
+    store, looks, selection = Store(options.store), looks_of(options, several=spec is not None), selection_of(options)
     if spec is None:
+        if options.optimizers or options.batch_sizes:
+            raise ValueError("--optimizers and --batch-sizes choose of one sweep; give its YAML as well.")
         from suite.analysis.report import write_index
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        folder = options.out or store.path / "report"
-        page, left_out = write_index(store, folder, final_loss=options.final_loss, workers=min(cores, MOST_WORKERS))
+        folder, workers = options.out or store.path / "report", min(cores, MOST_WORKERS)
+        page, left_out = write_index(store, folder, final_loss=options.final_loss, workers=workers, looks=looks)
         for sentence in left_out:
             print(one_line(f"left out: {sentence}"))
         print(f"Index: {page}")
         return 0
     plan = plan_of(spec, store)
-    from suite.analysis.figures.style import LOOKS
     from suite.analysis.report import Shown, write_report
 
     folder = options.out or store.path / "sweeps" / plan["plan_id"] / "report"
-    shown = Shown(looks=tuple(LOOKS.values()))
+    shown = Shown(looks=looks, selection=selection)
     print(f"Report: {write_report(store, plan, folder, final_loss=options.final_loss, shown=shown).page}")
     return 0

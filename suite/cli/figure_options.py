@@ -1,0 +1,89 @@
+"""Options about what of a comparison is shown, and how figures look."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from suite.cli.parser import Parser
+from suite.fields import check_ranges, nearest
+
+if TYPE_CHECKING:
+    from suite.analysis.figures.style import Look
+    from suite.analysis.selection import Selection
+
+_LOOKS = ("page", "column", "slide")
+_SCALES = ("auto", "linear", "log")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Ranges of the options; null: the look's own."""
+
+    width: float | None = dataclasses.field(metadata={"at_least": 2, "at_most": 60})
+    font_size: float | None = dataclasses.field(metadata={"at_least": 4, "at_most": 80})
+
+
+def add_selection(parser: Parser) -> None:
+    """Add the options that choose among optimizers and batch sizes."""
+    parser.add_argument("--optimizers", metavar="NAMES", help="only these, with commas between (default: all)")
+    parser.add_argument(
+        "--batch-sizes", metavar="SIZES", help="show only these, with commas between; verdicts stay (default: all)"
+    )
+
+
+def add_looks(parser: Parser) -> None:
+    """Add the options about sizes, type and scales of figures."""
+    group = parser.add_argument_group("figures")
+    group.add_argument(
+        "--looks", metavar="NAMES", help="page, column, slide, with commas between (default: all; of an index: page)"
+    )
+    group.add_argument("--width", type=float, metavar="INCHES", help="of the page's figures (default: 5.5)")
+    group.add_argument("--font-size", type=float, metavar="POINTS", help="of the page's figures (default: 9)")
+    group.add_argument("--batch-scale", choices=_SCALES[1:], default="log", help="of batch sizes (default: log)")
+    group.add_argument("--loss-scale", choices=_SCALES, default="auto", help="of tuned losses (default: auto)")
+    group.add_argument("--gap-scale", choices=_SCALES, default="auto", help="of gaps, log: linear around zero")
+
+
+def selection_of(options: argparse.Namespace) -> Selection:
+    """What was chosen.
+
+    Raises:
+        ValueError: a batch size is no whole number.
+    """
+    from suite.analysis.selection import Selection
+
+    sizes = _words(options.batch_sizes)
+    if not all(size.isascii() and size.isdigit() for size in sizes):
+        raise ValueError(f"--batch-sizes must be whole numbers with commas between, got {options.batch_sizes!r:.80}.")
+    return Selection(optimizers=tuple(_words(options.optimizers)), batch_sizes=tuple(map(int, sizes)))
+
+
+def looks_of(options: argparse.Namespace, *, several: bool) -> tuple[Look, ...]:
+    """The looks that were asked for, that of the page first.
+
+    Args:
+        options: of the command line.
+        several: whether all looks are drawn where none are named.
+
+    Raises:
+        ValueError: there is no such look, or a size is out of range.
+    """
+    check_ranges(Asked, vars(options), name="report")
+    names = _words(options.looks) or (list(_LOOKS) if several else ["page"])
+    for name in names:
+        if name not in _LOOKS:
+            raise ValueError(f"There is no look {name!r}{nearest(name, _LOOKS)}; change --looks.")
+    from suite.analysis.figures.style import LOOKS
+
+    scales = {f"{axis}_scale": getattr(options, f"{axis}_scale") for axis in ("batch", "loss", "gap")}
+    sizes = {name: value for name in ("width", "font_size") if (value := getattr(options, name)) is not None}
+    looks = {name: dataclasses.replace(look, **scales) for name, look in LOOKS.items()}
+    looks["page"] = dataclasses.replace(looks["page"], **sizes)
+    # The page itself shows the figures of the first.
+    return tuple(looks[name] for name in dict.fromkeys(["page", *names]))
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
