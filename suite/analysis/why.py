@@ -54,7 +54,7 @@ MEASURES: dict[str, Measure] = {
 }
 
 CORRELATED = {
-    "r": ("r = L_inf / L_2", True),
+    "r": ("r = L\N{INFINITY} / L\N{SUBSCRIPT TWO}", True),
     "noise_scale": ("simple noise scale (samples)", True),
     "tail_index": ("tail index of the noise", False),
     "frequency_gap": ("gap on rare less on frequent", False),

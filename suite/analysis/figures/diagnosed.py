@@ -183,7 +183,8 @@ def diagnosed_figure(
     if not shown:
         return None
     sizes = sorted(points["batch_size"].unique())
-    figure, panels = panel_grid(len(sizes), height=10.5, narrowest=10, rows=len(shown))
+    names = sum(_longest_name(rows) for _, rows in shown) / len(shown)
+    figure, panels = panel_grid(len(sizes), height=10 + 0.45 * names, narrowest=10, rows=len(shown))
     for row, (drawing, rows) in zip(panels, shown, strict=True):
         for axes, size in zip(row, sizes, strict=True):
             at_size = points[points["batch_size"] == size]
@@ -199,6 +200,14 @@ def diagnosed_figure(
         axes.set_title(f"batch size {size}")
     legend_above(figure, *legend_entries(panels.flat))
     return figure
+
+
+def _longest_name(rows: pd.DataFrame) -> int:
+    """Letters of the longest name of a group that is written below its panel; 0 where none is."""
+    groups = rows["group"].unique() if "group" in rows else []
+    names = [str(group).removesuffix(".weight") for group in groups] if len(groups) <= NAMED_GROUPS else []
+    longest = max(map(len, names), default=0)
+    return longest if longest > 2 else 0
 
 
 def _rows(points: pd.DataFrame, drawing: Drawing, pair: tuple[str, str] | None) -> pd.DataFrame:

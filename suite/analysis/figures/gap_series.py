@@ -156,8 +156,9 @@ def _draw_infinite(axes: Axes, series: GapSeries) -> None:
         start, end = transform.inverted().transform([bottom + part * (top - bottom) for part in share])
         looks = {"arrowstyle": "-|>", "color": series.color, "linewidth": scaled(1.1), "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", xy=(row[series.over], end), xytext=(row[series.over], start), arrowprops=looks)
-        words = {"rotation": 90, "ha": "left", "va": "top" if gap > 0 else "bottom", "fontsize": scaled(7)}
-        note(axes, f"{loser} diverged", (row[series.over], end), (3, 0), color=FAINT, **words)
+        looks = {"rotation": 90, "ha": "left", "va": "top" if gap > 0 else "bottom", "fontsize": scaled(7)}
+        looks["bbox"] = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5}
+        note(axes, f"{loser} diverged", (row[series.over], end), (3, 0), color=FAINT, **looks)
         tip(axes, row[series.over], end, "\n".join(filter(None, [series.name, gap_tip(row)])))
         explain(axes, "Arrows: every setting of one optimizer diverged.")
 

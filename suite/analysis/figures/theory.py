@@ -54,7 +54,8 @@ def regimes_figure(panels: Sequence[Mapping[int, Problem]]) -> Figure:
 
 
 def _regime_frame(axes: Axes, problem: Problem) -> None:
-    batch_size_axis(axes, [4**power for power in range(9)], octaves=0.3)
+    batch_size_axis(axes, [1, 64, 4096], octaves=0.3)
+    axes.set_xlim(right=1.3 * LARGEST_BATCH_SIZE)
     axes.set_ylim(-1.1, 1.1)
     zero_line(axes)
     limit = largest_admissible_batch_size(problem.normalised_sgd)

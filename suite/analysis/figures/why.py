@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from suite.analysis.figures.layout import at_left, legend_above, legend_entries, panel_grid
+from suite.analysis.figures.layout import at_left, legend_above, legend_entries, panel_ems, panel_grid
 from suite.analysis.figures.marks import tip
 from suite.analysis.figures.palette import series_style
 from suite.analysis.figures.scales import decade_axis, fixed_ticks, zero_line
@@ -94,9 +95,9 @@ def _frame(axes: Axes, name: str, values: np.ndarray) -> None:
     else:
         room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
         axes.set_xlim(low - room, high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     zero_line(axes)
-    axes.set_xlabel(words)
+    axes.set_xlabel("\n".join(textwrap.wrap(words, int(1.8 * panel_ems(axes)))))
 
 
 def _gap_axis(axes: Axes, gaps: np.ndarray) -> None:
