@@ -84,10 +84,10 @@ class Plan:
         return whole
 
     def most_runs(self, group: Group) -> int:
-        """How many runs a group has at most, without extensions, finalists and reporting seeds."""
-        if self.spec.surface is None:
+        """How many runs choose in a group at most; of a grid, without extensions and finalists."""
+        if self.spec.surface is None or not self.searches_in(group):
             return len(group.runs)
-        return min(self.spec.surface.most, self.grid_size(group)) * len(self.spec.seeds)
+        return self.spec.surface.most * len(self.spec.seeds)
 
     def grid_size(self, group: Group) -> int:
         """Number of settings of a group's grid."""
