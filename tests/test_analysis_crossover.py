@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from synthetic_records import Planted, gap_rows, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.crossover import crossover, trend
+from suite.analysis.crossover import Line, crossover, trend
 from suite.analysis.monotone import monotone_fit
 
 
@@ -89,6 +89,25 @@ def test_weights_count_in_the_line():
     rows = gap_rows([3.0, 1.0, -1.0, 0.0])
     rows["relative_error"] = [0.1, 0.1, 0.1, 10.0]
     assert trend(rows).slope == pytest.approx(-1, abs=0.01)
+
+
+def test_the_interval_of_a_line_is_students_times_its_error():
+    covariance = np.array([[0.04, -0.02], [-0.02, 0.09]])
+    at_1_and_4 = np.sqrt([0.09, 0.04 * 4 - 2 * 0.02 * 2 + 0.09])
+    for freedom, quantile in ((4.0, 2.7764451), (math.inf, 1.9599640)):
+        line = Line(slope=1.0, intercept=0.0, covariance=covariance, freedom=freedom)
+        assert line.half_width(np.array([1.0, 4.0]), 0.95) == pytest.approx(quantile * at_1_and_4, rel=1e-6)
+
+
+@pytest.mark.parametrize(("bend", "believed"), [(0.9, True), (1.1, False)])
+def test_a_line_is_not_believed_where_its_misfit_has_a_chance_below_5_percent(bend, believed):
+    # Gaps of three batch sizes miss their line by +bend, -2 bend, +bend: squares 6 bend^2, one degree of freedom, so
+    # that with errors of 1.25 F is 3.84 bend^2, whose chance is 5% at bend 1 (the normal quantile 1.96, squared).
+    gaps = pd.DataFrame({
+        "batch_size": [1, 2, 4], "relative_gap": [bend, -2 * bend, bend], "relative_error": [1.25] * 3,
+        "freedom": [1e9] * 3, "better": [None] * 3, "challenger": ["sgd"] * 3,
+    })  # fmt: skip
+    assert (trend(gaps) is not None) == believed
 
 
 def test_gap_that_ends_in_divergence_is_still_between_its_neighbours():

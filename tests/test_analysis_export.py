@@ -15,6 +15,7 @@ from synthetic_records import Planted, write_store
 
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.csv_export import export_csv
+from suite.analysis.csv_import import load_csv
 from suite.analysis.terminal import format_gap_table
 from suite.records import Store
 from suite.sweep import Plan, read_spec
@@ -146,3 +147,16 @@ def test_an_export_needs_the_losses_and_a_place(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be exported"):
         export_csv(store, plan, tmp_path / "runs.csv")
     assert not (tmp_path / "runs.csv").exists()
+
+
+def test_final_losses_of_two_kinds_in_one_task_are_refused(tmp_path: Path) -> None:
+    store, plan = write_store(tmp_path / "store", SMALL)
+    export_csv(store, plan, tmp_path / "runs.csv")
+    rows = pd.read_csv(tmp_path / "runs.csv", dtype=str)
+    rows.loc[rows.index[-1], "final_loss"] = "mean_last_100"
+    rows.to_csv(tmp_path / "mixed.csv", index=False)
+    with pytest.raises(
+        ValueError, match=r"Expected one final loss per task in column 'final_loss' of .*ema, mean_last_100"
+    ):
+        compare_csv(tmp_path / "mixed.csv")
+    assert set(load_csv(tmp_path / "mixed.csv", "ema").final_losses.values()) == {"ema"}

@@ -70,6 +70,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*GPT, "--trainer.devices", "-1"], "The trainer refuses its settings"),
         ([*GPT, "--trainer.devices", "8"], "batch_size 4, micro_batch 0, devices 8"),
         ([*GPT, "--trainer.accelerator", "cups"], "invalid accelerator name"),
+        ([*TOY, "--ckpt_path", "other.ckpt"], "fit takes no --ckpt_path: a run goes on from its own checkpoint"),
         ([*GPT, "--checkpoint_seconds", "nan"], "checkpoint_seconds must be a finite number, got nan."),
         ([*GPT, "--optimizer.lr", ".nan"], "lr must be a finite number"),
         ([*GPT, "--data.batch_size", "64", "--data.eval_samples", "2", "--trainer.devices", "4"], "got 2 samples of"),

@@ -94,6 +94,8 @@ class SuiteCLI(LightningCLI):
             self._with_checkpoint(subcommand)
             return
         refuse_other_strategies(self.trainer)
+        if self.config[subcommand].get("ckpt_path"):
+            raise ValueError("fit takes no --ckpt_path: a run goes on from its own checkpoint; leave it out.")
         config = plain_config(self._parser(subcommand), self.config[subcommand])
         refuse_impossible_network(self.model, self.datamodule)
         opened = open_run(self.model, self.datamodule, config, world_size=self.trainer.world_size)

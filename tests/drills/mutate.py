@@ -32,7 +32,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = {
-    "suite/sweep/plan.py": ("test_sweep_plan.py", "test_sweep_branching.py"),
+    "suite/sweep/plan.py": ("test_sweep_plan.py", "test_sweep_branching.py", "test_sweep_search.py"),
     "suite/sweep/grid.py": ("test_sweep_grid.py",),
     "suite/records/*.py": ("test_records*.py", "test_faults_records.py", "test_store*.py", "test_training_run.py"),
     "suite/training/batches.py": ("test_batches.py", "test_images_order.py"),
