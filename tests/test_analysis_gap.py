@@ -11,7 +11,7 @@ from scipy import stats
 from synthetic_records import Planted, run_id_for, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.gap import gap_table, on_edge, pair_optimizers
+from suite.analysis.gap import _percent_of, gap_table, on_edge, pair_optimizers
 from suite.analysis.table import load_runs
 from suite.analysis.terminal import WIDTH, format_answers, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
@@ -301,6 +301,11 @@ def test_a_gap_is_provisional_where_one_side_lacks_a_run(tmp_path):
         assert comparison.gaps["provisional"].tolist() == [True]
     store, plan = write_store(tmp_path / "whole", Planted(batch_sizes=(4,), steps=200))
     assert compare_plan(store, plan).gaps["provisional"].tolist() == [False]
+
+
+def test_percent_are_of_a_loss_of_the_same_sign():
+    assert _percent_of(0.5, 0.25) == 200 and _percent_of(-2.0, -1.0) == 50 and _percent_of(1.0, math.inf) == 100
+    assert all(math.isnan(_percent_of(reference, challenger)) for reference, challenger in ((1, -1), (0, 1), (1, 0)))
 
 
 def test_lost_curves_cost_the_slowdown_but_not_the_gap(tmp_path):
