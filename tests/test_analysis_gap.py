@@ -303,6 +303,13 @@ def test_a_gap_is_provisional_where_one_side_lacks_a_run(tmp_path):
     assert compare_plan(store, plan).gaps["provisional"].tolist() == [False]
 
 
+def test_every_task_has_its_own_gaps_where_both_optimizers_are():
+    runs = runs_table([("sgd", 4, 0.1, 2.0), ("adam", 4, 0.1, 3.0), ("sgd", 8, 0.1, 1.0)])
+    later = runs_table([("sgd", 4, 0.1, 5.0), ("adam", 4, 0.1, 4.0)]).assign(task="toy/other", run_id=["8", "9"])
+    gaps = gap_table(pd.concat([runs, later], ignore_index=True))
+    assert gaps[["task", "batch_size", "gap"]].values.tolist() == [["toy/net", 4, 1.0], ["toy/other", 4, -1.0]]
+
+
 def test_percent_are_of_a_loss_of_the_same_sign():
     assert _percent_of(0.5, 0.25) == 200 and _percent_of(-2.0, -1.0) == 50 and _percent_of(1.0, math.inf) == 100
     assert all(math.isnan(_percent_of(reference, challenger)) for reference, challenger in ((1, -1), (0, 1), (1, 0)))
