@@ -50,6 +50,8 @@ def _restore(arguments: list[str]) -> int:
     parser.add_argument("source", type=Path, help="an archive, or the folder of another store")
     parser.add_argument("--store", default=DEFAULT_STORE, help="folder of the records (default: %(default)s)")
     options = parser.parse_args(arguments)
+    if not options.source.exists():
+        raise ConfigError(f"There should be an archive or a store at {options.source}, but there is nothing.")
     restored = restore(options.source, Store(options.store))
     print(
         f"{_counted(restored.written, 'run')} and {_counted(restored.plans, 'plan')} of {options.source} are now in "
