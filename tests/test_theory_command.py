@@ -84,7 +84,7 @@ def test_fit_of_measured_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     print_fits(comparison)
     output = capsys.readouterr().out
     fit = fit_gap_model(planted.batch_sizes, comparison.gaps["gap"].tolist())
-    assert fit.sentence() in output and "gap = adam - sgd" in output
+    assert fit.sentence() in output and "gap = Adam - SGD" in output
     assert [float(row[1]) for row in (cells(output, str(size))[0] for size in planted.batch_sizes)] == [
         pytest.approx(gap, abs=1e-4) for gap in comparison.gaps["gap"]
     ]

@@ -61,7 +61,8 @@ def test_a_stopped_fit_says_where_it_goes_on_from(number: signal.Signals, tmp_pa
     process = fit(tmp_path, tmp_path / "data", *block)
     assert process.stderr is not None
     seen: list[str] = []
-    while not seen or not re.match(r"fit: step \d+ of 100000 \(\d+%\), loss \d\.\d{4}, [\d:]+ to go$", seen[-1]):
+    progress = r"fit: step \d+ of 100000 \(\d+%\), loss \d\.\d{4}, [\d,]+ tokens/s, [\d:]+ to go$"
+    while not seen or not re.match(progress, seen[-1]):
         seen.append(process.stderr.readline())
         assert seen[-1], seen
     assert re.search(r"^fit: \d+\.\d+k parameters, 100000 steps, on cpu$", "".join(seen), re.MULTILINE)

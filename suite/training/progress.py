@@ -58,7 +58,8 @@ class StepProgress(ProgressBar, BlockCallback):
         """Move on by one block."""
         step, now = trainer.global_step, time.monotonic()
         loss = f"{float(trainer.progress_bar_metrics['train/loss']):.4f}"
-        loss = f"{loss}, {_speed(trainer, pl_module)}"
+        speed = _speed(trainer, pl_module)
+        loss = loss if speed is None else f"{loss}, {speed}"
         if self._bar is not None:
             self._draw(lambda bar: bar.set_postfix_str(f"loss {loss}", refresh=False))
             self._draw(lambda bar: bar.update(step - bar.n))
