@@ -22,7 +22,7 @@ from whole_store import ASKED, changed, places, rewrite
 
 from suite.cli.main import main
 from suite.cli.output import show_warnings_as_text
-from suite.execution.diagnose import config_of
+from suite.execution.recorded import config_of
 from suite.execution.sweeping import Sweep
 from suite.fields import escaped
 from suite.records import Store

@@ -20,6 +20,7 @@ from suite.training import Data, OpenRun, Outcome, Task, open_run, run
 from suite.training.checkpoint_file import read_weights
 from suite.training.footprint import Counted, refuse_impossible_network, refuse_what_cannot_fit
 from suite.training.opening import give_seed
+from suite.training.predictions import Predictions
 from suite.training.progress import StepProgress
 from suite.training.retrying import with_memory
 from suite.training.strategies import refuse_other_strategies
@@ -31,11 +32,17 @@ class SuiteCLI(LightningCLI):
     Args:
         command: one of them.
         request: the command line, its short options resolved.
+        predictions: file for what ``predict`` predicts.
+
+    Attributes:
+        outcome: of ``fit``.
+        predictions: what ``predict`` has written.
     """
 
-    def __init__(self, command: str, request: Request) -> None:
+    def __init__(self, command: str, request: Request, *, predictions: Path | None = None) -> None:
         self.request = request
         self.outcome: Outcome | None = None
+        self.predictions = None if predictions is None else Predictions(predictions)
         super().__init__(
             Task,
             Data,
@@ -86,6 +93,7 @@ class SuiteCLI(LightningCLI):
         asked = asked if isinstance(asked, list) else [asked]
         if config["enable_progress_bar"] and not any(isinstance(callback, ProgressBar) for callback in asked):
             callbacks = [*callbacks, *([StepProgress()] if self.subcommand == "fit" else [])]
+        callbacks = [*callbacks, *([] if self.predictions is None else [self.predictions])]
         return super()._instantiate_trainer({**config, "callbacks": asked}, callbacks)
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -15,9 +15,9 @@ from suite.cli.output import show_warnings_as_text
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("train", "train one run and record it"),
-    "validate": ("train", "measure a checkpoint on the validation split"),
-    "test": ("train", "as validate: none of the papers keeps a third split"),
-    "predict": ("train", "a checkpoint's outputs on the validation split"),
+    "validate": ("evaluate", "measure a run's network, or a checkpoint, on the validation split"),
+    "test": ("evaluate", "as validate: none of the papers keeps a third split"),
+    "predict": ("evaluate", "write what it predicts on the validation split"),
     "prepare": ("prepare", "fetch and prepare a task's data"),
     "sweep": ("sweep", "train the runs of a sweep that are missing"),
     "status": ("status", "how far a sweep is"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from suite.optim.composite import CompositeOptimizer
     from suite.optim.config import OptimizerConfig
     from suite.optim.external import External
-    from suite.optim.factory import RuleGroup, build, evaluation_weights, rule_groups
+    from suite.optim.factory import RuleGroup, build, evaluation_weights, has_evaluation_weights, rule_groups
     from suite.optim.parsing import describe, parse
     from suite.optim.registry import config_class, list_optimizers, register
     from suite.optim.roles import ROLES, parameter_roles
@@ -45,7 +45,7 @@ _HOME = {
     "suite.optim.composite": "CompositeOptimizer",
     "suite.optim.config": "OptimizerConfig",
     "suite.optim.external": "External",
-    "suite.optim.factory": "RuleGroup build evaluation_weights rule_groups",
+    "suite.optim.factory": "RuleGroup build evaluation_weights has_evaluation_weights rule_groups",
     "suite.optim.parsing": "describe parse",
     "suite.optim.registry": "config_class list_optimizers register",
     "suite.optim.roles": "ROLES parameter_roles",

@@ -143,10 +143,7 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ConfigError(f"evaluation_weights needs an optimizer, got a {type(optimizer).__name__}.")
-    parts = getattr(optimizer, "parts", [optimizer])
-    switching = [
-        part for part in parts if callable(getattr(part, "eval", None)) and callable(getattr(part, "train", None))
-    ]
+    switching = _switching(optimizer)
     for part in switching:
         part.eval()
     try:
@@ -154,6 +151,16 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     finally:
         for part in switching:
             part.train()
+
+
+def has_evaluation_weights(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer evaluates other weights than it trains; see `evaluation_weights`."""
+    return bool(_switching(optimizer))
+
+
+def _switching(optimizer: torch.optim.Optimizer) -> list[Any]:
+    parts = getattr(optimizer, "parts", [optimizer])
+    return [part for part in parts if callable(getattr(part, "eval", None)) and callable(getattr(part, "train", None))]
 
 
 def _part(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from suite.fields import check_ranges, configurable, require_methods
-from suite.optim import Clipping, build, evaluation_weights
+from suite.optim import Clipping, build, evaluation_weights, has_evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
 from suite.training.captured_run import CapturedGradients
@@ -109,6 +109,7 @@ class Task(LightningModule):
         self._captured: CapturedGradients | None = None
         self._clip_unscaled: Callable[[], Tensor] | None = None
         self._unscaled_norm = torch.zeros(())
+        self._saved_states: list[Any] = []
 
     # Methods that a pair defines or overrides.
 
@@ -341,10 +342,20 @@ class Task(LightningModule):
             return nullcontext()
         return strategy.block_backward_sync()
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the optimizer's evaluation weights are made of, where nothing is trained."""
+        if self.trainer.state.fn != "fit":
+            self._saved_states = checkpoint.get("optimizer_states") or []
+
     def on_validation_start(self) -> None:
-        """Switch to the evaluation weights of the optimizer."""
+        """Switch to the evaluation weights of the optimizer that trains, or of the one that left the checkpoint."""
         if self.trainer.state.fn == "fit":
             self._evaluation.enter_context(evaluation_weights(self.optimizers(use_pl_optimizer=False)))  # type: ignore[arg-type]
+        elif self._saved_states and self.optimizer_config is not None:
+            optimizer = self.configure_optimizers()
+            if has_evaluation_weights(optimizer):
+                optimizer.load_state_dict(self._saved_states[0])
+                self._evaluation.enter_context(evaluation_weights(optimizer))
 
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics."""
@@ -364,6 +375,7 @@ class Task(LightningModule):
             self.log_dict(self.val_metrics.compute(), sync_dist=False)
 
     # A test is the same as a validation.
+    on_test_start = on_predict_start = on_validation_start
     test_step = validation_step
     on_test_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_validation_epoch_end

@@ -48,7 +48,8 @@ def main(command: str, arguments: list[str]) -> int:
 def _table(options: argparse.Namespace, rest: list[str]) -> pa.Table:
     import pyarrow as pa
 
-    from suite.execution.diagnose import config_of, diagnose, final_weights
+    from suite.execution.diagnose import diagnose
+    from suite.execution.recorded import config_of, weights_of
     from suite.records import Store
 
     checkpoint, store = options.checkpoint, Store(options.store)
@@ -58,7 +59,7 @@ def _table(options: argparse.Namespace, rest: list[str]) -> pa.Table:
                 raise ValueError(f"{word} changes a task, got --run as well; give one of the two.")
         config = config_of(options.run, store, read_request(rest).arguments)
         if checkpoint is None and not options.start:
-            checkpoint = final_weights(options.run, store)
+            checkpoint = weights_of(options.run, store)
     else:
         if not any(word.startswith(("--task", "--config", "-c")) for word in rest):
             raise ValueError("diagnose needs --task NAME or --run RUN_ID; --list tells what it can measure.")

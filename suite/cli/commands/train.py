@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test``, ``predict``: LightningCLI, with short options and a record."""
+"""``fit``: LightningCLI, with short options and a record."""
 
 from __future__ import annotations
 
@@ -31,11 +31,9 @@ ENDED_EARLY = 143
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run one of Lightning's four entry points; returns 0, or `ENDED_EARLY`."""
-    if command != "fit" and not any(a.startswith("--weights_only") for a in arguments):
-        arguments = [*arguments, "--weights_only=true"]  # a checkpoint from elsewhere runs no code
+    """Train a run; returns 0, or `ENDED_EARLY`."""
     store, typed = Store(store_of(arguments)), list(arguments)
-    if command == "fit" and (record := remembered(store, typed)) is not None:
+    if (record := remembered(store, typed)) is not None:
         _print_outcome(record, trained=False, store=store)
         return 0
     request = read_request(arguments)
@@ -70,5 +68,6 @@ def _print_outcome(record: dict, *, trained: bool, store: Store) -> None:
     print(f"Record: {folder}")
     if os.path.exists(f"{folder}/final.ckpt"):
         print(f"Checkpoint: {folder}/final.ckpt")
-    elif trained:
-        print("Checkpoint: none is kept; --keep_checkpoint leaves the final weights beside the record.")
+    else:
+        how = "--keep_checkpoint leaves" if trained else "--rerun --keep_checkpoint trains again and leaves"
+        print(f"Checkpoint: none is kept; {how} the final weights beside the record.")
