@@ -30,7 +30,7 @@ from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.figures.style import PAGE, Look, drawn
 from suite.analysis.report.drawings import drawings_of
 from suite.records import FINAL_LOSSES, SETTLED, Store
-from suite.records.archive import restore
+from suite.records.restore import restore
 
 __all__ = ["Look", "Results", "SweepResults", "load", "load_csv"]
 
@@ -253,7 +253,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     code, device = record.get("code") or {}, record.get("device") or {}
     settings = record["optimizer"]
     row = {"run_id": record["run_id"], "task": record["task"]}
-    row["optimizer"] = settings.get("name", settings.get("class_path"))
+    row["optimizer"] = settings["name"]
     row |= {name: record[name] for name in ("batch_size", "seed", "steps", "status")}
     row |= {f"final_{name}": record["final"].get(name) for name in FINAL_LOSSES}
     row |= {name: record.get(name) for name in ("diverged_at", "parameters")}
@@ -261,4 +261,4 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     row |= {name: code.get(name) for name in ("version", "commit")}
     row |= {name: record.get(name) for name in ("started", "ended", "error")}
     row |= record["metrics"]
-    return row | {f"optimizer.{key}": value for key, value in settings.items() if key not in ("name", "class_path")}
+    return row | {f"optimizer.{key}": value for key, value in settings.items() if key != "name"}

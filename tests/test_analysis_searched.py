@@ -88,7 +88,7 @@ def test_the_rule_of_a_search_is_stated_with_what_it_saved() -> None:
 
 
 def test_a_verdict_that_is_looked_at_several_times_needs_more_confidence() -> None:
-    until = {"until": {"precision": 0.5, "level": 0.95, "looks": [3, 6, 12, 24]}}
+    until = {"until": {"precision": 0.5, "level": 0.95, "looks": [3, 6, 12, 24], "level_of_a_look": 0.9875}}
     assert level_of({}) == 0.95
     assert level_of(until) == pytest.approx(0.9875)
     assert "98.75% confidence" in until_sentence(until, runs(()))

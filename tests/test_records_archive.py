@@ -16,7 +16,8 @@ from suite.analysis.caveats import caveats
 from suite.analysis.comparison import compare_plan
 from suite.cli.main import main
 from suite.records import Diagnosed, Store, StoreError
-from suite.records.archive import POINTS, restore, write_archive
+from suite.records.archive import POINTS, write_archive
+from suite.records.restore import restore
 
 PLANTED = Planted(batch_sizes=(1, 16), seeds=(1, 2), report_seeds=(3, 4, 5), steps=530)
 

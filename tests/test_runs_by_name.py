@@ -97,7 +97,7 @@ def test_a_run_is_repeated_by_its_record(
     path = store.run_folder(first["run_id"]) / "record.json"
     path.write_text(path.read_text().replace("tasks.fineweb.gpt.FineWebGPT", "evil_module.Evil"))
     Path("evil_module.py").write_text("open('trace', 'w').close()")
-    assert "evil_module.Evil, and what only a store names is not imported" in said(
+    assert "'evil_module.Evil', which neither the suite nor a file of yours does, and what only a store names" in said(
         capsys, "rerun", first["run_id"], "--store", "store", code=2
     )
     assert not Path("trace").exists()
@@ -110,7 +110,7 @@ def test_a_sweep_is_watched_and_stopped_from_another_terminal(
     sweep = {
         "question": "?", "source": "a test", "task": "toy/quadratic", "batch_size": [1], "seeds": [1],
         "overrides": {"data.budget_steps": 3_000_000, "data.eval_samples": 1},
-        "optimizers": {"sgd": {"lr": [0.01]}},
+        "optimizers": {"sgd": {"lr": [1e-6]}},
     }  # fmt: skip
     Path("s.yaml").write_text(yaml.safe_dump(sweep))
     words = ["sweep", "s.yaml", "--store", "runs", "--workers", "1", "--pack", "off"]
@@ -130,7 +130,8 @@ def test_a_sweep_is_watched_and_stopped_from_another_terminal(
         stopped = said(capsys, "stop", "s.yaml", "--store", "runs")
         assert "goes on from the checkpoints" in stopped
         assert process.wait(120) == 143
-    assert not any(record["status"] == "finished" for record in store.records())
+    (record,) = store.records()
+    assert record["status"] == "interrupted" and list(store.path.glob("runs/*/*/*.ckpt"))
     assert "must be from" in said(capsys, "status", "s.yaml", "--store", "runs", "--watch", "0", code=2)
 
 

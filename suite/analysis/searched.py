@@ -71,7 +71,7 @@ def _between(here: np.ndarray, everywhere: np.ndarray, numbers: int) -> np.ndarr
 def level_of(plan: Mapping[str, Any]) -> float:
     """The confidence that a verdict of a plan needs: more where verdicts were looked at several times."""
     until = plan.get("until")
-    return LEVEL if not until else 1 - (1 - until["level"]) / len(until["looks"])
+    return float(until["level_of_a_look"]) if until else LEVEL
 
 
 def until_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:

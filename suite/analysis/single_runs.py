@@ -114,7 +114,7 @@ def _key(record: Mapping[str, Any], sort: str, final_loss: str) -> tuple[bool, A
 
 
 def _optimizer(record: Mapping[str, Any]) -> str:
-    return str(record["optimizer"].get("name", record["optimizer"].get("class_path", "")))
+    return str(record["optimizer"]["name"])
 
 
 def _outcome(record: Mapping[str, Any], final_loss: str) -> str:

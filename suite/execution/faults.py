@@ -23,7 +23,6 @@ SUITE_FAILED = 70
 DEBUG = "SUITE_TRACEBACK"
 """Environment variable: where it is set, tracebacks are printed as well."""
 
-LONGEST = 2000
 """Characters of a sentence; what a list of a thousand values says can be read from its beginning."""
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -11,17 +11,18 @@ import hashlib
 import json
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from suite.fields import is_the_users
 from suite.records import Store
 from suite.records.files import make_folder, read_json, write_text_atomically
 
 MOST_FILES = 20_000
 """Largest number of files of the data that are looked at; runs on more are not remembered."""
 
+_OWN = ("suite", "tasks", "models")
 _UNUSUAL = ("-h", "--help", "--print_config", "--print_shtab", "--ckpt_path", "--rerun", "--keep_checkpoint")
 
 
@@ -113,17 +114,11 @@ def _contents(paths: list[Path]) -> str | None:
 
 
 def _modules() -> set[Path]:
-    """Files of the loaded modules that belong to no installed library; the suite's belong to it wherever they are."""
-    paths = sysconfig.get_paths()
-    libraries = tuple(
-        f"{os.path.realpath(paths[name])}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    )
+    """Files of the loaded modules of the suite, its tasks and models, and the user."""
     files = set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str):
-            continue
-        if name.partition(".")[0] == "suite" or not os.path.realpath(file).startswith(libraries):
+        if isinstance(file, str) and (name.partition(".")[0] in _OWN or is_the_users(file)):
             files.add(Path(file))
     return files
 

@@ -49,9 +49,8 @@ def _remembered_diagnostics(earlier: Mapping[str, Any], store: Store) -> dict[st
 
 def _remembered_until(earlier: Mapping[str, Any]) -> Until | None:
     """Until when an earlier call of the sweep was to go on."""
-    until = dict(earlier.get("until") or {})
-    until.pop("looks", None)
-    return Until(**until) if until else None
+    kept = earlier.get("until")
+    return Until.from_record(kept) if kept else None
 
 
 class Sweep:

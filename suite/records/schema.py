@@ -86,7 +86,10 @@ _SEARCH = Fields(
     },
 )  # fmt: skip
 
-_UNTIL = Fields(required={"precision": Positive, "level": Positive, "looks": [_SIZE]}, optional={"most_runs": _SIZE})
+_UNTIL = Fields(
+    required={"precision": Positive, "level": Positive, "looks": [_SIZE], "level_of_a_look": Positive},
+    optional={"most_runs": _SIZE},
+)  # fmt: skip
 
 PLAN = Fields(
     required={"plan_id": str, "name": str, "task": str, "final_loss": {*FINAL_LOSSES}, "runs": [_RUN]},

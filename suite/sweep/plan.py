@@ -259,7 +259,7 @@ class Plan:
             "margin": spec.within,
             "titles": spec.titles,
             **({} if spec.surface is None else {"search": self._searches.as_record()}),
-            **({} if spec.until is None else {"until": {**plain(spec.until), "looks": [len(s) for s in spec.looks]}}),
+            **({} if spec.until is None else {"until": spec.until.as_record(spec.looks)}),
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
             "extend_axes": spec.extend_axes,

@@ -14,6 +14,7 @@ holds however the looks depend on each other; `benchmarks/verdicts.py` measures 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 FIRST = 3
 """Reporting seeds of the first look, where the sweep lists none."""
@@ -39,6 +40,20 @@ class Until:
     def level_of_a_look(self) -> float:
         """Confidence that a verdict needs at one look."""
         return 1 - (1 - self.level) / LOOKS
+
+    def as_record(self, looks: list[list[int]]) -> dict[str, object]:
+        """The rule as a plan keeps it.
+
+        Args:
+            looks: see `seeds`.
+        """
+        seeds = [len(seeds) for seeds in looks]
+        return {**dataclasses.asdict(self), "looks": seeds, "level_of_a_look": self.level_of_a_look}
+
+    @classmethod
+    def from_record(cls, kept: Mapping[str, object]) -> Until:
+        """The rule that a plan keeps; see `as_record`."""
+        return cls(**{field.name: kept[field.name] for field in dataclasses.fields(cls) if field.name in kept})  # type: ignore[arg-type]
 
     def seeds(self, listed: list[int], used: list[int]) -> list[list[int]]:
         """The reporting seeds of every look, those of earlier looks included.

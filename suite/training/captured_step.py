@@ -7,11 +7,10 @@ faster, and where its first results are those of the plain step up to rounding.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -19,6 +18,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+from suite.training.step_comparison import Results, as_they_were, change, copied, distance, forget_casts, rounding
 
 WARM_UP = 2
 """Steps of a shape that are taken plainly first: libraries choose their algorithms, other graphs are made."""
@@ -38,18 +39,9 @@ FASTER = 0.9
 MOST_SHAPES = 4
 """Number of batch shapes of which steps are recorded; a training with more shapes goes on plainly."""
 
-ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
-"""How far results may differ, as a share of their norm, by the order of sums; plain steps may differ more."""
-
-ROUNDING_AUTOCAST = 2.0**-6
-"""The same where layers compute in half precision."""
-
 _log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
-
-Results = dict[str, list[Tensor]]
-"""What a step gives, by name."""
 
 
 class Capture(Protocol):
@@ -220,15 +212,15 @@ class CapturedStep:
         shape.inputs = [leaf.clone() for leaf in leaves if isinstance(leaf, Tensor)]
         copies = iter(shape.inputs)
         args = pytree.tree_unflatten([next(copies) if isinstance(x, Tensor) else x for x in leaves], tree)
-        _forget_casts()
+        forget_casts()
         try:
-            with _as_they_were(self._tensors()[1]):
+            with as_they_were(self._tensors()[1]):
                 shape.repeat, shape.results = self._capture.record(lambda: self._work(*args))
         except RuntimeError as error:  # a kernel that cannot be recorded, or too little memory
             self._go_on_plainly(shape, f"it cannot be recorded ({str(error).strip().partition(chr(10))[0]})")
             return False
         finally:
-            _forget_casts()
+            forget_casts()
         shape.addresses = self._addresses()
         return True
 
@@ -243,23 +235,23 @@ class CapturedStep:
         written = self._tensors()[1]
         try:
             before = [tensor.clone() for tensor in written]
-            with _as_they_were(written, before):
+            with as_they_were(written, before):
                 _, _, seconds_repeated = self._capture.timed(lambda: self._repeat(shape, leaves))
-                repeated = _copied(shape.results, written)
-            with _as_they_were(written, before):
-                again = _copied(plain(), written)
+                repeated = copied(shape.results, written)
+            with as_they_were(written, before):
+                again = copied(plain(), written)
         except torch.OutOfMemoryError:
             self._go_on_plainly(shape, "there is not the memory to compare it")
             return plain()
         results, _, seconds_plain = self._capture.timed(plain)
         results = {name: [tensor.clone() for tensor in tensors] for name, tensors in results.items()}
         expected = {**results, "state": list(written)}
-        changed = {**results, "state": [_change(now, old) for now, old in zip(written, before, strict=True)]}
+        changed = {**results, "state": [change(now, old) for now, old in zip(written, before, strict=True)]}
         worst = ""
         for name, plain_values in expected.items():
-            noise = _distance(again[name], plain_values, changed[name])
-            difference = _distance(repeated[name], plain_values, changed[name])
-            allowed = max(4 * noise, _rounding(plain_values))
+            noise = distance(again[name], plain_values, changed[name])
+            difference = distance(repeated[name], plain_values, changed[name])
+            allowed = max(4 * noise, rounding(plain_values))
             if not difference <= allowed:
                 worst = f"its {name} differs by {difference:.1e} of its norm, where rounding explains {allowed:.1e}"
         for collected, seconds in zip(shape.seconds, (seconds_plain, seconds_repeated), strict=True):
@@ -275,60 +267,3 @@ class CapturedStep:
         shape.is_plain = True
         shape.repeat, shape.inputs, shape.results = None, [], {}
         _log.log(level, "A step of %s is launched kernel by kernel, not from a recording: %s.", self._name, why)
-
-
-@contextlib.contextmanager
-def _as_they_were(tensors: Sequence[Tensor], before: Sequence[Tensor] | None = None) -> Iterator[None]:
-    """A context after which tensors hold again what they held before it, and the same random numbers come."""
-    kept = [tensor.clone() for tensor in tensors] if before is None else before
-    gpus = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(gpus):
-            yield
-    finally:
-        with torch.no_grad():
-            for tensor, old in zip(tensors, kept, strict=True):
-                tensor.copy_(old)
-        _forget_casts()
-
-
-def _forget_casts() -> None:
-    """Have autocast cast weights anew: a recording must not read a copy from before it, nor a step one from after."""
-    if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
-        torch.clear_autocast_cache()
-
-
-def _copied(results: Results, written: Sequence[Tensor]) -> Results:
-    return {name: [x.clone() for x in tensors] for name, tensors in {**results, "state": list(written)}.items()}
-
-
-def _change(now: Tensor, old: Tensor) -> Tensor:
-    return now - old if now.is_floating_point() else now
-
-
-def _rounding(tensors: Sequence[Tensor]) -> float:
-    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-    if not floats:
-        return 0.0
-    device = floats[0].device.type
-    if torch.is_autocast_enabled(device):
-        return ROUNDING_AUTOCAST
-    return max(ROUNDING.get(tensor.dtype, ROUNDING_AUTOCAST) for tensor in floats)
-
-
-def _distance(got: Sequence[Tensor], expected: Sequence[Tensor], changed: Sequence[Tensor]) -> float:
-    """Norm of the difference as a share of that of the change; infinite where whole numbers or NaN are elsewhere."""
-    differences, changes = [], []
-    for one, other, change in zip(got, expected, changed, strict=True):
-        if not other.is_floating_point():
-            if not torch.equal(one, other):
-                return float("inf")
-            continue
-        if not torch.equal(one.isfinite(), other.isfinite()):
-            return float("inf")
-        differences.append(torch.linalg.vector_norm((one - other).nan_to_num(0, 0, 0), dtype=torch.float64))
-        changes.append(torch.linalg.vector_norm(change.nan_to_num(0, 0, 0), dtype=torch.float64))
-    if not differences:
-        return 0.0
-    difference, size = (float(torch.stack(norms).norm()) for norms in (differences, changes))
-    return difference / size if size > 0 else (0.0 if difference == 0 else float("inf"))

@@ -9,7 +9,8 @@ from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.fields import ConfigError, one_line
 from suite.records import Store
-from suite.records.archive import POINTS, restore, write_archive
+from suite.records.archive import POINTS, write_archive
+from suite.records.restore import restore
 
 MOST_NAMED = 6
 """Largest number of things that one sentence names."""

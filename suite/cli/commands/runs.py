@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import yaml
 from suite.cli.arguments import DEFAULT_STORE
 from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
-from suite.fields import ConfigError, one_line, read_yaml
+from suite.execution.diagnose import config_of
+from suite.fields import ConfigError, one_line
 from suite.records import FINAL_LOSSES, Store
 from suite.records.dropped import bring_back, drop, dropped, empty, find_run
 
@@ -78,13 +78,16 @@ def _rerun(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     store = Store(options.store)
     run_id = find_run(store, options.run)
-    config = _config(store, run_id)
-    foreign = sorted(set(_classes(config)) - _own_classes())
-    if foreign:
+    record = store.record(run_id)
+    assert record is not None
+    try:
+        config = config_of(run_id, store)
+    except ValueError as error:
         raise ConfigError(
-            f"Run {run_id} names {foreign[0]}, and what only a store names is not imported; if you know it, `python -m "
-            f"suite show {run_id} --config > run.yaml` and `python -m suite fit --config run.yaml --rerun` train it."
-        )
+            f"{error} If you know them, `python -m suite show {run_id} --config > run.yaml` and `python -m suite fit "
+            "--config run.yaml --rerun` train it."
+        ) from error
+    config["trainer"]["precision"] = record["config"]["trainer"]["precision"]  # it is the run's, not the machine's
     from suite.cli.commands import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -146,30 +149,3 @@ def _config(store: Store, run_id: str) -> dict[str, Any]:
     if record is None:
         raise ConfigError(f"Run {run_id} has no record that can be read, so its configuration is not known.")
     return dict(record["config"])
-
-
-def _classes(value: Any) -> Iterator[str]:
-    """Everything in a configuration that may name a class: whatever stands under the keys that do."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key in ("class_path", "path", "name") and isinstance(inner, str) and "." in inner:
-                yield inner
-            if isinstance(key, str) and "." in key:
-                yield key
-            yield from _classes(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _classes(inner)
-
-
-def _own_classes() -> set[str]:
-    """Class paths of the suite's optimizers, and of the tasks and data of the checkout and the working directory."""
-    from suite.execution.matrix import task_files
-    from suite.optim.catalogue import CATALOGUE, SCHEDULES
-
-    paths = {path for path, _ in [*CATALOGUE.values(), *SCHEDULES.values()]}
-    paths |= {f"suite.optim.{path.rpartition('.')[2]}" for path in paths}
-    for file in task_files().values():
-        described = read_yaml(file, what="The task")
-        paths |= {described[part]["class_path"] for part in ("model", "data") if part in described}
-    return paths
