@@ -29,6 +29,7 @@ from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.figures.style import PAGE, Look, drawn
 from suite.analysis.report.drawings import drawings_of
+from suite.analysis.target import with_target
 from suite.records import FINAL_LOSSES, SETTLED, Store
 from suite.records.restore import restore
 
@@ -111,13 +112,16 @@ class Results:
             rows.append({**row, "runs": len(plan["runs"]), "with_result": settled, "final_loss": plan["final_loss"]})
         return pd.DataFrame(rows, columns=["name", "plan_id", "question", "task", "runs", "with_result", "final_loss"])
 
-    def sweep(self, name: str, *, final_loss: str | None = None, reference: str | None = None) -> SweepResults:
+    def sweep(
+        self, name: str, *, final_loss: str | None = None, reference: str | None = None, target: float | None = None
+    ) -> SweepResults:
         """The results of one sweep.
 
         Args:
             name: its name or plan id, see ``sweeps``.
             final_loss: definition of the final loss; None: the sweep's own.
             reference: label of the optimizer that the others are compared with; None: Adam, else the first.
+            target: loss to which steps are counted; None: the sweep's own.
 
         Raises:
             ValueError: there is no such sweep, or its runs have no such final loss.
@@ -127,7 +131,8 @@ class Results:
             names = ", ".join(sorted({plan["name"] for plan in plans.values()})) or "none"
             raise ValueError(f"There is no sweep {name!r} in {self._store.path}; there are: {names}.")
         read = functools.cache(store_losses(self._store))
-        comparison = compare_plan(self._store, plans[name], losses=read, final_loss=final_loss, reference=reference)
+        plan = with_target(plans[name], target)
+        comparison = compare_plan(self._store, plan, losses=read, final_loss=final_loss, reference=reference)
         return SweepResults(comparison, read)
 
     def record(self, run_id: str) -> dict[str, Any]:
@@ -210,6 +215,25 @@ class SweepResults:
             for x, answer in zip(self._comparison.crossovers, answers, strict=True)
         ]  # fmt: skip
         return pd.DataFrame(rows)
+
+    @property
+    def steps_to_target(self) -> pd.DataFrame:
+        """One row per task, optimizer and batch size: steps, samples, tokens and seconds to the target loss.
+
+        ``outcome`` says where it was not reached, ``steps_low`` and ``steps_high`` end the 95% interval, ``ratio`` is
+        the reference's steps by this optimizer's, and ``sooner`` names the optimizer that is sooner at 95%.
+        """
+        return self._comparison.to_target
+
+    @property
+    def steps_retrained(self) -> pd.DataFrame:
+        """The same where the budget was made for the target, in a sweep of several budgets; else without rows."""
+        return self._comparison.retrained
+
+    @property
+    def critical_batch_sizes(self) -> pd.DataFrame:
+        """One row per task and optimizer: where doubling the batch stops to halve the steps, and E / S of S + E / B."""
+        return self._comparison.critical
 
     @property
     def caveats(self) -> list[str]:

@@ -308,3 +308,32 @@ def test_every_sweep_of_a_paper_has_a_twin_for_a_laptop(path: Path) -> None:
 def test_no_twin_is_without_its_paper() -> None:
     twins = sorted((ROOT / "configs" / "sweeps").glob("*/laptop/*.yaml"))
     assert twins and all((twin.parents[1] / twin.name).is_file() for twin in twins)
+
+
+def test_settings_that_vary_make_a_panel_for_every_combination(tmp_path: Path) -> None:
+    vary = {"data.budget_tokens": [2.5e5, 1.0e6], "model.clip_norm": [None, 1.0]}
+    spec = read_spec(write(tmp_path / "s.yaml", vary=vary))
+    labels = [panel.label for panel in spec.parts]
+    assert labels == [f"budget_tokens {t}, clip_norm {c}" for t in ("250000", "1e+06") for c in ("null", "1")]
+    assert spec.parts[1].overrides == {"data.source": "sample", "data.budget_tokens": 2.5e5, "model.clip_norm": 1.0}
+    panels = {"a": {"vary": vary}, "b": {"task": "hg38/gpt"}}
+    inside = read_spec(write(tmp_path / "s.yaml", panels=panels))
+    assert [panel.label for panel in inside.parts] == [*(f"a, {label}" for label in labels), "b"]
+    assert len(Plan(spec, identify).runs) == 4 * 2 * 5
+    both = write(tmp_path / "s.yaml", vary=vary, overrides={"model.clip_norm": 1.0})
+    with pytest.raises(ValueError, match=r"vary and overrides must not set the same, got model\.clip_norm in both"):
+        _ = read_spec(both).parts
+    for wrong in ({"data.budget_tokens": [1.0]}, {"data.budget_tokens": [1, 1.0]}):
+        with pytest.raises(ValueError, match=r"vary\.data\.budget_tokens must be two different values or more"):
+            read_spec(write(tmp_path / "s.yaml", vary=wrong))
+
+
+def test_a_target_changes_no_plan(tmp_path: Path) -> None:
+    panels = {"a": {"batch_size": 4}, "b": {"task": "hg38/gpt"}}
+    plain, panelled = (read_spec(write(tmp_path / "s.yaml", panels=p)).plan_id for p in ({}, panels))
+    aimed = read_spec(write(tmp_path / "s.yaml", target=3.5))
+    assert aimed.plan_id == plain and aimed.targets == {"": 3.5}
+    panels["b"]["target"] = 1.25
+    aimed = read_spec(write(tmp_path / "s.yaml", panels=panels, target=3.5))
+    assert aimed.plan_id == panelled and aimed.targets == {"a": 3.5, "b": 1.25}
+    assert Plan(aimed, identify).as_record(command="", title="")["targets"] == aimed.targets

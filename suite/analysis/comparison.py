@@ -16,16 +16,21 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.branches import BranchPoint, branch_gaps, branch_points
+from suite.analysis.critical import critical_table
 from suite.analysis.crossover import Crossover, crossover
 from suite.analysis.csv_import import csv_histories, load_csv
 from suite.analysis.curves import LossReader, store_losses
+from suite.analysis.families import Family, Settings, families, panel_settings
 from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.published import published_gaps
+from suite.analysis.retrained import retrained_table
 from suite.analysis.searched import level_of, search_sentence, until_sentence
 from suite.analysis.selection import ALL, Selection
 from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
 from suite.analysis.table import load_runs, panel_losses
+from suite.analysis.target import COLUMNS as TARGET_COLUMNS
+from suite.analysis.target import target_table, targets_of
 from suite.analysis.tuned import tuned_points
 from suite.analysis.tuning_cost import tuning_cost_table
 from suite.analysis.words import named
@@ -38,6 +43,9 @@ START_LEFT = 0.05
 
 MOST_NAMED_SEEDS = 12
 """Largest number of seeds that are listed."""
+
+
+_FRAMES = ("runs", "tuned", "gaps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,9 @@ class Comparison:
         command: the command that trained the sweep, likewise.
         problems: files of the store that could not be used, each with a reason.
         titles: what optimizers are called, by label; those that the sweep's YAML names.
+        to_target: steps to the target loss; see `suite.analysis.target.target_table`.
+        targets: the target losses that were given, by task.
+        panels: the settings of the task that each panel changes; see `suite.analysis.families.panel_settings`.
         seeded: whether the runs' seeds are known; a CSV export may not have them.
     """
 
@@ -84,6 +95,9 @@ class Comparison:
     command: str = ""
     problems: tuple[tuple[str, str], ...] = ()
     titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    to_target: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=TARGET_COLUMNS))
+    targets: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    panels: Mapping[str, Settings] = dataclasses.field(default_factory=dict)
     seeded: bool = True
 
     def named(self) -> AbstractContextManager[None]:
@@ -120,14 +134,31 @@ class Comparison:
         """See `suite.analysis.lr_width.lr_width_table`."""
         return lr_width_table(self.runs)
 
+    @functools.cached_property
+    def families(self) -> list[Family]:
+        """The panels that differ in their budget alone; see `suite.analysis.families`."""
+        return families(self.runs, self.panels)
+
+    @functools.cached_property
+    def retrained(self) -> pd.DataFrame:
+        """Steps to the target where the budget was made for it; see `suite.analysis.retrained.retrained_table`."""
+        tables = [retrained_table(self.tuned, family, self.targets) for family in self.families]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=TARGET_COLUMNS)
+
+    @functools.cached_property
+    def critical(self) -> pd.DataFrame:
+        """Critical batch sizes, by budgets made for the target where there are such; see `suite.analysis.critical`."""
+        steps = self.to_target if self.retrained.empty else self.retrained
+        return critical_table(steps, retrained=not self.retrained.empty)
+
     def showing(self, selection: Selection) -> Comparison:
         """The comparison at the chosen batch sizes, its verdicts as they are."""
-        frames = {name: selection.of_sizes(getattr(self, name)) for name in ("runs", "tuned", "gaps")}
+        frames = {name: selection.of_sizes(getattr(self, name)) for name in (*_FRAMES, "to_target")}
         return dataclasses.replace(self, notes=(*self.notes, *selection.note(self.runs)), **frames)
 
     def of_task(self, task: str) -> Comparison:
         """The comparison of one task alone."""
-        frames = {name: getattr(self, name) for name in ("runs", "tuned", "gaps")}
+        frames = {name: getattr(self, name) for name in (*_FRAMES, "to_target")}
         definition = self.panel_losses.get(task)
         losses: dict[str, Any] = {"final_loss": definition, "tuned_by": definition} if definition else {}
         return dataclasses.replace(
@@ -210,9 +241,9 @@ def compare_plan(
     pair = {"reference": reference, "challenger": challenger}
     gaps = gap_table(runs, tuned=tuned, **pair, margin=margin, level=level_of(plan))
     definitions = {task: by_panel.get(task, definition) for task in runs["task"].unique()}
-    gaps["slowdown"] = slowdowns(gaps, tuned, functools.cache(store_curves(store, definitions)))
-    trunks = load_runs(store, plan, final_loss=final_loss, trunks=True)
-    starts = start_losses(tuned, read)
+    curves = functools.cache(store_curves(store, definitions))
+    gaps["slowdown"] = slowdowns(gaps, tuned, curves)
+    targets = targets_of(plan, list(definitions))
     compared = Comparison(
         title=plan.get("question") or plan["name"],
         subtitle=", ".join(str(plan[key]) for key in ("task_title", "source") if plan.get(key)),
@@ -221,7 +252,7 @@ def compare_plan(
         runs=runs,
         tuned=tuned,
         gaps=gaps,
-        start_losses=starts,
+        start_losses=start_losses(tuned, read),
         tuned_by=" and ".join(dict.fromkeys([plan["final_loss"], *(chosen_by.values() if final_loss else ())])),
         published=tuple(plan.get("published") or ()),
         points=branch_points(plan),
@@ -229,9 +260,12 @@ def compare_plan(
         margin=margin,
         file=plan.get("file") or "",
         command=plan.get("command") or "",
-        trunks=trunks,
+        trunks=load_runs(store, plan, final_loss=final_loss, trunks=True),
         problems=tuple(store.problems),
         titles=plan.get("titles") or {},
+        to_target=target_table(runs, tuned, curves, targets),
+        targets=targets,
+        panels=panel_settings(plan),
     )
     return compared.showing(selection)
 
@@ -244,6 +278,7 @@ def compare_csv(
     challenger: str | None = None,
     margin: float = MARGIN,
     selection: Selection = ALL,
+    target: float | None = None,
 ) -> Comparison:
     """Compare the runs of a CSV export; see `suite.analysis.csv_import.load_csv`."""
     read = load_csv(path, final_loss)
@@ -256,11 +291,13 @@ def compare_csv(
     def losses(run_id: str) -> np.ndarray:
         return kept[run_id][0][~np.isnan(kept[run_id][0])]
 
+    @functools.cache
     def curve(task: str, run_id: str) -> Curve | None:
         return curve_of(*kept[run_id], validation=read.final_losses[task] == "val")
 
     gaps = gap_table(runs, tuned=tuned, reference=reference, challenger=challenger, margin=margin)
     gaps["slowdown"] = slowdowns(gaps, tuned, curve)
+    targets = {} if target is None else dict.fromkeys(runs["task"].unique(), target)
     compared = Comparison(
         title=Path(path).name,
         subtitle="CSV export",
@@ -275,6 +312,8 @@ def compare_csv(
         notes=read.notes,
         seeded=read.seeded,
         margin=margin,
+        to_target=target_table(runs, tuned, curve, targets),
+        targets=targets,
     )
     return compared.showing(selection)
 

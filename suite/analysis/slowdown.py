@@ -8,8 +8,9 @@ falling sequence stands for the curve, which averages as many steps as the noise
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,21 @@ class Curve:
         """The loss at the end: the last validation loss, or the mean of the last train losses."""
         last = 1 if self.validation else max(1, min(LAST_STEPS, len(self.losses) // 10))
         return float(self.losses[-last:].mean())
+
+    @functools.cached_property
+    def falling(self) -> np.ndarray:
+        """The closest falling sequence to the losses, shape ``[points]``."""
+        return monotone_fit(self.losses, falling=True)
+
+    def reached(self, target: float) -> float:
+        """The share after which the falling sequence is at a target, interpolated; the last where it never is."""
+        below = np.flatnonzero(self.falling <= target)
+        first = int(below[0]) if len(below) else len(self.falling) - 1
+        if first == 0 or self.falling[first - 1] == self.falling[first]:
+            return float(self.shares[first])
+        above, under = self.falling[first - 1], self.falling[first]
+        part = float(np.clip((above - target) / (above - under), 0, 1))
+        return float(self.shares[first - 1] + part * (self.shares[first] - self.shares[first - 1]))
 
 
 CurveReader = Callable[[str, str], Curve | None]
@@ -109,18 +125,12 @@ def slowdown(better: Iterable[Curve | None], other: Iterable[Curve | None]) -> f
     if not curves or not others or None in curves or None in others:
         return math.nan
     mean, target = (
-        _mean([curve for curve in curves if curve]),
+        mean_curve([curve for curve in curves if curve]),
         float(np.mean([curve.final for curve in others if curve])),
     )
     if mean is None or mean.final > target:
         return math.nan
-    falling = monotone_fit(mean.losses, falling=True)
-    below = np.flatnonzero(falling <= target)
-    first = int(below[0]) if len(below) else len(falling) - 1
-    if first == 0 or falling[first - 1] == falling[first]:
-        return float(mean.shares[first])
-    part = float(np.clip((falling[first - 1] - target) / (falling[first - 1] - falling[first]), 0, 1))
-    return float(mean.shares[first - 1] + part * (mean.shares[first] - mean.shares[first - 1]))
+    return mean.reached(target)
 
 
 def slowdowns(gaps: pd.DataFrame, tuned: pd.DataFrame, read: CurveReader) -> list[float]:
@@ -168,7 +178,7 @@ def slowdown_sentences(gaps: pd.DataFrame, definitions: Mapping[str, str]) -> li
     ]
 
 
-def _mean(curves: list[Curve]) -> Curve | None:
+def mean_curve(curves: Sequence[Curve]) -> Curve | None:
     """The mean over seeds, where their points are the same; None where they differ."""
     shares = curves[0].shares
     if any(len(curve.shares) != len(shares) or not np.allclose(curve.shares, shares) for curve in curves):

@@ -59,7 +59,8 @@ def load_runs(
 
     Returns:
         The columns of this module's docstring, and the provenance columns ``diverged_at``, ``version``,
-        ``commit``, ``dirty``, ``packages``, ``device``, ``host``, ``parameters``, ``data_name``,
+        ``commit``, ``dirty``, ``packages``, ``device``, ``host``, ``parameters``,
+        ``tokens_per_sample`` (None for what has no tokens), ``data_name``,
         ``data_fingerprint``, ``started``, ``ended``, ``train_seconds``, ``eval_seconds``, ``log_seconds``,
         ``total_seconds``.
 
@@ -120,6 +121,7 @@ def _row(
         "host": facts.get("host"),
         "parameters": facts.get("parameters"),
         "thinned": facts.get("thinned"),
+        "tokens_per_sample": (facts.get("facts") or {}).get("seq_len"),
         "data_name": data.get("name"),
         "data_fingerprint": data.get("fingerprint"),
         "started": facts.get("started"),

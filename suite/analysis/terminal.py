@@ -14,11 +14,15 @@ from suite.analysis.branches import branch_sentences
 from suite.analysis.caveats import caveats, verdict_notes
 from suite.analysis.columns import COUNTS, POINT, Column, cells
 from suite.analysis.comparison import Comparison
+from suite.analysis.critical import critical_sentences
 from suite.analysis.crossover import Crossover
 from suite.analysis.gap import SERIES
 from suite.analysis.lr_width import lr_width_sentences
+from suite.analysis.target import target_sentences
 from suite.analysis.verdict import LEVEL
 from suite.analysis.words import (
+    UNKNOWN,
+    count_text,
     edge_text,
     first_of,
     format_setting,
@@ -26,6 +30,7 @@ from suite.analysis.words import (
     loss_text,
     optimizer_title,
     plain_number,
+    range_text,
     seeds_text,
     series_names,
     verdict_text,
@@ -55,9 +60,38 @@ def _gap_table(comparison: Comparison) -> str:
     several = comparison.tuned["task"].nunique() > 1
     for task, points in comparison.tuned.groupby("task", sort=False):
         blocks.append(_settings(comparison.task_title(str(task)) if several else "", points))
+    blocks.append(_to_target(comparison))
     blocks.append(lines(*first_of(lr_width_sentences(comparison.lr_widths, comparison.pairs))))
     notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]
     return printable([*blocks, "\n".join(notes)])
+
+
+def _to_target(comparison: Comparison) -> str:
+    """Steps to the target loss where one was given, and critical batch sizes; the report has those of any other."""
+    steps = comparison.to_target
+    several = steps["task"].nunique() > 1
+    critical = critical_sentences(comparison.critical, several=several) if comparison.targets else []
+    if comparison.targets and not comparison.retrained.empty:
+        return lines(*target_sentences(comparison.retrained), *critical)
+    aimed = steps[steps["given"].astype(bool)]
+    if aimed.empty:
+        return ""
+    columns = [
+        *([Column("task", lambda row: row.task, words=True)] if several else []),
+        *POINT,
+        Column("steps", lambda row: count_text(row.steps) if row.outcome == "reached" else _until(row)),
+        Column("95% interval", lambda row: range_text(row.steps_low, row.steps_high).replace(UNKNOWN, "-")),
+        Column("samples", lambda row: count_text(row.samples).replace(UNKNOWN, "-")),
+        Column("tokens", lambda row: count_text(row.tokens).replace(UNKNOWN, "-")),
+        Column("sooner", lambda row: optimizer_title(row.sooner) if row.sooner else "", words=True),
+    ]
+    ordered = aimed.sort_values(["task", "batch_size"], kind="stable").itertuples(index=False)
+    table = text_table(*cells(columns, ordered))
+    return f"steps to a target loss\n\n{table}\n\n{lines(*target_sentences(aimed), *critical)}"
+
+
+def _until(row: Any) -> str:
+    return f"at most {count_text(row.steps)}" if row.outcome == "at most" else str(row.outcome)
 
 
 def format_answers(comparison: Comparison) -> str:

@@ -158,6 +158,30 @@ def batch_sizes_text(sizes: Iterable[int]) -> str:
     return f"batch size{'s' if len(unique) > 1 else ''} {', '.join(unique)}"
 
 
+def count_text(count: float) -> str:
+    """A number of steps, samples or tokens, with three digits: ``1,230``, ``1.23M``; an en dash where not known."""
+    if math.isnan(count):
+        return UNKNOWN
+    if math.isinf(count):
+        return "\N{INFINITY}"
+    if abs(count) < 999.5:
+        return f"{count:.3g}"
+    shown = float(f"{count:.3g}")
+    for unit, size in (("B", 1e9), ("M", 1e6)):
+        if shown >= size:
+            return f"{shown / size:.3g}{unit}"
+    return f"{shown:,.0f}"
+
+
+def range_text(low: float, high: float) -> str:
+    """The ends of an interval of such numbers: ``120 to 340``; an end that is not known to be is named."""
+    if math.isnan(low) or math.isnan(high):
+        return UNKNOWN
+    if math.isinf(high):
+        return "beyond the budget" if math.isinf(low) else f"from {count_text(low)} up"
+    return f"up to {count_text(high)}" if low == 0 else f"{count_text(low)} to {count_text(high)}"
+
+
 def counted(count: int, one: str, several: str = "") -> str:
     """So many of something: ``1 run``, ``2 runs``."""
     return f"{count} {one if count == 1 else several or one + 's'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from suite.cli.parser import Parser
@@ -31,6 +32,27 @@ def add_selection(parser: Parser) -> None:
     parser.add_argument(
         "--batch-sizes", metavar="SIZES", help="show only these, with commas between; verdicts stay (default: all)"
     )
+
+
+def add_target(parser: Parser) -> None:
+    """Add the option that sets the loss to which steps are counted."""
+    parser.add_argument(
+        "--target",
+        type=float,
+        metavar="LOSS",
+        help="loss to which steps are counted (default: the sweep's, else the final loss of the worst tuned point)",
+    )
+
+
+def target_of(options: argparse.Namespace) -> float | None:
+    """The target loss that was given.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    if options.target is not None and not math.isfinite(options.target):
+        raise ValueError(f"--target must be a finite loss, got {options.target:g}; change it.")
+    return options.target  # type: ignore[no-any-return]
 
 
 def add_looks(parser: Parser) -> None:

@@ -99,4 +99,4 @@ def plan_of(spec: SweepSpec, store: Store) -> dict[str, Any]:
             f"`python -m suite sweep {spec.file} --store {store.path}` first, it trains only what is missing."
         )
     said = {"question": spec.question, "source": spec.source, "published": plain(spec.published)}
-    return {**plan, **said, "margin": spec.within, "titles": spec.titles, "file": spec.file}
+    return {**plan, **said, "margin": spec.within, "targets": spec.targets, "titles": spec.titles, "file": spec.file}

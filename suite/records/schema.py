@@ -43,6 +43,7 @@ RECORD = Fields(
         "code": (Fields(optional={"version": _TEXT, "commit": _TEXT, "dirty": (bool, None)}), None),
         "device": (Fields(optional={"kind": _TEXT, "name": _TEXT, "count": _COUNT}), None),
         "data": (Fields(optional={"name": _TEXT, "fingerprint": _TEXT}), None),
+        "facts": (Fields(optional={"seq_len": (_SIZE, None)}), None),
         "packages": ({str: str}, None), "seconds": ({str: float}, None),
         "host": _TEXT, "started": _TEXT, "ended": _TEXT,
     },
@@ -96,7 +97,7 @@ PLAN = Fields(
     optional={
         "file": _TEXT, "command": _TEXT, "question": _TEXT, "source": _TEXT, "task_title": _TEXT,
         "overrides": (dict, None), "panels": ({str: _PANEL}, None), "published": ([_PUBLISHED], None),
-        "margin": Positive, "titles": ({str: str}, None), "search": (_SEARCH, None),
+        "margin": Positive, "targets": ({str: float}, None), "titles": ({str: str}, None), "search": (_SEARCH, None),
         "until": (_UNTIL, None),
         "extend_edges": (_COUNT, None), "extend_axes": ([str], None), "diagnose": ({str: (dict, None)}, None),
         "packs": ({str: _SIZE}, None), "compiled": ([str], None), "fingerprints": ({str: str}, None),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite.fields import ConfigError, flattened, plain, require
 from suite.records import FINAL_LOSSES
+from suite.records.tuning import hashable
 
 Optimizers = dict[str, dict[str, Any]]
 """Label -> settings, each fixed or a grid; the optimizer is ``name``, or the label if ``name`` is not given."""
@@ -71,6 +73,13 @@ class PanelSettings:
     final_loss: str | None = None
     """Definition of the final loss by which settings are tuned."""
 
+    target: float | None = None
+    """Loss to which the steps are counted; null: the final loss of the worst tuned point."""
+
+    vary: dict[str, list[Any]] | None = None
+    """Settings of the task, each with the values that it takes: a panel for every combination, the first values first.
+    With ``data.budget_tokens`` the budget is an axis of the sweep."""
+
     trunk: Trunk | None = None
     """Settings of the runs from which the branches start; see `suite.sweep.branching`."""
 
@@ -79,6 +88,10 @@ class PanelSettings:
 
     def __post_init__(self) -> None:
         check_overrides(self.overrides or {})
+        check_overrides(self.vary or {})
+        for name, values in (self.vary or {}).items():
+            are_different = len(values) > 1 and len({hashable(value) for value in values}) == len(values)
+            require(are_different, f"vary.{name}", "two different values or more", values)
         exists = self.final_loss is None or self.final_loss in FINAL_LOSSES
         require(exists, "final_loss", f"one of {', '.join(FINAL_LOSSES)}", self.final_loss)
 
@@ -111,6 +124,7 @@ class Panel:
         optimizers: label -> settings.
         overrides: changed settings of the task.
         final_loss: definition of the final loss by which settings are tuned.
+        target: loss to which the steps are counted, where one was given.
         checkpoints: shares of the steps after which weights are saved; if there are any, the runs are trunks.
         branch: the weights from which the runs start; None: weights drawn by the seed.
     """
@@ -121,8 +135,38 @@ class Panel:
     optimizers: Optimizers
     overrides: dict[str, Any]
     final_loss: str = "ema"
+    target: float | None = None
     checkpoints: tuple[float, ...] = ()
     branch: Branch | None = None
+
+
+def varied_panels(panel: Panel, vary: Mapping[str, Sequence[Any]]) -> list[Panel]:
+    """A panel for every combination of the values of some settings, named after them.
+
+    Args:
+        panel: what they share.
+        vary: setting of the task -> values.
+
+    Raises:
+        ConfigError: ``overrides`` set one of them too.
+    """
+    for name in vary:
+        if name in panel.overrides:
+            raise ConfigError(f"vary and overrides must not set the same, got {name} in both; leave one out.")
+    panels = []
+    for values in itertools.product(*vary.values()):
+        chosen = dict(zip(vary, values, strict=True))
+        words = ", ".join(f"{name.rpartition('.')[2]} {_written(value)}" for name, value in chosen.items())
+        label = f"{panel.label}, {words}" if panel.label else words
+        panels.append(dataclasses.replace(panel, label=label, overrides={**panel.overrides, **chosen}))
+    return panels
+
+
+def _written(value: Any) -> str:
+    """A value as it is written in a panel's name."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:

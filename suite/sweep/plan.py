@@ -258,6 +258,7 @@ class Plan:
             "report_seeds": spec.report_seeds,
             "margin": spec.within,
             "titles": spec.titles,
+            **({"targets": spec.targets} if spec.targets else {}),
             **({} if spec.surface is None else {"search": self._searches.as_record()}),
             **({} if spec.until is None else {"until": spec.until.as_record(spec.looks)}),
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections import Counter
@@ -15,7 +16,7 @@ from suite.fields import ConfigError, field_types, nearest, plain, read, read_ya
 from suite.records.tuning import LARGEST_SEED, MARGIN
 from suite.sweep.branching import branch_panels
 from suite.sweep.grid import read_axis
-from suite.sweep.panel import Branches, Panel, PanelSettings
+from suite.sweep.panel import Branches, Panel, PanelSettings, varied_panels
 from suite.sweep.published import Published
 from suite.sweep.surface_search import SurfaceSearch
 from suite.sweep.until import Until
@@ -23,13 +24,19 @@ from suite.sweep.until import Until
 MOST_RUNS = 150_000
 """Runs of a sweep's own grids. A plan of so many is made in half a minute; more are several sweeps."""
 
-_BESIDE = ("file", "question", "source", "published", "diagnose", "margin", "until")
+_BESIDE = ("file", "question", "source", "published", "diagnose", "margin", "until", "target")
 """Keys that do not count towards a plan's id: they describe the sweep, or add runs that do not affect its answer."""
 
 _TITLE = "label"
 """Setting of an optimizer that names it for people: it is no setting of the optimizer, and no run depends on it."""
 
-_LATER = ("panels", "finalists", "report_seeds", "trunk", "branches", "search")
+_BESIDE_IN_PANELS = ("target",)
+"""The same of a panel."""
+
+_LATER_IN_PANELS = ("vary",)
+"""Keys of a panel that count only if they are given, likewise."""
+
+_LATER = ("vary", "panels", "finalists", "report_seeds", "trunk", "branches", "search")
 """Keys that count towards a plan's id only if they are given, so that plans in earlier stores keep their ids."""
 
 Part = TypeVar("Part", bound=Branches)
@@ -190,6 +197,11 @@ class SweepSpec(SweepSettings):
         return titles
 
     @property
+    def targets(self) -> dict[str, float]:
+        """The target losses that are given, by panel."""
+        return {panel.label: panel.target for panel in self.parts if panel.target is not None}
+
+    @property
     def finalist_seeds(self) -> list[int]:
         """The seeds that choose among the finalists; empty if there are no finalists."""
         return [] if self.finalists is None else self.finalists.seeds
@@ -211,11 +223,15 @@ class SweepSpec(SweepSettings):
                 optimizers=_untitled(_merged_optimizers(self.optimizers, settings.optimizers or {})),
                 overrides={**self.overrides, **(settings.overrides or {})},
                 final_loss=settings.final_loss or self.final_loss,
+                target=self.target if settings.target is None else settings.target,
             )
             trunk, branches = _merged(self.trunk, settings.trunk), _merged(self.branches, settings.branches)
             if branches and not trunk:
                 raise ConfigError("branches need a trunk, got branches without a trunk; add trunk.")
-            for part in branch_panels(panel, trunk, branches or Branches()) if trunk else [panel]:
+            vary = {**(self.vary or {}), **(settings.vary or {})}
+            varied = varied_panels(panel, vary) if vary else [panel]
+            branching = [branch_panels(one, trunk, branches or Branches()) if trunk else [one] for one in varied]
+            for part in itertools.chain(*branching):
                 parts.append(part)
                 groups += max(1, len(part.optimizers) * len(part.batch_size))
                 _refuse_too_many(groups)
@@ -252,6 +268,9 @@ class SweepSpec(SweepSettings):
     def plan_id(self) -> str:
         """The id of the sweep's plan in a store: the name and a hash of the settings that determine its runs."""
         settings = plain(self)
+        for part in (settings.get("panels") or {}).values():
+            for key in (*_BESIDE_IN_PANELS, *(key for key in _LATER_IN_PANELS if not part.get(key))):
+                part.pop(key, None)
         for part in (settings, *(settings.get("panels") or {}).values()):
             if part.get("optimizers"):
                 part["optimizers"] = _untitled(part["optimizers"])

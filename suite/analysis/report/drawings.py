@@ -20,6 +20,7 @@ from suite.analysis.figures.heatmap import heatmap_figure
 from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import PAGE, Look, caption_of, drawn, save
+from suite.analysis.figures.target import target_figure
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.figures.tuning_cost import tuning_cost_figure
 from suite.analysis.gap import SERIES
@@ -136,6 +137,7 @@ def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str
         "heatmap": lambda: heatmap_figure(runs, labels),
         "momenta": lambda: heatmap_figure(runs, labels, momenta=True),
         "curves": lambda: curves_figure(tuned, losses, labels),
+        "steps_to_target": lambda: target_figure(comparison.to_target, _critical_within(comparison), labels),
     }
 
 
@@ -175,6 +177,25 @@ def draw_diagnosed(comparison: Comparison, measured: pd.DataFrame, easel: Easel,
         draw = functools.partial(diagnosed_figure, of_one, shown.drawings, easel.labels, pair)
         parts.append(easel.place(draw, f"diagnostic-{str(name).replace('.', '-')}{suffix}", caption))
     return section("What happened inside the tuned runs", *parts) if any(parts) else Markup("")
+
+
+def _critical_within(comparison: Comparison) -> pd.DataFrame:
+    """Critical batch sizes by the steps within the runs; those by budgets made for the target have another figure."""
+    critical = comparison.critical
+    return critical[~critical["retrained"].astype(bool)]
+
+
+def draw_retrained(comparison: Comparison, easel: Easel) -> Markup:
+    """Steps to the target where the budget was made for it, a figure per family of panels."""
+    parts = []
+    for number, (family, steps) in enumerate(comparison.retrained.groupby("task", sort=False)):
+        critical = comparison.critical[comparison.critical["task"] == family]
+        draw = functools.partial(target_figure, steps, critical, easel.labels)
+        named = f"{family}: " if comparison.retrained["task"].nunique() > 1 else ""
+        alt = "Steps and tokens to the target loss against batch size, with the budget made for it."
+        caption = Caption("", alt, f"{named}Steps to the target loss, with the budget made for it.", inline=True)
+        parts.append(easel.place(draw, f"retrained-{number + 1}", caption))
+    return Markup("".join(parts))
 
 
 def _first_pair(comparison: Comparison) -> pd.DataFrame:
@@ -232,6 +253,12 @@ _CAPTIONS = {
         "The two momenta",
         "Maps of the final loss over two momenta, one per optimizer and batch size.",
         "Final loss on the seeds that chose, at the best learning rate.",
+    ),
+    "steps_to_target": Caption(
+        "",
+        "Steps and tokens to the target loss of each optimizer against batch size.",
+        "Steps to the target loss at the tuned points.",
+        inline=True,
     ),
     "curves": Caption(
         "The best curves",

@@ -33,6 +33,11 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         "tuning_cost": comparison.tuning_cost,
         "lr_width": comparison.lr_widths,
     }
+    frames["steps_to_target"] = comparison.to_target
+    if not comparison.critical.empty:
+        frames["critical_batch_size"] = comparison.critical
+    if not comparison.retrained.empty:
+        frames["steps_retrained"] = comparison.retrained
     if comparison.points:
         frames["branches"] = comparison.branch_gaps
         frames["trunks"] = comparison.trunks

@@ -14,8 +14,17 @@ from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.csv_text import csv_text
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.diagnosed import DiagnosticReader, diagnosed_points, store_diagnostics
-from suite.analysis.report.drawings import ON_A_PAGE, Easel, Shown, draw_diagnosed, draw_figures, draw_overview
+from suite.analysis.report.drawings import (
+    ON_A_PAGE,
+    Easel,
+    Shown,
+    draw_diagnosed,
+    draw_figures,
+    draw_overview,
+    draw_retrained,
+)
 from suite.analysis.report.kept import NAME, is_kept, keep, made_from
+from suite.analysis.report.law_sections import retrained_section, target_section
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.provenance import provenance, provenance_caveats
 from suite.analysis.report.sections import (
@@ -109,6 +118,7 @@ def _page(
         draw_overview(comparison, easel),
         answers_section(comparison),
         branching_section(comparison),
+        retrained_section(comparison, draw_retrained(comparison, easel)),
         *_bodies(comparison, losses, store_diagnostics(store, [plan]), easel),
         section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
         section("How to read this", bullets(_READING)),
@@ -171,6 +181,7 @@ def _body(comparison: Comparison, figures: Mapping[str, Markup], published: Mark
         published,
         settings_section(comparison),
         figures["tuned"],
+        target_section(comparison, figures["steps_to_target"]),
         cost_section(comparison, figures["tuning_cost"]),
         width_section(comparison, figures["sensitivity"]),
         *(figures[name] for name in ("heatmap", "momenta", "curves")),
@@ -193,6 +204,9 @@ _READING = (
     "outside. Such points are drawn open.",
     "Slowdown: share of the budget after which the better optimizer has reached the other's final loss, on the "
     "validation losses where they are compared, else on the train losses; not on a moving average.",
+    "Steps to a target loss: where the mean curve over seeds is at the target; their interval ends where it is at the "
+    "target plus and minus half the interval of the mean loss. One optimizer is sooner where the ratio of their steps "
+    f"excludes 1 at {LEVEL:.0%}.",
     "Crossover: claimed between two batch sizes at which different optimizers are better, where both verdicts hold "
     "after Holm's correction for the number of batch sizes. Its place in between is the zero of the weighted line, "
     f"where that fits, else of the monotone interpolation, with a {LEVEL:.0%} interval from gaps drawn anew within "

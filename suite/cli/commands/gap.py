@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from suite.cli.figure_options import add_selection, selection_of
+from suite.cli.figure_options import add_selection, add_target, selection_of, target_of
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.records import FINAL_LOSSES, Store
 from suite.records.tuning import MARGIN
@@ -25,6 +26,7 @@ def main(command: str, arguments: list[str]) -> int:
         metavar="PERCENT",
         help=f"of a CSV: percent of the loss within which two are level (default: {MARGIN})",
     )
+    add_target(parser)
     add_selection(parser)
     options, spec, _ = parse_sweep(parser, arguments)
     if (spec is None) == (options.csv is None):
@@ -38,15 +40,17 @@ def main(command: str, arguments: list[str]) -> int:
         raise ValueError("--export writes the runs of a sweep; with --csv they are in a table already.")
     from suite.analysis.comparison import compare_csv, compare_plan
     from suite.analysis.csv_export import export_csv
+    from suite.analysis.target import with_target
     from suite.analysis.terminal import format_gap_table
 
     asked = {"reference": options.reference, "challenger": options.challenger, "selection": selection_of(options)}
     if options.csv is not None:
-        comparison = compare_csv(options.csv, final_loss=options.final_loss, margin=options.margin or MARGIN, **asked)
+        rule: dict[str, Any] = {"margin": options.margin or MARGIN, "target": target_of(options)}
+        comparison = compare_csv(options.csv, final_loss=options.final_loss, **rule, **asked)
     elif spec is not None:
         store = Store(options.store)
         plan = plan_of(spec, store)
-        comparison = compare_plan(store, plan, final_loss=options.final_loss, **asked)
+        comparison = compare_plan(store, with_target(plan, target_of(options)), final_loss=options.final_loss, **asked)
     print(format_gap_table(comparison), end="")
     if spec is not None and options.export is not None:
         print(f"\n{export_csv(store, plan, options.export)} runs written to {options.export}.")

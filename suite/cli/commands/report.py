@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from suite.cli.figure_options import add_looks, add_selection, looks_of, selection_of
+from suite.cli.figure_options import add_looks, add_selection, add_target, looks_of, selection_of, target_of
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.fields import one_line
 from suite.records import FINAL_LOSSES, Store
@@ -20,13 +20,14 @@ def main(command: str, arguments: list[str]) -> int:
     parser = sweep_parser("report", description, file="?")
     parser.add_argument("--out", type=Path, help="folder of the report (default: in the store)")
     parser.add_argument("--final-loss", choices=FINAL_LOSSES, help="definition (default: the sweep's)")
+    add_target(parser)
     add_selection(parser)
     add_looks(parser)
     options, spec, _ = parse_sweep(parser, arguments)
     store, looks, selection = Store(options.store), looks_of(options, several=spec is not None), selection_of(options)
     if spec is None:
-        if options.optimizers or options.batch_sizes:
-            raise ValueError("--optimizers and --batch-sizes choose of one sweep; give its YAML as well.")
+        if options.optimizers or options.batch_sizes or options.target is not None:
+            raise ValueError("--optimizers, --batch-sizes and --target are about one sweep; give its YAML as well.")
         from suite.analysis.report import write_index
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -36,8 +37,10 @@ def main(command: str, arguments: list[str]) -> int:
             print(one_line(f"left out: {sentence}"))
         print(f"Index: {page}")
         return 0
-    plan = plan_of(spec, store)
     from suite.analysis.report import Shown, write_report
+    from suite.analysis.target import with_target
+
+    plan = with_target(plan_of(spec, store), target_of(options))
 
     folder = options.out or store.path / "sweeps" / plan["plan_id"] / "report"
     shown = Shown(looks=looks, selection=selection)
