@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A process per core, at most eight; the tests of a file stay together, because they share what they prepare.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
-EXTRAS ?= language,vision,graph,analysis,diagnostics,optimizers,cluster,dev
+EXTRAS ?= language,vision,graph,analysis,diagnostics,optimizers,cluster,loggers,dev
 
 .PHONY: demo results test test-all lint bench gpu env clean
 

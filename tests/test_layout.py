@@ -29,7 +29,7 @@ RULES: dict[str, set[str]] = {
     "suite.api": {"suite.records", "suite.analysis", "pandas", "matplotlib", "pyarrow"},
     "suite.training": {
         "suite.optim", "suite.records", "suite.fields", "suite.training",
-        "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm",
+        "torch", "lightning", "torchmetrics", "numpy", "pyarrow", "tqdm", "wandb",
     },
     "suite.packs": {
         "suite.optim", "suite.records", "suite.fields", "suite.training", "suite.packs",

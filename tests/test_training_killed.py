@@ -65,7 +65,9 @@ def test_a_stopped_fit_says_where_it_goes_on_from(number: signal.Signals, tmp_pa
     while not seen or not re.match(progress, seen[-1]):
         seen.append(process.stderr.readline())
         assert seen[-1], seen
-    assert re.search(r"^fit: \d+\.\d+k parameters, 100000 steps, on cpu$", "".join(seen), re.MULTILINE)
+    assert re.search(
+        r"^fit: \d+\.\d+k parameters, 100000 steps, on cpu; record and checkpoint: ", "".join(seen), re.MULTILINE
+    )
     process.send_signal(number)
     output, words = process.communicate(timeout=30)
     assert process.returncode == 128 + number and output == ""

@@ -29,6 +29,7 @@ class Request:
         rerun: train again even if there is a record.
         keep_checkpoint: leave the final weights beside the record.
         checkpoint_seconds: least wall time between checkpoints; None: see `suite.training.checkpoint.Checkpoint`.
+        logger: logs of the run for other programs; see `suite.training.run_logs`.
     """
 
     arguments: list[str]
@@ -36,6 +37,7 @@ class Request:
     rerun: bool = False
     keep_checkpoint: bool = False
     checkpoint_seconds: float | None = dataclasses.field(default=None, metadata={"at_least": 0})
+    logger: tuple[str, ...] = ()
 
 
 def store_of(arguments: list[str]) -> str:
@@ -57,7 +59,7 @@ def read_request(arguments: list[str]) -> Request:
     options, rest = take_options(
         arguments,
         families=("optimizer", "schedule"),
-        names=("task", "store", "checkpoint_seconds", "diagnostics", "optimizer", "schedule"),
+        names=("task", "store", "checkpoint_seconds", "diagnostics", "logger", "optimizer", "schedule"),
         flags=("rerun", "keep_checkpoint"),
     )
     layers: list[str] = []
@@ -72,7 +74,8 @@ def read_request(arguments: list[str]) -> Request:
         if "diagnostics" in options:
             rest += ["--model.init_args.diagnostics", json.dumps(read_diagnostics(options["diagnostics"]))]
         rest += _resolved("optimizer", options, rest) + _resolved("schedule", options, rest)
-    settings = {f.name: options[f.name] for f in dataclasses.fields(Request) if f.name in options}
+    settings: dict[str, Any] = {f.name: options[f.name] for f in dataclasses.fields(Request) if f.name in options}
+    settings["logger"] = read_loggers(options.get("logger", ""))
     return read(Request, {**settings, "arguments": layers + rest}, name="")
 
 
@@ -96,6 +99,20 @@ def read_diagnostics(text: str) -> dict[str, Any]:
         spec = {name.strip(): {} for name in text.split(",") if name.strip()}
     parse(spec)
     return dict(spec)
+
+
+def read_loggers(text: str) -> tuple[str, ...]:
+    """Read and check ``--logger``: names with commas between.
+
+    Raises:
+        ValueError: unknown logger, or its library is not installed.
+    """
+    kinds = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    if kinds:
+        from suite.training.run_logs import check_kinds
+
+        check_kinds(kinds)
+    return kinds
 
 
 def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ from suite.training.opening import give_seed
 from suite.training.predictions import Predictions
 from suite.training.progress import StepProgress
 from suite.training.retrying import with_memory
+from suite.training.run_logs import add_logs
 from suite.training.strategies import refuse_other_strategies
 
 
@@ -119,10 +120,12 @@ class SuiteCLI(LightningCLI):
             self.instantiate_classes()
             plain = plain_config(self._parser("fit"), config)
             opened = open_run(self.model, self.datamodule, plain, world_size=self.trainer.world_size)
+        store = Store(self.request.store)
+        add_logs(self.trainer, [opened], self.request.logger, store)
         return run(
             opened,
             self.trainer,
-            Store(self.request.store),
+            store,
             observe=recorder_of,
             rerun=self.request.rerun,
             keep_checkpoint=self.request.keep_checkpoint,

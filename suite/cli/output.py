@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 from suite.fields import one_line
@@ -10,6 +11,15 @@ from suite.fields import one_line
 def show_warnings_as_text() -> None:
     """Have every warning of this process printed as one line of printable characters."""
     warnings.formatwarning = _formatted
+
+
+def keep_to_the_point() -> None:
+    """Silence what Lightning says of every training: seeds, devices that there are not, products, its own versions."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*LeafSpec.*", ".*callbacks used to create the checkpoint.*", ".*does not have many workers.*"):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
 
 def _formatted(

@@ -37,6 +37,7 @@ class WorkRequest(_Message):
         store: folder of the store for the records.
         steps: how a step is executed; see `suite.packs.pack.run_pack`.
         fingerprint: checksum of the data with which the sweep was planned; a worker refuses other data.
+        loggers: logs that every run has for other programs; see `suite.training.run_logs`.
         seconds: approximate wall time that a measurement may take after the first steps.
         share: limit on that time as a share of the time that ``run_steps`` steps of single runs will take.
         run_steps: number of steps, over all runs, of the training that is being estimated.
@@ -48,6 +49,7 @@ class WorkRequest(_Message):
     store: str = ""
     steps: Literal["auto", "plain", "recorded", "compiled"] = "auto"
     fingerprint: str | None = None
+    loggers: list[str] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     share: float = 0.0
     run_steps: int = 0

@@ -63,6 +63,7 @@ class Sweep:
         diagnose: diagnostics of the tuned settings; None: those of the YAML, or else of an earlier call.
         pack: largest number of runs to train at once; None: decided by a measurement.
         compiled: whether steps are compiled.
+        loggers: logs that every run has for other programs; see `suite.training.run_logs`.
 
     Attributes:
         missing: runs without a result, except those that can never start.
@@ -81,6 +82,7 @@ class Sweep:
         diagnose: dict[str, Any] | None = None,
         pack: int | None = None,
         compiled: WhenFaster = "auto",
+        loggers: Collection[str] = (),
     ) -> None:
         earlier = store.plan(spec.plan_id) or {}
         if diagnose is None:
@@ -90,6 +92,7 @@ class Sweep:
         self.command = command
         self.pack = pack
         self.compiled = compiled
+        self.loggers = list(loggers)
         self.runs = Runs(spec)
         self.plan = Plan(spec, self.runs.identify, self.runs.accept)
         self._refuse_other_data(earlier)
@@ -119,6 +122,7 @@ class Sweep:
             store=str(self.store.path),
             steps="compiled" if measured or self.compiled == "on" else "auto",
             fingerprint=self.runs.fingerprints[job[0].panel],
+            loggers=self.loggers,
         )
 
     def estimate(self, launcher: Launcher) -> None:

@@ -189,12 +189,15 @@ class Worker:
         from suite.packs.pack import run_pack
         from suite.records import Store
         from suite.training import open_run
+        from suite.training.run_logs import add_logs
 
         configs = [_cut(config, micro_batch) for config in request.configs]
         _, data, trainer = self._built(configs[0], request, watch)
         runs = [open_run(self.resolver.build_data(config)[0], data, config) for config in configs]
         _refuse_other_code(request, [run.run_id for run in runs])
-        outcomes = run_pack(runs, trainer, Store(request.store), observe=pack_recorder_of, steps=request.steps)
+        store = Store(request.store)
+        add_logs(trainer, runs, request.loggers, store)
+        outcomes = run_pack(runs, trainer, store, observe=pack_recorder_of, steps=request.steps)
         return [outcome.record for outcome in outcomes]
 
     def train_one_by_one(self, request: WorkRequest, watch: Watch | None = None) -> list[dict[str, Any]]:
@@ -203,6 +206,7 @@ class Worker:
         from suite.records import Store
         from suite.training import open_run, run
         from suite.training.retrying import with_memory
+        from suite.training.run_logs import add_logs
 
         records: list[dict[str, Any]] = []
 
@@ -211,7 +215,9 @@ class Worker:
             task, data, trainer = self._built(config, request, watch)
             opened = open_run(task, data, config, world_size=trainer.world_size)
             _refuse_other_code(request, [*(record["run_id"] for record in records), opened.run_id])
-            return run(opened, trainer, Store(request.store), observe=recorder_of).record
+            store = Store(request.store)
+            add_logs(trainer, [opened], request.loggers, store)
+            return run(opened, trainer, store, observe=recorder_of).record
 
         for config in request.configs:
             records.append(with_memory(functools.partial(train, config)))

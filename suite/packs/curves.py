@@ -9,12 +9,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from suite.packs.packed_task import PackedTask
-from suite.training.blocks import BlockCallback
-from suite.training.curves import Curves
+from suite.training.curves import Curves, CurvesOfRuns
 from suite.training.stopping import stop
 
 
-class PackCurves(BlockCallback):
+class PackCurves(CurvesOfRuns):
     """Records the curves of every run (see `Curves`), stops the pack once all runs diverged, and compacts it before.
 
     Args:

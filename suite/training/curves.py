@@ -108,7 +108,7 @@ class Curves(BlockCallback):
         first = len(self.losses)
         self.extend(losses, norms, outputs["lrs"])
         _tell_step(trainer, trainer.global_step - 1)
-        latest = self._of_step(-1)
+        latest = self.of_step(-1)
         trainer.progress_bar_metrics.update(latest)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in latest.items()})
         if self.diverged_at is not None:
@@ -145,9 +145,10 @@ class Curves(BlockCallback):
         for step in range(first, len(self.losses)):
             if step % every == 0:
                 for logger in trainer.loggers:
-                    logger.log_metrics(self._of_step(step), step=step)
+                    logger.log_metrics(self.of_step(step), step=step)
 
-    def _of_step(self, step: int) -> dict[str, float]:
+    def of_step(self, step: int) -> dict[str, float]:
+        """The values of a step that is done, by the names that loggers have for them."""
         return {
             "train/loss": self.losses[step],
             "train/grad_norm": self.grad_norms[step],
@@ -159,6 +160,16 @@ class Curves(BlockCallback):
         now = time.perf_counter()
         self.seconds[phase] += (now - self._mark) / share
         self._mark = now
+
+
+class CurvesOfRuns(BlockCallback):
+    """Collects the curves of several runs that are trained at once.
+
+    Attributes:
+        runs: the curves of every run.
+    """
+
+    runs: list[Curves]
 
 
 def _tell_step(trainer: Trainer, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,11 +14,15 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from suite.training.blocks import BlockCallback
+from suite.training.checkpoint import Checkpoint
 from suite.training.curves import Curves
 from suite.training.observer import callback_of
 from suite.training.throughput import Throughput, throughput
 
 LOG_EVERY_SECONDS = 30.0
+
+USUAL_COLUMNS = 100
+"""Width of the bar where the terminal does not tell its own, as in some containers."""
 
 
 class StepProgress(ProgressBar, BlockCallback):
@@ -46,11 +51,15 @@ class StepProgress(ProgressBar, BlockCallback):
         """Say what is trained, and open the bar at the step that training starts from."""
         self._first, self._steps = trainer.global_step, trainer.datamodule.steps  # type: ignore[attr-defined]
         self._begun = self._logged = time.monotonic()
-        parameters = tqdm.format_sizeof(sum(p.numel() for p in pl_module.parameters() if p.requires_grad))
+        count = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
+        parameters = tqdm.format_sizeof(count) if count >= 1000 else str(count)
         start = f", from step {self._first} on" if self._first else ""
-        self._say(f"{parameters} parameters, {self._steps} steps{start}, on {trainer.strategy.root_device}")
+        kept = callback_of(trainer, Checkpoint)
+        where = "" if kept is None else f"; record and checkpoint: {kept.path.parent}"
+        self._say(f"{parameters} parameters, {self._steps} steps{start}, on {trainer.strategy.root_device}{where}")
         if self.shown and sys.stderr.isatty():
-            self._bar = tqdm(total=self._steps, initial=self._first, unit="step", dynamic_ncols=True)
+            width = {"dynamic_ncols": True} if _columns() else {"ncols": USUAL_COLUMNS}
+            self._bar = tqdm(total=self._steps, initial=self._first, unit="step", **width)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -93,6 +102,14 @@ class StepProgress(ProgressBar, BlockCallback):
         with contextlib.suppress(OSError):
             if self._bar is not None:
                 change(self._bar)
+
+
+def _columns() -> int:
+    """Columns of the terminal; 0 where it does not tell."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 0
 
 
 def _speed(trainer: Trainer, task: Any) -> Throughput | None:

@@ -58,11 +58,13 @@ class Shown:
         labels: optimizers in the order of their colours, where the page is one of several; the plan's own follow.
         looks: in which figures are drawn, that of the page first.
         selection: optimizers and batch sizes.
+        watch_seconds: between two times that a browser loads the page anew, while its sweep runs; None: it does not.
     """
 
     labels: Sequence[str] = ()
     looks: Sequence[Look] = (PAGE,)
     selection: Selection = ALL
+    watch_seconds: float | None = None
 
 
 ON_A_PAGE = Shown()

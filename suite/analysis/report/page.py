@@ -131,12 +131,13 @@ def _inline(written: str, prefix: str, alt: str) -> Markup:
     return Markup(body.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1))
 
 
-def page(title: str, *content: object) -> str:
-    """A complete HTML document, which loads nothing else."""
+def page(title: str, *content: object, refresh_seconds: float | None = None) -> str:
+    """A complete HTML document, which loads nothing else; with ``refresh_seconds`` a browser loads it anew so often."""
+    refresh = "" if refresh_seconds is None else f'<meta http-equiv="refresh" content="{refresh_seconds:g}">\n'
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'{refresh}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">\n"
         f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"

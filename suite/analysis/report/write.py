@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import re
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from suite.analysis.report.drawings import (
 from suite.analysis.report.kept import NAME, is_kept, keep, made_from
 from suite.analysis.report.law_sections import retrained_section, target_section
 from suite.analysis.report.page import Markup, bullets, element, page, section
+from suite.analysis.report.progress import progress_section
 from suite.analysis.report.provenance import provenance, provenance_caveats
 from suite.analysis.report.sections import (
     answers_section,
@@ -112,8 +114,10 @@ def _page(
     labels = list(dict.fromkeys([*shown.labels, *(run["optimizer"] for run in plan["runs"])]))
     easel = Easel(folder=folder / "figures", labels=labels, looks=shown.looks)
     write_tables(comparison, folder / "tables")
+    seconds = shown.watch_seconds
     content = [
         head(comparison, caveats(comparison) + provenance_caveats(comparison.runs)),
+        Markup("") if seconds is None else progress_section(comparison, seconds, datetime.datetime.now(datetime.UTC)),
         downloads(folder / "tables"),
         draw_overview(comparison, easel),
         answers_section(comparison),
@@ -123,7 +127,7 @@ def _page(
         section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
         section("How to read this", bullets(_READING)),
     ]
-    return page(comparison.title, *content)
+    return page(comparison.title, *content, refresh_seconds=seconds)
 
 
 def not_writable(folder: Path, error: OSError) -> ValueError:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from suite.cli.arguments import DEFAULT_STORE, read_request
+from suite.cli.output import keep_to_the_point
 from suite.fields import ConfigError, one_line, take_options
 from suite.records import Store
 
@@ -64,6 +65,7 @@ def main(command: str, arguments: list[str]) -> int:
         request = read_request(words)
         from suite.cli.lightning import SuiteCLI
 
+        keep_to_the_point()
         out = options.get("out") or f"{'' if run is None else f'{run.run_id}.'}predictions.parquet"
         cli = SuiteCLI(command, request, predictions=Path(out) if command == "predict" else None)
     if cli.predictions is not None:

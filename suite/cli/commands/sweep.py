@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from suite.cli.arguments import read_diagnostics
+from suite.cli.arguments import read_diagnostics, read_loggers
 from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.execution.launchers.forks import ForkServer
@@ -39,6 +39,7 @@ def main(command: str, arguments: list[str]) -> int:
         diagnose=None if options.diagnose is None else read_diagnostics(options.diagnose),
         pack=_pack_of(options.pack),
         compiled=options.compile,
+        loggers=read_loggers(options.logger),
     )
     print(one_line(sweep))
     for path, reason in store.problems:
@@ -118,6 +119,13 @@ def _parser() -> Parser:
         metavar="NAMES",
         help="train the tuned settings once more with diagnostics: names with commas between, or a mapping to settings "
         "(default: what the YAML or an earlier call asks for)",
+    )
+    parser.add_argument(
+        "--logger",
+        default="",
+        metavar="NAMES",
+        help="a log of every run beside its record, in the store's logs folder: csv, tensorboard, wandb, with commas "
+        "between (default: none)",
     )
     parser.add_argument(
         "--export-commands",

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from suite.cli.arguments import read_request, store_of
+from suite.cli.output import keep_to_the_point
 from suite.execution.remembered import remember, remembered
 from suite.fields import one_line
 from suite.records import Store
@@ -17,6 +18,7 @@ short options (before Lightning's own, below):
   --optimizer NAME             see `python -m suite optimizers`; its settings are --optimizer.lr and so on
   --schedule NAME              learning-rate schedule: warmup_cosine (default), constant, linear, wsd
   --diagnostics A,B            what to measure along the way; see `python -m suite diagnose --list`
+  --logger A,B                 logs for other programs, in the store's logs folder: csv, tensorboard, wandb
   --store DIR                  folder of the records (default: ./runs or $SUITE_STORE)
   --rerun                      train again even if there is a record
   --keep_checkpoint            leave the final weights beside the record
@@ -41,6 +43,7 @@ def main(command: str, arguments: list[str]) -> int:
         print(SHORT_OPTIONS)
     from suite.cli.lightning import SuiteCLI
 
+    keep_to_the_point()
     cli = SuiteCLI(command, request)
     if cli.outcome is not None and cli.trainer.is_global_zero:
         data = [Path(cli.datamodule.source), cli.datamodule.prepared_root]
@@ -53,12 +56,16 @@ def main(command: str, arguments: list[str]) -> int:
     return 0
 
 
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
 def _print_outcome(record: dict, *, trained: bool, store: Store) -> None:
     if record["status"] == "diverged":
         result = f"diverged at step {record.get('diverged_at')}"
     elif record["final"]:
-        final = f"final loss {record['final']['ema']:.4f} (moving average of the train loss)"
-        values = [final, *(f"{name} {value:.4f}" for name, value in record["metrics"].items())]
+        final = f"final loss {_number(record['final']['ema'])} (moving average of the train loss)"
+        values = [final, *(f"{name} {_number(value)}" for name, value in record["metrics"].items())]
         result = ", ".join(values)
     else:
         result = record["status"]
