@@ -12,7 +12,7 @@ import yaml
 from suite.cli.arguments import DEFAULT_STORE
 from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
-from suite.execution.diagnose import config_of
+from suite.execution.recorded import config_of
 from suite.fields import ConfigError, one_line
 from suite.records import FINAL_LOSSES, Store
 from suite.records.dropped import bring_back, drop, dropped, empty, find_run
