@@ -40,7 +40,8 @@ SOURCES = {
 
 SMALL = {
     "sequence": "data.seq_len=64 data.batch_size=16 data.eval_samples=256 model.width=64 model.num_layers=2",
-    "image": "data.image_size=32 data.cached=true data.mixup=0.0 data.batch_size=32 data.eval_samples=485",
+    "image": "data.image_size=32 data.cached=true data.flip=false data.random_crop=false data.mixup=0.0 "
+    "data.batch_size=32 data.eval_samples=485",
     "zinc": "data.batch_size=32 data.max_molecules=4000 data.eval_samples=400 model.num_layers=3 model.width=32 "
     "model.num_heads=4 data.budget_epochs=null",
     "toy": "",

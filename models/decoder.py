@@ -1,4 +1,4 @@
-"""The language model that all papers' networks share: pre-norm blocks with any mixer of positions, an untied head.
+"""The language model that all papers' networks share: residual blocks with any mixer of positions, an untied head.
 
 Shape letters: B batch, T positions, C width, V vocabulary.
 """
@@ -43,16 +43,18 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm residual block: a mixer combines the positions, then an MLP transforms each.
+    """A residual block: a mixer combines the positions, then an MLP transforms each.
 
     Args:
         width: C.
         mixer: a module from ``[B, T, C]`` to ``[B, T, C]``.
         make_mlp: makes the MLP.
+        post_norm: whether the sums are normalised (Vaswani et al. 2017), and not the inputs of mixer and MLP.
     """
 
-    def __init__(self, width: int, mixer: nn.Module, make_mlp: MakeMLP = MLP) -> None:
+    def __init__(self, width: int, mixer: nn.Module, make_mlp: MakeMLP = MLP, *, post_norm: bool = False) -> None:
         super().__init__()
+        self.post_norm = post_norm
         self.norm1 = nn.RMSNorm(width, eps=NORM_EPS)
         self.mixer = mixer
         self.norm2 = nn.RMSNorm(width, eps=NORM_EPS)
@@ -60,6 +62,9 @@ class Block(nn.Module):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """``[B, T, C]`` to ``[B, T, C]``."""
+        if self.post_norm:
+            x_BTC = self.norm1(x_BTC + self.mixer(x_BTC))
+            return self.norm2(x_BTC + self.mlp(x_BTC))
         x_BTC = x_BTC + self.mixer(self.norm1(x_BTC))
         return x_BTC + self.mlp(self.norm2(x_BTC))
 
@@ -77,6 +82,7 @@ class Decoder(nn.Module):
         make_mixer: called once per block.
         make_mlp: called once per block.
         embed_norm: whether there is an EmbedNorm.
+        post_norm: whether blocks normalise their sums; there is no norm before the head then.
     """
 
     def __init__(
@@ -88,12 +94,15 @@ class Decoder(nn.Module):
         make_mixer: MakeMixer,
         make_mlp: MakeMLP = MLP,
         embed_norm: bool = True,
+        post_norm: bool = False,
     ) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocab_size, width)
         self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS) if embed_norm else nn.Identity()
-        self.blocks = nn.ModuleList([Block(width, make_mixer(), make_mlp) for _ in range(num_layers)])
-        self.norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.blocks = nn.ModuleList(
+            [Block(width, make_mixer(), make_mlp, post_norm=post_norm) for _ in range(num_layers)]
+        )
+        self.norm = nn.Identity() if post_norm else nn.RMSNorm(width, eps=NORM_EPS)
         self.head = Head(width, vocab_size)
         self._initialise()
 

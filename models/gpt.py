@@ -12,6 +12,8 @@ from models.decoder import Decoder
 from models.rotary import Rotary
 from models.self_attention import SelfAttention
 
+WHEN_SET = {"when_set": "runs of the time before this setting keep their ids"}
+
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class GPTSettings(AttentionSettings):
@@ -25,6 +27,12 @@ class GPTSettings(AttentionSettings):
 
     width: int = dataclasses.field(default=384, metadata={"at_least": 1})
     """Features per position, divisible by twice the heads."""
+
+    raw_embeddings: bool = dataclasses.field(default=False, metadata=WHEN_SET)
+    """Leave out EmbedNorm, the norm of the embeddings."""
+
+    post_norm: bool = dataclasses.field(default=False, metadata=WHEN_SET)
+    """Normalise the sums of the residual stream, as the first Transformer did, and not the input of every layer."""
 
 
 class GPT(Decoder):
@@ -52,4 +60,6 @@ class GPT(Decoder):
             make_mixer=lambda: SelfAttention(
                 width, num_heads, Rotary(width // num_heads, max_len), qk_norm=True, backend=settings.attention
             ),
+            embed_norm=not settings.raw_embeddings,
+            post_norm=settings.post_norm,
         )

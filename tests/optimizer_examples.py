@@ -11,6 +11,7 @@ from suite.optim import OptimizerConfig, list_optimizers
 from suite.optim.external import External
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "adafactor_beta2": {"lr": 0.1, "beta2": 0.9, "smallest_factored": 2},
     "adamw": {"lr": 0.01, "weight_decay": 0.1},
     "grafted": {
         "lr": 0.1,

@@ -36,6 +36,31 @@ def test_gpt_is_causal() -> None:
     assert not torch.allclose(before[0, 7:], after[0, 7:])
 
 
+def test_post_norm_normalises_the_sums_and_raw_embeddings_have_no_norm() -> None:
+    torch.manual_seed(0)
+    sizes = {"num_layers": 2, "num_heads": 2, "width": 32}
+    usual, post, raw = (
+        GPT(GPTSettings(**sizes, **changes), vocab_size=50, max_len=12)
+        for changes in ({}, {"post_norm": True}, {"raw_embeddings": True})
+    )
+    count = [sum(p.numel() for p in network.parameters()) for network in (usual, post, raw)]
+    assert count == [count[0], count[0] - 32, count[0] - 32]  # neither the last norm nor EmbedNorm
+    tokens = torch.randint(0, 50, (3, 12))
+    x = post.embed_norm(post.embed(tokens))
+    for block in post.blocks:
+        y = x + block.mixer(x)
+        y = y / (y.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        x = y + block.mlp(y)
+        x = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    torch.nn.init.normal_(post.head.weight)
+    torch.testing.assert_close(post(tokens), x @ post.head.weight.T)
+    torch.testing.assert_close(x.square().mean(-1), torch.ones(3, 12))
+    seen = []
+    raw.blocks[0].register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0]))
+    raw(tokens)
+    assert torch.equal(seen[0], raw.embed(tokens))
+
+
 def test_gpt_refuses_a_width_that_does_not_divide() -> None:
     with pytest.raises(ValueError, match="divisible by 2 x num_heads"):
         GPT(GPTSettings(num_heads=4, width=36), vocab_size=5, max_len=4)

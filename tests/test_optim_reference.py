@@ -185,6 +185,32 @@ def test_adavar_is_adam_with_tied_betas() -> None:
     torch.testing.assert_close(parameters[0], parameters[1], rtol=1e-6, atol=1e-6)
 
 
+def test_adafactor_with_a_decay_of_its_own_keeps_averages_of_rows_and_columns() -> None:
+    rng = np.random.default_rng(0)
+    start = {"matrix": rng.normal(size=(3, 5)), "vector": 1e-4 * rng.normal(size=4), "narrow": rng.normal(size=(7, 2))}
+    parameters = {name: nn.Parameter(torch.tensor(value)) for name, value in start.items()}
+    spec = {"name": "adafactor_beta2", "lr": 0.1, "beta2": 0.9, "smallest_factored": 3}
+    optimizer = build(spec, parameters.items())
+    rows, columns, whole = np.zeros((3, 1)), np.zeros((1, 5)), {"vector": np.zeros(4), "narrow": np.zeros((7, 2))}
+    for t in range(20):
+        scale = 1 + 5 * (t == 10)  # a jump that is clipped
+        grads = {name: scale * rng.normal(size=value.shape) for name, value in start.items()}
+        for name, grad in grads.items():
+            parameters[name].grad = torch.tensor(grad)
+            if name == "matrix":
+                rows = 0.9 * rows + 0.1 * (grad**2).mean(axis=1, keepdims=True)
+                columns = 0.9 * columns + 0.1 * (grad**2).mean(axis=0, keepdims=True)
+                moment = rows * columns / rows.mean()
+            else:
+                moment = whole[name] = 0.9 * whole[name] + 0.1 * grad**2
+            step = grad / np.sqrt(moment)
+            step /= max(1.0, np.sqrt((step**2).mean()))
+            start[name] = start[name] - 0.1 * max(1e-3, np.sqrt((start[name] ** 2).mean())) * step
+        optimizer.step()
+    for name, value in start.items():
+        np.testing.assert_allclose(parameters[name].detach().numpy(), value, rtol=1e-10)
+
+
 def first_step(spec: dict[str, Any], grad: list[float]) -> list[float]:
     parameter = nn.Parameter(torch.zeros(len(grad), dtype=torch.float64))
     parameter.grad = torch.tensor(grad, dtype=torch.float64)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.optim import build, parse
+from suite.optim.schedule import Rate
 from suite.packs.runs_optimizer import Layout, RunsOptimizer, shared_groups
 from suite.packs.runs_step import RunsStep
 from suite.packs.torch_rows import SHORTEST, TorchRows
@@ -69,7 +70,7 @@ def test_every_row_moves_as_its_run_alone(name: str) -> None:
     assert flat.shape[1] > SHORTEST and all(rows is not None for rows in optimizer._torch)
     grads = gradients(6, *flat.shape)
     for step, grad in enumerate(grads):
-        take(optimizer, flat, grad, multiplier=1 - step / 8)
+        take(optimizer, flat, grad, rate=Rate(1 - step / 8, 1e-4 * step))
     for number, config in enumerate(RULES[name]):
         single = network(160)
         alone = build(config, single)
@@ -77,7 +78,7 @@ def test_every_row_moves_as_its_run_alone(name: str) -> None:
             for view_name, view in optimizer.layout.views(grad).items():
                 single.get_parameter(view_name).grad = view[number].clone()
             for group in alone.param_groups:
-                group["lr"] = group["initial_lr"] * (1 - step / 8)
+                group["lr"] = Rate(1 - step / 8, 1e-4 * step).of(group["initial_lr"])
             alone.step()
         for view_name, view in optimizer.layout.views(flat.detach()).items():
             torch.testing.assert_close(view[number], single.get_parameter(view_name).detach(), rtol=2e-6, atol=2e-7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -76,7 +77,65 @@ def test_every_schedule_stays_between_0_and_1_and_goes_through_plain_values(name
         assert schedule(0, total) > 0
     assert parse_schedule(resolve_schedule(schedule)) == schedule
     with pytest.raises(ConfigError, match="no setting"):
-        parse_schedule({"name": name, "warmup_steps": 10})
+        parse_schedule({"name": name, "warmup": 10})
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_may_count_its_warm_up_in_steps(name: str) -> None:
+    schedule = parse_schedule({"name": name, "warmup_share": 0.5, "warmup_steps": 4})
+    for total in (3, 4, 5, 97):
+        assert [schedule(step, total) for step in range(min(total, 4))] == [(i + 1) / 4 for i in range(min(total, 4))]
+        assert all(0 <= schedule(step, total) <= 1 for step in range(total + 1))
+    assert schedule(4, 97) == 1  # the next phase begins at the peak
+    idle = parse_schedule({"name": name, "warmup_steps": 4, "from_zero": True})
+    assert [idle(step, 97) for step in range(5)] == [0, 0.25, 0.5, 0.75, 1]
+    with pytest.raises(ConfigError, match="warmup_steps must be at least 1"):
+        parse_schedule({"name": name, "warmup_steps": 0})
+
+
+def test_the_cool_down_takes_its_share_of_all_steps_or_what_the_warm_up_leaves() -> None:
+    stable = WarmupStableDecay(warmup_steps=10, cooldown_share=0.2)
+    assert [stable(step, 100) for step in (9, 10, 80, 90, 99)] == pytest.approx([1, 1, 1, 0.5, 0.05])
+    assert [stable(step, 12) for step in (9, 10, 11, 12)] == pytest.approx([1, 1, 0.5, 0])
+    crowded = WarmupStableDecay(warmup_steps=10, cooldown_share=0.9)
+    assert [crowded(step, 20) for step in (9, 10, 15, 19)] == pytest.approx([1, 1, 0.5, 0.1])
+
+
+@pytest.mark.parametrize("peak", [4e-3, 6.25e-5])
+@pytest.mark.parametrize("total", [50, 400])
+def test_schedules_of_papers_2_and_3_are_those_of_their_code(peak: float, total: int) -> None:
+    # plainLM: step i of w warm-up steps has i / w of the peak; then the rate falls to 1e-5, after the last step.
+    warmup, start, end = int(0.1 * total), total * 3 // 4, 1e-5
+    cosine = WarmupCosine(from_zero=True, final_lr=end)
+    stable = WarmupStableDecay(warmup_steps=warmup, cooldown_share=1 - start / total, from_zero=True, final_lr=end)
+    rising = peak / warmup * np.arange(warmup)
+    falling = end + (peak - end) * (1 + np.cos(np.pi * np.arange(total - warmup) / (total - warmup))) / 2
+    found = [cosine.rate(step, total).of(peak) for step in range(total)]
+    np.testing.assert_allclose(found, [*rising, *falling], rtol=1e-12, atol=1e-20)
+    line = peak + (end - peak) / (total - start) * np.arange(total - start)
+    found = [stable.rate(step, total).of(peak) for step in range(warmup, total)]
+    np.testing.assert_allclose(found, [*[peak] * (start - warmup), *line], rtol=1e-12)
+    assert found[-1] > end  # reached after the last step
+
+
+def test_branches_of_paper_1_end_at_zero_as_in_their_code() -> None:
+    branch = Linear(warmup_share=0.0, reaches_final=True)
+    assert [branch(step, 5) for step in range(6)] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0])
+    assert [Linear(warmup_share=0.0)(step, 5) for step in range(5)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
+    assert WarmupCosine(warmup_share=0.0, reaches_final=True)(4, 5) == pytest.approx(0)
+
+
+def test_an_end_that_is_a_rate_takes_the_place_of_a_share_of_the_peak() -> None:
+    with pytest.raises(ConfigError, match="final_share must be 0 where final_lr is set, got 0.1"):
+        WarmupCosine(final_share=0.1, final_lr=1e-5)
+    assert WarmupCosine().rate(50, 100) == (WarmupCosine()(50, 100), 0)
+
+
+def test_settings_that_are_left_out_do_not_stand_in_the_plain_values() -> None:
+    # Runs' ids are made of plain values: a setting that came later must not change those of earlier runs.
+    assert resolve_schedule(Linear())["init_args"] == {"warmup_share": 0.1, "final_share": 0.0}
+    changed = Linear(warmup_steps=5, reaches_final=True, final_lr=1e-5)
+    assert parse_schedule(resolve_schedule(changed)) == changed
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 1e6])

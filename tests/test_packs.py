@@ -40,6 +40,22 @@ def test_every_run_of_a_pack_is_its_single_twin(tmp_path: Path, data_dir: Path, 
         assert got["final"]["val"] == pytest.approx(twin["final"]["val"], rel=1e-3)
 
 
+def test_rates_that_end_at_the_same_value_whatever_their_peak_are_those_of_single_twins(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    model = {"schedule": {"name": "warmup_cosine", "warmup_steps": 4, "from_zero": True, "final_lr": 1e-3}}
+    together, alone = Store(tmp_path / "pack"), Store(tmp_path / "single")
+    outcomes = pack(together, make_data(data_dir), SPECS["adam"], model=model)
+    for spec, outcome in zip(SPECS["adam"], outcomes, strict=True):
+        twin = train(alone, make_data(data_dir), spec, model=model).record
+        ours, theirs = (store.curves(twin["run_id"]) for store in (together, alone))
+        assert outcome.record["run_id"] == twin["run_id"]
+        np.testing.assert_allclose(ours["lr"].to_numpy(), theirs["lr"].to_numpy(), rtol=1e-12)
+        np.testing.assert_allclose(ours["train_loss"].to_numpy(), theirs["train_loss"].to_numpy(), rtol=1e-4)
+        assert ours["lr"][0].as_py() == 0 and ours["lr"][4].as_py() == spec["lr"]
+        assert ours["lr"][39].as_py() == pytest.approx(1e-3, rel=0.02)
+
+
 def test_a_diverged_run_leaves_the_others_bitwise_unchanged(tmp_path: Path, data_dir: Path) -> None:
     calm = [{"name": "sgd", "lr": 0.1}, {"name": "sgd", "lr": 0.2}]
     wild = [calm[0], {"name": "sgd", "lr": 1e30}, calm[1]]

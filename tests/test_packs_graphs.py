@@ -24,11 +24,12 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(not has_compiler("cpu"), reason="no C++ compiler")
 def test_compiled_packs_equal_uncompiled_ones_and_share_a_graph(tmp_path: Path, data_dir: Path) -> None:
     settings = {"budget_steps": 12, "eval_every_steps": 6}
+    model = {"schedule": {"name": "wsd", "warmup_steps": 3, "cooldown_share": 0.5, "final_lr": 1e-3}}
     graphs = []
     for number, specs in enumerate((SPECS["adam"][:2], SPECS["adam"][2:])):
         fast, plain = Store(tmp_path / f"fast{number}"), Store(tmp_path / f"plain{number}")
-        compiled = pack(fast, make_data(data_dir, **settings), specs, steps="compiled")
-        eager = pack(plain, make_data(data_dir, **settings), specs)
+        compiled = pack(fast, make_data(data_dir, **settings), specs, steps="compiled", model=model)
+        eager = pack(plain, make_data(data_dir, **settings), specs, model=model)
         for ours, theirs in zip(compiled, eager, strict=True):
             assert ours.record["pack"] == {"runs": 2, "compiled": True}
             np.testing.assert_allclose(curve(fast, ours), curve(plain, theirs), rtol=1e-5)

@@ -2,8 +2,10 @@
 
 `run_ids.json` was written by the code of version 0.1, before its rooms were arranged anew, for data of a pretended
 size and fingerprint. An id in it changes only with a reason that is worth a store's runs: those of runs with MixUp did
-when an image ceased to be its own partner. Those of the papers' sweeps are what they were where a GPU was at hand,
-since precision is the recipe's and no longer the machine's.
+when an image ceased to be its own partner, those of the papers' recipes and sweeps when these came to be as in the
+papers (the rates of papers 2 and 3 end at 1e-5 after a first step that is idle, images of paper 1's heavy-tailed
+subset are flipped and cropped, grids, budgets and schedules follow the figures). Those of the papers' sweeps are what
+they were where a GPU was at hand, since precision is the recipe's and no longer the machine's.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from suite.sweep import SweepSpec, read_spec
 
 EPILOG = """\
 Settings of the task can be changed as in fit, such as --data.source PATH or --data.budget_tokens 1e6; they are part of
-the sweep then, so status, gap and report need them too.
+the sweep then, so status, gap and report need them too, like --search.
 """
 
 
@@ -28,6 +29,12 @@ def sweep_parser(command: str, description: str, *, file: str | None = None) -> 
         type=Path,
         metavar="FILE",
         help="YAML with a dataset's data.source per line, such as `hg38: genome.fa.gz`: for sweeps of several datasets",
+    )
+    parser.add_argument(
+        "--search",
+        choices=("grid", "surface"),
+        help="train every setting of the grids, or a few (docs/search.md); with --dry-run, sweep says what both cost "
+        "(default: what the YAML says)",
     )
     return parser
 
@@ -54,6 +61,9 @@ def parse_sweep(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespac
     if options.sources is not None:
         spec = spec.with_sources(read_sources(options.sources))
         typed.insert(0, f" --sources {options.sources}")
+    if options.search is not None:
+        spec = dataclasses.replace(spec, search=None if options.search == "grid" else options.search)
+        typed.insert(0, f" --search {options.search}")
     if settings:
         spec = spec.changed({name: option_value(text, f"--{name}") for name, text in settings.items()})
     return options, spec, "".join(typed)

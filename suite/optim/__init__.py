@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from suite.optim.registry import config_class, list_optimizers, register
     from suite.optim.roles import ROLES, parameter_roles
     from suite.optim.rule_optimizer import RuleOptimizer
+    from suite.optim.rules.adafactor import AdafactorBeta2
     from suite.optim.rules.adam import Adam, AdamW
     from suite.optim.rules.adavar import AdaVar
     from suite.optim.rules.clipped_sgd import SGDCoordinateClip, SGDQuantileClip
@@ -50,6 +51,7 @@ _HOME = {
     "suite.optim.registry": "config_class list_optimizers register",
     "suite.optim.roles": "ROLES parameter_roles",
     "suite.optim.rule_optimizer": "RuleOptimizer",
+    "suite.optim.rules.adafactor": "AdafactorBeta2",
     "suite.optim.rules.adam": "Adam AdamW",
     "suite.optim.rules.adavar": "AdaVar",
     "suite.optim.rules.clipped_sgd": "SGDCoordinateClip SGDQuantileClip",

@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 CATALOGUE: dict[str, tuple[str, str]] = {
     "adam": ("suite.optim.rules.adam.Adam", "Adam with tied betas or independent ones"),
     "adamw": ("suite.optim.rules.adam.AdamW", "Adam with decoupled weight decay"),
+    "adafactor_beta2": (
+        "suite.optim.rules.adafactor.AdafactorBeta2",
+        "Adafactor whose second moment has a decay of its own choice (paper 4)",
+    ),
     "adavar": (
         "suite.optim.rules.adavar.AdaVar",
         "Adam as a mean and a variance, with free weights (paper 3)",

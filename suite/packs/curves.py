@@ -44,7 +44,7 @@ class PackCurves(CurvesOfRuns):
         for run, (losses, norms) in zip(runs, values, strict=True):
             curves = self.runs[run]
             if curves.diverged_at is None:
-                curves.extend(losses, norms, [self.lrs[run] * multiplier for multiplier in outputs["multipliers"]])
+                curves.extend(losses, norms, [rate.of(self.lrs[run]) for rate in outputs["rates"]])
         for curves in self.runs:
             curves.lap("train", share=len(self.runs))
         living = [row for row, run in enumerate(runs) if self.runs[run].diverged_at is None]

@@ -14,8 +14,9 @@ from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from suite.fields import ConfigError
-from suite.optim.broadcast import LaterStep, Number
+from suite.optim.broadcast import LaterStep
 from suite.optim.clipping import clip_runs
+from suite.optim.schedule import Rate
 from suite.packs.compiled_step import CompiledStep, NotCompiled
 from suite.packs.layers import PackLayers
 from suite.packs.run_metrics import RunMetrics
@@ -210,26 +211,26 @@ class PackedTask(LightningModule):
             block_idx: number of the block.
 
         Returns:
-            ``losses`` and ``grad_norms``, ``[steps, R]``, and ``multipliers`` of the learning rates, a list.
+            ``losses`` and ``grad_norms``, ``[steps, R]``, and ``rates``, the learning rates from their peaks, a list.
         """
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         observer = callback_of(self.trainer, Observer)
         schedule = self.tasks[0].lr_schedule
-        losses, norms, multipliers = [], [], []
+        losses, norms, rates = [], [], []
         for micro_batches in block:
-            multiplier = schedule(self.global_step, self.trainer.max_steps)
+            rate = schedule.rate(self.global_step, self.trainer.max_steps)
             attending = observer if observer is not None and observer.attends(self.global_step) else None
             if attending is not None:
                 attending.before_step(micro_batches)
-            loss, norm = self._take(multiplier, micro_batches)
+            loss, norm = self._take(rate, micro_batches)
             if attending is not None:
                 attending.after_update(self.runs_optimizer)
             optimizer.step()  # counts the step, for Lightning too
             losses.append(loss)
             norms.append(norm)
-            multipliers.append(multiplier)
-        return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "multipliers": multipliers}
+            rates.append(rate)
+        return {"losses": torch.stack(losses), "grad_norms": torch.stack(norms), "rates": rates}
 
     def _of_runs(self, micro_batches: list[Any]) -> list[Any]:
         """Each run's batch of its own order; the batches as they are where all runs share them."""
@@ -254,11 +255,11 @@ class PackedTask(LightningModule):
         written = (tensors.network.flat, tensors.network.by_run, tensors.alive, tensors.rule_buffers)
         return pytree.tree_leaves(tuple(tensors)), pytree.tree_leaves(written)
 
-    def _take(self, multiplier: float, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
+    def _take(self, rate: Rate, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
         micro_batches = self._of_runs(micro_batches)
         tensors, count = self._tensors(), self.runs_optimizer.steps_done + 1
         if self._compiled is not None and count > 1:  # some rules branch on the first step
-            now = self._now(count, multiplier)
+            now = self._now(count, rate)
             try:
                 result = self._compiled(tensors, now, micro_batches)
                 if result is not None:
@@ -268,19 +269,19 @@ class PackedTask(LightningModule):
                 self._compiled = None
         if self._captured is not None and count > 1:
             results = self._captured(
-                lambda: _named(*self._step(tensors, count, multiplier, micro_batches)),
-                self._now(count, multiplier),
+                lambda: _named(*self._step(tensors, count, rate, micro_batches)),
+                self._now(count, rate),
                 micro_batches,
             )
             (losses,), (norms,) = results["loss"], results["norm"]
             return losses.clone(), norms.clone()
-        return self._step(tensors, count, multiplier, micro_batches)
+        return self._step(tensors, count, rate, micro_batches)
 
-    def _now(self, count: int, multiplier: float) -> Tensor:
-        """Step and multiplier of the learning rates, filled on the device: a copy from the host would wait for it."""
-        now = torch.empty(2, dtype=torch.float64, device=self.flat.device)
-        now[0].fill_(float(count))
-        now[1].fill_(multiplier)
+    def _now(self, count: int, rate: Rate) -> Tensor:
+        """Step and rate, filled on the device: a copy from the host would wait for it."""
+        now = torch.empty(3, dtype=torch.float64, device=self.flat.device)
+        for row, number in enumerate((float(count), *rate)):
+            now[row].fill_(number)
         return now
 
     def network_tensors(self) -> NetworkTensors:
@@ -301,11 +302,9 @@ class PackedTask(LightningModule):
         return PackTensors(self.network_tensors(), self.alive, runs.buffers, runs.numbers)
 
     def _traceable(self, tensors: PackTensors, now: Tensor, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
-        return self._step(tensors, LaterStep(now[0]), now[1], micro_batches)
+        return self._step(tensors, LaterStep(now[0]), Rate(now[1], now[2]), micro_batches)
 
-    def _step(
-        self, tensors: PackTensors, count: Any, multiplier: Number, micro_batches: list[Any]
-    ) -> tuple[Tensor, Tensor]:
+    def _step(self, tensors: PackTensors, count: Any, rate: Rate, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
         """Losses and gradient norms, ``[R]``, of one optimizer step, which writes to ``tensors`` in place."""
         clipping = self.tasks[0].clipping
         is_traced = isinstance(count, LaterStep)
@@ -319,7 +318,7 @@ class PackedTask(LightningModule):
             if alive is not None:
                 grad = torch.where(alive, grad, 0.0)
             flat, buffers, numbers = tensors.network.flat, tensors.rule_buffers, tensors.numbers
-            self.runs_optimizer.move(RunsStep(flat, grad, buffers, numbers, count, multiplier, alive))
+            self.runs_optimizer.move(RunsStep(flat, grad, buffers, numbers, count, rate, alive))
         return loss, norm
 
     def _gradient(self, tensors: NetworkTensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:

@@ -128,7 +128,7 @@ class RunsOptimizer(torch.optim.Optimizer):
     def move(self, step: RunsStep) -> None:
         """Update the runs that are alive; it reads and writes only tensors of ``step``, so that it can be traced."""
         for (config, names), numbers, rows in zip(self._groups, step.numbers, self._torch, strict=True):
-            hyper = {**numbers, "lr": numbers["lr"] * step.multiplier}
+            hyper = {**numbers, "lr": step.rate.of(numbers["lr"])}
             is_later = not step.is_traced and step.count > 1
             for key, columns, shape in self._stretches(config, names):
                 if rows is not None and is_later and columns.stop - columns.start >= SHORTEST:

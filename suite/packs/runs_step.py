@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from suite.optim.broadcast import LaterStep, Number
+from suite.optim.broadcast import LaterStep
+from suite.optim.schedule import Rate
+
+PEAK = Rate(1.0)
 
 
 class NetworkTensors(NamedTuple):
@@ -51,7 +54,7 @@ class RunsStep:
         buffers: see `RunsOptimizer.buffers`; written in place.
         numbers: see `RunsOptimizer.numbers`.
         count: 1 for the first step; a `LaterStep` if the step is traced.
-        multiplier: multiplier of the learning rates.
+        rate: learning rates, from their peaks.
         alive: which runs are updated, bool ``[R, 1]``; None: all.
     """
 
@@ -60,7 +63,7 @@ class RunsStep:
     buffers: Mapping[str, Mapping[str, Tensor]]
     numbers: Sequence[Mapping[str, Tensor]]
     count: Any
-    multiplier: Number = 1.0
+    rate: Rate = PEAK
     alive: Tensor | None = None
 
     @property

@@ -64,7 +64,7 @@ class TorchRows:
         moved = [True] * len(step.flat) if step.alive is None else step.alive.flatten().tolist()
         for number, group in enumerate(self._optimizer.param_groups):
             (row,) = group["params"]
-            group["lr"] = self._peaks[number] * float(step.multiplier)
+            group["lr"] = float(step.rate.of(self._peaks[number]))
             row.data = step.flat[number, columns]
             row.grad = step.grad[number, columns] if moved[number] else None
             of_run = {name: value[number] for name, value in state.items()}

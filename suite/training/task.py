@@ -311,9 +311,9 @@ class Task(LightningModule):
         """Set the learning rate of the step that comes, if one does."""
         step, steps = self.global_step, self.trainer.max_steps
         if step < steps:
-            multiplier = self.lr_schedule(step, steps)
+            rate = self.lr_schedule.rate(step, steps)
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * multiplier
+                group["lr"] = rate.of(group["initial_lr"])
 
     def _accumulate(self, micro_batches: list[Any]) -> Tensor:
         """Compute the gradient of the mean loss over the micro-batches; returns that loss, detached."""
