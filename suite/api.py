@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from suite.analysis.budget_law import crossover_table, law_table
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.curves import LossReader, store_losses
@@ -234,6 +235,32 @@ class SweepResults:
     def critical_batch_sizes(self) -> pd.DataFrame:
         """One row per task and optimizer: where doubling the batch stops to halve the steps, and E / S of S + E / B."""
         return self._comparison.critical
+
+    @property
+    def tuned_laws(self) -> pd.DataFrame:
+        """One row per task, optimizer and tuned quantity: its power of the batch size beside a rule's."""
+        return self._comparison.tuned_laws
+
+    @property
+    def budget_laws(self) -> pd.DataFrame:
+        """One row per pair of optimizers in a sweep of several budgets: the crossover's power of the budget."""
+        return law_table(self._comparison.budget_laws)
+
+    @property
+    def crossovers_by_budget(self) -> pd.DataFrame:
+        """The crossovers that `budget_laws` rest on: one row per budget and pair."""
+        with self._comparison.named():
+            return crossover_table(self._comparison.budget_laws)
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """One row per pair, batch size and setting that panels vary: its effect on the relative gap, with interval."""
+        return self._comparison.effects[0]
+
+    @property
+    def explained(self) -> pd.DataFrame:
+        """One row per pair and batch size: the share of the gaps' variance between panels that the effects explain."""
+        return self._comparison.effects[1]
 
     @property
     def caveats(self) -> list[str]:

@@ -14,7 +14,7 @@ from test_analysis_report import check
 
 from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.critical import critical_sentences, critical_table, form
-from suite.analysis.report import write_report
+from suite.analysis.report import drawings, write_report
 from suite.analysis.retrained import budgets_needed
 from suite.analysis.slowdown import Curve
 from suite.analysis.target import quotient, target_sentences, with_target
@@ -174,7 +174,9 @@ def test_a_curve_is_read_between_its_points() -> None:
     assert curve.reached(9.0) == 0.25 and curve.reached(1.0) == 1.0
 
 
-def test_steps_are_in_the_report_in_python_and_on_the_terminal(tmp_path: Path) -> None:
+def test_steps_are_in_the_report_in_python_and_on_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = drawings.drawings_of
+    monkeypatch.setattr(drawings, "drawings_of", lambda *args: {"steps_to_target": every(*args)["steps_to_target"]})
     panels = {f"{tokens:g}": {"data.budget_tokens": tokens} for tokens in BUDGETS[1:3]}
     grids = {name: {"lr": axes["lr"][1:4]} for name, axes in GRIDS.items()}
     sizes = (16, 32, 64)

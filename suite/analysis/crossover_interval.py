@@ -11,7 +11,6 @@ from suite.analysis.monotone import monotone_fit
 from suite.analysis.verdict import LEVEL
 
 DRAWS = 2000
-_SEED = 0
 
 Interval = tuple[float, float]
 """Two batch sizes; 0 and infinity stand for a zero outside the measured range (for the line, by over an octave)."""
@@ -31,15 +30,30 @@ def crossover_intervals(gaps: pd.DataFrame, *, falling: bool) -> tuple[Interval 
     Returns:
         Interval of the line, interval of the monotone fit; None where an error is not known.
     """
+    drawn = drawn_zeros(gaps, falling=falling)
+    return (None, None) if drawn is None else (_quantiles(drawn[0]), _quantiles(drawn[1]))
+
+
+def drawn_zeros(gaps: pd.DataFrame, *, falling: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
+    """The zeros of both estimates in every draw, in log2 of the batch size, each of shape ``[DRAWS]``.
+
+    Args:
+        gaps: see `crossover_intervals`.
+        falling: likewise.
+        seed: of the draws; those of several crossovers are independent with different ones.
+
+    Returns:
+        Those of the line and of the monotone fit; None where an error is not known.
+    """
     names = ("relative_gap", "relative_error", "freedom", "batch_size")
     values, errors, freedoms, sizes = (gaps[name].to_numpy(dtype=float) for name in names)
     if not (np.isfinite(errors) & (freedoms > 0)).all():
-        return None, None
-    rng = np.random.default_rng(_SEED)
+        return None
+    rng = np.random.default_rng(seed)
     drawn = values + errors * rng.standard_t(freedoms, (DRAWS, len(values)))
     log_sizes = np.log2(sizes)
     lines = line_zeros(log_sizes, drawn, errors if (errors > 0).all() else np.ones_like(errors))
-    return _quantiles(lines), _quantiles(monotone_zeros(log_sizes, drawn, falling=falling))
+    return lines, monotone_zeros(log_sizes, drawn, falling=falling)
 
 
 def monotone_zeros(log_sizes: np.ndarray, gaps: np.ndarray, *, falling: bool) -> np.ndarray:

@@ -22,7 +22,7 @@ from suite.analysis.copies import without_copies
 from suite.analysis.csv_cells import CsvRow, csv_rows, is_kind
 from suite.analysis.table import STATUSES
 from suite.records import FINAL_LOSSES, final_losses
-from suite.records.tuning import Setting, setting_of
+from suite.records.tuning import Setting, is_momentum, setting_of
 
 HISTORY = "tr_loss_history"
 VAL_HISTORY = "vl_loss_history"
@@ -177,7 +177,7 @@ def _axes(row: CsvRow) -> Setting:
     axes = row.mapping("setting")
     for name, value in axes.items():
         last = name.rpartition(".")[2]
-        kind = "rate" if last == "lr" else "momentum" if last.startswith(("momentum", "beta")) else None
+        kind = "rate" if last == "lr" else "momentum" if is_momentum(last) else None
         numbers = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, int | float)]
         if kind and not all(is_kind(number, kind) for number in numbers):
             raise row.refused("setting", f"a {kind} for {name}")

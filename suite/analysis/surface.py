@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from suite.records.tuning import is_ordered
+from suite.records.tuning import is_momentum, is_ordered
 
 REACH = 2
 """Grid steps on every axis within which settings take part."""
@@ -142,7 +142,7 @@ def coordinates(name: str, values: Sequence[float]) -> list[float]:
 
     Momenta and betas lie at -log(1 - value), positive values at their logarithm, others where they are.
     """
-    if name.rpartition(".")[2].startswith(("momentum", "beta")) and all(0 <= value < 1 for value in values):
+    if is_momentum(name) and all(0 <= value < 1 for value in values):
         return [-math.log1p(-value) for value in values]
     if all(value > 0 for value in values):
         return [math.log(value) for value in values]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.analysis.verdict import LEVEL, POWER
-from suite.records.tuning import Setting
+from suite.records.tuning import Setting, is_time
 
 UNKNOWN = "\N{EN DASH}"
 """Stands in a page's table where there is no value."""
@@ -89,9 +89,23 @@ def format_value(value: Any) -> str:
 
 
 def format_setting(setting: Setting) -> str:
-    """A setting in one line, learning rate first: ``lr 0.3, momentum 0.95``."""
+    """A setting in one line, learning rate first: ``lr 0.3, momentum 0.95``, ``half-life of beta2 1e6 tokens``."""
     ordered = sorted(setting, key=lambda pair: (pair[0] != "lr", pair[0]))
-    return ", ".join(f"{name} {format_value(value)}" for name, value in ordered) or "as configured"
+    return ", ".join(_with_name(name, value) for name, value in ordered) or "as configured"
+
+
+def _with_name(name: str, value: Any) -> str:
+    if not is_time(name):
+        return f"{name} {format_value(value)}"
+    what, unit = _time_words(name)
+    return f"{what} {format_value(value)} {unit}"
+
+
+def _time_words(name: str) -> tuple[str, str]:
+    """What a half-life or a time scale is of, and its unit: ``half-life of beta2``, ``tokens``."""
+    of, _, kind = name.rpartition(".")
+    word, _, unit = kind.rpartition("_")
+    return f"{'half-life' if word == 'half_life' else 'time scale'} of {setting_title(of)}", unit
 
 
 _SETTINGS = {"lr": "learning rate", "eps": "epsilon", "wd": "weight decay"}
@@ -99,6 +113,8 @@ _SETTINGS = {"lr": "learning rate", "eps": "epsilon", "wd": "weight decay"}
 
 def setting_title(name: str) -> str:
     """How a setting's name is written on an axis: ``learning rate``, ``weight decay``, ``Adam's learning rate``."""
+    if is_time(name):
+        return "{} ({})".format(*_time_words(name))
     owner, dot, last = name.rpartition(".")
     words = _SETTINGS.get(last, last.replace("_", " "))
     return f"{optimizer_title(owner)}'s {words}" if dot else words

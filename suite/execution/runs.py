@@ -60,6 +60,11 @@ class Runs:
             titles.append(_with_data(title, self.bases[panel.label]["data"]["init_args"].get("source", "paper")))
         return "; ".join(dict.fromkeys(titles))
 
+    def tokens_per_sample(self, panel: str) -> int | None:
+        """The number of tokens in a sample of a panel; None for data without tokens."""
+        length = self.bases[panel]["data"]["init_args"].get("seq_len")
+        return length if isinstance(length, int) else None
+
     def config(self, run: RunSpec) -> dict[str, Any]:
         """The resolved configuration of one run."""
         config = copy.deepcopy(self.bases[run.panel])

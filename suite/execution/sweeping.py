@@ -94,7 +94,7 @@ class Sweep:
         self.compiled = compiled
         self.loggers = list(loggers)
         self.runs = Runs(spec)
-        self.plan = Plan(spec, self.runs.identify, self.runs.accept)
+        self.plan = Plan(spec, self.runs.identify, self.runs.accept, self.runs.tokens_per_sample)
         self._refuse_other_data(earlier)
         self._name_changed_code(earlier)
         self.plan.remember(earlier.get("runs") or ())

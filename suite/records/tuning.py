@@ -137,6 +137,25 @@ def _smallness(setting: Setting) -> list[float]:
     return [value if is_ordered([value]) else 0 for _, value in by_rate]
 
 
+TIMES = ("half_life_tokens", "half_life_samples", "time_scale_tokens", "time_scale_samples")
+"""Last names of settings that a sweep gives as a time; see `suite.sweep.time_scales`."""
+
+
+def is_momentum(name: str) -> bool:
+    """Whether a setting is a momentum or a beta, which is laid out in one minus its value."""
+    return name.rpartition(".")[2].startswith(("momentum", "beta"))
+
+
+def is_time(name: str) -> bool:
+    """Whether a setting is a half-life or a time scale."""
+    return name.rpartition(".")[2] in TIMES
+
+
+def setting_of_axis(name: str) -> str:
+    """The setting that an axis sets: ``beta2`` of ``beta2.half_life_tokens``, else the axis itself."""
+    return name.rpartition(".")[0] if is_time(name) else name
+
+
 def hashable(value: Any) -> Any:
     """A plain value as one that sets take; equal values stay equal."""
     if isinstance(value, list | tuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.records.tuning import hashable, is_ordered
+from suite.records.tuning import hashable, is_momentum, is_ordered
 
 
 class Space:
@@ -62,8 +62,7 @@ class _Scale:
     """The coordinate of one axis of numbers."""
 
     def __init__(self, name: str, values: Sequence[float]) -> None:
-        self._is_momentum = name.rpartition(".")[2].startswith(("momentum", "beta"))
-        self._is_momentum &= all(0 <= value < 1 for value in values)
+        self._is_momentum = is_momentum(name) and all(0 <= value < 1 for value in values)
         positive = sorted(value for value in values if value > 0)
         self._is_log = not self._is_momentum and bool(positive) and min(values) >= 0
         self._zero = 0.0

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from suite.fields import ConfigError, read, read_value
-from suite.records.tuning import Side, hashable, is_ordered
+from suite.records.tuning import Side, hashable, is_momentum, is_ordered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Axis:
         if not is_ordered(self.values) or len(self.values) < 2:
             return None
         outer, inner = (self.values[0], self.values[1]) if side == "low" else (self.values[-1], self.values[-2])
-        if _is_momentum(self.name):
+        if is_momentum(self.name):
             new = _momentum_beyond(outer, inner)
         elif self.per_decade is not None:
             step = -1 if side == "low" else 1
@@ -123,10 +123,6 @@ def log_value(exponent: Fraction) -> float:
 def rounded(value: float) -> float:
     """Round ``value`` to six significant digits."""
     return float(f"{value:.6g}")
-
-
-def _is_momentum(name: str) -> bool:
-    return name.rpartition(".")[2].startswith(("momentum", "beta"))
 
 
 def _momentum_beyond(outer: float, inner: float) -> float | None:

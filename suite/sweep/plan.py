@@ -11,16 +11,20 @@ from typing import Any
 
 from suite.fields import nested, plain
 from suite.records import Store
-from suite.records.tuning import Side, edge, is_ordered
+from suite.records.tuning import Side, edge, is_ordered, setting_of_axis
 from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, fixed_value, read_axis
 from suite.sweep.group import Group, ranked_settings
 from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey, PlannedRun, RunSpec
 from suite.sweep.spec import SweepSpec
+from suite.sweep.time_scales import settled, with_times
 
 Identify = Callable[[RunSpec], tuple[str, int]]
 """A run -> its id and number of optimizer steps; raises ValueError for impossible settings."""
+
+Tokens = Callable[[str], int | None]
+"""A panel's label -> the number of tokens in a sample of its data, None for data without."""
 
 Accept = Callable[[RunSpec], None]
 """Raises ValueError for a run whose settings cannot be, before any data are read."""
@@ -33,11 +37,19 @@ class Plan:
         spec: the sweep.
         identify: computes a run's id and number of steps.
         accept: called with runs that have every value of every axis between them, before any run is identified.
+        tokens: the number of tokens in a sample of a panel, None for data without; times in tokens need it.
     """
 
-    def __init__(self, spec: SweepSpec, identify: Identify, accept: Accept = lambda run: None) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        identify: Identify,
+        accept: Accept = lambda run: None,
+        tokens: Tokens = lambda panel: None,
+    ) -> None:
         self.spec = spec
         self._identify = identify
+        self._tokens = tokens
         self._trunks: dict[tuple[str, int, int], PlannedRun] = {}
         self.groups = [
             self._group(panel, label, settings, size)
@@ -46,7 +58,7 @@ class Plan:
             for size in panel.batch_size
         ]
         for group in self.groups:
-            for run in _examples(group, spec.seeds[0]):
+            for run in self._examples(group, spec.seeds[0]):
                 accept(run)
         if spec.surface is not None:
             from suite.sweep.searches import Searches
@@ -129,7 +141,7 @@ class Plan:
         """Whether an axis has a value, or may get it by the extensions that are left."""
         if value in group.axes[name].values:
             return True
-        sides: tuple[Side, ...] = ("low", "high") if name in self.spec.extend_axes else ()
+        sides: tuple[Side, ...] = ("low", "high") if name in self._growing(group) else ()
         most = self.spec.extend_edges
         if self.searches_in(group):
             sides, most = ("low", "high"), _MOST_EXTENSIONS
@@ -208,6 +220,10 @@ class Plan:
             new += added
         return new
 
+    def _growing(self, group: Group) -> list[str]:
+        """The axes of a group that may be extended; a time's may where its setting's may."""
+        return [axis for name in self.spec.extend_axes for axis in group.axes if name in (axis, setting_of_axis(axis))]
+
     def _grow(self, group: Group, best: Mapping[str, Any], *, alone: bool) -> list[PlannedRun]:
         """The runs past the edges at which the best setting lies, as far as the optimizer allows the new values.
 
@@ -216,10 +232,10 @@ class Plan:
         """
         seeds = [*self.spec.seeds, *(self.spec.finalist_seeds if alone else [])]
         new: list[PlannedRun] = []
-        for name in self.spec.extend_axes:
-            axis = group.axes.get(name)
-            side = axis and edge(best[name], axis.values)
-            if not axis or not side or group.extensions[name, side] >= self.spec.extend_edges:
+        for name in self._growing(group):
+            axis = group.axes[name]
+            side = edge(best[name], axis.values)
+            if not side or group.extensions[name, side] >= self.spec.extend_edges:
                 continue
             wider = axis.extended(side)
             if wider is None:
@@ -270,6 +286,7 @@ class Plan:
 
     @staticmethod
     def _group(panel: Panel, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
+        settings = with_times(settings)
         axes = {name: axis for name, value in settings.items() if (axis := read_axis(name, value, batch_size))}
         fixed = {"name": label, **{name: fixed_value(value) for name, value in settings.items() if name not in axes}}
         return Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
@@ -286,7 +303,7 @@ class Plan:
         if panel.branch is not None:
             trunk = self._trunks[panel.branch.trunk, size, seed]
             initial = trunk.run_id, kept_steps((panel.branch.share,), trunk.steps)[0]
-        settings = nested({**group.fixed, **axes})
+        settings = self._settings(group, axes)
         spec = RunSpec(settings=settings, batch_size=size, seed=seed, panel=panel.label, initial=initial)
         run_id, steps = self._identify(spec)
         run = PlannedRun(**vars(spec), run_id=run_id, optimizer=group.key.optimizer, axes=axes, steps=steps)
@@ -294,6 +311,21 @@ class Plan:
             run = dataclasses.replace(run, keeps=kept_steps(panel.checkpoints, steps))
             self._trunks[panel.label, size, seed] = run
         return run
+
+    def _settings(self, group: Group, axes: Mapping[str, Any]) -> dict[str, Any]:
+        """The optimizer's settings at some values of a group's axes."""
+        key = group.key
+        return nested(
+            settled({**group.fixed, **axes}, batch_size=key.batch_size, tokens_per_sample=self._tokens(key.panel))
+        )
+
+    def _examples(self, group: Group, seed: int) -> Iterator[RunSpec]:
+        """Runs of a group's grid that have every value of every axis between them, the others at their first."""
+        first = {name: axis.values[0] for name, axis in group.axes.items()}
+        changes = [{name: value} for name, axis in group.axes.items() for value in axis.values]
+        for change in changes or [{}]:
+            settings = self._settings(group, {**first, **change})
+            yield RunSpec(settings=settings, batch_size=group.key.batch_size, seed=seed, panel=group.panel.label)
 
     def _diagnosed(self, tuned: PlannedRun) -> PlannedRun:
         """The run that repeats a tuned run with the sweep's diagnostics."""
@@ -306,15 +338,6 @@ _MOST_EXTENSIONS = 32
 
 _ADDED = {"round": 0, "reporting": False, "diagnoses": ""}
 """Fields in the record of a run that an extension has added -> their values for the runs of the first grid."""
-
-
-def _examples(group: Group, seed: int) -> Iterator[RunSpec]:
-    """Runs of a group's grid that have every value of every axis between them, the others at their first."""
-    first = {name: axis.values[0] for name, axis in group.axes.items()}
-    changes = [{name: value} for name, axis in group.axes.items() for value in axis.values]
-    for change in changes or [{}]:
-        settings = nested({**group.fixed, **first, **change})
-        yield RunSpec(settings=settings, batch_size=group.key.batch_size, seed=seed, panel=group.panel.label)
 
 
 def _widen(group: Group, run: PlannedRun) -> None:

@@ -19,6 +19,7 @@ from suite.sweep.grid import read_axis
 from suite.sweep.panel import Branches, Panel, PanelSettings, varied_panels
 from suite.sweep.published import Published
 from suite.sweep.surface_search import SurfaceSearch
+from suite.sweep.time_scales import with_times
 from suite.sweep.until import Until
 
 MOST_RUNS = 150_000
@@ -163,7 +164,7 @@ class SweepSpec(SweepSettings):
 
     def _check_extend_axes(self) -> None:
         optimizers = [item for panel in self.parts for item in panel.optimizers.items()]
-        settings = {"lr", *(name for _, values in optimizers for name in values)}
+        settings = {"lr", *(name for _, values in optimizers for name in [*values, *with_times(values)])}
         if set(self.extend_axes) <= settings:
             return
         from suite.optim.registry import config_class
@@ -319,7 +320,8 @@ def _check_panel(panel: Panel) -> int:
         name = values.get("name", label)
         require(isinstance(name, str), f"{where}optimizers.{label}.name", "a text", name)
         for size in panel.batch_size:
-            axes = [read_axis(f"{where}optimizers.{label}.{name}", value, size) for name, value in values.items()]
+            named = with_times(values)
+            axes = [read_axis(f"{where}optimizers.{label}.{name}", value, size) for name, value in named.items()]
             settings += math.prod(len(axis.values) for axis in axes if axis)
     return settings
 

@@ -21,7 +21,7 @@ from suite.analysis.figures.scales import decade_axis
 from suite.analysis.figures.style import INK, Captioned, explain, scaled
 from suite.analysis.tuned import choosing, lowest_losses, tuned_setting
 from suite.analysis.words import format_value, optimizer_title, setting_title
-from suite.records.tuning import axes_of, is_ordered
+from suite.records.tuning import axes_of, is_ordered, setting_of_axis
 
 STRIP = "#f1f1f1"
 CUT_QUANTILE = 0.85
@@ -134,14 +134,17 @@ def line_axes(runs: pd.DataFrame) -> tuple[str, str | None] | None:
     x_name = "lr" if "lr" in axes else next((name for name, values in axes.items() if values[0] > 0), None)
     if x_name is None:
         return None
-    rest = sorted((name for name in axes if name != x_name), key=lambda name: name not in _MOMENTA)
+    rest = sorted((name for name in axes if name != x_name), key=lambda name: setting_of_axis(name) not in _MOMENTA)
     return x_name, rest[0] if rest else None
 
 
 def momentum_axes(runs: pd.DataFrame) -> tuple[str, str] | None:
     """The later and the earlier of the first two momenta that vary (``beta2`` and ``beta1``), or None."""
     axes = _numeric_axes(runs)
-    names = [name for name in _MOMENTA if name in axes]
+    names = sorted(
+        (name for name in axes if setting_of_axis(name) in _MOMENTA),
+        key=lambda name: _MOMENTA.index(setting_of_axis(name)),
+    )
     return (names[1], names[0]) if len(names) > 1 else None
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from suite.analysis.comparison import Comparison
 from suite.analysis.curves import LossReader
 from suite.analysis.figures.branches import branches_figure
+from suite.analysis.figures.budget_law import budget_law_figure
 from suite.analysis.figures.curves import curves_figure
 from suite.analysis.figures.diagnosed import described, diagnosed_figure
 from suite.analysis.figures.gap import gap_figure
@@ -22,6 +23,7 @@ from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import PAGE, Look, caption_of, drawn, save
 from suite.analysis.figures.target import target_figure
 from suite.analysis.figures.tuned import tuned_figure
+from suite.analysis.figures.tuned_laws import tuned_laws_figure
 from suite.analysis.figures.tuning_cost import tuning_cost_figure
 from suite.analysis.gap import SERIES
 from suite.analysis.report.page import Markup, element, picture, section
@@ -139,6 +141,7 @@ def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str
         "heatmap": lambda: heatmap_figure(runs, labels),
         "momenta": lambda: heatmap_figure(runs, labels, momenta=True),
         "curves": lambda: curves_figure(tuned, losses, labels),
+        "tuned_laws": lambda: tuned_laws_figure(comparison.tuned_values, labels),
         "steps_to_target": lambda: target_figure(comparison.to_target, _critical_within(comparison), labels),
     }
 
@@ -185,6 +188,17 @@ def _critical_within(comparison: Comparison) -> pd.DataFrame:
     """Critical batch sizes by the steps within the runs; those by budgets made for the target have another figure."""
     critical = comparison.critical
     return critical[~critical["retrained"].astype(bool)]
+
+
+def draw_budget_law(comparison: Comparison, easel: Easel) -> Markup:
+    """The crossover over the budget, of a sweep of several."""
+    caption = Caption(
+        "",
+        "Batch size of the crossover against the budget, with its power law.",
+        "Batch size at which the gap passes zero, against the budget.",
+        inline=True,
+    )
+    return easel.place(lambda: budget_law_figure(comparison.budget_laws), "budget_law", caption)
 
 
 def draw_retrained(comparison: Comparison, easel: Easel) -> Markup:
@@ -255,6 +269,12 @@ _CAPTIONS = {
         "The two momenta",
         "Maps of the final loss over two momenta, one per optimizer and batch size.",
         "Final loss on the seeds that chose, at the best learning rate.",
+    ),
+    "tuned_laws": Caption(
+        "",
+        "Tuned settings of each optimizer against batch size, with power laws.",
+        "Tuned settings against batch size.",
+        inline=True,
     ),
     "steps_to_target": Caption(
         "",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from suite.analysis.budget_law import crossover_table, law_table
 from suite.analysis.comparison import Comparison
 from suite.analysis.csv_text import csv_text
 from suite.analysis.report.latex import gap_latex, lr_width_latex, tuned_latex
@@ -38,6 +39,13 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         frames["critical_batch_size"] = comparison.critical
     if not comparison.retrained.empty:
         frames["steps_retrained"] = comparison.retrained
+    frames["tuned_laws"] = comparison.tuned_laws
+    effects, explained = comparison.effects
+    if len(effects):
+        frames |= {"effects": effects, "explained": explained}
+    if comparison.budget_laws:
+        frames["budget_law"] = law_table(comparison.budget_laws)
+        frames["crossover_by_budget"] = crossover_table(comparison.budget_laws)
     if comparison.points:
         frames["branches"] = comparison.branch_gaps
         frames["trunks"] = comparison.trunks

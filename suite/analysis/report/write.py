@@ -19,13 +19,20 @@ from suite.analysis.report.drawings import (
     ON_A_PAGE,
     Easel,
     Shown,
+    draw_budget_law,
     draw_diagnosed,
     draw_figures,
     draw_overview,
     draw_retrained,
 )
 from suite.analysis.report.kept import NAME, is_kept, keep, made_from
-from suite.analysis.report.law_sections import retrained_section, target_section
+from suite.analysis.report.law_sections import (
+    budget_section,
+    effects_section,
+    laws_section,
+    retrained_section,
+    target_section,
+)
 from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.progress import progress_section
 from suite.analysis.report.provenance import provenance, provenance_caveats
@@ -122,6 +129,8 @@ def _page(
         draw_overview(comparison, easel),
         answers_section(comparison),
         branching_section(comparison),
+        budget_section(comparison, draw_budget_law(comparison, easel)),
+        effects_section(comparison),
         retrained_section(comparison, draw_retrained(comparison, easel)),
         *_bodies(comparison, losses, store_diagnostics(store, [plan]), easel),
         section("Provenance", provenance(comparison.runs, plan, store.problems, store.path)),
@@ -185,6 +194,7 @@ def _body(comparison: Comparison, figures: Mapping[str, Markup], published: Mark
         published,
         settings_section(comparison),
         figures["tuned"],
+        laws_section(comparison, figures["tuned_laws"]),
         target_section(comparison, figures["steps_to_target"]),
         cost_section(comparison, figures["tuning_cost"]),
         width_section(comparison, figures["sensitivity"]),
