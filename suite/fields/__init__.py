@@ -18,6 +18,7 @@ The package imports the standard library alone, and yaml in the functions that r
 """
 
 from suite.fields.configurable import configurable, require_methods
+from suite.fields.described import Described, described, in_yaml
 from suite.fields.identity import without_beside
 from suite.fields.names import ConfigError, nearest
 from suite.fields.options import option_value, take_options
@@ -29,11 +30,14 @@ from suite.fields.yaml_files import read_yaml, yaml_value
 
 __all__ = [
     "ConfigError",
+    "Described",
     "check_ranges",
     "configurable",
+    "described",
     "escaped",
     "field_types",
     "flattened",
+    "in_yaml",
     "is_the_users",
     "nearest",
     "nested",

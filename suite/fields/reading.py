@@ -86,11 +86,16 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
             if bounds and isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"{where} must be a finite number, got {value!s:.80}.")
             if not all(_BOUNDS[key][0](number, bound) for key, bound in bounds.items()):
-                expected = " and ".join(_BOUNDS[key][1].format(bound) for key, bound in bounds.items())
+                expected = bounds_in_words(bounds)
                 expected += ", or null" if type(None) in get_args(field_types(cls)[f.name]) else ""
                 raise ConfigError(f"{where} must be {expected}, got {value!s:.80}.")
             if isinstance(number, int) and abs(number) > LARGEST_WHOLE:
                 raise ConfigError(f"{where} must be a whole number below 2^63, got {value!s:.80}.")
+
+
+def bounds_in_words(metadata: Mapping[str, Any]) -> str:
+    """The bounds in a field's metadata, such as ``at least 1 and below 9``; empty where there are none."""
+    return " and ".join(_BOUNDS[key][1].format(bound) for key, bound in metadata.items() if key in _BOUNDS)
 
 
 def _refuses_null(kind: Any) -> bool:

@@ -79,6 +79,18 @@ class Decades:
         return Axis(name, tuple(log_value(Fraction(k, self.per_decade)) for k in range(low, high + 1)), self.per_decade)
 
 
+FORMS: tuple[tuple[str, str], ...] = (
+    ("0.1", "one value, the same for every run"),
+    ("[0.1, 0.3, 1.0]", "a grid of these values"),
+    ("{decades: [-2, 0]}", "a grid of powers of ten: 0.01, 0.1, 1"),
+    ("{decades: [-1, 0], per_decade: 2}", "the same with two values per power: 0.1, 0.316228, 1"),
+    ("{by_batch_size: {1: [0.1, 0.3], 4: {decades: [-1, 0]}}}", "another value or grid at each batch size"),
+    ("[none, decoupled]", "a grid of choices, for a setting that takes words"),
+    ("{value: [norm, bias]}", "one value that is itself a list, and no grid"),
+)
+"""What the value of an optimizer's setting may be in a sweep's YAML, and what it means."""
+
+
 def read_axis(name: str, value: Any, batch_size: int) -> Axis | None:
     """Read one entry of a sweep's optimizer.
 

@@ -50,7 +50,7 @@ class _Of:
 def main(command: str, arguments: list[str]) -> int:
     """Measure, or write predictions; returns 0."""
     if "--help" in arguments or "-h" in arguments:
-        print(USAGE.format(command=command) + OUT * (command == "predict"))
+        print(usage(command))
     arguments, start = _positional(arguments)
     options, rest = take_options(arguments, names=("run", "out"))
     if "out" in options and command != "predict":
@@ -72,6 +72,11 @@ def main(command: str, arguments: list[str]) -> int:
         columns = ", ".join(cli.predictions.columns)
         print(one_line(f"Predictions: {cli.predictions.path} ({cli.predictions.samples} samples; columns {columns})."))
     return 0
+
+
+def usage(command: str) -> str:
+    """What ``--help`` says before Lightning's own options."""
+    return USAGE.format(command=command) + OUT * (command == "predict")
 
 
 def _positional(arguments: list[str]) -> tuple[list[str], str]:

@@ -1,4 +1,4 @@
-"""``tasks`` and ``optimizers``: what exists, without loading anything heavy."""
+"""``tasks`` and ``optimizers``: what exists, without loading anything heavy, and what one of them takes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from suite.fields import escaped
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Print the tasks or the optimizers; ``optimizers NAME`` prints one with its settings."""
+    """Print the tasks or the optimizers; with a name one of them with its settings."""
     parser = Parser(prog=f"python -m suite {command}", description=f"List the {command}.")
-    if command == "optimizers":
-        parser.add_argument("name", nargs="?", help="an optimizer: print what it does and its settings")
+    parser.add_argument("name", nargs="?", help=f"one of the {command}: print what it is and its settings")
     options = parser.parse_args(arguments)
-    if command == "tasks":
+    if command == "tasks" and options.name is not None:
+        from suite.cli.settings_text import task_text
+
+        print(task_text(options.name))
+    elif command == "tasks":
         from suite.execution.matrix import describe_tasks
 
         print_lines(describe_tasks())
@@ -40,14 +43,12 @@ def _print_optimizer(name: str) -> None:
     from suite.optim import config_class
 
     cls = config_class(name)
-    print(inspect.getdoc(cls) or cls.__name__)
-    if dataclasses.is_dataclass(cls):
-        print("\nSettings:")
-        for field in dataclasses.fields(cls):
-            if field.default_factory is not dataclasses.MISSING:
-                default = f"default {field.default_factory()}"
-            elif field.default is not dataclasses.MISSING:
-                default = f"default {field.default}"
-            else:
-                default = "required"
-            print(f"  --optimizer.{field.name}  {default}")
+    doc = inspect.getdoc(cls) or cls.__name__
+    if not dataclasses.is_dataclass(cls):
+        print(doc)
+        return
+    from suite.cli.settings_text import options_text
+    from suite.fields import described
+
+    print(doc.partition("\nAttributes:\n")[0].rstrip())
+    print(f"\nSettings:\n{options_text(described(cls), prefix='--optimizer.')}")

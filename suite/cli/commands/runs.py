@@ -78,8 +78,6 @@ def _rerun(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     store = Store(options.store)
     run_id = find_run(store, options.run)
-    record = store.record(run_id)
-    assert record is not None
     try:
         config = config_of(run_id, store)
     except ValueError as error:
@@ -87,7 +85,6 @@ def _rerun(arguments: list[str]) -> int:
             f"{error} If you know them, `python -m suite show {run_id} --config > run.yaml` and `python -m suite fit "
             "--config run.yaml --rerun` train it."
         ) from error
-    config["trainer"]["precision"] = record["config"]["trainer"]["precision"]  # it is the run's, not the machine's
     from suite.cli.commands import train
 
     with tempfile.TemporaryDirectory() as folder:

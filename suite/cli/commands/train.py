@@ -9,7 +9,7 @@ from pathlib import Path
 from suite.cli.arguments import read_request, store_of
 from suite.cli.output import keep_to_the_point
 from suite.execution.remembered import remember, remembered
-from suite.fields import one_line
+from suite.fields import one_line, take_options
 from suite.records import Store
 
 SHORT_OPTIONS = """\
@@ -41,6 +41,10 @@ def main(command: str, arguments: list[str]) -> int:
     request = read_request(arguments)
     if "--help" in arguments or "-h" in arguments:
         print(SHORT_OPTIONS)
+        for name in _tasks_of(typed):
+            from suite.cli.settings_text import task_text
+
+            print(task_text(name), end="\n\n")
     from suite.cli.lightning import SuiteCLI
 
     keep_to_the_point()
@@ -54,6 +58,12 @@ def main(command: str, arguments: list[str]) -> int:
             return ENDED_EARLY
         _print_outcome(cli.outcome.record, trained=cli.outcome.trained, store=store)
     return 0
+
+
+def _tasks_of(words: list[str]) -> list[str]:
+    """The task that a command line names, if it names one."""
+    options = take_options(words, names=("task",))[0]
+    return [options["task"]] if "task" in options else []
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,35 @@
+# A sweep is watched from another terminal, in a table and on a page, stopped, and taken up again.
+#
+# docs/watching.md:
+#   python -m suite status configs/sweeps/demo.yaml --watch    # a table in the terminal, anew every five seconds
+#   python -m suite report configs/sweeps/demo.yaml --watch    # its page, drawn anew as soon as there are new results
+#   python -m suite stop   configs/sweeps/demo.yaml            # save the checkpoints and end
+
+cat > long.yaml <<'YAML'
+question: "Which optimizer is better on a quadratic?"
+task: toy/quadratic
+overrides: {data.budget_steps: 3000, data.eval_samples: 4}
+batch_size: [1]
+seeds: [1]
+optimizers:
+  sgd:  {lr: [1.0e-5, 2.0e-5]}
+  adam: {lr: [0.01, 0.03], beta: [0.9]}
+YAML
+
+python -m suite report long.yaml --watch 1 > report.txt &
+watching=$!
+python -m suite sweep long.yaml --workers 1 --pack off --compile off --data.budget_steps 3000 2> sweep.txt &
+sweeping=$!
+until ls runs/runs/*/*/record.json > /dev/null 2>&1; do sleep 0.2; done
+python -m suite status long.yaml --data.budget_steps 3000 | tee status.txt
+grep -q "of 4 runs have a result" status.txt
+python -m suite stop long.yaml --data.budget_steps 3000
+code=0; wait $sweeping || code=$?
+[ $code = 143 ]
+
+python -m suite sweep long.yaml --workers 1 --pack off --compile off --data.budget_steps 3000
+wait $watching
+grep -q "the page is final" report.txt
+page=$(grep -o 'runs/sweeps/.*/index.html' report.txt)
+! grep -q "runs have a result" "$page"
+python -m suite status long.yaml --data.budget_steps 3000 | grep -q "4 of 4 runs have a result"
