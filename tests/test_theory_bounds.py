@@ -14,6 +14,7 @@ from suite.theory.bounds import (
     Problem,
     bound_coefficients,
     largest_admissible_batch_size,
+    optimal_batch_size,
     tuned_bound,
 )
 from suite.theory.regimes import GapModel, approximate_crossover, gap_model, regime, relative_gap
@@ -160,3 +161,13 @@ def test_impossible_problems_are_refused() -> None:
         figure_8(1, noise=0.0)
     with pytest.raises(ValueError, match="dimension must be at least 2"):
         threshold_exponent(1)
+
+
+@pytest.mark.parametrize("budget", [1e6, 1e9])
+@pytest.mark.parametrize("noise", [0.7, 20.0])
+def test_the_optimal_batch_size_is_where_the_bound_is_least(budget: float, noise: float) -> None:
+    method = Method(smoothness=3.0, rho=2.0, noise=noise, suboptimality=5.0, budget=budget)
+    sizes = np.geomspace(1e-4, 1e5, 200_001)
+    assert optimal_batch_size(method) == pytest.approx(sizes[tuned_bound(method, sizes).argmin()], rel=2e-4)
+    closed = 2 ** (-2 / 3) * (2 * noise) ** (5 / 3) * budget ** (1 / 6) / 15 ** (5 / 6)
+    assert optimal_batch_size(method) == pytest.approx(closed)

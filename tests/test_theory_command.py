@@ -50,6 +50,19 @@ def test_regimes_of_another_problem(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "theory.noise must be above 0 and at most" in capsys.readouterr().err
 
 
+def test_batch_sizes_and_filters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "batch_size", "--noise", "3", "--out", str(tmp_path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "normalised" in line]
+    # 2^(-2/3) sigma^(5/3) T^(1/6) / (L Delta_0)^(5/6)
+    expected = 2 ** (-2 / 3) * 3 ** (5 / 3) * 1e6 ** (1 / 6) / 10 ** (5 / 6)
+    assert [float(line[-3]) for line in lines] == pytest.approx([expected] * 3, rel=1e-3)
+    assert main(["theory", "filters", "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert [row[-1] for row in cells(output, "0.95")] == ["yes", "yes"] and cells(output, "0.9")[0][-1] == "no"
+    for name in ("batch_size", "filters"):
+        assert_figure(tmp_path, name)
+
+
 def test_quadratic_and_bigram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["theory", "quadratic", "--steps", "20", "--samples", "64", "--out", str(tmp_path)]) == 0
     output = capsys.readouterr().out

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diagnose": ("diagnose", "what the diagnostics say of a task's network, at the start or at a checkpoint"),
     "why": ("why", "what was measured beside the gaps of a store, and what goes along with them"),
     "theory": ("theory", "what the papers' formulas predict: tables and figures, no runs"),
+    "papers": ("papers", "the papers' figures and tables: their sweeps, counts, what is ours, laptop answers"),
     "tasks": ("lists", "the tasks, one line each; with a name one of them with all its settings"),
     "optimizers": ("lists", "the optimizers, one line each; with a name one of them with all its settings"),
     "reference": ("reference", "every form of a sweep's YAML, or every command with its options, as a page"),

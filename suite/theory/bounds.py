@@ -115,6 +115,15 @@ def largest_admissible_batch_size(method: Method) -> float:
     return method.rho * method.noise * math.sqrt(method.budget) / math.sqrt(method.smoothness * method.suboptimality)
 
 
+def optimal_batch_size(method: Method) -> float:
+    r"""Batch size at which `tuned_bound` is least: :math:`2^{-2/3} (\rho\sigma)^{5/3} T^{1/6} / (L\Delta_0)^{5/6}`.
+
+    It grows with the sixth root of the budget alone. Where it is below 1, a batch of one sample is best.
+    """
+    _, falling, rising = bound_coefficients(method)
+    return (falling / (2 * rising)) ** (2 / 3)
+
+
 def tuned_bound(method: Method, batch_size: ArrayLike) -> Array:
     r"""Bound on the gradient norm at the best momentum and step length (paper 1, section 5 and appendix C).
 

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 SUBJECTS = {
     "regimes": "gap of the bounds, its regimes and crossovers (paper 1, Figure 8)",
     "quadratic": "tuned SGD and sign descent on a noisy quadratic (paper 2, Figure 17)",
+    "batch_size": "batch sizes at which the bounds of sign and norm methods are least (talks)",
+    "filters": "momentum of a signal and its sign; the variance that equal betas track (paper 3)",
     "bigram": "steps that gradient and sign descent need on a Zipf language (Kunstner & Bach)",
     "fit": "the three-term gap model fitted to a sweep's measured gaps",
 }
+
+NOISE = 3.0
+"""Standard deviation of one sample's gradient at which batch sizes are shown: at Figure 8's one sample is best."""
 
 LARGEST_SPECTRUM = 10_000_000
 """Largest dimension for which the threshold of the spectra is computed: its sum has a term per dimension."""
@@ -49,7 +54,7 @@ class Asked:
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Print the tables and write the figures of one subject; without a subject, of the three that need no runs."""
+    """Print the tables and write the figures of one subject; without a subject, of all that need no runs."""
     if arguments[:1] == ["fit"]:
         return _fit(arguments[1:])
     lines = "\n".join(f"  {name:10} {line}" for name, line in SUBJECTS.items())
@@ -59,10 +64,10 @@ def main(command: str, arguments: list[str]) -> int:
         epilog=f"subjects:\n{lines}\n\nfit takes a sweep's YAML: python -m suite theory fit SWEEP.yaml",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("subject", nargs="?", choices=[*SUBJECTS], help="default: regimes, quadratic and bigram")
+    parser.add_argument("subject", nargs="?", choices=[*SUBJECTS], help="default: all but fit")
     folder = "folder of the figures (default: %(default)s)"
     parser.add_argument("--out", type=Path, default=Path(DEFAULT_STORE) / "theory", help=folder)
-    problem = parser.add_argument_group("regimes: another problem than Figure 8's")
+    problem = parser.add_argument_group("regimes, batch_size: another problem than Figure 8's")
     problem.add_argument("--dimension", type=int, help="d")
     problem.add_argument("--noise", type=float, help="sigma, standard deviation of one sample's gradient")
     problem.add_argument("--suboptimality", type=float, help="initial loss above the infimum")
@@ -79,7 +84,9 @@ def main(command: str, arguments: list[str]) -> int:
     check_ranges(Asked, vars(options), name="theory")
     from suite.analysis.figures.style import drawn, save
 
-    draw = {"regimes": _regimes, "quadratic": _quadratic, "bigram": _bigram}
+    draw = {
+        "regimes": _regimes, "quadratic": _quadratic, "batch_size": _batch_size, "filters": _filters, "bigram": _bigram
+    }  # fmt: skip
     for subject in [options.subject] if options.subject else draw:
         figure = drawn(functools.partial(draw[subject], options))
         assert figure is not None
@@ -166,6 +173,53 @@ def _better(prediction: Prediction) -> str:
     if abs(prediction.gap) < 2 * prediction.error:
         return "tie"
     return "SGD" if prediction.gap > 0 else "sign descent"
+
+
+def _batch_size(options: argparse.Namespace) -> Figure:
+    import numpy as np
+
+    from suite.analysis.figures.signals import batch_sizes_figure
+    from suite.theory.bounds import FIGURE_8, Problem, largest_admissible_batch_size, optimal_batch_size, tuned_bound
+
+    asked = {name: getattr(options, name) for name in FIGURE_8}
+    constants: dict[str, Any] = (
+        FIGURE_8 | {"noise": NOISE} | {name: value for name, value in asked.items() if value is not None}
+    )
+    ratios = [ratio for ratio in (1, 8, 100) if ratio <= constants["dimension"]]
+    problems = {f"L∞ / L₂ = {r}": Problem(**constants, smoothness_2=1.0, smoothness_inf=float(r)) for r in ratios}
+    print("Batch sizes at which the tuned bounds are least; below 1, a batch of one sample is best.")
+    print(", ".join(f"{name} {value:g}" for name, value in constants.items()))
+    rows = [
+        [title, name, f"{optimal_batch_size(method):.4g}",
+         f"{float(tuned_bound(method, max(1.0, optimal_batch_size(method)))):.4g}",
+         f"{largest_admissible_batch_size(method):.4g}"]
+        for title, problem in problems.items()
+        for name, method in (("normalised SGD", problem.normalised_sgd), ("sign descent", problem.sign_sgd))
+    ]  # fmt: skip
+    _table(["problem", "method", "batch size", "bound there", "extrapolated beyond"], rows)
+    return batch_sizes_figure(problems, np.geomspace(0.01, 100, 50) * constants["budget"])
+
+
+def _filters(options: argparse.Namespace) -> Figure:
+    from suite.analysis.figures.signals import filters_figure
+    from suite.analysis.words import optimizer_title
+    from suite.theory.filters import agreement, filtered, noisy, signal
+    from suite.theory.variational import is_variance
+
+    clean, gradients = signal(), noisy()
+    steps = filtered(gradients, 0.95)
+    print("Cosine between what is stepped along and the signal 1.8 sin(0.03 k) exp(-0.0025 k), noise of deviation 1,")
+    print("every average with decay 0.95 (paper 3, the filter demonstration).")
+    _table(
+        ["method", "cosine"], [[optimizer_title(name), f"{agreement(step, clean):.3f}"] for name, step in steps.items()]
+    )
+    print("Adam's second moment is a mean squared plus a variance at every step of these gradients:")
+    pairs = [(0.95, 0.95), (0.9, 0.95), (0.9, 0.999), (0.95, 0.9)]
+    _table(
+        ["beta1", "beta2", ""],
+        [[f"{a:g}", f"{b:g}", "yes" if is_variance(gradients, a, b) else "no"] for a, b in pairs],
+    )
+    return filters_figure(clean, gradients, steps)
 
 
 def _bigram(options: argparse.Namespace) -> Figure:

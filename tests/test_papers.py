@@ -1,0 +1,149 @@
+"""The list of the papers' figures and tables: its sweeps are as the papers have them, and none is left out."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+from suite.cli.main import main
+from suite.sweep import SweepSpec, read_spec
+from suite.sweep.papers import (
+    Fact,
+    contradictions,
+    read_papers,
+    runs_of,
+    runs_of_search,
+    settings_by_optimizer,
+    twin_of,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+SWEEPS = ROOT / "configs" / "sweeps"
+PAPERS = read_papers(ROOT / "configs" / "papers.yaml")
+FACTS = [fact for paper in PAPERS for item in paper.items for fact in item.facts]
+LISTED = {name for paper in PAPERS for item in paper.items for name in item.sweeps}
+AT_SCALE = {
+    f"{path.parent.name}/{path.stem}"
+    for path in SWEEPS.glob("*/*.yaml")
+    if path.parent.name.startswith(("paper", "talk"))
+}
+
+# The largest numbers of figures and tables that are known, appendices included.
+NUMBERED = {
+    "paper 1": {"figure": 21, "table": 4},
+    "paper 2": {"figure": 20, "table": 1},
+    "paper 3": {"figure": 18, "table": 3},
+    "paper 4": {"figure": 10, "table": 0},
+}
+
+
+@functools.cache
+def spec_of(name: str) -> SweepSpec:
+    return read_spec(SWEEPS / f"{name}.yaml")
+
+
+def numbers(names: list[str], kind: str) -> set[int]:
+    """Numbers of figures or tables in names such as ``figures 2, 4 and 13 to 15``."""
+    found: set[int] = set()
+    for name in names:
+        for words in re.findall(rf"\b{kind}s? ([\d, a-z]*\d)", name):
+            words = re.split(r" and (?:table|figure)", words)[0]
+            for part in re.split(r", | and ", words):
+                ends = [int(number) for number in re.findall(r"\d+", part)]
+                found |= set(range(ends[0], ends[-1] + 1)) if ends else set()
+    return found
+
+
+@pytest.mark.parametrize("paper", NUMBERED)
+def test_every_figure_and_table_has_a_row(paper: str) -> None:
+    names = [item.name for one in PAPERS if one.name == paper for item in one.items]
+    for kind, last in NUMBERED[paper].items():
+        listed = numbers(names, kind)
+        assert listed == set(range(1, last + 1)), (kind, sorted(set(range(1, last + 1)) ^ listed))
+
+
+def test_every_sweep_at_the_papers_scale_has_a_row_and_a_laptop_twin() -> None:
+    assert LISTED == AT_SCALE
+    assert not [name for name in AT_SCALE if not (SWEEPS / f"{twin_of(name)}.yaml").is_file()]
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: f"{fact.sweep}: {fact.panel}" if fact.panel else fact.sweep)
+def test_every_sweep_is_as_the_paper_has_it(fact: Fact) -> None:
+    assert contradictions(fact, spec_of(fact.sweep)) == []
+
+
+def test_every_row_says_where_its_answer_comes_from_or_why_there_is_none() -> None:
+    for paper in PAPERS:
+        for item in paper.items:
+            assert item.sweeps or item.commands or "no sweep" in item.ours, item.name
+            assert {fact.sweep for fact in item.facts} <= set(item.sweeps), item.name
+
+
+def test_every_header_of_one_seed_says_that_verdicts_need_more() -> None:
+    for name in AT_SCALE:
+        spec = spec_of(name)
+        header = " ".join((SWEEPS / f"{name}.yaml").read_text(encoding="utf-8").split("question:")[0].split("\n# "))
+        one = len(spec.seeds) == 1 and not spec.report_seeds
+        assert ("verdicts need more" in " ".join(header.split())) == one, name
+
+
+def test_what_is_not_as_a_fact_says_is_named() -> None:
+    spec = spec_of("paper2/figure12")
+    fact = Fact(
+        sweep="paper2/figure12",
+        panel="1.3B tokens",
+        runs={"sgd": 5, "adam": 6},
+        batch_size=[16],
+        lists={"sgd": {"lr": {128: [0.25, 0.5]}, "momentum": 0.98}},
+        settings={"model.schedule.warmup_steps": 100, "data.seq_len": 512},
+        seeds=3,
+    )
+    assert contradictions(fact, spec) == [
+        "sgd has 6 settings, not 5",
+        "batch sizes are [16, 128], not [16]",
+        "sgd.lr at batch size 128 is [0.25, 0.5, 1], not [0.25, 0.5]",
+        "model.schedule.warmup_steps is 2000, not 100",
+        "data.seq_len is the recipe's, not 512",
+        "1 seeds report, not 3",
+    ]
+    assert contradictions(dataclasses.replace(fact, runs={"sgd": 5}, here={"sgd": 6}), spec)[0].startswith(
+        "batch sizes"
+    )
+    with pytest.raises(ValueError, match="has no panel 'another'"):
+        contradictions(dataclasses.replace(fact, panel="another"), spec)
+
+
+def test_counts_by_hand() -> None:
+    # Two lengths of four have both batch sizes; three learning rates each.
+    assert settings_by_optimizer(spec_of("paper2/figure12")) == {"sgd": 24, "adam": 24}
+    assert settings_by_optimizer(spec_of("paper2/figure12"), "5.2B tokens") == {"sgd": 6, "adam": 6}
+    # Seven branch points of 20 settings each, without the trunks.
+    assert settings_by_optimizer(spec_of("paper1/figure7")) == {"sgd": 140, "adam": 140}
+    assert runs_of(spec_of("paper2/figure17")) == 2 * 4 * 3 * 5 * 10
+    # 12 groups of Adam's 300 settings are searched with at most 40; those of six settings are trained whole.
+    assert runs_of_search(spec_of("paper4/figure1")) == 7 * (20 + 40 + 6 + 30 + 40)
+
+
+def test_the_command_prints_every_item_and_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["papers", "paper 1", "--csv", str(tmp_path / "papers.csv")]) == 0
+    printed = capsys.readouterr().out
+    of_paper = next(paper for paper in PAPERS if paper.name == "paper 1")
+    assert all(f"\n{item.name}: " in printed for item in of_paper.items)
+    assert "1,568 runs (1,088 in the paper), 1 seed reports: verdicts need more" in " ".join(printed.split())
+    assert all(len(line) <= 100 for line in printed.splitlines() if "papers.csv" not in line)
+    with open(tmp_path / "papers.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["item"] for row in rows} == {item.name for item in of_paper.items}
+    by_item = {row["item"]: row for row in rows}
+    assert (by_item["figure 3"]["runs"], by_item["figure 3"]["papers_runs"]) == (
+        "168",
+        "112 in the paper for 112 of them",
+    )
+    assert by_item["figure 8"]["sweep"] == "python -m suite theory regimes"
+    assert main(["papers", "5"]) == 2
+    assert "papers must be one of paper 1, paper 2" in capsys.readouterr().err
