@@ -195,10 +195,10 @@ def _of_lists(fact: Fact, part: Panel) -> Iterator[str]:
         for name, stated in lists.items():
             for size in part.batch_size:
                 of_size = stated.get(size) if isinstance(stated, Mapping) else stated
-                found = _values(name, part.optimizers.get(optimizer, {}).get(name), size)
+                swept = _values(name, part.optimizers.get(optimizer, {}).get(name), size)
                 expected = _values(name, of_size, size)
-                if found != expected and of_size is not None:
-                    yield f"{optimizer}.{name} at batch size {size} is {found}, not {expected}"
+                if swept != expected and of_size is not None:
+                    yield f"{optimizer}.{name} at batch size {size} is {swept}, not {expected}"
 
 
 def _values(name: str, value: Any, batch_size: int) -> list[Any]:
@@ -209,5 +209,6 @@ def _values(name: str, value: Any, batch_size: int) -> list[Any]:
 def _of_settings(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[str]:
     changed = {name.replace(".init_args", ""): value for name, value in flattened(overrides).items()}
     for name, value in settings.items():
-        if changed.get(name, "the recipe's") != value:
-            yield f"{name} is {changed.get(name, 'the recipe' + chr(39) + 's')}, not {value}"
+        here = changed.get(name, "the recipe's")
+        if here != value:
+            yield f"{name} is {here}, not {value}"
