@@ -17,7 +17,7 @@ def keep_to_the_point() -> None:
     """Silence what Lightning says of every training: seeds, devices that there are not, products, its own versions."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", ".*callbacks used to create the checkpoint.*", ".*does not have many workers.*"):
+    for message in (".*LeafSpec.*", ".*callbacks used to create the checkpoint.*", ".*does not have many workers.*", ".*`srun` command is.*"):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 

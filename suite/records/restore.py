@@ -122,7 +122,7 @@ def _read_rows(file: pq.ParquetFile, path: Path) -> Iterator[tuple[int, list[dic
     """Some rows at a time, each time with the number of the first."""
     first = 0
     try:
-        for batch in file.iter_batches(_ROWS_AT_ONCE):
+        for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
             yield first, batch.to_pylist()
             first += len(batch)
     except (OSError, pa.ArrowException) as error:

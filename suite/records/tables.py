@@ -69,7 +69,7 @@ def _final_of(curves: pq.ParquetFile) -> dict[str, float]:
     if kept is not None:
         return dict(json.loads(kept))
     columns = [name for name in ("train_loss", "val/loss") if name in curves.schema_arrow.names]
-    values = curves.read(columns=columns).to_pydict()
+    values = curves.read(columns=columns, use_threads=False).to_pydict()
     losses = values["train_loss"]
     if not losses or None in losses or not all(map(math.isfinite, losses)):
         return {}
@@ -97,7 +97,7 @@ def read_table(file: io.BufferedReader, name: str, written: Mapping[str, Any]) -
             raise pa.ArrowInvalid(f"no column {column} of the right type")
     if sha256_of(file) != written.get("sha256"):
         raise pa.ArrowInvalid("another checksum")
-    return parquet.read()
+    return parquet.read(use_threads=False)  # a thread that still holds the file when Python ends would abort it
 
 
 def write_table(path: Path, table: pa.Table, write: Write, final: Mapping[str, float] | None = None) -> dict[str, Any]:

@@ -44,7 +44,7 @@ import re
 
 page = pathlib.Path(re.search("Report: (.*)", pathlib.Path("report.txt").read_text())[1]).read_text()
 assert "on my.txt" in page and "on FineWeb" not in page and page.count("<figure>") >= 2
-rows = re.findall(r"^ *([28]) +(\d\.\d+) +(\d\.\d+)", pathlib.Path("gap.txt").read_text(), re.MULTILINE)
+rows = re.findall(r"^ *([28]) +(\d\.\d+)\*? +(\d\.\d+)\*?", pathlib.Path("gap.txt").read_text(), re.MULTILINE)
 assert [int(size) for size, *_ in rows] == [2, 8], rows
 assert all(2 < float(loss) < 6.3 for _, *losses in rows for loss in losses), "a loss above ln 512 is no training"
 PYTHON
