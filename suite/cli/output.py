@@ -7,6 +7,15 @@ import warnings
 
 from suite.fields import one_line
 
+_NOTHING_TO_KNOW = (
+    ".*LeafSpec.*",
+    ".*callbacks used to create the checkpoint.*",
+    ".*does not have many workers.*",
+    ".*`srun` command is.*",
+    "Mismatch dtype between input and weight",
+)
+"""Beginnings of warnings that no user of the suite can do anything about."""
+
 
 def show_warnings_as_text() -> None:
     """Have every warning of this process printed as one line of printable characters."""
@@ -17,9 +26,8 @@ def keep_to_the_point() -> None:
     """Silence what Lightning says of every training: seeds, devices that there are not, products, its own versions."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", ".*callbacks used to create the checkpoint.*", ".*does not have many workers.*", ".*`srun` command is.*"):
+    for message in _NOTHING_TO_KNOW:
         warnings.filterwarnings("ignore", message=message)
-    warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
 
 def _formatted(
