@@ -25,6 +25,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "muon": {"lr": 0.02, "adam": {"lr": 0.01}},
     "nsgd": {"lr": 0.1, "momentum": 0.5},
+    "prodigy": {"lr": 1.0, "d0": 0.01},
     "schedule_free_sgd": {"lr": 0.1},
     "sgd": {"lr": 0.1, "momentum": 0.5},
     "sgd_coordinate_clip": {"lr": 0.1, "momentum": 0.5, "max_coordinate": 0.5},

@@ -90,11 +90,12 @@ def test_page_says_what_it_rests_on(report):
 
 def test_figures_and_tables_lie_beside_the_page(report):
     folder = report[0].parent
-    names = {"gap", "tuned", "tuning_cost", "sensitivity", "heatmap", "curves"}
+    names = {"gap", "tuned", "steps_to_target", "tuning_cost", "sensitivity", "heatmap", "curves"}
     files = {f"{n}.{k}" for n in names for k in ("png", "svg", "pdf")}
     files |= {f"{n}-{look}.{k}" for n in names for look in ("column", "slide") for k in ("png", "pdf")}
     assert {path.name for path in (folder / "figures").iterdir()} == files
     tables = {f"{n}.csv" for n in ("gap", "tuned", "runs", "tuning_cost", "lr_width")}
+    tables |= {"steps_to_target.csv", "critical_batch_size.csv"}
     tables |= {f"{n}.tex" for n in ("gap", "tuned", "lr_width")}
     assert {path.name for path in (folder / "tables").iterdir()} == tables
     assert "axis_lr" in (folder / "tables" / "runs.csv").read_text().splitlines()[0]

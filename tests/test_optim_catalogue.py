@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import importlib.util
 import io
+import json
 import typing
 
 import pytest
@@ -103,6 +104,10 @@ def test_every_config_goes_through_yaml_and_back(spec: dict[str, object]) -> Non
     assert parse(yaml.safe_load(yaml.safe_dump(describe(config)))) == config
     assert parse(yaml.safe_load(yaml.safe_dump(resolve(config)))) == config
     assert describe(config)["name"] == spec["name"]
+
+
+def test_every_config_can_be_kept_in_a_record(spec: dict[str, object]) -> None:
+    json.dumps(resolve(parse(spec)), allow_nan=False)
 
 
 def test_every_config_refuses_foreign_settings(spec: dict[str, object]) -> None:

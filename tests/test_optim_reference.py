@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from suite.optim import build, parse
+from suite.optim.broadcast import LaterStep
 
 # Slow and obvious: one coordinate vector, plain formulas. x weights, g gradient, t step from 1, s averages so far.
 
@@ -113,6 +114,80 @@ def sgd_grafted_on_adam(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.nd
     return x - 0.1 * np.linalg.norm(s["s"]) * d / np.linalg.norm(d)
 
 
+def half_life(beta: float) -> float:
+    return math.log(0.5) / math.log(beta + 1e-8)
+
+
+def ademamix(x: np.ndarray, g: np.ndarray, t: int, s: State, *, warmup: int = 0) -> np.ndarray:
+    alpha, slow = 5.0, 0.99
+    if t < warmup:
+        alpha *= t / warmup
+        slow = 0.5 ** (1 / ((1 - t / warmup) * half_life(0.9) + t / warmup * half_life(0.99)))
+    m = average(s, "m", g, t, zero=True)
+    s["s"] = slow * s["s"] + (1 - slow) * g
+    s["v"] = 0.98 * s["v"] + 0.02 * g**2
+    return x - 0.1 * (m / (1 - 0.9**t) + alpha * s["s"]) / (np.sqrt(s["v"] / (1 - 0.98**t)) + 1e-8)
+
+
+def ademamix_warmed(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return ademamix(x, g, t, s, warmup=30)
+
+
+def ademamix_decoupled(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return ademamix(x, g, t, s) - 0.1 * 0.05 * x
+
+
+def adopt(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    if t == 1:
+        s["v"] = g**2
+        return x
+    normed = np.clip(g / np.maximum(np.sqrt(s["v"]), 1e-6), -((t - 1) ** 0.25), (t - 1) ** 0.25)
+    s["m"] = 0.9 * s["m"] + 0.1 * normed
+    s["v"] = 0.99 * s["v"] + 0.01 * g**2
+    return x - 0.1 * s["m"]
+
+
+def mars_adam(x: np.ndarray, c: np.ndarray, t: int, s: State, name: str, betas: tuple[float, float]) -> np.ndarray:
+    s["m" + name] = betas[0] * s["m" + name] + (1 - betas[0]) * c
+    s["v" + name] = betas[1] * s["v" + name] + (1 - betas[1]) * c**2
+    root = np.sqrt(s["v" + name] / (1 - betas[1] ** t)) + 1e-8
+    return x - 0.1 * s["m" + name] / (1 - betas[0] ** t) / root
+
+
+def mars(x: np.ndarray, g: np.ndarray, t: int, s: State, *, vectors: bool = False) -> np.ndarray:
+    c = g + 0.025 * (0.95 / (1 - 0.95)) * (g - s["g"])
+    s["g"] = g
+    parts = [part / max(1.0, np.linalg.norm(part)) for part in (c[:14], c[14:])]
+    first = mars_adam(x[:14], parts[0], t, s, "1", (0.95, 0.99))
+    # The second parameter has one dimension.
+    second = mars_adam(x[14:], parts[1] if vectors else g[14:], t, s, "2", (0.95, 0.99) if vectors else (0.9, 0.95))
+    return np.concatenate([first, second])
+
+
+def mars_throughout(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    return mars(x, g, t, s, vectors=True)
+
+
+def sophia_ef(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    m = s["m"] = 0.965 * s["m"] + 0.035 * g
+    moved = x - 0.1 * np.sign(m) * np.minimum(np.abs(m) / (0.5 * s["h"] + 1e-15), 1)
+    if t % 3 == 1:
+        s["h"] = 0.9 * s["h"] + 0.1 * g**2
+    return moved
+
+
+def prodigy(x: np.ndarray, g: np.ndarray, t: int, s: State) -> np.ndarray:
+    """The released definition with its advice for warm-ups: the rate is in no denominator."""
+    d, lr, beta3 = (s["d"] or 0.01), 1.0, math.sqrt(0.999)
+    s["x0"] = x if t == 1 else s["x0"]
+    s["num"] = beta3 * s["num"] + d / 0.01 * d * lr * (g @ (s["x0"] - x))
+    s["s"] = beta3 * s["s"] + d / 0.01 * d * g
+    s["m"] = 0.9 * s["m"] + d * 0.1 * g
+    s["v"] = 0.999 * s["v"] + d**2 * 0.001 * g**2
+    s["d"] = d_new = max(d, s["num"] / np.abs(s["s"]).sum())
+    return x - d * lr * s["m"] / (np.sqrt(s["v"]) + d_new * 1e-8)
+
+
 ADAM = {"name": "adam", "beta": 0.9}
 UNCORRECTED = {**ADAM, "bias_correction": False}
 DECAY = {"weight_decay": 0.05}
@@ -141,6 +216,19 @@ REFERENCES: dict[str, tuple[dict[str, Any], Formula]] = {
         adam_uncorrected_independent,
     ),
     "adam independent": ({**ADAM, **DECAY, "decay": "independent"}, adam_independent),
+    "ademamix": ({"name": "ademamix", "beta2": 0.98, "beta3": 0.99, "alpha": 5.0}, ademamix),
+    "ademamix warmed": (
+        {"name": "ademamix", "beta2": 0.98, "beta3": 0.99, "alpha": 5.0, "warmup_steps": 30},
+        ademamix_warmed,
+    ),
+    "ademamix decoupled": (
+        {"name": "ademamix", "beta2": 0.98, "beta3": 0.99, "alpha": 5.0, **DECAY, "decay": "decoupled"},
+        ademamix_decoupled,
+    ),
+    "adopt": ({"name": "adopt", "beta2": 0.99}, adopt),
+    "mars": ({"name": "mars"}, mars),
+    "mars throughout": ({"name": "mars", "vectors": "mars"}, mars_throughout),
+    "sophia_ef": ({"name": "sophia_ef", "beta2": 0.9, "rho": 0.5, "every": 3}, sophia_ef),
     "adavar": ({"name": "adavar", "beta": 0.9, "gamma": 0.7, "tau": 0.8}, adavar),
     "adavar tied": ({"name": "adavar", "beta": 0.9}, adavar_tied),
     "sgd#adam": (
@@ -278,3 +366,35 @@ def test_a_parameter_in_another_memory_layout_moves_as_any() -> None:
             optimizer.step()
         results.append(p.detach().contiguous())
     assert torch.equal(*results)
+
+
+def test_prodigy_is_the_released_definition() -> None:
+    pytest.importorskip("pytorch_optimizer")
+    rng = np.random.default_rng(0)
+    x, target = rng.normal(size=12), rng.normal(size=12)
+    parameter, state = nn.Parameter(torch.tensor(x)), State(float)
+    optimizer = build({"name": "prodigy", "lr": 1.0, "d0": 0.01}, [("x", parameter)])
+    for t in range(1, 40):
+        noise = rng.normal(size=12)
+        x = prodigy(x, 0.3 * (x - target) + 0.1 * noise, t, state)
+        grad = 0.3 * (parameter.detach().numpy() - target) + 0.1 * noise
+        parameter.grad = torch.tensor(grad)
+        optimizer.step()
+    assert state["d"] > 0.05  # it has found that the steps may be longer
+    # The library keeps its sums over coordinates in single precision.
+    np.testing.assert_allclose(parameter.detach().numpy(), x, rtol=1e-4, atol=2e-6)
+
+
+def test_a_traced_step_is_the_step() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grad, param = (torch.randn(7, generator=generator, dtype=torch.float64) for _ in range(2))
+    settings = ({"name": "adopt"}, {"name": "ademamix", "warmup_steps": 6}, {"name": "sophia_ef", "every": 3})
+    for spec in settings:
+        config = parse({**spec, "lr": 0.1})
+        state = {name: torch.rand(7, generator=generator, dtype=torch.float64) for name in config.buffers}
+        hyper = {name: torch.tensor(value, dtype=torch.float64) for name, value in config.hyperparameters().items()}
+        for number in range(2, 10):
+            traced = LaterStep(torch.tensor(float(number), dtype=torch.float64))
+            plain = config.update(grad, param, state, config.hyperparameters(), number)
+            traced_step = config.update(grad, param, state, hyper, traced)  # type: ignore[arg-type]
+            torch.testing.assert_close(plain, traced_step, rtol=1e-12, atol=1e-12)

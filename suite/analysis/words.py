@@ -29,6 +29,11 @@ _TITLES = {
     "schedule_free": "Schedule-Free AdamW",
     "schedule_free_sgd": "Schedule-Free SGD",
     "scion": "Scion",
+    "ademamix": "AdEMAMix",
+    "mars": "MARS",
+    "adopt": "ADOPT",
+    "prodigy": "Prodigy",
+    "sophia_ef": "Sophia-EF",
     "soap": "SOAP",
 }
 

@@ -29,14 +29,18 @@ if TYPE_CHECKING:
     from suite.optim.rules.adafactor import AdafactorBeta2
     from suite.optim.rules.adam import Adam, AdamW
     from suite.optim.rules.adavar import AdaVar
+    from suite.optim.rules.ademamix import AdEMAMix
+    from suite.optim.rules.adopt import ADOPT
     from suite.optim.rules.clipped_sgd import SGDCoordinateClip, SGDQuantileClip
     from suite.optim.rules.grafted import Grafted
     from suite.optim.rules.hybrid import Hybrid
+    from suite.optim.rules.mars import MARS
     from suite.optim.rules.muon import Muon
     from suite.optim.rules.nsgd import NSGD
     from suite.optim.rules.rmsprop import RMSprop
     from suite.optim.rules.sgd import SGD
     from suite.optim.rules.sign import EMASign, SignSGD, Signum
+    from suite.optim.rules.sophia_ef import SophiaEF
     from suite.optim.schedule import Constant, Linear, Schedule, WarmupCosine, WarmupStableDecay
     from suite.optim.statistic import StatisticConfig
 
@@ -54,14 +58,18 @@ _HOME = {
     "suite.optim.rules.adafactor": "AdafactorBeta2",
     "suite.optim.rules.adam": "Adam AdamW",
     "suite.optim.rules.adavar": "AdaVar",
+    "suite.optim.rules.ademamix": "AdEMAMix",
+    "suite.optim.rules.adopt": "ADOPT",
     "suite.optim.rules.clipped_sgd": "SGDCoordinateClip SGDQuantileClip",
     "suite.optim.rules.grafted": "Grafted",
     "suite.optim.rules.hybrid": "Hybrid",
+    "suite.optim.rules.mars": "MARS",
     "suite.optim.rules.muon": "Muon",
     "suite.optim.rules.nsgd": "NSGD",
     "suite.optim.rules.rmsprop": "RMSprop",
     "suite.optim.rules.sgd": "SGD",
     "suite.optim.rules.sign": "EMASign SignSGD Signum",
+    "suite.optim.rules.sophia_ef": "SophiaEF",
     "suite.optim.schedule": "Constant Linear Schedule WarmupCosine WarmupStableDecay",
     "suite.optim.statistic": "StatisticConfig",
 }

@@ -24,7 +24,7 @@ State = dict[str, Tensor]
 class LaterStep:
     """The number of a step after the first, as a tensor; the ``step`` of a rule that is traced once for all of them.
 
-    A rule may compare it with 1 and raise numbers to its power; nothing else.
+    A rule may compare it with 1, raise numbers to its power, and compute with its `elapsed`; nothing else.
 
     Args:
         number: 0-d, float64.
@@ -32,6 +32,11 @@ class LaterStep:
 
     def __init__(self, number: Tensor) -> None:
         self._number = number
+
+    @property
+    def number(self) -> Tensor:
+        """The number, 0-d, float64."""
+        return self._number
 
     def __eq__(self, other: object) -> bool:
         """Whether this is the first step; always False."""
@@ -56,6 +61,11 @@ class LaterStep:
         if other != 1:
             raise TypeError(f"A traced step can be compared with 1 alone, got {other!r}.")
         return answer
+
+
+def elapsed(step: int | LaterStep) -> Number:
+    """The number of a step to compute with; of a traced one a tensor, so that no branch may depend on it."""
+    return step.number if isinstance(step, LaterStep) else step
 
 
 def rounded(number: Number, like: Tensor) -> Number:

@@ -11,6 +11,14 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "suite.optim.rules.adafactor.AdafactorBeta2",
         "Adafactor whose second moment has a decay of its own choice (paper 4)",
     ),
+    "ademamix": (
+        "suite.optim.rules.ademamix.AdEMAMix",
+        "Adam with a second, slow average of the gradients (Pagliardini et al. 2024)",
+    ),
+    "adopt": (
+        "suite.optim.rules.adopt.ADOPT",
+        "Adam normalised by the gradients before the present one (Taniguchi et al. 2024)",
+    ),
     "adavar": (
         "suite.optim.rules.adavar.AdaVar",
         "Adam as a mean and a variance, with free weights (paper 3)",
@@ -23,6 +31,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "hybrid": (
         "suite.optim.rules.hybrid.Hybrid",
         "a rule per parameter role or name pattern (paper 1, Table 1)",
+    ),
+    "mars": (
+        "suite.optim.rules.mars.MARS",
+        "Adam on gradients corrected by the last ones (Yuan et al. 2024)",
     ),
     "muon": ("suite.optim.rules.muon.Muon", "orthogonalised momentum on hidden matrices, Adam on the rest"),
     "nsgd": ("suite.optim.rules.nsgd.NSGD", "normalised SGD with momentum (paper 1, section 5)"),
@@ -37,6 +49,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "SGD, the largest coordinates clipped at a quantile after momentum (paper 2)",
     ),
     "signsgd": ("suite.optim.rules.sign.SignSGD", "sign of the gradient"),
+    "sophia_ef": (
+        "suite.optim.rules.sophia_ef.SophiaEF",
+        "Sophia's clipped step, with the empirical Fisher for its Hessian estimate (after Liu et al. 2023)",
+    ),
     "signum": ("suite.optim.rules.sign.Signum", "sign of the momentum"),
 }
 """Registered name -> (class path of the config, description in one line)."""
@@ -64,6 +80,13 @@ LIBRARY: dict[str, LibraryOptimizer] = {
         {"relative_step": False, "scale_parameter": False},
     ),
     "lion": LibraryOptimizer("pytorch_optimizer.Lion", "Lion: sign of an interpolated momentum (Chen et al. 2023)", {}),
+    "prodigy": LibraryOptimizer(
+        "pytorch_optimizer.Prodigy",
+        "Prodigy: Adam that finds its step size; lr is a factor, around 1 (Mishchenko & Defazio 2023)",
+        # Schedules warm up, for which the method's authors advise the first; the second stands for an infinite growth,
+        # which no record can hold.
+        {"safeguard_warmup": True, "growth_rate": 1e30},
+    ),
     "schedule_free": LibraryOptimizer(
         "pytorch_optimizer.ScheduleFreeAdamW",
         "schedule-free AdamW, evaluated at averaged weights (Defazio et al. 2024)",

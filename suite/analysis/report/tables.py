@@ -39,7 +39,8 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         frames["critical_batch_size"] = comparison.critical
     if not comparison.retrained.empty:
         frames["steps_retrained"] = comparison.retrained
-    frames["tuned_laws"] = comparison.tuned_laws
+    if not comparison.tuned_laws.empty:
+        frames["tuned_laws"] = comparison.tuned_laws
     effects, explained = comparison.effects
     if len(effects):
         frames |= {"effects": effects, "explained": explained}
