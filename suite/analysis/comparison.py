@@ -27,7 +27,7 @@ from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.published import published_gaps
 from suite.analysis.retrained import retrained_table
-from suite.analysis.searched import level_of, search_sentence, until_sentence
+from suite.analysis.searched import level_of, search_sentence, skip_sentence, until_sentence
 from suite.analysis.selection import ALL, Selection
 from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
 from suite.analysis.table import load_runs, panel_losses
@@ -279,7 +279,7 @@ def compare_plan(
         tuned_by=" and ".join(dict.fromkeys([plan["final_loss"], *(chosen_by.values() if final_loss else ())])),
         published=tuple(plan.get("published") or ()),
         points=branch_points(plan),
-        notes=tuple(filter(None, [search_sentence(plan, runs), until_sentence(plan, runs)])),
+        notes=tuple(filter(None, [search_sentence(plan, runs), skip_sentence(plan), until_sentence(plan, runs)])),
         margin=margin,
         file=plan.get("file") or "",
         command=plan.get("command") or "",

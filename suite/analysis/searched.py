@@ -87,6 +87,19 @@ def until_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:
     )
 
 
+def skip_sentence(plan: Mapping[str, Any]) -> str:
+    """Which settings a sweep was told not to train; empty where all were."""
+    entries = plan.get("skip") or []
+    if not entries:
+        return ""
+    words = "; ".join(", ".join(f"{name} {_listed(value)}" for name, value in entry.items()) for entry in entries)
+    return f"Settings that the sweep's YAML skips were not trained: {words}. A tuned point is the best of the others."
+
+
+def _listed(value: Any) -> str:
+    return " or ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def search_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:
     """The rule of a plan's search, what it has cost and what the grid would have; empty without a search.
 

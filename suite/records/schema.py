@@ -98,7 +98,7 @@ PLAN = Fields(
         "file": _TEXT, "command": _TEXT, "question": _TEXT, "source": _TEXT, "task_title": _TEXT,
         "overrides": (dict, None), "panels": ({str: _PANEL}, None), "published": ([_PUBLISHED], None),
         "margin": Positive, "targets": ({str: float}, None), "titles": ({str: str}, None), "search": (_SEARCH, None),
-        "until": (_UNTIL, None),
+        "skip": ([dict], None), "until": (_UNTIL, None),
         "extend_edges": (_COUNT, None), "extend_axes": ([str], None), "diagnose": ({str: (dict, None)}, None),
         "packs": ({str: _SIZE}, None), "compiled": ([str], None), "fingerprints": ({str: str}, None),
     },

@@ -17,6 +17,7 @@ from suite.sweep.grid import Axis, fixed_value, read_axis
 from suite.sweep.group import Group, ranked_settings
 from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey, PlannedRun, RunSpec
+from suite.sweep.skip import check_skip, is_skipped
 from suite.sweep.spec import SweepSpec
 from suite.sweep.time_scales import settled, with_times
 
@@ -57,6 +58,8 @@ class Plan:
             for label, settings in panel.optimizers.items()
             for size in panel.batch_size
         ]
+        if spec.skip:
+            check_skip(spec.skip, {group.key: _settings(group.axes) for group in self.groups})
         for group in self.groups:
             for run in self._examples(group, spec.seeds[0]):
                 accept(run)
@@ -64,7 +67,7 @@ class Plan:
             from suite.sweep.searches import Searches
 
             searched = [group for group in self.groups if not group.panel.checkpoints]
-            self._searches = Searches(spec.surface, spec.seeds, searched, self._run)
+            self._searches = Searches(spec.surface, spec.seeds, searched, self._run, skip=spec.skip)
         for group in self.groups:
             if self.searches_in(group):
                 group.runs += [] if self._searches.waits(group) else self._searches.first_runs(group)
@@ -276,6 +279,7 @@ class Plan:
             "titles": spec.titles,
             **({"targets": spec.targets} if spec.targets else {}),
             **({} if spec.surface is None else {"search": self._searches.as_record()}),
+            **({"skip": spec.skip} if spec.skip else {}),
             **({} if spec.until is None else {"until": spec.until.as_record(spec.looks)}),
             "batch_sizes": sorted({size for panel in spec.parts for size in panel.batch_size}),
             "extend_edges": spec.extend_edges,
@@ -292,9 +296,10 @@ class Plan:
         return Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
 
     def _cross(self, group: Group, axes: Mapping[str, Axis], seeds: Sequence[int]) -> list[PlannedRun]:
-        """The runs of a grid."""
-        crossed = itertools.product(*(axis.values for axis in axes.values()))
-        return [self._run(group, dict(zip(axes, values, strict=True)), seed) for values in crossed for seed in seeds]
+        """The runs of a grid, without the settings that the sweep skips."""
+        skip = self.spec.skip
+        settings = [setting for setting in _settings(axes) if not is_skipped(skip, group.key, setting)]
+        return [self._run(group, dict(setting), seed) for setting in settings for seed in seeds]
 
     def _run(self, group: Group, axes: dict[str, Any], seed: int) -> PlannedRun:
         """Make and identify one run of a group; a trunk is also registered for its branches."""
@@ -362,3 +367,9 @@ def _panel_record(panel: Panel, spec: SweepSpec) -> dict[str, Any]:
     if panel.branch is not None:
         record["branch"] = dataclasses.asdict(panel.branch)
     return record
+
+
+def _settings(axes: Mapping[str, Axis]) -> list[dict[str, Any]]:
+    """Every setting of a grid, by its values on the axes."""
+    crossed = itertools.product(*(axis.values for axis in axes.values()))
+    return [dict(zip(axes, values, strict=True)) for values in crossed]

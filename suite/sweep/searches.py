@@ -26,6 +26,7 @@ from suite.sweep.grid import Axis
 from suite.sweep.group import Group, trials_of
 from suite.sweep.planned_run import GroupKey, PlannedRun
 from suite.sweep.search import START, Lattice, Proposal
+from suite.sweep.skip import is_skipped
 from suite.sweep.surface_search import CHANCE, SurfaceSearch
 
 MakeRun = Callable[[Group, dict[str, Any], int], PlannedRun]
@@ -40,10 +41,20 @@ class Searches:
         seeds: with which every setting is trained.
         groups: all groups of the plan.
         make_run: makes a run.
+        skip: settings that are not trained, see `suite.sweep.skip`.
     """
 
-    def __init__(self, search: SurfaceSearch, seeds: Sequence[int], groups: Sequence[Group], make_run: MakeRun) -> None:
+    def __init__(
+        self,
+        search: SurfaceSearch,
+        seeds: Sequence[int],
+        groups: Sequence[Group],
+        make_run: MakeRun,
+        *,
+        skip: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self._search, self._seeds, self._groups, self._make_run = search, seeds, groups, make_run
+        self._skip = skip
         self._proposals: dict[tuple[GroupKey, int], Proposal] = {}
         self._chances: dict[GroupKey, float] = {}
         self._said: dict[GroupKey, dict[str, Any]] = {}
@@ -155,7 +166,8 @@ class Searches:
     def _settings(self, group: Group, axes: Mapping[str, Axis]) -> tuple[Lattice, list[dict[str, Any]]]:
         """A group's lattice and its settings, in the same order."""
         crossed = itertools.product(*(axis.values for axis in axes.values()))
-        settings = [dict(zip(axes, values, strict=True)) for values in crossed]
+        all_settings = (dict(zip(axes, values, strict=True)) for values in crossed)
+        settings = [setting for setting in all_settings if not is_skipped(self._skip, group.key, setting)]
         space = self._space(group)
         return Lattice(space, space.at(settings), seed=self._seeds[0]), settings
 

@@ -37,7 +37,7 @@ _BESIDE_IN_PANELS = ("target",)
 _LATER_IN_PANELS = ("vary",)
 """Keys of a panel that count only if they are given, likewise."""
 
-_LATER = ("vary", "panels", "finalists", "report_seeds", "trunk", "branches", "search")
+_LATER = ("vary", "panels", "finalists", "report_seeds", "trunk", "branches", "search", "skip")
 """Keys that count towards a plan's id only if they are given, so that plans in earlier stores keep their ids."""
 
 Part = TypeVar("Part", bound=Branches)
@@ -100,6 +100,10 @@ class SweepSettings(PanelSettings):
 
     until: Until | None = None
     """Reporting seeds are added until there is a verdict; see `suite.sweep.until`."""
+
+    skip: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """Settings that are not trained, such as ``{optimizer: sgd, batch_size: 1, lr: 3.16}``; the report names them. See
+    `suite.sweep.skip`."""
 
     panels: dict[str, PanelSettings] = dataclasses.field(default_factory=dict)
     """Label -> settings of a part of the sweep, which override those above."""

@@ -12,7 +12,7 @@ cp -r "$CHECKOUT"/examples/table_mlp/. .
 python -m suite tasks table/mlp | tee settings.txt
 grep -q -- "--model.width" settings.txt
 python -m suite fit --task table/mlp --optimizer adam --optimizer.lr 1e-2 --keep_checkpoint | tee fit.txt
-python -m suite sweep sweep.yaml
+python -m suite sweep sweep.yaml --pack off --compile off
 
 run=$(grep -o 'Record: .*' fit.txt | grep -o '[0-9a-f]\{16\}$')
 python -m suite predict "$run" --task table/mlp --out p.parquet

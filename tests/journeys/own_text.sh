@@ -19,7 +19,7 @@ overrides:
   data.source: my.txt
   data.tokenizer: "bpe:512"
   data.seq_len: 32
-  data.budget_tokens: 30000
+  data.budget_tokens: 16000
   data.eval_samples: 32
   model.num_layers: 1
   model.num_heads: 2
@@ -34,7 +34,7 @@ optimizers:
 YAML
 
 python -m suite prepare --task fineweb/gpt --data.source my.txt --data.tokenizer bpe:512
-python -m suite sweep mine.yaml
+python -m suite sweep mine.yaml --pack off --compile off
 python -m suite gap mine.yaml | tee gap.txt
 python -m suite report mine.yaml | tee report.txt
 
