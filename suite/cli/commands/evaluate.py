@@ -40,11 +40,11 @@ _NAMING = ("task", "config", "optimizer")
 
 @dataclasses.dataclass(frozen=True)
 class _Of:
-    """Which run is meant, and by which words its classes are named."""
+    """Which run is meant, and by which options its classes are named."""
 
     store: Store
     run_id: str
-    naming: list[str]
+    naming: dict[str, str]
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -88,8 +88,8 @@ def _positional(arguments: list[str]) -> tuple[list[str], str]:
 
 def _run_of(start: str | None, words: list[str]) -> _Of | None:
     """The run that was named, or beside whose record the checkpoint lies; None where there is neither."""
-    options, _ = take_options(words, names=("store", *_NAMING, "ckpt_path"))
-    naming = [word for name in _NAMING if name in options for word in (f"--{name}", options[name])]
+    options, _ = take_options(words, families=("optimizer",), names=("store", *_NAMING, "ckpt_path"))
+    naming = {name: value for name, value in options.items() if name in _NAMING or name.startswith("optimizer.")}
     if start:
         from suite.records.dropped import find_run
 
@@ -107,12 +107,25 @@ def _words_of(run: _Of, words: list[str], file: Path) -> list[str]:
     """The command line with a file of the run's own settings before what changes them, and with its weights."""
     from suite.execution.recorded import config_of, weights_of
 
-    config: dict[str, Any] = config_of(run.run_id, run.store, read_request(run.naming).arguments if run.naming else ())
+    config: dict[str, Any] = config_of(run.run_id, run.store, _naming_words(run))
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     _, changes = take_options(words, names=_NAMING)
     if not _has(changes, "ckpt_path"):
         changes += ["--ckpt_path", str(weights_of(run.run_id, run.store))]
     return ["--config", str(file), *changes]
+
+
+def _naming_words(run: _Of) -> list[str]:
+    """LightningCLI's arguments that name a run's classes; empty where the user names none."""
+    if not run.naming:
+        return []
+    naming = dict(run.naming)
+    if "optimizer" in naming:
+        naming.setdefault("optimizer.lr", "1")  # only the class is meant: its settings are the record's
+    record = run.store.record(run.run_id)
+    if record is not None and not {"task", "config"} & naming.keys():
+        naming["task"] = record["task"]
+    return read_request([f"--{name}={value}" for name, value in naming.items()]).arguments
 
 
 def _has(words: list[str], name: str) -> bool:

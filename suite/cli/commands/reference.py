@@ -64,6 +64,9 @@ code is 0, 1 when the work failed, 2 when the request was wrong, 70 when the sui
 when a signal ended the command.
 """
 
+_WITH_OPTIONS_OF_THEIR_OWN = {"theory": [["fit"]]}
+"""Command -> first words with which it has other options."""
+
 _TITLES = {"PanelSettings": "a panel", "SurfaceSearch": "search", "Finalists": "finalists", "Until": "until"}
 
 
@@ -135,11 +138,14 @@ def _help_of(command: str) -> str:
         return f"{usage}\n\n{_own(train.SHORT_OPTIONS)}"
     if COMMANDS[command][0] == "evaluate":
         return _own(evaluate.usage(command))
+    called = importlib.import_module(f"suite.cli.commands.{COMMANDS[command][0]}").main
     said, before = io.StringIO(), os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(COLUMNS)
     try:
-        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-            importlib.import_module(f"suite.cli.commands.{COMMANDS[command][0]}").main(command, ["--help"])
+        for words in ([], *_WITH_OPTIONS_OF_THEIR_OWN.get(command, ())):
+            with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+                called(command, [*words, "--help"])
+            said.write("\n")
     finally:
         del os.environ["COLUMNS"]
         if before is not None:
