@@ -40,6 +40,8 @@ def beyond(name: str, values: tuple[Any, ...], per_decade: int | None = None) ->
         ("momentum", (0.9, 1.0), None, (None, None)),
         ("momentum", (-0.5, 0.5), None, (None, None)),
         ("betas_of_head", (0.5, 0.75), 3, (0.0, 0.875)),
+        ("tau", (0.9, 0.95), None, (0.8, 0.975)),
+        ("gamma", (0.9, 0.96), None, (0.84375, 1.024)),
         ("beta_one.lr", (0.5, 0.75), None, (0.333333, 1.125)),
         ("nesterov", (False, True), None, (None, None)),
         ("kind", ("a", "b"), None, (None, None)),

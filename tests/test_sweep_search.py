@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 from test_sweep_plan import Results, identify
 
+from suite.cli.plans import parse_sweep, sweep_parser
 from suite.execution.execute import Backlog
 from suite.fields import ConfigError, read
 from suite.records.schema import PLAN, fault
@@ -147,6 +149,23 @@ def test_a_search_trains_every_setting_with_every_seed() -> None:
 
 def test_a_plan_of_a_grid_keeps_its_id() -> None:
     assert spec_of(search=None).plan_id != spec_of().plan_id
+
+
+def test_any_sweep_may_be_searched_or_crossed_from_the_command_line(tmp_path: Path) -> None:
+    text = "task: toy/quadratic\nbatch_size: 1\noptimizers: {sgd: {lr: [0.1, 1]}}\n"
+    for name, search in (("grid", ""), ("few", "search: {most: 7}\n")):
+        (tmp_path / f"{name}.yaml").write_text(text + search)
+
+    def parsed(*words: str) -> tuple[SweepSpec, str]:
+        _, spec, changes = parse_sweep(sweep_parser("gap", ""), [str(tmp_path / words[0]), *words[1:]])
+        assert spec is not None
+        return spec, changes
+
+    assert parsed("grid.yaml")[0].surface is None
+    searched, changes = parsed("grid.yaml", "--search", "surface")
+    assert searched.surface == SurfaceSearch() and changes == " --search surface"
+    assert parsed("grid.yaml", "--search", "grid")[0].plan_id == parsed("grid.yaml")[0].plan_id != searched.plan_id
+    assert parsed("few.yaml", "--search", "grid")[0].surface is None
 
 
 @pytest.mark.parametrize("search", ["bayes", 3, {"most": 0}, {"percent": 1}])

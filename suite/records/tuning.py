@@ -142,8 +142,8 @@ TIMES = ("half_life_tokens", "half_life_samples", "time_scale_tokens", "time_sca
 
 
 def is_momentum(name: str) -> bool:
-    """Whether a setting is a momentum or a beta, which is laid out in one minus its value."""
-    return name.rpartition(".")[2].startswith(("momentum", "beta"))
+    """Whether a setting is the decay of an average, which is laid out in one minus its value; tau is AdaVar's."""
+    return name.rpartition(".")[2].startswith(("momentum", "beta", "tau"))
 
 
 def is_time(name: str) -> bool:

@@ -19,17 +19,21 @@ the paper has it, and `contradictions` names what is not.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from suite.fields import flattened, plain, read, read_yaml
-from suite.sweep.grid import fixed_value, read_axis
+from suite.sweep.grid import Axis, fixed_value, read_axis
 from suite.sweep.panel import Panel
+from suite.sweep.planned_run import GroupKey
+from suite.sweep.skip import is_skipped
 from suite.sweep.spec import SweepSpec
 from suite.sweep.surface_search import SurfaceSearch
+from suite.sweep.time_scales import with_times
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,8 +134,7 @@ def settings_by_optimizer(spec: SweepSpec, panel: str | None = None) -> dict[str
     """
     counts: Counter[str] = Counter()
     for part, label, size in _groups(spec, panel):
-        axes = [read_axis(name, value, size) for name, value in part.optimizers[label].items()]
-        counts[label] += math.prod(len(axis.values) for axis in axes if axis)
+        counts[label] += _grid_size(spec, part, label, size)
     return dict(counts)
 
 
@@ -143,11 +146,7 @@ def runs_of(spec: SweepSpec) -> int:
 def runs_of_search(spec: SweepSpec) -> int:
     """Runs of the same grids under ``search: surface``, at most."""
     rule = spec.surface or SurfaceSearch()
-    most = 0
-    for part, label, size in _groups(spec, None):
-        axes = [read_axis(name, value, size) for name, value in part.optimizers[label].items()]
-        most += min(rule.most, math.prod(len(axis.values) for axis in axes if axis))
-    return most * len(spec.seeds)
+    return sum(min(rule.most, _grid_size(spec, *group)) for group in _groups(spec, None)) * len(spec.seeds)
 
 
 def seeds_of(spec: SweepSpec) -> int:
@@ -188,6 +187,21 @@ def _groups(spec: SweepSpec, panel: str | None) -> Iterator[tuple[Panel, str, in
         for size in part.batch_size:
             for label in part.optimizers:
                 yield part, label, size
+
+
+def _grid_size(spec: SweepSpec, part: Panel, label: str, batch_size: int) -> int:
+    """Number of settings of one optimizer at one batch size, without those that the sweep skips."""
+    read = (read_axis(name, value, batch_size) for name, value in with_times(part.optimizers[label]).items())
+    axes = [axis for axis in read if axis]
+    if not spec.skip:
+        return math.prod(len(axis.values) for axis in axes)
+    key = GroupKey(part.label, label, batch_size)
+    crossed = (dict(zip([axis.name for axis in axes], values, strict=True)) for values in _crossed(axes))
+    return sum(not is_skipped(spec.skip, key, setting) for setting in crossed)
+
+
+def _crossed(axes: Sequence[Axis]) -> Iterator[tuple[Any, ...]]:
+    return itertools.product(*(axis.values for axis in axes))
 
 
 def _of_lists(fact: Fact, part: Panel) -> Iterator[str]:
