@@ -77,3 +77,9 @@ def test_every_journey_comes_to_its_end(script: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:]
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert seconds < MOST_SECONDS, f"{seconds:.0f} s"
+
+
+@pytest.mark.parametrize("file", ["table/data.py", "table/mlp.py", "configs/tasks/table/mlp.yaml", "sweep.yaml"])
+def test_the_page_of_own_tasks_holds_the_example(file: str) -> None:
+    page = (ROOT / "docs" / "own_task.md").read_text(encoding="utf-8")
+    assert f"`{file}`" in page and (ROOT / "examples" / "table_mlp" / file).read_text(encoding="utf-8") in page

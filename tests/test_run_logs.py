@@ -129,3 +129,13 @@ def test_an_unknown_logger_is_refused_before_anything_is_trained(capsys: pytest.
     assert main([*FIT, "--logger", "tensorbord"]) == 2
     assert "no logger 'tensorbord' (did you mean 'tensorboard'?)" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_lightnings_own_loggers_get_optimizer_steps_and_settings() -> None:
+    words = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs", "--trainer.log_every_n_steps", "10"]
+    assert main([*FIT, *words]) == 0
+    folder = Path("logs/lightning_logs/version_0")
+    assert "optimizer.lr: 0.01" in (folder / "hparams.yaml").read_text()
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert {int(row["step"]) for row in rows if row["train/loss"]} == {0, 10, 20}
+    assert {int(row["step"]) for row in rows if row["val/loss"]} == {9, 19, 24}

@@ -52,6 +52,7 @@ def test_a_search_lacks_it_too(tmp_path: Path) -> None:
     [
         (3.16, 3.16228, True), (0.316, 0.316228, True), (0.99, 0.995, False), (0.995, 0.995, True),
         (1.0, 1.33, False), (1, 1.0, True), (0.001, 0.00316228, False), (1e-5, 1e-5, True), ("none", "none", True),
+        (10**400, 1.0, False), (float("nan"), 1.0, False), ({"a": 1}, 1.0, False),
         (0.999, 0.9995, False), (0.9995, 0.9995, True), (10.0, 10.0, True), (100, 100.0, True), (2.15, 2.15443, True),
     ],
 )  # fmt: skip

@@ -23,7 +23,7 @@ from suite.training.opening import give_seed
 from suite.training.predictions import Predictions
 from suite.training.progress import StepProgress
 from suite.training.retrying import with_memory
-from suite.training.run_logs import add_logs
+from suite.training.run_logs import add_logs, settings_of
 from suite.training.strategies import refuse_other_strategies
 
 
@@ -122,6 +122,8 @@ class SuiteCLI(LightningCLI):
             opened = open_run(self.model, self.datamodule, plain, world_size=self.trainer.world_size)
         store = Store(self.request.store)
         add_logs(self.trainer, [opened], self.request.logger, store)
+        for logger in self.trainer.loggers:
+            logger.log_hyperparams(settings_of(opened))
         return run(
             opened,
             self.trainer,

@@ -6,7 +6,8 @@
       - {optimizer: sgd, lr: 3.16}                                   # everywhere
       - {optimizer: adam, batch_size: [1, 4], lr: 0.1, beta: 0.999}  # there alone
 
-An entry matches the settings that agree with all it says; a list is any of its values. Numbers agree if they are the
+An entry matches the settings that agree with all it says: ``panel`` and ``optimizer`` by their labels in the sweep,
+``batch_size``, and the values on the axes of grids; a list is any of its values. Numbers agree if they are the
 same to the digits that are typed, three at least, so that 3.16 means a grid's 3.16228.
 """
 
@@ -23,6 +24,9 @@ Entry = Mapping[str, Any]
 _OF_THE_GROUP = ("panel", "optimizer", "batch_size")
 
 _LEAST_DIGITS = 3
+
+_LARGEST = 1e300
+"""No grid has larger values."""
 
 
 def is_skipped(skip: Iterable[Entry], key: GroupKey, setting: Mapping[str, Any]) -> bool:
@@ -69,6 +73,8 @@ def _agrees(asked: Any, value: Any) -> bool:
     if isinstance(asked, list | tuple):
         return any(_agrees(item, value) for item in asked)
     if isinstance(value, float) and isinstance(asked, int | float) and not isinstance(asked, bool):
+        if abs(asked) > _LARGEST:
+            return False
         typed = f"{asked:.15g}".partition("e")[0].replace(".", "").lstrip("-0")
         digits = max(_LEAST_DIGITS, len(typed))
         return float(f"{value:.{digits}g}") == float(asked)
