@@ -16,6 +16,7 @@ from suite.fields.described import kind_in_words
 from suite.optim.registry import import_class
 from suite.sweep.grid import FORMS, fixed_value, read_axis
 from suite.sweep.spec import SweepSettings
+from suite.sweep.time_scales import with_times
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -50,13 +51,15 @@ def test_the_page_of_commands_has_every_command_and_option() -> None:
     assert {"--watch", "--looks"} <= made["report"] and "--logger" in made["fit"] & made["sweep"]
 
 
-VALUES = [None, (0.1, 0.3, 1.0), (0.01, 0.1, 1.0), (0.1, 0.316228, 1.0), (0.1, 0.3), ("none", "decoupled"), None]
+VALUES = [None, (0.1, 0.3, 1.0), (0.01, 0.1, 1.0), (0.1, 0.316228, 1.0), (0.1, 0.3)]
+VALUES += [(1e5, 1e6), (1e5, 1e6), ("none", "decoupled"), None]
 
 
 @pytest.mark.parametrize(("form", "values"), zip([form for form, _ in FORMS], VALUES, strict=True))
 def test_every_form_of_a_value_is_read_as_the_page_says(form: str, values: tuple[object, ...] | None) -> None:
     value = yaml.safe_load(form)
-    axis = read_axis("lr", value, 1)
+    ((name, inner),) = with_times({"beta": value}).items()
+    axis = read_axis(name, inner, 1)
     assert (None if axis is None else axis.values) == values
     if values is None:
         assert fixed_value(value) in (0.1, ["norm", "bias"])

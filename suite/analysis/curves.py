@@ -27,6 +27,13 @@ def store_losses(store: Store) -> LossReader:
     return read
 
 
+def train_seconds(runs: pd.DataFrame) -> dict[str, float]:
+    """Seconds of training by run, of a table of runs; empty where they are not known."""
+    if "train_seconds" not in runs:
+        return {}
+    return dict(zip(runs["run_id"], runs["train_seconds"].astype(float), strict=True))
+
+
 def ema(losses: np.ndarray) -> np.ndarray:
     """Exponential moving average of a loss curve, started at its first value (paper 1, figures 1-7).
 

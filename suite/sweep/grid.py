@@ -85,6 +85,14 @@ FORMS: tuple[tuple[str, str], ...] = (
     ("{decades: [-2, 0]}", "a grid of powers of ten: 0.01, 0.1, 1"),
     ("{decades: [-1, 0], per_decade: 2}", "the same with two values per power: 0.1, 0.316228, 1"),
     ("{by_batch_size: {1: [0.1, 0.3], 4: {decades: [-1, 0]}}}", "another value or grid at each batch size"),
+    (
+        "{half_life_tokens: [1.0e+5, 1.0e+6]}",
+        "of a momentum or beta: the tokens (`half_life_samples`: samples) in which its average forgets half, or a grid",
+    ),
+    (
+        "{time_scale_tokens: {decades: [5, 6]}}",
+        "of a weight decay: the tokens (`time_scale_samples`: samples) in which it shrinks weights by a factor of e",
+    ),
     ("[none, decoupled]", "a grid of choices, for a setting that takes words"),
     ("{value: [norm, bias]}", "one value that is itself a list, and no grid"),
 )

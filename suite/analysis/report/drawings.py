@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from suite.analysis.comparison import Comparison
-from suite.analysis.curves import LossReader
+from suite.analysis.curves import LossReader, train_seconds
 from suite.analysis.figures.branches import branches_figure
 from suite.analysis.figures.budget_law import budget_law_figure
 from suite.analysis.figures.curves import curves_figure
@@ -140,7 +140,7 @@ def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str
         "sensitivity": lambda: sensitivity_figure(runs, labels),
         "heatmap": lambda: heatmap_figure(runs, labels),
         "momenta": lambda: heatmap_figure(runs, labels, momenta=True),
-        "curves": lambda: curves_figure(tuned, losses, labels),
+        "curves": lambda: curves_figure(tuned, losses, labels, train_seconds(runs)),
         "tuned_laws": lambda: tuned_laws_figure(comparison.tuned_values, labels),
         "steps_to_target": lambda: target_figure(comparison.to_target, _critical_within(comparison), labels),
     }
@@ -284,7 +284,7 @@ _CAPTIONS = {
     ),
     "curves": Caption(
         "The best curves",
-        "Smoothed train loss of the tuned points against the share of the budget, one panel per batch size.",
+        "Smoothed train loss of the tuned points against the share of the budget and the seconds of training.",
         "Moving average (alpha 0.01, from the first loss on) of the train loss at the tuned settings, mean over seeds.",
     ),
 }
