@@ -17,9 +17,9 @@ from __future__ import annotations
 import functools
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.figures.style import PAGE, Look, drawn
+from suite.analysis.profile import factors_of, profile, scores
 from suite.analysis.report.drawings import drawings_of
 from suite.analysis.target import with_target
 from suite.records import FINAL_LOSSES, SETTLED, Store
@@ -135,6 +136,30 @@ class Results:
         plan = with_target(plans[name], target)
         comparison = compare_plan(self._store, plan, losses=read, final_loss=final_loss, reference=reference)
         return SweepResults(comparison, read)
+
+    def performance_profile(
+        self, sweeps: Sequence[str] = (), *, optimizers: Sequence[str] = (), by: Literal["steps", "seconds"] = "steps"
+    ) -> pd.DataFrame:
+        """The score of every optimizer over the tasks of several sweeps, see `suite.analysis.profile`.
+
+        Args:
+            sweeps: their names; none: all.
+            optimizers: their labels; none: those on at least half of the workloads.
+            by: what is compared, steps to the target loss or seconds of training.
+
+        Returns:
+            One row per optimizer: ``score`` with its interval, its ``difference`` to the ``reference``'s, who is
+            ``ahead``. ``attrs["profile"]`` is the share of workloads within every factor, ``attrs["factors"]`` the
+            factor on every workload.
+
+        Raises:
+            ValueError: there is no such sweep.
+        """
+        names = sweeps or list(self.sweeps["name"])
+        factors = factors_of({name: self.sweep(name).steps_to_target for name in names}, optimizers, by)
+        table = scores(factors)
+        table.attrs = {"factors": factors, "profile": profile(factors) if len(factors) else pd.DataFrame()}
+        return table
 
     def record(self, run_id: str) -> dict[str, Any]:
         """The whole record of a run: identity, configuration, code, packages, device, final losses, metrics.

@@ -12,9 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from suite.analysis.csv_text import csv_text
+from suite.analysis.figures.profile import profile_figure
 from suite.analysis.figures.style import PAGE, Look
-from suite.analysis.report.drawings import Shown
-from suite.analysis.report.page import Markup, bullets, data_address, element, page, table, text
+from suite.analysis.profile import factors_of, profile, profile_sentences, scores
+from suite.analysis.report.drawings import Caption, Easel, Shown
+from suite.analysis.report.page import Markup, bullets, data_address, element, page, section, table, text
 from suite.analysis.report.sections import answers
 from suite.analysis.report.write import Report, not_writable, write_report
 from suite.analysis.table import STATUSES
@@ -68,10 +71,34 @@ def write_index(
     path = out_dir / "index.html"
     try:
         make_folder(out_dir, store.path if out_dir.is_relative_to(store.path) else out_dir)
+        content.insert(-len(reports), _profile(reports, out_dir, labels, looks))
         write_text_atomically(path, page("Every question of this store", *content))
     except OSError as error:
         raise not_writable(out_dir, error) from error
     return path, left_out
+
+
+def _profile(reports: Sequence[Report], folder: Path, labels: Sequence[str], looks: Sequence[Look]) -> Markup:
+    """The performance profile over the tasks of all sweeps; nothing where fewer than two tasks share two optimizers."""
+    steps = {report.page.parent.name: report.comparison.to_target for report in reports}
+    factors = factors_of(steps)
+    scored = scores(factors)
+    if scored.empty or scored["tasks"].iloc[0] < 2:
+        return Markup("")
+    make_folder(folder / "figures", folder)
+    make_folder(folder / "tables", folder)
+    write_text_atomically(folder / "tables" / "profile.csv", csv_text(scored))
+    write_text_atomically(folder / "tables" / "factors.csv", csv_text(factors.reset_index()))
+    caption = Caption(
+        "",
+        "Share of the workloads on which each optimizer is within a factor of the soonest.",
+        "Performance profile: the share of the workloads, a task at a batch size each, on which an optimizer reaches "
+        "the target loss in at most so many times the fewest steps.",
+        inline=True,
+    )
+    easel = Easel(folder=folder / "figures", labels=labels, looks=looks)
+    figure = easel.place(lambda: profile_figure(profile(factors), labels), "profile", caption)
+    return section("Over all tasks", figure, bullets(profile_sentences(scored)))
 
 
 def _written(
