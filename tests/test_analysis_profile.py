@@ -22,7 +22,8 @@ def steps_of(task: str, times: dict[str, float], size: int = 8) -> pd.DataFrame:
     outcomes = ["reached" if math.isfinite(time) else "not reached" for time in times.values()]
     known = [time if math.isfinite(time) else math.nan for time in times.values()]
     return pd.DataFrame(
-        {"task": task, "optimizer": list(times), "batch_size": size, "outcome": outcomes, "steps": known,
+        {"task": task, "optimizer": list(times), "batch_size": size, "target": float(ord(task[0])) + size / 7,
+         "outcome": outcomes, "steps": known,
          "seconds": [2 * time for time in known]}
     )  # fmt: skip
 
@@ -49,8 +50,9 @@ def test_profile_and_score_by_hand() -> None:
 
 def test_workloads_lack_no_optimizer() -> None:
     both = steps_of("a", {"adam": 1.0, "sgd": 2.0})
-    tables = {"one": both, "two": steps_of("b", {"adam": 1.0, "muon": 2.0}), "three": both.assign(task="c")}
-    assert len(factors_of(tables)) == 2  # Muon is on one of three
+    third = steps_of("c", {"adam": 1.0, "sgd": 2.0})
+    tables = {"one": both, "two": steps_of("b", {"adam": 1.0, "muon": 2.0}), "three": third, "again": both}
+    assert len(factors_of(tables)) == 2  # Muon is on one of four, and one and again are the same
     assert list(factors_of(tables, ["adam", "muon"])["muon"]) == [2]
     assert factors_of({}).empty and scores(factors_of({})).empty
     assert factors_of(tables, ["adam", "lion"]).empty

@@ -17,16 +17,14 @@ import pandas as pd
 
 from suite.analysis.branches import BranchPoint, branch_gaps, branch_points
 from suite.analysis.budget_law import BudgetLaw, budget_laws
-from suite.analysis.critical import critical_table
 from suite.analysis.crossover import Crossover, crossover
 from suite.analysis.csv_import import csv_histories, load_csv
 from suite.analysis.curves import LossReader, store_losses
-from suite.analysis.effects import effects_tables
-from suite.analysis.families import Family, Settings, families, panel_settings
+from suite.analysis.families import Settings, panel_settings
 from suite.analysis.gap import SERIES, gap_table
+from suite.analysis.laws import Laws
 from suite.analysis.lr_width import lr_width_table
 from suite.analysis.published import published_gaps
-from suite.analysis.retrained import retrained_table
 from suite.analysis.searched import level_of, search_sentence, skip_sentence, until_sentence
 from suite.analysis.selection import ALL, Selection
 from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
@@ -34,7 +32,6 @@ from suite.analysis.table import load_runs, panel_losses
 from suite.analysis.target import COLUMNS as TARGET_COLUMNS
 from suite.analysis.target import target_table, targets_of
 from suite.analysis.tuned import tuned_points
-from suite.analysis.tuned_laws import tuned_laws, tuned_values
 from suite.analysis.tuning_cost import tuning_cost_table
 from suite.analysis.words import named
 from suite.records import EMA_ALPHA, Store
@@ -52,7 +49,7 @@ _FRAMES = ("runs", "tuned", "gaps")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(Laws):
     """What was compared, and the answer.
 
     Attributes:
@@ -138,41 +135,9 @@ class Comparison:
         return lr_width_table(self.runs)
 
     @functools.cached_property
-    def families(self) -> list[Family]:
-        """The panels that differ in their budget alone; see `suite.analysis.families`."""
-        return families(self.runs, self.panels)
-
-    @functools.cached_property
-    def retrained(self) -> pd.DataFrame:
-        """Steps to the target where the budget was made for it; see `suite.analysis.retrained.retrained_table`."""
-        tables = [retrained_table(self.tuned, family, self.targets) for family in self.families]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=TARGET_COLUMNS)
-
-    @functools.cached_property
-    def critical(self) -> pd.DataFrame:
-        """Critical batch sizes, by budgets made for the target where there are such; see `suite.analysis.critical`."""
-        steps = self.to_target if self.retrained.empty else self.retrained
-        return critical_table(steps, retrained=not self.retrained.empty)
-
-    @functools.cached_property
-    def tuned_values(self) -> pd.DataFrame:
-        """See `suite.analysis.tuned_laws.tuned_values`."""
-        return tuned_values(self.runs, self.tuned)
-
-    @functools.cached_property
-    def tuned_laws(self) -> pd.DataFrame:
-        """See `suite.analysis.tuned_laws.tuned_laws`."""
-        return tuned_laws(self.tuned_values)
-
-    @functools.cached_property
     def budget_laws(self) -> list[BudgetLaw]:
         """See `suite.analysis.budget_law.budget_laws`."""
         return budget_laws(self.gaps, self.crossovers, self.families)
-
-    @functools.cached_property
-    def effects(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """See `suite.analysis.effects.effects_tables`."""
-        return effects_tables(self.gaps, self.panels)
 
     def showing(self, selection: Selection) -> Comparison:
         """The comparison at the chosen batch sizes, its verdicts as they are."""

@@ -57,11 +57,14 @@ def factors_of(steps: Mapping[str, pd.DataFrame], optimizers: Sequence[str] = ()
     tried = rows[~rows["outcome"].isin(["no curve", "no result"])]
     reached = tried["outcome"].isin(["reached", "at most"])
     times = tried.assign(time=tried[by].astype(float).where(reached, math.inf))
-    wide = times.pivot_table(index=["sweep", "task", "batch_size"], columns="optimizer", values="time", aggfunc="first")
+    keys = ["sweep", "task", "batch_size", "target"]
+    wide = times.pivot_table(index=keys, columns="optimizer", values="time", aggfunc="first", sort=False)
     chosen = list(optimizers) or [label for label in wide if wide[label].notna().mean() >= 0.5]
     if len(chosen) < 2 or not set(chosen) <= set(wide):
         return pd.DataFrame()
     wide = wide[chosen].dropna()
+    # Two sweeps that share their runs have the same workload.
+    wide = wide[~wide.reset_index().duplicated([*keys[2:], *chosen]).to_numpy()].droplevel("target")
     wide = wide[np.isfinite(wide.min(axis=1))]
     return wide.div(wide.min(axis=1), axis=0)
 
