@@ -36,7 +36,7 @@ def test_profile_and_score_by_hand() -> None:
         "four": steps_of("d", {"adam": math.inf, "sgd": math.inf}),
     }
     factors = factors_of(tables)
-    assert factors["adam"].tolist() == [1, 1, 1.5] and factors["sgd"].tolist() == [2, math.inf, 1]
+    assert factors["adam"].tolist() == [1, 1.5, 1] and factors["sgd"].tolist() == [2, 1, math.inf]
     shares = profile(factors)
     assert shares.index.tolist() == [1, 1.5, 2, 4]
     assert shares["sgd"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])

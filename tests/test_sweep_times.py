@@ -53,8 +53,12 @@ def test_half_lives_make_the_runs_of_the_papers_lists(
     sizes = by_hand["batch_size"][:3]
     ids = []
     for beta2 in (adam["beta2"], {"half_life_tokens": half_lives}):
-        changes = {"batch_size": sizes, "optimizers": {"adam": {**adam, "lr": 0.001, "beta1": 0.9, "beta2": beta2}}}
-        (tmp_path / "s.yaml").write_text(yaml.safe_dump({**by_hand, **changes, "published": []}))
+        changes: dict[str, Any] = {
+            "batch_size": sizes,
+            "optimizers": {"adam": {**adam, "lr": 0.001, "beta1": 0.9, "beta2": beta2}},
+        }
+        changes |= {"published": [], "extend_edges": 0, "extend_axes": ["lr"]}
+        (tmp_path / "s.yaml").write_text(yaml.safe_dump({**by_hand, **changes}))
         spec = read_spec(tmp_path / "s.yaml")
         runs = Runs(spec)
         assert runs.tokens_per_sample("") == tokens
