@@ -114,6 +114,10 @@ def test_what_is_not_as_a_fact_says_is_named() -> None:
     assert contradictions(dataclasses.replace(fact, runs={"sgd": 5}, here={"sgd": 6}), spec)[0].startswith(
         "batch sizes"
     )
+    branches = Fact(sweep="paper1/figure7", panel="over-parameterised (TinyStories)", branch_steps=[740], of_steps=3700)
+    assert contradictions(branches, spec_of("paper1/figure7")) == [
+        "branches start after [0.2, 0.4, 0.6] of 3700 steps, not after [740]"
+    ]
     with pytest.raises(ValueError, match="has no panel 'another'"):
         contradictions(dataclasses.replace(fact, panel="another"), spec)
 

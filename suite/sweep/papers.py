@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.fields import flattened, plain, read, read_yaml
+from suite.sweep.branching import kept_steps
 from suite.sweep.grid import Axis, fixed_value, read_axis
 from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey
@@ -63,6 +64,12 @@ class Fact:
 
     seeds: int | None = None
     """The paper's number of seeds behind a reported value."""
+
+    branch_steps: list[int] = dataclasses.field(default_factory=list)
+    """Steps of a trunk after which the paper's branches start."""
+
+    of_steps: int = 0
+    """Steps of that trunk."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,6 +181,9 @@ def contradictions(fact: Fact, spec: SweepSpec) -> list[str]:
             wrong.append(f"batch sizes are {part.batch_size}, not {fact.batch_size}")
         wrong += _of_lists(fact, part)
         wrong += _of_settings(fact.settings, part.overrides)
+    shares = sorted({part.branch.share for part in parts if part.branch})
+    if fact.branch_steps and list(kept_steps(tuple(shares), fact.of_steps)) != fact.branch_steps:
+        wrong.append(f"branches start after {shares} of {fact.of_steps} steps, not after {fact.branch_steps}")
     if fact.seeds is not None and seeds_of(spec) != fact.seeds:
         wrong.append(f"{seeds_of(spec)} seeds report, not {fact.seeds}")
     return wrong
