@@ -362,6 +362,7 @@ def stores(draw: st.DrawFn) -> Case:
 OTHERS = [
     ["status", "s.yaml"], ["gap", "s.yaml", "--reference", "adam"], ["report", "s.yaml", "--out", "o"],
     ["why", "--csv", "w.csv"], ["compare", "runs", "runs", "--sweep", "s"], ["optimizers", "sgd"], ["tasks"],
+    ["tasks", "toy/quadratic"], ["reference", "sweep"], ["predict", "a", "--out", "p.parquet"],
     ["diagnose", "--list"], ["theory", "fit", "s.yaml"], ["theory", "bigram", "--target", "0.1", "--out", "o"],
     ["theory", "regimes", "--dimension", "100", "--noise", "1", "--out", "o"],
     ["diagnose", *QUADRATIC, *SGD, "--diagnostics", "sharpness"], ["prepare", *GPT], ["prepare", *QUADRATIC],

@@ -122,7 +122,8 @@ class SuiteCLI(LightningCLI):
             opened = open_run(self.model, self.datamodule, plain, world_size=self.trainer.world_size)
         store = Store(self.request.store)
         add_logs(self.trainer, [opened], self.request.logger, store)
-        for logger in self.trainer.loggers:
+        to_train = self.request.rerun or not store.settled(opened.run_id)
+        for logger in self.trainer.loggers if to_train else ():
             logger.log_hyperparams(settings_of(opened))
         return run(
             opened,
