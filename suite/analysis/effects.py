@@ -15,8 +15,8 @@ above that it turns, below 0% it widens. Its interval is that of `DRAWS` draws o
 the first values excludes zero at 95%; the share of nothing is no number.
 
 **Explained.** The share of the variance of the gaps between panels that the effects explain together, and that they
-explain with the interactions; the rest is what settings do beyond that, and noise, whose share by the gaps' errors is
-said beside it.
+explain with the interactions, where these leave panels to test them by; the rest is what settings do beyond that, and
+noise, whose share by the gaps' errors is said beside it.
 """
 
 from __future__ import annotations
@@ -197,6 +197,8 @@ def _explained(values: np.ndarray, errors: np.ndarray, terms: Sequence[_Term]) -
 
     def share(of: Sequence[_Term]) -> float:
         design = _design(of)
+        if design.shape[1] >= len(values):  # it passes through every gap, whatever they are
+            return math.nan
         left = values - design @ (np.linalg.pinv(design) @ values)
         return 1 - float(left @ left) / total if total > 0 else math.nan
 

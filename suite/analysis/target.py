@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.gap import pair_optimizers
-from suite.analysis.slowdown import Curve, CurveReader, mean_curve
+from suite.analysis.slowdown import LEAST_EVALUATIONS, Curve, CurveReader, mean_curve
 from suite.analysis.verdict import LEVEL, Interval, errors_of_means
 from suite.analysis.words import batch_sizes_text, listed, optimizer_title, plain_number
 
@@ -130,6 +130,7 @@ def _ratio(reference: Any, row: Any) -> dict[str, Any]:
     values = quotient(*ends)
     is_sooner, is_later = values[1] > 1, values[2] < 1
     if (reference.outcome, row.outcome) != ("reached", "reached"):  # no ratio, and perhaps no doubt
+        values = (math.nan,) * 3
         is_sooner, is_later = ends[1][2] < ends[0][1], ends[0][2] < ends[1][1]
     sooner = row.optimizer if is_sooner else reference.optimizer if is_later else None
     return dict(zip(("ratio", "ratio_low", "ratio_high"), values, strict=True)) | {"sooner": sooner}
@@ -256,7 +257,7 @@ def target_sentences(table: pd.DataFrame, default: str = "the final loss of the 
 _NOT = {
     "not reached": "not reached",
     "diverged": "every setting diverged",
-    "no curve": "no curve from which to tell",
+    "no curve": f"no curve that tells; of the validation loss it takes {LEAST_EVALUATIONS} evaluations",
     "no result": "no result",
 }
 
