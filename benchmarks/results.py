@@ -1,30 +1,20 @@
-"""From a store of reported sweeps to `docs/results`: one section per question.
+"""`docs/results` from archives of runs: figures, tables, pages, and the table in README.
 
-    python benchmarks/results.py STORE docs/results [SWEEP ...]
+    python benchmarks/results.py                          draws and writes everything anew
+    python benchmarks/results.py --check                  says what is stale, and changes nothing
+    python benchmarks/results.py --archive STORE SWEEP    first takes the runs of a sweep from a store
 
-For every question of `docs/results/answers.yaml` (or those named) whose sweep has a report in the store (its own or the
-index's, the newer one): the main figure and the tables `gap.csv` and `tuned.csv` into a folder of the sweep's name.
-Then the pages, one per source with a section per question, and `README.md` with one row per question. What is said of a
-question stands in `answers.yaml`, by the sweep's name:
-
-    paper1/laptop/figure2:
-      title: what the section is called
-      answer: a sentence, for the table of all questions
-      paper: agrees, contradicts or open, with what has to be added
-      text: what the figures say and how far they carry
-      figures: [names of the report's figures, where it is not the first of branches, panels, gap and tuned]
-
-A question whose sweep is not in the store keeps its folder and the table in it.
+`docs/results/SWEEP/runs.parquet` (`python -m suite archive`) holds the runs behind a question. Its figure, `gap.csv`
+and `tuned.csv` are made from it; the words of a verdict are the suite's. `docs/results/answers.yaml` adds what is
+judged by hand; `result_texts.py` holds it to the tables. What was said before of questions whose runs are lost stands
+in `earlier.csv`, and in `earlier.md` with what of it two seeds can carry.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import re
-import shutil
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +22,18 @@ import pandas as pd
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+
+from earlier_results import earlier_page, earlier_row
+from result_texts import answer_of, filled, judged, row, wrapped
 
 from suite.analysis.csv_text import csv_text
-from suite.analysis.words import number, optimizer_title, verdict_text
+from suite.analysis.words import number, optimizer_title, seeds_text, verdict_text
+from suite.api import SweepResults, load
 from suite.records import Store
+from suite.records.archive import write_archive
+
+OUT = ROOT / "docs" / "results"
 
 FIGURES = ("branches", "panels", "gap", "tuned")
 """Figures of a report, the one that answers most first."""
@@ -52,120 +49,101 @@ PAGES = {
 
 INTRODUCTION = """# Results at laptop scale
 
-Every question as its laptop sweep answers it: real slices of the papers' data (photos of 97 classes with a heavy tail
-stand in for ImageNet; for SlimPajama and TinyStories the embedded sample, prose of Python's documentation, here that of
-3.11.7), networks of about 0.1M parameters, two CPU cores that are one physical core, grids that grew where the best
-value lay on an edge (of 609 tuned points three still do). Gap is Adam minus the other optimizer in the tuned final
-loss: positive where the other is better; ± as defined in [analysis.md](../analysis.md). Photos are compared by their
-train loss: the validation set is balanced, and there a network that has learnt nothing beats most that have learnt the
-heavy tail.
-`sources.yaml` names the files of each dataset; `make results SOURCES=sources.yaml` trains all sweeps: 12,802 runs, many
-of them shared between sweeps, 23 hours of training summed over the runs of two workers. Each folder holds `gap.csv` and
-`tuned.csv`.
+Questions as their laptop sweeps answer them: real slices of the papers' data (photos of 97 classes with a heavy tail
+stand in for ImageNet), networks of about 0.1M parameters, two CPU cores. Gap is Adam's tuned final loss minus the
+other's, in percent of Adam's: positive where the other is better. Verdicts hold at 95% by the rules of
+[analysis.md](../analysis.md); ± is half the 95% interval. What is said here is said of this scale alone.
 
-What is said here is said of this scale alone. The words of a verdict, and ±, are those of
-[analysis.md](../analysis.md); how many seeds would decide a gap that is open is the column `seeds_needed` of `gap.csv`.
+Every number comes from the archive of runs in the question's folder: `python benchmarks/results.py` draws and writes
+all of this anew from them, and `python -m suite restore docs/results/NAME/runs.parquet --store runs` makes them a
+store. `python -m suite sweep configs/sweeps/NAME.yaml --sources sources.yaml` trains them again, where `sources.yaml`
+names the files of each dataset.
 """
 
 
-def collect(report: Path, folder: Path, figures: list[str]) -> None:
-    """Copy what is kept of a report."""
-    folder.mkdir(parents=True, exist_ok=True)
+def folder_of(sweep: str) -> Path:
+    """Where the archive, the tables and the figures of a sweep are."""
+    return OUT / sweep.replace("/laptop/", "_")
+
+
+def take(store: Path, sweep: str) -> None:
+    """Write the archive of a sweep from the newest plan of its file in a store."""
+    plans = {plan["file"]: plan for plan in Store(store).latest_plans()}
+    file = f"configs/sweeps/{sweep}.yaml"
+    found = [plan for name, plan in plans.items() if name.endswith(file)]
+    if not found:
+        raise SystemExit(f"{store} should hold a sweep of {file}, but has {', '.join(plans) or 'none'}.")
+    folder_of(sweep).mkdir(parents=True, exist_ok=True)
+    count = write_archive(Store(store), folder_of(sweep) / "runs.parquet", {**found[0], "file": file})
+    print(f"{count} runs of {sweep}")
+
+
+def results_of(sweep: str) -> SweepResults:
+    """The results in a sweep's archive."""
+    results = load(folder_of(sweep) / "runs.parquet")
+    return results.sweep(str(results.sweeps["name"].iloc[0]))
+
+
+def draw(results: SweepResults, folder: Path, names: list[str]) -> None:
+    """The figures of a question, by default the one that answers most."""
     for old in folder.glob("*.png"):
         old.unlink()
-    drawn = [name for name in FIGURES if (report / "figures" / f"{name}.png").exists()]
-    for name in figures or drawn[:1]:
-        shutil.copyfile(report / "figures" / f"{name}.png", folder / f"{name}.png")
-    for name in ("gap", "tuned"):
-        table = pd.read_csv(report / "tables" / f"{name}.csv")
-        (folder / f"{name}.csv").write_text(csv_text(table, "%.6g"), encoding="utf-8")
-    runs = pd.read_csv(report / "tables" / "runs.csv")
-    facts = {"runs": len(runs), "minutes": round(float(runs["total_seconds"].sum()) / 60)}
-    (folder / "facts.yaml").write_text(yaml.safe_dump(facts))
+    there = results.figures()
+    for name in names or [name for name in FIGURES if name in there][:1]:
+        results.figure(name).savefig(folder / f"{name}.png", dpi=110)
 
 
-def row(cells: list[object]) -> str:
-    """One row of a Markdown table."""
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def starred(loss: float, edges: object) -> str:
-    """A tuned loss, with a star where it lies on an edge of its grid."""
-    if pd.isna(loss):
-        return "unknown"
-    return "diverged" if math.isinf(loss) else f"{loss:.4f}" + ("" if pd.isna(edges) else "\\*")
-
-
-def rounded(setting: str) -> str:
-    """A setting with three digits per number."""
-    return re.sub(r"\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.3g}", str(setting))
+def tables_of(results: SweepResults) -> dict[str, str]:
+    """The tables beside a page, by name, as CSV."""
+    return {name: csv_text(table, "%.6g") for name, table in (("gap", results.gaps), ("tuned", results.tuned))}
 
 
 def gap_table(gaps: pd.DataFrame) -> list[str]:
-    """One row per task and batch size, of one pair of optimizers."""
-    several = gaps["task"].nunique() > 1
-    reference, challenger = gaps[["reference", "challenger"]].iloc[0]
-    titles = {label: optimizer_title(label) for label in (reference, challenger)}
-    heads = ["task"] * several + ["batch size", *titles.values(), "gap", "±", "gap %", "verdict"]
-    lines = [row([*heads, *(f"{title}'s setting" for title in titles.values())]), "|" + "---|" * (len(heads) + 2)]
-    for one in gaps.itertuples(index=False):
-        losses = [starred(one.reference_loss, one.reference_edges), starred(one.challenger_loss, one.challenger_edges)]
-        cells = [one.task] * several + [one.batch_size, *losses]
-        cells += [
-            f"{one.gap:+.4f}",
-            number(one.uncertainty, ".4f"),
-            f"{one.relative_gap:+.2f}",
-            verdict_text(one._asdict()),
-        ]
-        lines.append(row([*cells, rounded(one.reference_setting), rounded(one.challenger_setting)]))
-    return lines
-
-
-def loss_table(tuned: pd.DataFrame) -> list[str]:
-    """One row per task and batch size, one column of tuned losses per optimizer."""
-    several = tuned["task"].nunique() > 1
-    optimizers = list(dict.fromkeys(tuned["optimizer"]))
-    heads = ["task"] * several + ["batch size", *(optimizer_title(label) for label in optimizers)]
+    """One row per task, pair of optimizers and batch size."""
+    several, pairs = gaps["task"].nunique() > 1, len(gaps[["reference", "challenger"]].drop_duplicates()) > 1
+    heads = ["task"] * several + ["optimizer"] * pairs
+    heads += ["batch size", "gap %", "±", "verdict", "seeds", "seeds needed"]
+    if not pairs:
+        heads += [f"{optimizer_title(gaps[side].iloc[0])}'s setting" for side in ("reference", "challenger")]
     lines = [row(heads), "|" + "---|" * len(heads)]
-    for (task, batch_size), mine in tuned.groupby(["task", "batch_size"], sort=False):
-        losses = {one.optimizer: starred(one.loss, one.edges) for one in mine.itertuples(index=False)}
-        lines.append(row([task] * several + [batch_size] + [losses.get(name, "") for name in optimizers]))
+    for one in gaps.to_dict("records"):
+        cells = [one["task"]] * several + [optimizer_title(one["challenger"])] * pairs
+        cells += [one["batch_size"], number(one["relative_gap"], "+.2f"), number(one["relative_uncertainty"], ".2f")]
+        cells += [verdict_text(one), one["seeds"], seeds_text(one["seeds_needed"])]
+        cells += [] if pairs else [_setting(one["reference_setting"]), _setting(one["challenger_setting"])]
+        lines.append(row(cells))
     return lines
 
 
-def section(name: str, answer: dict[str, Any], folder: Path) -> str:
-    """One question: figure, command, cost, table, text."""
-    gaps, tuned = pd.read_csv(folder / "gap.csv"), pd.read_csv(folder / "tuned.csv")
-    facts = yaml.safe_load((folder / "facts.yaml").read_text())
-    sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{name}.yaml").read_text())
-    figures = sorted(folder.glob("*.png"))
-    pairs = gaps[["reference", "challenger"]].drop_duplicates()
-    table = gap_table(gaps) if len(pairs) == 1 else loss_table(tuned)
-    took = f"{facts['runs']} runs, {facts['minutes']} minutes of training summed over the runs of two workers."
-    said = f"**{answer['paper'][0].upper()}{answer['paper'][1:]}.** {answer['text'].strip()}"
-    starry = any("\\*" in line for line in table)
+def _setting(setting: object) -> str:
+    """A setting with three digits per number."""
+    return re.sub(r"\d+\.\d+(e-?\d+)?", lambda found: f"{float(found[0]):.3g}", str(setting))
+
+
+def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
+    """One question: figure, command, cost, verdicts, judgement."""
+    folder, gaps = folder_of(sweep), results.gaps
+    spec = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{sweep}.yaml").read_text())
+    runs = results.runs
+    took = f"{len(runs)} runs, {runs['total_seconds'].sum() / 60:.0f} minutes of training summed over them"
+    paragraphs = [*filled(answer.get("text", ""), gaps).strip().split("\n\n"), judged(answer, gaps), *results.caveats]
     return "\n".join(
         [
             f"## {answer['title']}",
             "",
-            wrapped(f"*{sweep['question']}* ({sweep['source']})"),
+            wrapped(f"*{spec['question']}* ({spec['source']})"),
             "",
-            *(f"![{figure.stem}]({folder.name}/{figure.name})" for figure in figures),
+            *(f"![{figure.stem}]({folder.name}/{figure.name})" for figure in sorted(folder.glob("*.png"))),
             "",
-            wrapped(f"`python -m suite sweep configs/sweeps/{name}.yaml --sources sources.yaml`: {took}"),
+            wrapped(f"`python -m suite sweep configs/sweeps/{sweep}.yaml --sources sources.yaml`: {took}."),
             "",
-            *table,
+            wrapped(f"**{answer_of(results)}**"),
             "",
-            *(["\\* on the edge of the grid after all extensions.", ""] if starry else []),
-            *(wrapped(paragraph) for paragraph in said.split("\n\n")),
+            *gap_table(gaps),
             "",
+            *(f"{wrapped(paragraph)}\n" for paragraph in paragraphs if paragraph),
         ]
     )
-
-
-def wrapped(paragraph: str) -> str:
-    """A paragraph in lines of 120 characters."""
-    return textwrap.fill(" ".join(paragraph.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def anchor(title: str) -> str:
@@ -173,35 +151,78 @@ def anchor(title: str) -> str:
     return "".join(letter for letter in title.lower().replace(" ", "-") if letter.isalnum() or letter in "-_")
 
 
-def main() -> None:
-    """Collect and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("sweeps", nargs="*", metavar="SWEEP", help="for instance paper1/laptop/figure2")
-    options = parser.parse_args()
-    answers = yaml.safe_load((options.out / "answers.yaml").read_text())
-    folders = {name: options.out / name.replace("/laptop/", "_") for name in answers}
-    plans = {plan["file"]: plan["plan_id"] for plan in Store(options.store).latest_plans()}
-    for name in options.sweeps or answers:
-        plan = plans.get(f"configs/sweeps/{name}.yaml", "")
-        pages = [options.store / "sweeps" / plan / "report", options.store / "report" / plan]
-        if written := [page for page in pages if (page / "index.html").exists() and plan]:
-            newest = max(written, key=lambda page: (page / "index.html").stat().st_mtime)
-            collect(newest, folders[name], answers[name].get("figures", []))
+def documents(answers: dict[str, Any], found: dict[str, SweepResults]) -> dict[Path, str]:
+    """Every document by its path: tables, pages, and README with the table of its sweep."""
+    written: dict[Path, str] = {}
     rows = [row(["question", "answer at this scale", "the paper's claim"]), "|---|---|---|"]
     for page, heading in PAGES.items():
-        names = [name for name in answers if name.startswith(page) and (folders[name] / "gap.csv").exists()]
-        if not names:
-            continue
-        sections = [section(name, answers[name], folders[name]) for name in names]
-        (options.out / f"{page}.md").write_text("\n".join([f"# {heading}", "", *sections]))
-        for name in names:
-            one = answers[name]
-            link = f"[{one['title']}]({page}.md#{anchor(one['title'])})"
-            rows.append(row([link, one["answer"], one["paper"]]))
-    (options.out / "README.md").write_text("\n".join([INTRODUCTION, *rows, ""]))
+        here = [sweep for sweep in found if sweep.startswith(page)]
+        for sweep in here:
+            title, results = answers[sweep]["title"], found[sweep]
+            for name, table in tables_of(results).items():
+                written[folder_of(sweep) / f"{name}.csv"] = table
+            claim = judged(answers[sweep], results.gaps)
+            rows.append(row([f"[{title}]({page}.md#{anchor(title)})", answer_of(results), claim]))
+        if here:
+            sections = [section(sweep, answers[sweep], found[sweep]) for sweep in here]
+            written[OUT / f"{page}.md"] = "\n".join([f"# {heading}", "", *sections])
+    earlier = pd.read_csv(OUT / "earlier.csv")
+    lost = {sweep: answer for sweep, answer in answers.items() if sweep not in found}
+    written[OUT / "earlier.md"] = earlier_page(earlier, lost)
+    survive = [earlier_row(earlier, sweep, answers[sweep]["title"], found.get(sweep)) for sweep in answers]
+    heads = ["question", "gaps said to be resolved", "decided by the seeds they had", "trained again: the same verdict"]
+    restated = [
+        "## What became of earlier claims",
+        "",
+        wrapped(
+            "An earlier form of these pages called a gap resolved when it exceeded one standard error and half a grid "
+            "step. How many of its signs its seeds could carry at 95%, and how many came out the same in the training "
+            "of today; [earlier.md](earlier.md) has those that were not trained again."
+        ),
+        "",
+        row(heads),
+        "|" + "---|" * len(heads),
+        *filter(None, survive),
+    ]
+    written[OUT / "README.md"] = "\n".join([INTRODUCTION, *rows, "", *restated, ""])
+    readme = (ROOT / "README.md").read_text()
+    written[ROOT / "README.md"] = _with_tables(readme, found)
+    return written
+
+
+def _with_tables(text: str, found: dict[str, SweepResults]) -> str:
+    """A document with the tables between its marks ``<!-- verdicts: SWEEP -->`` and ``<!-- end -->`` made anew."""
+
+    def table(mark: re.Match[str]) -> str:
+        results = found[mark[1]]
+        return "\n".join([mark[0].splitlines()[0], *gap_table(results.gaps), "", wrapped(answer_of(results)), mark[2]])
+
+    return re.sub(r"<!-- verdicts: (\S+) -->\n.*?(<!-- end -->)", table, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Draw and write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--archive", nargs=2, metavar=("STORE", "SWEEP"), help="for instance runs paper1/laptop/figure2"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where something is stale")
+    options = parser.parse_args()
+    if options.archive:
+        take(Path(options.archive[0]), options.archive[1])
+    answers = yaml.safe_load((OUT / "answers.yaml").read_text())
+    found = {sweep: results_of(sweep) for sweep in answers if (folder_of(sweep) / "runs.parquet").exists()}
+    if not options.check:
+        for sweep, results in found.items():
+            draw(results, folder_of(sweep), answers[sweep].get("figures", []))
+    written = documents(answers, found)
+    stale = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        print(f"{'stale' if options.check else 'written'}: {path.relative_to(ROOT)}")
+        if not options.check:
+            path.write_text(written[path], encoding="utf-8")
+    return 1 if options.check and stale else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -347,6 +347,7 @@ def test_fasta_of_every_system_is_read(tmp_path: Path, content: bytes, chunk_byt
         (b">a\rAC-T\r", "line 2 must hold nucleotides (IUPAC letters), got '-'"),
         (b">a\r\nACGT\r\nAC >T\r\n", "line 3 must hold nucleotides (IUPAC letters), got '>'"),
         (b"@read\nACGT\n+\nIIII\n", "line 1 must be a FASTA header"),
+        (b">chr1 \nAC\n>\nGT\n>\nA\n>chr1\nAC\n", "line 7 has the header 'chr1' again, after line 1"),
         (b"\xef\xbb\xbf", "is empty"),
         (b" \t\n  ", "is empty"),
     ],

@@ -321,6 +321,8 @@ def _check_panel(panel: Panel) -> int:
             raise ConfigError(f"{where}{key} must name {what}, got none.")
     settings = 0
     for label, values in panel.optimizers.items():
+        is_name = isinstance(label, str) and 0 < len(label) <= 60 and label == label.strip() and label.isprintable()
+        require(is_name, f"{where}optimizers", "names of 1 to 60 printable characters", label)
         name = values.get("name", label)
         require(isinstance(name, str), f"{where}optimizers.{label}.name", "a text", name)
         for size in panel.batch_size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, ClassVar, NoReturn
@@ -15,7 +16,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from suite.fields import check_ranges, configurable, require_methods
+from suite.fields import check_ranges, configurable, require, require_methods
 from suite.optim import Clipping, build, evaluation_weights, has_evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
@@ -96,6 +97,8 @@ class Task(LightningModule):
         require_methods(type(self), Task, "make_network", "inputs", "loss", kind="task that can be trained")
         check_ranges(type(self), vars(self), name="model")
         self.automatic_optimization = False
+        is_pair = self.name is None or re.fullmatch(r"[\w.-]{1,60}/[\w.-]{1,60}", self.name)
+        require(bool(is_pair), "model.name", "<dataset>/<architecture>, such as fineweb/gpt", self.name)
         self.pair_name = self.name or "/".join(type(self).__module__.split(".")[-2:])
         self.optimizer_config = None if self.optimizer is None else parse(self.optimizer)
         self.lr_schedule = parse_schedule(self.schedule or {"name": "warmup_cosine"})

@@ -26,6 +26,7 @@ _READ_BYTES = 1 << 16
 _BLANKS = b"\t "
 _LAYOUT = b"\n" + _BLANKS
 _NEWLINE, _HEADER = ord("\n"), ord(">")
+_LONGEST_HEADER = 4096
 _INDENTED_HEADER = re.compile(rb"\n[\t ]*(?=>)")
 
 
@@ -152,10 +153,11 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
         Stretches; together the nucleotides of all records in order.
 
     Raises:
-        DamagedSource: the text is empty, does not begin with a header, has a letter that is no nucleotide, or its gzip
-            file is damaged; the message names file and line.
+        DamagedSource: the text is empty, does not begin with a header, has a letter that is no nucleotide or a header
+            twice, or its gzip file is damaged; the message names file and line.
     """
     lines_before, nucleotides = 0, 0
+    header, headers = b"", dict[bytes, int]()
     in_header, at_line_start, starts_record, seen_header = False, True, False, False
     try:
         for chunk in _unix_lines(name, chunks):
@@ -165,6 +167,9 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
                 if in_header:
                     end = chunk.find(b"\n", at)
                     in_header, at_line_start = end < 0, True
+                    header += chunk[at : None if in_header else end][:_LONGEST_HEADER]
+                    if not in_header:
+                        _add_header(headers, header, name, lines_before + chunk.count(b"\n", 0, at) + 1)
                     at = len(chunk) if in_header else end + 1
                     continue
                 if at_line_start and chunk[at] in _BLANKS:
@@ -172,6 +177,7 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
                     continue
                 if at_line_start and chunk[at] == _HEADER:
                     in_header = starts_record = seen_header = True
+                    header = b""
                     continue
                 if indented:
                     header = _INDENTED_HEADER.search(chunk, at)
@@ -197,6 +203,17 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
         raise DamagedSource(
             f"{name} must hold a sequence, but it {'has headers alone' if seen_header else 'is empty'} "
             f"({lines_before} lines); fetch it again or take it out of data.source."
+        )
+
+
+def _add_header(headers: dict[bytes, int], header: bytes, name: str, line: int) -> None:
+    """Keep a header with its line; a file in which one stands twice would give its sequence twice."""
+    header = header.removeprefix(b">").strip()
+    earlier = headers.setdefault(header, line)
+    if header and earlier != line:
+        raise DamagedSource(
+            f"{name} line {line} has the header {header.decode(errors='replace')!r:.80} again, after line {earlier}: "
+            "a sequence that stands twice would be trained on twice; take one of the two out."
         )
 
 
