@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,14 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 from earlier_results import earlier_page, earlier_row
 from result_texts import answer_of, filled, judged, row, wrapped
+from why_page import draw_why, measured, why_page
 
 from suite.analysis.csv_text import csv_text
 from suite.analysis.words import number, optimizer_title, seeds_text, verdict_text
 from suite.api import SweepResults, load
 from suite.records import Store
 from suite.records.archive import write_archive
+from suite.records.restore import restore
 
 OUT = ROOT / "docs" / "results"
 
@@ -68,20 +72,27 @@ def folder_of(sweep: str) -> Path:
 
 def take(store: Path, sweep: str) -> None:
     """Write the archive of a sweep from the newest plan of its file in a store."""
-    plans = {plan["file"]: plan for plan in Store(store).latest_plans()}
+    plans = {plan["file"]: plan for plan in Store(store).plans()}
     file = f"configs/sweeps/{sweep}.yaml"
     found = [plan for name, plan in plans.items() if name.endswith(file)]
     if not found:
         raise SystemExit(f"{store} should hold a sweep of {file}, but has {', '.join(plans) or 'none'}.")
+    command = f"python -m suite sweep {file} --sources sources.yaml"
     folder_of(sweep).mkdir(parents=True, exist_ok=True)
-    count = write_archive(Store(store), folder_of(sweep) / "runs.parquet", {**found[0], "file": file})
+    count = write_archive(Store(store), folder_of(sweep) / "runs.parquet", {**found[0], "file": file, "command": command})
     print(f"{count} runs of {sweep}")
 
 
-def results_of(sweep: str) -> SweepResults:
-    """The results in a sweep's archive."""
-    results = load(folder_of(sweep) / "runs.parquet")
-    return results.sweep(str(results.sweeps["name"].iloc[0]))
+def restored(sweeps: Iterable[str], folder: str) -> tuple[Store, dict[str, SweepResults]]:
+    """A store of the archives that there are, and the results of their sweeps."""
+    store = Store(folder)
+    archives = {sweep: folder_of(sweep) / "runs.parquet" for sweep in sweeps}
+    archives = {sweep: path for sweep, path in archives.items() if path.exists()}
+    for path in archives.values():
+        restore(path, store)
+    plans = {plan["file"]: plan["plan_id"] for plan in store.plans()}
+    results = load(folder)
+    return store, {sweep: results.sweep(plans[f"configs/sweeps/{sweep}.yaml"]) for sweep in archives}
 
 
 def draw(results: SweepResults, folder: Path, names: list[str]) -> None:
@@ -211,11 +222,17 @@ def main() -> int:
     if options.archive:
         take(Path(options.archive[0]), options.archive[1])
     answers = yaml.safe_load((OUT / "answers.yaml").read_text())
-    found = {sweep: results_of(sweep) for sweep in answers if (folder_of(sweep) / "runs.parquet").exists()}
-    if not options.check:
-        for sweep, results in found.items():
-            draw(results, folder_of(sweep), answers[sweep].get("figures", []))
-    written = documents(answers, found)
+    with tempfile.TemporaryDirectory() as folder:
+        store, found = restored(answers, folder)
+        inside = measured(store)
+        if not options.check:
+            for sweep, results in found.items():
+                draw(results, folder_of(sweep), answers[sweep].get("figures", []))
+            if inside is not None:
+                draw_why(inside, OUT / "why.png")
+        written = documents(answers, found)
+        if inside is not None:
+            written[ROOT / "docs" / "why.md"] = why_page(inside)
     stale = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         print(f"{'stale' if options.check else 'written'}: {path.relative_to(ROOT)}")

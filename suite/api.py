@@ -128,7 +128,8 @@ class Results:
         Raises:
             ValueError: there is no such sweep, or its runs have no such final loss.
         """
-        plans = {key: plan for plan in self._store.latest_plans() for key in (plan["plan_id"], plan["name"])}
+        plans = {plan["plan_id"]: plan for plan in self._store.plans()}
+        plans |= {plan["name"]: plan for plan in self._store.latest_plans()}
         if name not in plans:
             names = ", ".join(sorted({plan["name"] for plan in plans.values()})) or "none"
             raise ValueError(f"There is no sweep {name!r} in {self._store.path}; there are: {names}.")
