@@ -79,7 +79,9 @@ def take(store: Path, sweep: str) -> None:
         raise SystemExit(f"{store} should hold a sweep of {file}, but has {', '.join(plans) or 'none'}.")
     command = f"python -m suite sweep {file} --sources sources.yaml"
     folder_of(sweep).mkdir(parents=True, exist_ok=True)
-    count = write_archive(Store(store), folder_of(sweep) / "runs.parquet", {**found[0], "file": file, "command": command})
+    count = write_archive(
+        Store(store), folder_of(sweep) / "runs.parquet", {**found[0], "file": file, "command": command}
+    )
     print(f"{count} runs of {sweep}")
 
 
