@@ -5,6 +5,7 @@ Shape letters: B batch, T positions, C width, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.head import Head, LossChunk
+from models.sinusoidal import sinusoidal_positions
 
 NORM_EPS = 1e-6
 
@@ -20,6 +22,23 @@ MakeMixer = Callable[[], nn.Module]
 
 MakeMLP = Callable[[int], nn.Module]
 """Makes the MLP of one block from its width C: from ``[B, T, C]`` to ``[B, T, C]``, with ``fc2`` as its last layer."""
+
+
+WHEN_SET = {"when_set": "runs of the time before this setting keep their ids"}
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class EndsSettings:
+    """Settings of a decoder's two ends: the scale of what its blocks see, and of its first outputs."""
+
+    raw_embeddings: bool = dataclasses.field(default=False, metadata=WHEN_SET)
+    """Leave out EmbedNorm, the norm of the embeddings."""
+
+    embedding_std: float | None = dataclasses.field(default=None, metadata={"at_least": 0, "at_most": 100, **WHEN_SET})
+    """Standard deviation of the initial embeddings; null: 0.02."""
+
+    head_std: float = dataclasses.field(default=0.0, metadata={"at_least": 0, "at_most": 100, **WHEN_SET})
+    """Standard deviation of the initial head; 0: the first loss is that of guessing."""
 
 
 class MLP(nn.Module):
@@ -72,8 +91,8 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """Token embedding, EmbedNorm, blocks, norm and an untied head (paper 1, section 4 and appendix A.3).
 
-    Embeddings start as N(0, 0.02^2), weights inside the blocks Xavier-uniform (depthwise convolutions keep torch's
-    own), those that write into the residual stream scaled by ``1 / sqrt(2 * num_layers)``, the head at zero.
+    Weights inside the blocks start Xavier-uniform (depthwise convolutions keep torch's own), those that write into the
+    residual stream scaled by ``1 / sqrt(2 * num_layers)``, embeddings and head as ``ends`` says.
 
     Args:
         vocab_size: V.
@@ -81,9 +100,13 @@ class Decoder(nn.Module):
         width: C.
         make_mixer: called once per block.
         make_mlp: called once per block.
-        embed_norm: whether there is an EmbedNorm.
+        ends: settings of embedding and head; they are not kept.
+        positions: amplitude of the sinusoidal positions that are added to the embedding; 0: none.
+        max_len: length of the longest sequence, where there are such positions.
         post_norm: whether blocks normalise their sums; there is no norm before the head then.
     """
+
+    positions_TC: Tensor | None
 
     def __init__(
         self,
@@ -93,24 +116,30 @@ class Decoder(nn.Module):
         width: int,
         make_mixer: MakeMixer,
         make_mlp: MakeMLP = MLP,
-        embed_norm: bool = True,
+        ends: EndsSettings | None = None,
+        positions: float = 0.0,
+        max_len: int = 0,
         post_norm: bool = False,
     ) -> None:
         super().__init__()
+        ends = ends or EndsSettings()
         self.embed = nn.Embedding(vocab_size, width)
-        self.embed_norm = nn.RMSNorm(width, eps=NORM_EPS) if embed_norm else nn.Identity()
+        self.embed_norm = nn.Identity() if ends.raw_embeddings else nn.RMSNorm(width, eps=NORM_EPS)
         self.blocks = nn.ModuleList(
             [Block(width, make_mixer(), make_mlp, post_norm=post_norm) for _ in range(num_layers)]
         )
         self.norm = nn.Identity() if post_norm else nn.RMSNorm(width, eps=NORM_EPS)
         self.head = Head(width, vocab_size)
-        self._initialise()
+        added = positions * sinusoidal_positions(max_len, width) if positions else None
+        self.register_buffer("positions_TC", added, persistent=False)
+        self._initialise(ends)
 
-    def _initialise(self) -> None:
-        # The head starts at zero, so the first loss is exactly ln V; the projections that write into the residual
-        # stream are scaled down with depth.
-        nn.init.normal_(self.embed.weight, std=0.02)
-        nn.init.zeros_(self.head.weight)
+    def _initialise(self, ends: EndsSettings) -> None:
+        nn.init.normal_(self.embed.weight, std=0.02 if ends.embedding_std is None else ends.embedding_std)
+        if ends.head_std:
+            nn.init.normal_(self.head.weight, std=ends.head_std)
+        else:
+            nn.init.zeros_(self.head.weight)
         for block in self.blocks:
             for layer in block.modules():
                 is_dense_conv = isinstance(layer, nn.Conv1d) and layer.groups == 1
@@ -120,8 +149,9 @@ class Decoder(nn.Module):
                 layer.weight.data.mul_(1 / math.sqrt(2 * len(self.blocks)))
 
     def embedded(self, tokens_BT: Tensor) -> Tensor:
-        """The input of EmbedNorm, ``[B, T, C]``; a network with positions in its embedding overrides this."""
-        return self.embed(tokens_BT)
+        """The input of EmbedNorm: token embedding, and positions where there are any, ``[B, T, C]``."""
+        x_BTC = self.embed(tokens_BT)
+        return x_BTC if self.positions_TC is None else x_BTC + self.positions_TC[: tokens_BT.shape[1]]
 
     def forward(self, tokens_BT: Tensor, targets_BT: Tensor | None = None, loss_chunk: LossChunk = None) -> Tensor:
         """Predict the next token at every position.

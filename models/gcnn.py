@@ -10,8 +10,7 @@ import dataclasses
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.decoder import Decoder
-from models.sinusoidal import sinusoidal_positions
+from models.decoder import Decoder, EndsSettings
 
 
 class GatedConvolution(nn.Module):
@@ -36,7 +35,7 @@ class GatedConvolution(nn.Module):
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class GCNNSettings:
+class GCNNSettings(EndsSettings):
     """Settings of `GCNN`; the defaults are paper 1's."""
 
     num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1, "at_most": 1000})
@@ -66,19 +65,14 @@ class GCNN(Decoder):
         ValueError: the width is odd.
     """
 
-    positions_TC: Tensor
-
     def __init__(self, settings: GCNNSettings, *, vocab_size: int, max_len: int) -> None:
         width, kernel_size = settings.width, settings.kernel_size
-        positions = settings.position_scale * sinusoidal_positions(max_len, width)
         super().__init__(
             vocab_size=vocab_size,
             num_layers=settings.num_layers,
             width=width,
             make_mixer=lambda: GatedConvolution(width, kernel_size),
+            ends=settings,
+            positions=settings.position_scale,
+            max_len=max_len,
         )
-        self.register_buffer("positions_TC", positions, persistent=False)
-
-    def embedded(self, tokens_BT: Tensor) -> Tensor:
-        """Token embedding plus positions, ``[B, T, C]``."""
-        return self.embed(tokens_BT) + self.positions_TC[: tokens_BT.shape[1]]

@@ -8,15 +8,13 @@ from __future__ import annotations
 import dataclasses
 
 from models.attention import AttentionSettings
-from models.decoder import Decoder
+from models.decoder import WHEN_SET, Decoder, EndsSettings
 from models.rotary import Rotary
 from models.self_attention import SelfAttention
 
-WHEN_SET = {"when_set": "runs of the time before this setting keep their ids"}
-
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class GPTSettings(AttentionSettings):
+class GPTSettings(EndsSettings, AttentionSettings):
     """Settings of `GPT`; the defaults are paper 1's."""
 
     num_layers: int = dataclasses.field(default=6, metadata={"at_least": 1, "at_most": 1000})
@@ -28,11 +26,11 @@ class GPTSettings(AttentionSettings):
     width: int = dataclasses.field(default=384, metadata={"at_least": 1})
     """Features per position, divisible by twice the heads."""
 
-    raw_embeddings: bool = dataclasses.field(default=False, metadata=WHEN_SET)
-    """Leave out EmbedNorm, the norm of the embeddings."""
-
     post_norm: bool = dataclasses.field(default=False, metadata=WHEN_SET)
     """Normalise the sums of the residual stream, as the first Transformer did, and not the input of every layer."""
+
+    position_scale: float = dataclasses.field(default=0.0, metadata={"at_least": 0, "at_most": 100, **WHEN_SET})
+    """Amplitude of sinusoidal positions that are added to the embeddings, beside the rotary ones; 0: none."""
 
 
 class GPT(Decoder):
@@ -60,6 +58,8 @@ class GPT(Decoder):
             make_mixer=lambda: SelfAttention(
                 width, num_heads, Rotary(width // num_heads, max_len), qk_norm=True, backend=settings.attention
             ),
-            embed_norm=not settings.raw_embeddings,
+            ends=settings,
+            positions=settings.position_scale,
+            max_len=max_len,
             post_norm=settings.post_norm,
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.attention import AttentionSettings
-from models.decoder import Decoder
+from models.decoder import Decoder, EndsSettings
 from models.rotary import Rotary
 from models.self_attention import SelfAttention
 
@@ -100,10 +100,10 @@ class Transformer(Decoder):
                 backend=settings.attention,
             ),
             make_mlp=SwiGLU,
-            embed_norm=False,
+            ends=EndsSettings(raw_embeddings=True),
         )
 
-    def _initialise(self) -> None:
+    def _initialise(self, ends: EndsSettings) -> None:
         for layer in self.modules():
             if isinstance(layer, nn.Linear | nn.Embedding):
                 nn.init.normal_(layer.weight, std=0.02)

@@ -97,3 +97,18 @@ def test_gcnn_adds_positions_of_the_asked_amplitude(scale: float) -> None:
 def test_gcnn_refuses_an_impossible_amplitude(scale: float) -> None:
     with pytest.raises(ValueError, match=rf"model\.position_scale must be (at least 0|a finite number), got {scale}"):
         FineWebGCNN(position_scale=scale)
+
+
+def test_the_ends_of_a_decoder_have_the_scales_that_are_asked_for() -> None:
+    sizes = {"num_layers": 2, "width": 64, "embedding_std": 0.5, "head_std": 0.1}
+    torch.manual_seed(0)
+    gpt = GPT(GPTSettings(num_heads=2, position_scale=2.0, **sizes), vocab_size=500, max_len=12)
+    gcnn = GCNN(GCNNSettings(position_scale=0.0, raw_embeddings=True, **sizes), vocab_size=500, max_len=12)
+    for network in (gpt, gcnn):
+        assert abs(network.embed.weight.std() - 0.5) < 0.01 and abs(network.head.weight.std() - 0.1) < 0.002
+    tokens = torch.randint(0, 500, (3, 8))
+    added = gpt.embedded(tokens) - gpt.embed(tokens)
+    torch.testing.assert_close(added, 2 * sinusoidal_positions(12, 64)[:8].expand(3, -1, -1), atol=1e-6, rtol=0)
+    assert torch.equal(gcnn.embed_norm(gcnn.embedded(tokens)), gcnn.embed(tokens))
+    usual = GPT(GPTSettings(num_layers=2, num_heads=2, width=64), vocab_size=500, max_len=12)
+    assert not usual.head.weight.any() and abs(usual.embed.weight.std() - 0.02) < 0.0005
