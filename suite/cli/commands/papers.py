@@ -116,10 +116,12 @@ def _papers_runs(item: Item, sweep: str, spec: SweepSpec) -> str:
 
 def _answer(root: Path, twin: str) -> str:
     """Where a laptop sweep's answer stands in the documentation; empty if it has none."""
-    page = root / "docs" / "results" / f"{twin.partition('/')[0]}.md"
     command = f"configs/sweeps/{twin}.yaml"
-    answered = page.is_file() and any(command in line for line in page.read_text(encoding="utf-8").splitlines())
-    return f"docs/results/{page.name}" if answered else ""
+    for name in (f"{twin.partition('/')[0]}.md", "earlier.md"):
+        page = root / "docs" / "results" / name
+        if page.is_file() and command in page.read_text(encoding="utf-8"):
+            return f"docs/results/{name}"
+    return ""
 
 
 def _filled(text: str, *, first: str = "    ") -> list[str]:
