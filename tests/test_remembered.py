@@ -85,6 +85,6 @@ def test_asking_for_a_trained_run_again_imports_no_torch(
         [sys.executable, "-c", again], capture_output=True, text=True, check=True, timeout=60,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    first, record, imported = done.stdout.splitlines()
+    first, record, checkpoint, imported = done.stdout.splitlines()
     assert first == f"Already trained (--rerun trains again): {said.splitlines()[0]}" and imported == "False"
-    assert record in said
+    assert record in said and "trains again and leaves the final weights" in checkpoint
