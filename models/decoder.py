@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.head import Head, LossChunk
-from models.sinusoidal import sinusoidal_positions
 
 NORM_EPS = 1e-6
 
@@ -101,8 +100,6 @@ class Decoder(nn.Module):
         make_mixer: called once per block.
         make_mlp: called once per block.
         ends: settings of embedding and head; they are not kept.
-        positions: amplitude of the sinusoidal positions that are added to the embedding; 0: none.
-        max_len: length of the longest sequence, where there are such positions.
         post_norm: whether blocks normalise their sums; there is no norm before the head then.
     """
 
@@ -117,8 +114,6 @@ class Decoder(nn.Module):
         make_mixer: MakeMixer,
         make_mlp: MakeMLP = MLP,
         ends: EndsSettings | None = None,
-        positions: float = 0.0,
-        max_len: int = 0,
         post_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -130,8 +125,7 @@ class Decoder(nn.Module):
         )
         self.norm = nn.Identity() if post_norm else nn.RMSNorm(width, eps=NORM_EPS)
         self.head = Head(width, vocab_size)
-        added = positions * sinusoidal_positions(max_len, width) if positions else None
-        self.register_buffer("positions_TC", added, persistent=False)
+        self.register_buffer("positions_TC", None, persistent=False)  # a network that adds some sets them
         self._initialise(ends)
 
     def _initialise(self, ends: EndsSettings) -> None:

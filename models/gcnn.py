@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.decoder import Decoder, EndsSettings
+from models.sinusoidal import scaled_positions
 
 
 class GatedConvolution(nn.Module):
@@ -73,6 +74,5 @@ class GCNN(Decoder):
             width=width,
             make_mixer=lambda: GatedConvolution(width, kernel_size),
             ends=settings,
-            positions=settings.position_scale,
-            max_len=max_len,
         )
+        self.positions_TC = scaled_positions(settings.position_scale, max_len, width)

@@ -11,6 +11,7 @@ from models.attention import AttentionSettings
 from models.decoder import WHEN_SET, Decoder, EndsSettings
 from models.rotary import Rotary
 from models.self_attention import SelfAttention
+from models.sinusoidal import scaled_positions
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -59,7 +60,6 @@ class GPT(Decoder):
                 width, num_heads, Rotary(width // num_heads, max_len), qk_norm=True, backend=settings.attention
             ),
             ends=settings,
-            positions=settings.position_scale,
-            max_len=max_len,
             post_norm=settings.post_norm,
         )
+        self.positions_TC = scaled_positions(settings.position_scale, max_len, width)

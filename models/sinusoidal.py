@@ -34,6 +34,11 @@ def sinusoidal_positions(length: int, width: int, temperature: float = 10_000.0)
     return torch.cat((angle_TF.sin(), angle_TF.cos()), dim=1).float()
 
 
+def scaled_positions(amplitude: float, length: int, width: int) -> Tensor | None:
+    """`sinusoidal_positions` of an amplitude, ``[T, C]``; None at amplitude 0."""
+    return amplitude * sinusoidal_positions(length, width) if amplitude else None
+
+
 def grid_positions(rows: int, columns: int, width: int, temperature: float = 10_000.0) -> Tensor:
     """Positions of a grid, row by row (SimpleViT, Beyer et al. 2022): waves along the columns, then along the rows.
 

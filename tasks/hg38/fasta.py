@@ -142,6 +142,33 @@ def _unix_lines(name: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield start
 
 
+class _Headers:
+    """The headers of a file; one that stands twice would give its sequence twice.
+
+    Args:
+        name: name of the file, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lines: dict[bytes, int] = {}
+        self._begun = b""
+
+    def add(self, text: bytes) -> None:
+        """Go on with the header that is being read."""
+        self._begun += text[:_LONGEST_HEADER]
+
+    def end(self, line: int) -> None:
+        """Keep the header that was read, which stood in this line."""
+        header, self._begun = self._begun.removeprefix(b">").strip(), b""
+        earlier = self._lines.setdefault(header, line)
+        if header and earlier != line:
+            raise DamagedSource(
+                f"{self._name} line {line} has the header {header.decode(errors='replace')!r:.80} again, after line "
+                f"{earlier}: a sequence that stands twice would be trained on twice; take one of the two out."
+            )
+
+
 def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
     """Turn the text of a FASTA file into codes.
 
@@ -156,8 +183,7 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
         DamagedSource: the text is empty, does not begin with a header, has a letter that is no nucleotide or a header
             twice, or its gzip file is damaged; the message names file and line.
     """
-    lines_before, nucleotides = 0, 0
-    header, headers = b"", dict[bytes, int]()
+    lines_before, nucleotides, headers = 0, 0, _Headers(name)
     in_header, at_line_start, starts_record, seen_header = False, True, False, False
     try:
         for chunk in _unix_lines(name, chunks):
@@ -167,9 +193,9 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
                 if in_header:
                     end = chunk.find(b"\n", at)
                     in_header, at_line_start = end < 0, True
-                    header += chunk[at : None if in_header else end][:_LONGEST_HEADER]
+                    headers.add(chunk[at : len(chunk) if in_header else end])
                     if not in_header:
-                        _add_header(headers, header, name, lines_before + chunk.count(b"\n", 0, at) + 1)
+                        headers.end(lines_before + chunk.count(b"\n", 0, at) + 1)
                     at = len(chunk) if in_header else end + 1
                     continue
                 if at_line_start and chunk[at] in _BLANKS:
@@ -177,7 +203,6 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
                     continue
                 if at_line_start and chunk[at] == _HEADER:
                     in_header = starts_record = seen_header = True
-                    header = b""
                     continue
                 if indented:
                     header = _INDENTED_HEADER.search(chunk, at)
@@ -203,17 +228,6 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
         raise DamagedSource(
             f"{name} must hold a sequence, but it {'has headers alone' if seen_header else 'is empty'} "
             f"({lines_before} lines); fetch it again or take it out of data.source."
-        )
-
-
-def _add_header(headers: dict[bytes, int], header: bytes, name: str, line: int) -> None:
-    """Keep a header with its line; a file in which one stands twice would give its sequence twice."""
-    header = header.removeprefix(b">").strip()
-    earlier = headers.setdefault(header, line)
-    if header and earlier != line:
-        raise DamagedSource(
-            f"{name} line {line} has the header {header.decode(errors='replace')!r:.80} again, after line {earlier}: "
-            "a sequence that stands twice would be trained on twice; take one of the two out."
         )
 
 
