@@ -19,6 +19,7 @@ from suite.analysis.verdict import (
     holm,
     moderated,
     seeds_for_power,
+    standing_out,
     verdict,
 )
 
@@ -67,6 +68,23 @@ def test_variances_are_drawn_towards_the_mean_of_the_others():
     assert lent[0][0] == 4 and lent[1][0] == pytest.approx(2.5)
     nothing = moderated(np.array([math.nan, math.nan]), np.array([0.0, 0.0]))
     assert np.isnan(nothing[0]).all() and (nothing[1] == 0).all()
+
+
+def test_a_variance_that_stands_out_is_not_pooled():
+    usual, freedom = np.array([1.0, 2.0, 1.0, 1.5]), 2.0
+    unstable = np.append(usual, 500.0)
+    assert list(standing_out(unstable, np.full(5, freedom))) == [False] * 4 + [True]
+    variances, freedoms = moderated(unstable, np.full(5, freedom))
+    expected, expected_freedoms = moderated(usual, np.full(4, freedom))
+    np.testing.assert_allclose(variances, [*expected, 500.0])
+    np.testing.assert_allclose(freedoms, [*expected_freedoms, freedom])
+    assert not standing_out(np.append(usual, 20.0), np.full(5, freedom)).any()  # chance explains it
+    assert list(standing_out(np.array([1.0, 1e4, math.nan, 1.2, 1e9]), np.array([4.0, 4, 0, 4, 4]))) == [
+        False, True, False, False, True,
+    ]  # fmt: skip
+    assert not standing_out(np.array([0.0, 0.0]), np.array([2.0, 2.0])).any()
+    rows = standing_out(np.stack([unstable, unstable[::-1]]), np.full((2, 5), freedom))
+    assert list(rows.argmax(axis=1)) == [4, 0] and rows.sum() == 2
 
 
 def test_errors_add_in_quadrature_and_degrees_of_freedom_by_satterthwaite():

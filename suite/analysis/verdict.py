@@ -8,7 +8,8 @@ they do not, each optimizer's own losses.
 variance at one batch size is moderated by those of the same optimizers at the other batch sizes of the sweep (Smyth
 2004): their mean enters with the weight of `PRIOR_FREEDOM` degrees of freedom, or of fewer where they have few. Over
 tasks that were measured with ten seeds each, spreads over batch sizes vary by 0.33 (standard deviation of their
-logarithm); five degrees of freedom allow for 0.35.
+logarithm); five degrees of freedom allow for 0.35. A batch size whose variance stands out beyond that, as where a tuned
+setting is unstable, lends nothing and is lent nothing (`standing_out`).
 
 **Interval.** The mean difference, less what the grid's coarseness and the choice among noisy settings cost either
 optimizer (`suite.analysis.surface`), with Student's t; degrees of freedom of the sum by Satterthwaite (1946).
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import nctdtr, stdtr, stdtrit
+from scipy.special import fdtri, nctdtr, stdtr, stdtrit
 
 LEVEL = 0.95
 """Two-sided confidence of *better* and *level*."""
@@ -44,6 +45,12 @@ POWER = 0.9
 
 PRIOR_FREEDOM = 5.0
 """Degrees of freedom with which the spreads at other batch sizes moderate that at one."""
+
+UNLIKE = 4.0
+"""Ratio of variances at two batch sizes that is ordinary: two standard deviations of their logarithms' difference."""
+
+STRANGE = 0.01
+"""Chance at which a variance that is larger still stands out."""
 
 SURFACE_FREEDOM = 10.0
 """Degrees of freedom that what the settings' choice costs has at most: a surface is no exact model."""
@@ -91,7 +98,7 @@ class Interval:
 
 
 def moderated(variances: np.ndarray, freedoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances at several batch sizes, each drawn towards the mean of the others.
+    """Variances at several batch sizes, each drawn towards the mean of the others; those that stand out stay apart.
 
     Args:
         variances: sample variances, ``[..., sizes]``; NaN where there is none.
@@ -102,13 +109,41 @@ def moderated(variances: np.ndarray, freedoms: np.ndarray) -> tuple[np.ndarray, 
     """
     freedoms = np.where(np.isfinite(variances), freedoms, 0.0)
     weighted = freedoms * np.where(freedoms > 0, variances, 0.0)
-    others = freedoms.sum(axis=-1, keepdims=True) - freedoms
+    apart = standing_out(variances, freedoms)
+    lent, shared = np.where(apart, 0.0, freedoms), np.where(apart, 0.0, weighted)
+    others = np.where(apart, 0.0, lent.sum(axis=-1, keepdims=True) - lent)
     with np.errstate(invalid="ignore", divide="ignore"):
-        prior = (weighted.sum(axis=-1, keepdims=True) - weighted) / others
+        prior = (shared.sum(axis=-1, keepdims=True) - shared) / others
         weight = _weight_of(others)
         total = weight + freedoms
         pooled = (weight * np.where(others > 0, prior, 0.0) + weighted) / total
     return np.where(total > 0, pooled, math.nan), total
+
+
+def standing_out(variances: np.ndarray, freedoms: np.ndarray) -> np.ndarray:
+    """Which variances are larger than those at other batch sizes explain, as where a tuned setting is unstable.
+
+    Largest first, a variance stands out when it exceeds `UNLIKE` times the mean of the others by more than chance does
+    (F test at `STRANGE`).
+
+    Args:
+        variances: sample variances, ``[..., sizes]``; NaN where there is none.
+        freedoms: their degrees of freedom, in the same shape; 0 where there is none.
+    """
+    apart = np.zeros(variances.shape, dtype=bool)
+    for _ in range(variances.shape[-1] - 1):
+        freedom = np.where(apart | ~np.isfinite(variances), 0.0, freedoms)
+        weighted = freedom * np.where(freedom > 0, variances, 0.0)
+        others = freedom.sum(axis=-1, keepdims=True) - freedom
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (weighted.sum(axis=-1, keepdims=True) - weighted) / others
+            excess = variances / (UNLIKE * fdtri(freedom, others, 1 - STRANGE) * mean)
+        excess = np.where((freedom > 0) & (others > 0) & (mean > 0), excess, 0.0)
+        found = (excess == excess.max(axis=-1, keepdims=True)) & (excess > 1)
+        if not found.any():
+            break
+        apart |= found
+    return apart
 
 
 def _weight_of(others: Any) -> Any:
