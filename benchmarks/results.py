@@ -31,7 +31,7 @@ from result_texts import answer_of, filled, judged, row, wrapped
 from why_page import draw_why, measured, why_page
 
 from suite.analysis.csv_text import csv_text
-from suite.analysis.words import number, optimizer_title, seeds_text, verdict_text
+from suite.analysis.words import format_setting, number, optimizer_title, seeds_text, verdict_text
 from suite.api import SweepResults, load
 from suite.records import Store
 from suite.records.archive import write_archive
@@ -71,18 +71,18 @@ def folder_of(sweep: str) -> Path:
 
 
 def take(store: Path, sweep: str) -> None:
-    """Write the archive of a sweep from the newest plan of its file in a store."""
+    """Write the archive of a sweep from the plan of its file in a store; runs without a result are left out."""
     plans = {plan["file"]: plan for plan in Store(store).plans()}
     file = f"configs/sweeps/{sweep}.yaml"
     found = [plan for name, plan in plans.items() if name.endswith(file)]
     if not found:
         raise SystemExit(f"{store} should hold a sweep of {file}, but has {', '.join(plans) or 'none'}.")
     command = f"python -m suite sweep {file} --sources sources.yaml"
+    runs = [run for run in found[0]["runs"] if Store(store).settled(run["run_id"])]
     folder_of(sweep).mkdir(parents=True, exist_ok=True)
-    count = write_archive(
-        Store(store), folder_of(sweep) / "runs.parquet", {**found[0], "file": file, "command": command}
-    )
-    print(f"{count} runs of {sweep}")
+    plan = {**found[0], "file": file, "command": command, "runs": runs}
+    write_archive(Store(store), folder_of(sweep) / "runs.parquet", plan)
+    print(f"{len(runs)} of {len(found[0]['runs'])} runs of {sweep} have a result and are archived.")
 
 
 def restored(sweeps: Iterable[str], folder: str) -> tuple[Store, dict[str, SweepResults]]:
@@ -103,7 +103,7 @@ def draw(results: SweepResults, folder: Path, names: list[str]) -> None:
         old.unlink()
     there = results.figures()
     for name in names or [name for name in FIGURES if name in there][:1]:
-        results.figure(name).savefig(folder / f"{name}.png", dpi=110)
+        results.figure(name).savefig(folder / f"{name}.png", dpi=160)
 
 
 def tables_of(results: SweepResults) -> dict[str, str]:
@@ -128,9 +128,9 @@ def gap_table(gaps: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _setting(setting: object) -> str:
+def _setting(setting: Any) -> str:
     """A setting with three digits per number."""
-    return re.sub(r"\d+\.\d+(e-?\d+)?", lambda found: f"{float(found[0]):.3g}", str(setting))
+    return format_setting([(name, float(f"{x:.3g}") if isinstance(x, float) else x) for name, x in setting])
 
 
 def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
@@ -233,8 +233,7 @@ def main() -> int:
             if inside is not None:
                 draw_why(inside, OUT / "why.png")
         written = documents(answers, found)
-        if inside is not None:
-            written[ROOT / "docs" / "why.md"] = why_page(inside)
+        written[ROOT / "docs" / "why.md"] = why_page(inside)
     stale = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         print(f"{'stale' if options.check else 'written'}: {path.relative_to(ROOT)}")

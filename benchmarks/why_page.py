@@ -57,11 +57,13 @@ def draw_why(found: Why, path: Path) -> None:
     """The figure of the page."""
     figure = drawn(lambda: why_figure(found.table, found.with_gap))
     if figure is not None:
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=160)
 
 
-def why_page(found: Why) -> str:
-    """The page."""
+def why_page(found: Why | None) -> str:
+    """The page; without anything measured, it says so."""
+    if found is None:
+        return f"{INTRODUCTION}\nNo archive has runs with diagnostics yet, so nothing is said here.\n"
     heads = ["task", "batch size", "gap %", "better", "crossover", *COLUMNS.values()]
     lines = [row(heads), "|" + "---|" * len(heads)]
     for one in found.table.to_dict("records"):
