@@ -139,10 +139,10 @@ def standing_out(variances: np.ndarray, freedoms: np.ndarray) -> np.ndarray:
             mean = (weighted.sum(axis=-1, keepdims=True) - weighted) / others
             excess = variances / (UNLIKE * fdtri(freedom, others, 1 - STRANGE) * mean)
         excess = np.where((freedom > 0) & (others > 0) & (mean > 0), excess, 0.0)
-        found = (excess == excess.max(axis=-1, keepdims=True)) & (excess > 1)
-        if not found.any():
+        largest = (excess == excess.max(axis=-1, keepdims=True)) & (excess > 1)
+        if not largest.any():
             break
-        apart |= found
+        apart |= largest
     return apart
 
 
