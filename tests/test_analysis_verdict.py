@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import stdtrit
 
 from suite.analysis.surface import Tried, coordinates, excess_of
 from suite.analysis.verdict import (
@@ -85,6 +86,17 @@ def test_a_variance_that_stands_out_is_not_pooled():
     assert not standing_out(np.array([0.0, 0.0]), np.array([2.0, 2.0])).any()
     rows = standing_out(np.stack([unstable, unstable[::-1]]), np.full((2, 5), freedom))
     assert list(rows.argmax(axis=1)) == [4, 0] and rows.sum() == 2
+
+
+def test_an_unstable_batch_size_does_not_spoil_the_others():
+    rng = np.random.default_rng(0)
+    scale = np.exp(0.33 * rng.standard_normal((4000, 5)))
+    scale[:, 4] *= 10
+    losses = scale[..., None] * rng.standard_normal((4000, 5, 3))
+    errors, freedoms, _ = errors_of_means(losses.var(axis=-1, ddof=1), np.full((4000, 5), 3), np.zeros((4000, 5)))
+    false = (np.abs(losses.mean(axis=-1)) > stdtrit(freedoms, 0.975) * errors).mean(axis=0)
+    assert np.all((false[:4] > 0.02) & (false[:4] < 0.06))  # 0.002 if its spread were lent
+    assert false[4] < 0.2  # 0.24 then; see docs/analysis.md
 
 
 def test_errors_add_in_quadrature_and_degrees_of_freedom_by_satterthwaite():
