@@ -25,7 +25,8 @@ demo: env
 	$(BIN)/python -m suite report configs/sweeps/demo.yaml
 
 # Every question at laptop scale: hours. Runs what is missing; can be killed and started again. On samples, or with
-# SOURCES=file.yaml, which has a line per dataset (`hg38: genome.fa.gz`), on your own data.
+# SOURCES=file.yaml, which has a line per dataset (`hg38: genome.fa.gz`), on your own data. Afterwards
+# `python benchmarks/results.py --archive runs NAME` takes a sweep into docs/results.
 results: env
 	for file in configs/sweeps/laptop_*.yaml configs/sweeps/*/laptop/*.yaml; do \
 		$(BIN)/python -m suite sweep $$file $(if $(SOURCES),--sources $(SOURCES)) || exit 1; done

@@ -78,10 +78,11 @@ def take(store: Path, sweep: str) -> None:
     if not found:
         raise SystemExit(f"{store} should hold a sweep of {file}, but has {', '.join(plans) or 'none'}.")
     command = f"python -m suite sweep {file} --sources sources.yaml"
-    runs = [run for run in found[0]["runs"] if Store(store).settled(run["run_id"])]
+    kept = Store(store)
+    runs = [run for run in found[0]["runs"] if kept.settled(run["run_id"])]
     folder_of(sweep).mkdir(parents=True, exist_ok=True)
     plan = {**found[0], "file": file, "command": command, "runs": runs}
-    write_archive(Store(store), folder_of(sweep) / "runs.parquet", plan)
+    write_archive(kept, folder_of(sweep) / "runs.parquet", plan)
     print(f"{len(runs)} of {len(found[0]['runs'])} runs of {sweep} have a result and are archived.")
 
 

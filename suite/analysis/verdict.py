@@ -47,7 +47,8 @@ PRIOR_FREEDOM = 5.0
 """Degrees of freedom with which the spreads at other batch sizes moderate that at one."""
 
 UNLIKE = 4.0
-"""Ratio of variances at two batch sizes that is ordinary: two standard deviations of their logarithms' difference."""
+"""Ratio of a variance to the mean at other batch sizes that is ordinary: two standard deviations (2 x 0.66) of its
+logarithm, which is twice the spread's."""
 
 STRANGE = 0.01
 """Chance at which a variance that is larger still stands out."""
