@@ -90,7 +90,7 @@ def slimpajama(folder: Path) -> None:
 
 
 def hg38(folder: Path) -> None:
-    (folder / "a.fa").write_text(">chr1\nACGTacgt\nNNRA\n" * 40)
+    (folder / "a.fa").write_text("".join(f">chr{number}\nACGTacgt\nNNRA\n" for number in range(40)))
     data = HG38(source=str(folder), data_dir=str(folder / "data"), kmer=2, seq_len=6, val_share=0.1, **SETTINGS)
     data.ensure_open()
     assert tokens_of(data)[:12] == [1, 11, 1, 11, 16, 16] * 2 and data.facts()["vocab_size"] == 17

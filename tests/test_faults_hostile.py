@@ -16,6 +16,7 @@ import torch
 import yaml
 from small_runs import ARGUMENTS
 from synthetic_records import Planted, write_store
+from whole_store import renamed
 
 from suite.cli.main import main
 from suite.records import Store
@@ -194,10 +195,10 @@ def test_no_name_reaches_the_terminal_raw(capsys: pytest.CaptureFixture[str]) ->
     assert main(["gap", "--csv", "r.csv"]) == 0
     assert main(["compare", "r.csv", "r.csv"]) == 0
     file = Path("s.yaml")
-    asked = {"task": "toy/quadratic", "batch_size": [1], "optimizers": {f"sgd{escape}": {"name": "sgd", "lr": [0.1]}}}
+    asked = {"task": "toy/quadratic", "batch_size": [1], "optimizers": {"renamed": {"name": "sgd", "lr": [0.1]}}}
     file.write_text(yaml.safe_dump(asked))
     plan = Plan(read_spec(file), lambda *_: ("0" * 16, 3))
-    Store("runs").write_plan(plan.as_record(command="", title=""))
+    Store("runs").write_plan(renamed(plan.as_record(command="", title=""), "renamed", f"sgd{escape}"))
     assert main(["status", "s.yaml", "--store", "runs"]) == 0
     output = capsys.readouterr().out
     assert "\x1b" not in output and "\x07" not in output and "\\x1b" in output

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from whole_store import ASKED, changed, places, rewrite
+from whole_store import ASKED, changed, places, renamed, rewrite
 
 from suite.cli.main import main
 from suite.cli.output import show_warnings_as_text
@@ -278,10 +278,11 @@ def test_no_control_character_of_a_store_reaches_a_terminal(
     store: Store, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     asked = copy.deepcopy(ASKED)
-    asked["question"], asked["optimizers"][f"sgd{RAW}"] = RAW, {"name": "sgd", "lr": [0.001, 0.002]}
+    asked["question"], asked["optimizers"]["sgd-renamed"] = RAW, {"name": "sgd", "lr": [0.001, 0.002]}
     Path("t.yaml").write_text(yaml.safe_dump(asked))
     sweep = Sweep(read_spec("t.yaml"), Store("runs"), command="", pack=1, compiled="off")
     plan = sweep.plan.as_record(command=RAW, title=RAW) | {"name": f"n{RAW}", "task": RAW, "plan_id": f"t{RAW}"}
+    plan = renamed(plan, "sgd-renamed", f"sgd{RAW}")
     store.write_plan({**plan, "overrides": {RAW: RAW}})
     store.write_plan({**plan, "name": "t", "plan_id": sweep.plan.spec.plan_id})
     for path in store.path.glob("runs/*/*/record.json"):

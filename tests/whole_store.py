@@ -51,6 +51,15 @@ def write_sweep(folder: Path, **asked: Any) -> tuple[Path, Store]:
     return file, store
 
 
+def renamed(document: Any, old: str, new: str) -> Any:
+    """A copy of a document in which each text and key ``old`` is ``new``, as no sweep's YAML may name it."""
+    if isinstance(document, dict):
+        return {renamed(key, old, new): renamed(inner, old, new) for key, inner in document.items()}
+    if isinstance(document, list):
+        return [renamed(inner, old, new) for inner in document]
+    return new if document == old else document
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of every value inside a value, of lists the first and the last item's."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -94,7 +94,7 @@ def trained(cases: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-DECIDING = "suite/training/captured_step.py:"
+DECIDING = ("suite/training/captured_step.py:", "suite/training/step_comparison.py:")
 """Where a step waits for the device to compare a repeated step with plain ones, in the first steps of a training."""
 
 
