@@ -22,7 +22,7 @@ from suite.analysis.figures.panels import panels_figure
 from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import COLUMN, LOOKS, PAGE, SLIDE, Look, caption_of, drawn, save, style
 from suite.analysis.figures.tuned import tuned_figure
-from suite.analysis.published import published_gaps
+from suite.analysis.published import published_gaps, published_losses
 from suite.analysis.words import optimizer_title
 
 CHALLENGERS = ["sgd", "lion", "a_hybrid_of_many_optimizers_with_a_long_name"]
@@ -292,6 +292,23 @@ def test_losses_of_many_magnitudes_are_drawn_on_a_logarithm(last: float, scale: 
     if scale == "log":
         ends = np.concatenate([path.vertices[:, 1] for bars in axes.collections for path in bars.get_paths()])
         assert (ends > 0).all(), "a bar must end on the axis"
+
+
+def test_losses_of_a_paper_are_crosses_where_they_are_near() -> None:
+    tuned = pd.DataFrame({"task": "t", "optimizer": "sgd", "batch_size": [1, 4], "loss": [3.0, 3.4], "edges": [(), ()],
+                          "uncertainty": [0.1, 0.1], "setting": [(("lr", 0.1),), (("lr", 0.1),)]})  # fmt: skip
+
+    def crosses(*losses: float) -> tuple[list[float], str]:
+        entries = [{"batch_size": 4, "losses": {"sgd": loss, "adam": 3.1}, "source": "table 1"} for loss in losses]
+        figure = tuned_figure(tuned, ["sgd"], published_losses(entries, tuned))
+        axes = figure.axes[0]
+        drawn = [float(loss) for line in axes.lines if line.get_marker() == "x" for loss in line.get_ydata()]
+        assert all(axes.get_ylim()[0] < loss < axes.get_ylim()[1] for loss in [2.9, 3.5, *drawn])
+        return drawn, caption_of(figure)
+
+    plain = crosses()[1]
+    assert crosses(3.2, 3.6) == ([3.2, 3.6], plain + " Crosses: losses that the paper prints.")
+    assert crosses(9.0) == ([], plain + " Losses that the paper prints far from these are in the table alone.")
 
 
 def maps() -> pd.DataFrame:

@@ -17,7 +17,7 @@ from suite.analysis.crossover_interval import crossover_intervals, monotone_zero
 from suite.analysis.csv_import import load_csv
 from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.style import save, style
-from suite.analysis.published import published_gaps
+from suite.analysis.published import published_gaps, published_losses
 from suite.analysis.report import index, sections, write_index, write_report
 from suite.analysis.report.sections import gap_section
 from suite.analysis.theory_fit import theory_fit
@@ -101,6 +101,23 @@ def test_a_published_gap_without_a_batch_size_stands_beside_our_only_one():
     assert alone["gap"] == 3.0 and alone["own_batch_size"] == 64 and np.isnan(alone["batch_size"])
     (_, one_of_two), *_ = published_gaps(entry, gap_rows([3.0, 1.0], [4, 64]).assign(better="sgd")).iterrows()
     assert np.isnan(one_of_two["gap"]) and np.isnan(one_of_two["own_batch_size"])
+
+
+def test_published_losses_stand_beside_ours_of_the_same_optimizer(store, tmp_path):
+    alone = {"panel": "large", "batch_size": 64, "perplexities": {"adam": 20.0}, "source": "a run by itself"}
+    plan = {**store.plan("panels-1"), "published": [PUBLISHED[0], alone]}
+    comparison = compare_plan(store, plan)
+    assert comparison.published_gaps["challenger"].tolist() == ["sgd"], "one loss makes no gap"
+    found = published_losses(comparison.published, comparison.tuned)
+    assert found[["optimizer", "published_loss"]].values.tolist() == [
+        ["adam", 4.0], ["sgd", 3.9], ["adam", pytest.approx(np.log(20))]
+    ]  # fmt: skip
+    tuned = comparison.tuned[comparison.tuned["batch_size"] == 64].set_index(["task", "optimizer"])
+    assert found["loss"].iloc[2] == tuned.loc[("large", "adam"), "loss"] and found["own_batch_size"].iloc[2] == 64
+    words = re.sub("<[^>]+>", " ", write_report(store, plan, tmp_path).page.read_text())
+    assert re.search(r"64\s+Adam\s+2\.996\s+2\.\d{4}\s+a run by itself", words)
+    (entry,) = published_losses([{"losses": {"adam": 1.0}, "source": "x"}], comparison.tuned).to_dict("records")
+    assert entry["task"] == "" and np.isnan(entry["loss"]), "two panels, and neither is said"
 
 
 def test_an_index_leads_to_every_question_of_a_store(tmp_path, capsys):

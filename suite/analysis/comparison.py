@@ -24,7 +24,7 @@ from suite.analysis.families import Settings, panel_settings
 from suite.analysis.gap import SERIES, gap_table
 from suite.analysis.laws import Laws
 from suite.analysis.lr_width import lr_width_table
-from suite.analysis.published import published_gaps
+from suite.analysis.published import published_gaps, published_losses
 from suite.analysis.searched import level_of, search_sentence, skip_sentence, until_sentence
 from suite.analysis.selection import ALL, Selection
 from suite.analysis.slowdown import Curve, curve_of, slowdowns, store_curves
@@ -123,6 +123,11 @@ class Comparison(Laws):
     def published_gaps(self) -> pd.DataFrame:
         """See `suite.analysis.published.published_gaps`."""
         return published_gaps(self.published, self.gaps)
+
+    @functools.cached_property
+    def published_losses(self) -> pd.DataFrame:
+        """See `suite.analysis.published.published_losses`."""
+        return published_losses(self.published, self.tuned)
 
     @functools.cached_property
     def tuning_cost(self) -> pd.DataFrame:

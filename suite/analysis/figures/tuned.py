@@ -15,14 +15,14 @@ from suite.analysis.figures.layout import legend_above, legend_entries, panel_gr
 from suite.analysis.figures.marks import beside, intervals, plot_points, side_offsets, tip
 from suite.analysis.figures.palette import optimizer_style
 from suite.analysis.figures.scales import batch_size_axis, decade_axis
-from suite.analysis.figures.style import explain, look, scaled
+from suite.analysis.figures.style import FAINT, explain, look, scaled
 from suite.analysis.words import format_setting, optimizer_title
 
 _WIDE = 20
 """Ratio of the largest loss to the smallest above which the axis is logarithmic."""
 
 
-def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
+def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str], published: pd.DataFrame | None = None) -> Figure:
     """Tuned final loss and, where there is one, winning learning rate against batch size.
 
     Points on the grid's edge are open.
@@ -30,6 +30,7 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
     Args:
         tuned: tuned points of one task.
         labels: optimizers in the order of their colours; those without a point are left out.
+        published: see `suite.analysis.published.published_losses`; those near measured losses are drawn as crosses.
     """
     finite = tuned[np.isfinite(tuned["loss"].to_numpy(dtype=float))]
     series = {label: rows for label in labels if len(rows := finite[finite["optimizer"] == label])}
@@ -39,6 +40,8 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str]) -> Figure:
     for axes in panels:
         batch_size_axis(axes, tuned["batch_size"], octaves=0.6)
     _losses(panels[0], series, labels)
+    if published is not None and series:
+        _papers(panels[0], published[published["task"].isin(tuned["task"])], list(series), labels)
     if rates:
         _rates(panels[1], rates, labels)
     legend_above(figure, *legend_entries(panels))
@@ -81,6 +84,32 @@ def _losses(axes: Axes, series: Mapping[str, pd.DataFrame], labels: Sequence[str
     moved = dict(zip(series, side_offsets(axes, list(spans.values())), strict=True))
     for label, rows in series.items():
         _draw(axes, rows, losses[label], label, labels, moved[label], spans[label])
+
+
+def _papers(axes: Axes, published: pd.DataFrame, drawn: Sequence[str], labels: Sequence[str]) -> None:
+    """Draw the paper's losses as crosses; those beyond twice the axis would press ours together and are only named."""
+    beside_ours = published[published["own_batch_size"].notna() & published["optimizer"].isin(drawn)]
+    if beside_ours.empty:
+        return
+    losses = beside_ours["published_loss"].to_numpy(dtype=float)
+    to_axis, from_axis = axes.transData.transform, axes.transData.inverted().transform
+    (_, bottom), (_, top) = (axes.transAxes.transform((0, height)) for height in (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        heights = np.array([to_axis((1, loss))[1] for loss in losses])
+    near = (heights > bottom - (top - bottom) / 2) & (heights < top + (top - bottom) / 2)
+    if near.any():
+        room = 0.05 * (top - bottom)
+        low, high = min(bottom, heights[near].min() - room), max(top, heights[near].max() + room)
+        axes.set_ylim(from_axis((0, low))[1], from_axis((0, high))[1])
+        axes.plot([], [], "x", color=FAINT, label="the paper's")
+        explain(axes, "Crosses: losses that the paper prints.")
+    if not near.all():
+        explain(axes, "Losses that the paper prints far from these are in the table alone.")
+    for row in beside_ours[near].itertuples(index=False):
+        size, loss = float(row.own_batch_size), float(row.published_loss)  # type: ignore[arg-type]
+        color = optimizer_style(str(row.optimizer), labels)["color"]
+        axes.plot(size, loss, "x", color=color, zorder=3.2)
+        tip(axes, size, loss, f"the paper: {optimizer_title(str(row.optimizer))} {loss:.4g}\n{row.source}")
 
 
 def _rates(axes: Axes, series: Mapping[str, pd.DataFrame], labels: Sequence[str]) -> None:

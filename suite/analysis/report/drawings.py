@@ -135,7 +135,7 @@ def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str
     any_gap = gaps["gap"].notna().any() and not in_overview
     return {
         "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
-        "tuned": lambda: tuned_figure(tuned, labels),
+        "tuned": lambda: tuned_figure(tuned, labels, comparison.published_losses),
         "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
         "sensitivity": lambda: sensitivity_figure(runs, labels),
         "heatmap": lambda: heatmap_figure(runs, labels),

@@ -167,26 +167,41 @@ def _at(row: Any) -> str:
 
 def published_section(comparison: Comparison) -> Markup:
     """The paper's printed values beside ours, each with its source; nothing where none is known."""
-    printed = comparison.published_gaps
-    if printed.empty:
+    gaps, losses = comparison.published_gaps, comparison.published_losses
+    if gaps.empty and losses.empty:
         return Markup("")
     panel = [Column("panel", lambda row: row.task or UNKNOWN, words=True)]
-    columns = [
+    where = [
         *(panel if comparison.runs["task"].nunique() > 1 else []),
         Column("batch size", lambda row: UNKNOWN if pd.isna(row.batch_size) else format_value(row.batch_size)),
+    ]
+    read_from = Column("read from", lambda row: row.source, words=True)
+    of_gaps = [
+        *where,
         Column("pair", lambda row: pair_text(row.reference, row.challenger), words=True),
         Column("paper's gap", lambda row: number(row.published_gap, "+.3f")),
         Column("paper's %", lambda row: number(row.published_relative_gap, "+.2f", " %")),
         Column("our gap", lambda row: number(row.gap, "+.4f")),
         Column("our %", lambda row: number(row.relative_gap, "+.2f", _at(row))),
-        Column("read from", lambda row: row.source, words=True),
+        read_from,
+    ]
+    of_losses = [
+        *where,
+        Column("optimizer", lambda row: optimizer_title(row.optimizer), words=True),
+        Column("paper's loss", lambda row: number(row.published_loss, ".3f")),
+        Column("our tuned loss", lambda row: number(row.loss, ".4f")),
+        read_from,
     ]
     words = (
         "The paper's values are at the paper's scale; they compare with ours only where task, budget and network are "
-        "the same."
+        "the same. The loss of a perplexity is its logarithm."
     )
-    body = table(*cells(columns, printed.itertuples(index=False)))
-    return section("Beside the paper", element("p", words), body)
+    tables = [
+        table(*cells(columns, printed.itertuples(index=False)))
+        for columns, printed in ((of_gaps, gaps), (of_losses, losses))
+        if len(printed)
+    ]
+    return section("Beside the paper", element("p", words), *tables)
 
 
 def settings_section(comparison: Comparison) -> Markup:
