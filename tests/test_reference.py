@@ -55,7 +55,7 @@ VALUES = [None, (0.1, 0.3, 1.0), (0.01, 0.1, 1.0), (0.1, 0.316228, 1.0), (0.1, 0
 VALUES += [(1e5, 1e6), (1e5, 1e6), ("none", "decoupled"), None]
 
 
-@pytest.mark.parametrize(("form", "values"), zip([form for form, _ in FORMS], VALUES, strict=True))
+@pytest.mark.parametrize(("form", "values"), list(zip([form for form, _ in FORMS], VALUES, strict=True)))
 def test_every_form_of_a_value_is_read_as_the_page_says(form: str, values: tuple[object, ...] | None) -> None:
     value = yaml.safe_load(form)
     ((name, inner),) = with_times({"beta": value}).items()
