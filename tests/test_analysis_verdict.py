@@ -1,5 +1,6 @@
 """The rules of the verdict: intervals, moderated spreads, words, seeds, and what a grid's choice costs."""
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_coordinates_are_where_the_loss_is_smooth():
 def test_the_excess_of_a_quadratic_is_exact_with_its_cross_term():
     def loss(lr, momentum):
         x, y = lr + 1.1, momentum - 1.45
-        return 200 + x**2 + y**2 + 0.5 * x * y
+        return 200 * math.exp((x**2 + y**2 + 0.5 * x * y) / 200)
 
     tried = grid(loss, seeds=2, variance=1e-12)
     excess = excess_of(best(tried), tried)
@@ -184,6 +185,22 @@ def test_a_cliff_takes_no_part():
     tried = grid(lambda lr, momentum: loss(lr, momentum) + 1e-3 * rng.standard_normal())
     excess = excess_of(best(tried), tried)
     assert excess.loss < 0.003 and excess.error < 0.005
+
+
+def test_losses_that_differ_by_factors_leave_a_loss_that_can_be():
+    """Of an Adam on a quadratic: a parabola through the losses themselves has its minimum at -75."""
+    rates, losses = (10**-1.5, 0.1, 10**-0.5, 1.0), (3900.0, 206.0, 3.03, 560.0)
+    tried = [
+        Tried(setting=(("lr", lr),), loss=loss, seeds=3, variance=(0.1 * loss) ** 2)
+        for lr, loss in zip(rates, losses, strict=True)
+    ]
+    excess = excess_of(tried[2], tried)
+    assert 0 < excess.loss < 3.03 and math.isfinite(excess.error)
+    # The same in units of a thousandth, and where no loss is positive: as the losses stand.
+    small = [dataclasses.replace(p, loss=p.loss / 1000, variance=p.variance / 1e6) for p in tried]
+    assert excess_of(small[2], small).loss == pytest.approx(excess.loss / 1000)
+    below = [dataclasses.replace(p, loss=p.loss - 1e4) for p in tried]
+    assert excess_of(below[2], below).loss > 3.03
 
 
 def test_three_settings_do_not_read_a_minimum_off_a_cliff():

@@ -1,10 +1,12 @@
 """What the choice among a grid's noisy settings costs: the loss of the chosen setting above that of the best one.
 
-Near its minimum the final loss is a smooth function of the learning rate and the momentum. A quadratic in log(lr) and
-log(1 - momentum) is fitted by weighted least squares to the settings within `REACH` grid steps of the chosen one. A
-loss that rises faster, as it does where training is about to diverge, takes no part: settings enter in the order of
-their losses, up to the first that lies above what those before it predict (at `SURPRISE`); on small grids values of an
-axis from which on the loss is too steep for a quadratic (`STEEP`) are left out before.
+Near its minimum the logarithm of the final loss is a smooth function of the learning rate and the momentum (where
+losses differ by percents, the loss itself; where by factors, a quadratic of the loss would reach below zero). A
+quadratic in log(lr) and log(1 - momentum) is fitted to it by weighted least squares over the settings within `REACH`
+grid steps of the chosen one; losses that are not all positive are taken as they are. A loss that rises faster, as it
+does where training is about to diverge, takes no part: settings enter in the order of their losses, up to the first
+that lies above what those before it predict (at `SURPRISE`); on small grids values of an axis from which on the loss is
+too steep for a quadratic (`STEEP`) are left out before.
 
 The excess is the depth of the quadratic below the chosen setting, within the neighbours that took part: nothing is
 extrapolated past the grid or into divergence. Nor is more taken off than the nearer of two neighbours' losses leaves
@@ -17,10 +19,10 @@ how the error covers.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,11 +60,14 @@ _ROUNDING = 1e-9
 _SQUARED = 0.025
 """Share of (variance of a slope / curvature) squared in the variance of an excess: of what noise makes of no slope."""
 
+_FAR = 50.0
+"""Error of a logarithm beyond which nothing is known anyway."""
+
 _SWEEPS = 20
 """Passes over the axes in search of the minimum; it lies in a box, and three pass for two axes."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Excess:
     """How far the chosen setting lies above the best one.
 
@@ -79,7 +84,7 @@ class Excess:
     luck: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tried:
     """A setting that was tried, as a point of the surface.
 
@@ -111,6 +116,9 @@ def excess_of(
         noise.
     """
     near, at = _near(chosen, tried)
+    is_logarithmic = all(point.loss > 0 for point in near)
+    if is_logarithmic:
+        near = [_logarithmic(point, chosen.loss) for point in near]
     order = np.argsort([point.loss for point in near], kind="stable")
     if len(near) < _FEW * _features(at, _curved(at)).shape[1]:
         order = order[~_on_cliffs(at[order], np.array([near[index].loss for index in order]))]
@@ -134,7 +142,23 @@ def excess_of(
     depth, spread = _depth(fitted, inverse * variance, at, curved)
     certain = min(depth, _most(at, losses, curved))
     error = math.sqrt(spread + (MODEL * certain) ** 2 + (depth - certain) ** 2 / 3)
-    return Excess(loss=certain, error=error, freedom=freedom, luck=float(fitted[0]))
+    luck = float(fitted[0])
+    if is_logarithmic:
+        certain, error, luck = _as_losses(certain, error, luck, chosen.loss)
+    return Excess(loss=certain, error=error, freedom=freedom, luck=luck)
+
+
+def _logarithmic(point: Tried, scale: float) -> Tried:
+    """A point whose loss is ``scale`` (1 + log(loss / scale)): equal at ``scale``, with the slope 1 there."""
+    return dataclasses.replace(
+        point, loss=scale * (1 + math.log(point.loss / scale)), variance=point.variance * (scale / point.loss) ** 2
+    )
+
+
+def _as_losses(depth: float, error: float, luck: float, scale: float) -> tuple[float, float, float]:
+    """Depth, error and luck on the scale of `_logarithmic` as losses; of the error's two sides the wider one."""
+    least = scale * math.exp(-depth / scale)
+    return scale - least, least * math.expm1(min(error / scale, _FAR)), scale * math.expm1(luck / scale)
 
 
 def coordinates(name: str, values: Sequence[float]) -> list[float]:
