@@ -15,6 +15,7 @@ Nothing here trains, and nothing imports torch. What this module names stays; th
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
@@ -28,11 +29,12 @@ from suite.analysis.budget_law import crossover_table, law_table
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.curves import LossReader, store_losses
-from suite.analysis.figures.style import PAGE, Look, drawn
+from suite.analysis.figures.style import LOOKS, PAGE, Look, drawn
 from suite.analysis.profile import factors_of, profile, scores
 from suite.analysis.report.drawings import drawings_of
 from suite.analysis.target import with_target
 from suite.records import FINAL_LOSSES, SETTLED, Store
+from suite.records.dropped import find_run
 from suite.records.restore import restore
 
 __all__ = ["Look", "Results", "SweepResults", "load", "load_csv"]
@@ -50,12 +52,12 @@ def load(path: str | Path) -> Results:
     """
     path = Path(path)
     if path.is_dir():
-        return Results(Store(path))
+        return Results(Store.existing(path))
     if not path.exists():
         raise ValueError(f"There should be a store or an archive at {path}, but there is nothing.")
     folder = tempfile.TemporaryDirectory(prefix="suite-archive-")
     restored = restore(path, Store(folder.name))
-    results = Results(Store(folder.name), restored.problems)
+    results = Results(Store(folder.name), restored.problems, name=path)
     weakref.finalize(results, folder.cleanup)
     return results
 
@@ -79,21 +81,25 @@ class Results:
     Args:
         store: the store.
         problems: what could not be read before, as pairs of a name and a reason.
+        name: where the results come from; None: the store's folder.
     """
 
-    def __init__(self, store: Store, problems: list[tuple[str, str]] | None = None) -> None:
+    def __init__(
+        self, store: Store, problems: list[tuple[str, str]] | None = None, name: str | Path | None = None
+    ) -> None:
         self._store = store
         self._earlier = list(problems or [])
+        self._name = store.path if name is None else name
 
     def __repr__(self) -> str:
-        return f"Results({self._store.path}: {len(self.runs)} runs, {len(self.sweeps)} sweeps)"
+        return f"Results({self._name}: {len(self.runs)} runs, {len(self.sweeps)} sweeps)"
 
     @property
     def problems(self) -> list[tuple[str, str]]:
         """Files that cannot be believed, as pairs of a name and a reason."""
         return [*self._earlier, *self._store.problems]
 
-    @functools.cached_property
+    @property
     def runs(self) -> pd.DataFrame:
         """One row per record, in the order of run ids.
 
@@ -102,9 +108,14 @@ class Results:
         ``commit``, ``started``, ``ended``, ``error``; then a column per metric (``val/loss``) and per setting of an
         optimizer (``optimizer.lr``).
         """
-        return pd.DataFrame([_row(record) for record in self._store.records()])
+        return self._runs.copy()
 
     @functools.cached_property
+    def _runs(self) -> pd.DataFrame:
+        rows = [_row(record) for record in self._store.records()]
+        return pd.DataFrame(rows, columns=None if rows else list(_row(_EMPTY)))
+
+    @property
     def sweeps(self) -> pd.DataFrame:
         """One row per sweep: name, plan id, question, task, number of runs and of those with a result, final loss."""
         rows = []
@@ -132,7 +143,11 @@ class Results:
         plans |= {plan["name"]: plan for plan in self._store.latest_plans()}
         if name not in plans:
             names = ", ".join(sorted({plan["name"] for plan in plans.values()})) or "none"
-            raise ValueError(f"There is no sweep {name!r} in {self._store.path}; there are: {names}.")
+            raise ValueError(f"There is no sweep {name!r} in {self._name}; there are: {names}.")
+        if target is not None and not math.isfinite(target):
+            raise ValueError(f"target must be a finite loss, got {target!r}.")
+        if final_loss is not None and final_loss not in FINAL_LOSSES:
+            raise ValueError(f"final_loss must be one of {', '.join(FINAL_LOSSES)}, got {final_loss!r}.")
         read = functools.cache(store_losses(self._store))
         plan = with_target(plans[name], target)
         comparison = compare_plan(self._store, plan, losses=read, final_loss=final_loss, reference=reference)
@@ -154,7 +169,7 @@ class Results:
             factor on every workload.
 
         Raises:
-            ValueError: there is no such sweep.
+            ValueError: there is no such sweep or optimizer, or nothing to compare by of that name.
         """
         names = sweeps or list(self.sweeps["name"])
         factors = factors_of({name: self.sweep(name).steps_to_target for name in names}, optimizers, by)
@@ -165,21 +180,29 @@ class Results:
     def record(self, run_id: str) -> dict[str, Any]:
         """The whole record of a run: identity, configuration, code, packages, device, final losses, metrics.
 
+        Args:
+            run_id: its id, or the first letters of it.
+
         Raises:
-            ValueError: there is none.
+            StoreError: there is no such run, or several begin so.
+            ValueError: its record cannot be read.
         """
+        run_id = find_run(self._store, str(run_id))
         record = self._store.record(run_id)
         if record is None:
-            raise ValueError(f"There is no record of a run {run_id} in {self._store.path}.")
+            raise ValueError(f"The record of run {run_id} in {self._name} cannot be read.")
         return record
 
     def curves(self, run_id: str) -> pd.DataFrame:
         """A run's curves, one row per step: ``train_loss``, ``lr``, ``grad_norm``, ``clipped``, a column per metric.
 
+        Args:
+            run_id: its id, or the first letters of it.
+
         Raises:
             StoreError: there are none.
         """
-        return self._store.curves(run_id).to_pandas()
+        return self._store.curves(find_run(self._store, str(run_id))).to_pandas()
 
 
 class SweepResults:
@@ -220,7 +243,7 @@ class SweepResults:
     @property
     def tuned(self) -> pd.DataFrame:
         """One row per task, optimizer and batch size: the tuned setting, its loss with its interval, edges, seeds."""
-        return self._comparison.tuned
+        return self._comparison.tuned.copy()
 
     @property
     def gaps(self) -> pd.DataFrame:
@@ -229,7 +252,7 @@ class SweepResults:
         ``verdict`` is better, level, leans or open; ``better`` and ``leans`` name the optimizer; ``uncertainty`` is
         half the 95% interval; the columns that begin with ``relative_`` are in percent of the reference's loss.
         """
-        return self._comparison.gaps
+        return self._comparison.gaps.copy()
 
     @property
     def crossovers(self) -> pd.DataFrame:
@@ -250,7 +273,7 @@ class SweepResults:
         ``outcome`` says where it was not reached, ``steps_low`` and ``steps_high`` end the 95% interval, ``ratio`` is
         the reference's steps by this optimizer's, and ``sooner`` names the optimizer that is sooner at 95%.
         """
-        return self._comparison.to_target
+        return self._comparison.to_target.copy()
 
     @property
     def steps_retrained(self) -> pd.DataFrame:
@@ -295,20 +318,25 @@ class SweepResults:
             return caveats(self._comparison)
 
     def figures(self, task: str | None = None) -> list[str]:
-        """Names of the figures; see `figure`."""
-        return list(self._drawings(task))
+        """Names of the figures that show something, each of which is drawn to know it; see `figure`."""
+        with self._comparison.named():
+            return [name for name, draw in self._drawings(task).items() if drawn(draw) is not None]
 
-    def figure(self, name: str = "gap", *, task: str | None = None, look: Look = PAGE) -> Figure:
+    def figure(self, name: str = "gap", *, task: str | None = None, look: Look | str = PAGE) -> Figure:
         """A figure of the report, to restyle or save: ``figure.axes[0].set_ylim(...)``, ``figure.savefig("gap.pdf")``.
 
         Args:
             name: one of `figures`.
             task: where there are several, the one that is drawn; None: the first.
-            look: width, type size and scales.
+            look: width, type size and scales, or the name of a look: page, column, slide.
 
         Raises:
-            ValueError: there is no such figure, or nothing to draw in it.
+            ValueError: there is no such figure or look, or nothing to draw in it.
         """
+        if isinstance(look, str):
+            if look not in LOOKS:
+                raise ValueError(f"There is no look {look!r}; there are: {', '.join(LOOKS)}.")
+            look = LOOKS[look]
         drawings = self._drawings(task)
         if name not in drawings:
             raise ValueError(f"There is no figure {name!r}; there are: {', '.join(drawings) or 'none'}.")
@@ -324,6 +352,13 @@ class SweepResults:
             raise ValueError(f"There is no task {task!r}; there are: {', '.join(tasks)}.")
         comparison = self._comparison.of_task(task or tasks[0]) if len(tasks) > 1 else self._comparison
         return drawings_of(comparison, self._losses, list(self._comparison.runs["optimizer"].drop_duplicates()))
+
+
+_EMPTY: dict[str, Any] = {
+    **dict.fromkeys(("run_id", "task", "batch_size", "seed", "steps", "status")), "optimizer": {"name": None},
+    "final": {}, "metrics": {},
+}  # fmt: skip
+"""A record whose row has the columns that every run has."""
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "folder.csv").mkdir()
     for path in (*(tmp_path / f"{name}.csv" for name in ("none", "pipe", "folder")), "/dev/zero"):
-        with pytest.raises(ValueError, match="Expected a readable CSV file, got .*change --csv"):
+        with pytest.raises(ValueError, match="Expected a readable CSV file, got .*name another"):
             load_csv(path)
 
 

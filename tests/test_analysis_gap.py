@@ -156,11 +156,11 @@ def reporting(runs, seeds):
 def test_tuned_loss_is_the_mean_over_reporting_seeds_less_the_excess_of_the_surface():
     rows = lr_grid("sgd", 4, [1.0, 1.2, 1.5, 1.7], [1, 2, 7, 8])
     point = tuned_points(reporting(runs_table(rows), [7, 8])).iloc[0]
-    # A parabola through (-1, 0.3), (0, 0), (1, 0.4) in steps of lr (3 and 3.33) has its minimum a little below.
-    coefficients = np.polyfit(np.log([0.1, 0.3, 1.0]), [0.3, 0.0, 0.4], 2)
-    excess = np.polyval(coefficients, math.log(0.3)) - (coefficients[2] - coefficients[1] ** 2 / (4 * coefficients[0]))
+    # A parabola through the logarithms of 1.4, 1.1 and 1.5 at steps of lr of 3 and 3.33 has its minimum a little below.
+    coefficients = np.polyfit(np.log([0.1, 0.3, 1.0]), np.log([1.4, 1.1, 1.5]), 2)
+    excess = 1.1 - math.exp(coefficients[2] - coefficients[1] ** 2 / (4 * coefficients[0]))
     assert point["mean_loss"] == pytest.approx(1.6) and point["apart"] and point["seeds"] == 2
-    assert point["excess"] == pytest.approx(excess, rel=0.01) and excess > 0.0002
+    assert point["excess"] == pytest.approx(excess, rel=0.01) and excess > 5e-5
     assert point["loss"] == pytest.approx(1.6 - point["excess"])
     assert point["selection_loss"] == pytest.approx(1.1)
     of_seeds = np.std([1.5, 1.7], ddof=1) / math.sqrt(2)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic_records import gap_rows
 
-from suite.analysis.report.latex import HEAD, gap_latex, latex_text, lr_width_latex, tuned_latex
+from suite.analysis.report.latex import HEAD, gap_latex, latex_text, lr_width_latex, steps_latex, tuned_latex
 
 
 def gaps(values: list[float], error: float = 0.05) -> pd.DataFrame:
@@ -77,3 +77,16 @@ def test_settings_have_columns_and_text_cannot_be_a_command() -> None:
          "open": "high"}
     )  # fmt: skip
     assert body(lr_width_latex(widths)) == [["4", "SGD", "0.1", "1", r"$\geq 1.00$"]]
+
+
+def test_steps_to_a_target_are_bold_where_an_optimizer_is_sooner() -> None:
+    shared = {"task": "t", "batch_size": 4, "target": 3.25, "samples": 2400, "tokens": math.nan, "sooner": "sgd"}
+    rows = [
+        {**shared, "optimizer": "adam", "steps": 900, "steps_low": 850.0, "steps_high": 950.0, "outcome": "reached"},
+        {**shared, "optimizer": "sgd", "steps": 600, "steps_low": 550.0, "steps_high": 650.0, "outcome": "reached"},
+        {**shared, "optimizer": "lion", "steps": math.nan, "steps_low": math.nan, "steps_high": math.nan,
+         "outcome": "not reached"},
+    ]  # fmt: skip
+    adam, sgd, lion = body(steps_latex(pd.DataFrame(rows)))
+    assert adam[2:4] == ["$3.25$", "900"] and sgd[3] == r"\textbf{600}" and "550" in sgd[4] and sgd[5] == "2,400"
+    assert lion[3] == "not reached" and lion[5:] == ["--", "--"]

@@ -103,7 +103,7 @@ def test_a_published_gap_without_a_batch_size_stands_beside_our_only_one():
     assert np.isnan(one_of_two["gap"]) and np.isnan(one_of_two["own_batch_size"])
 
 
-def test_published_losses_stand_beside_ours_of_the_same_optimizer(store, tmp_path):
+def test_published_losses_stand_beside_ours_of_the_same_optimizer(store):
     alone = {"panel": "large", "batch_size": 64, "perplexities": {"adam": 20.0}, "source": "a run by itself"}
     plan = {**store.plan("panels-1"), "published": [PUBLISHED[0], alone]}
     comparison = compare_plan(store, plan)
@@ -114,7 +114,7 @@ def test_published_losses_stand_beside_ours_of_the_same_optimizer(store, tmp_pat
     ]  # fmt: skip
     tuned = comparison.tuned[comparison.tuned["batch_size"] == 64].set_index(["task", "optimizer"])
     assert found["loss"].iloc[2] == tuned.loc[("large", "adam"), "loss"] and found["own_batch_size"].iloc[2] == 64
-    words = re.sub("<[^>]+>", " ", write_report(store, plan, tmp_path).page.read_text())
+    words = re.sub("<[^>]+>", " ", sections.published_section(comparison))
     assert re.search(r"64\s+Adam\s+2\.996\s+2\.\d{4}\s+a run by itself", words)
     (entry,) = published_losses([{"losses": {"adam": 1.0}, "source": "x"}], comparison.tuned).to_dict("records")
     assert entry["task"] == "" and np.isnan(entry["loss"]), "two panels, and neither is said"

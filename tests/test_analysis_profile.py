@@ -55,7 +55,10 @@ def test_workloads_lack_no_optimizer() -> None:
     assert len(factors_of(tables)) == 2  # Muon is on one of four, and one and again are the same
     assert list(factors_of(tables, ["adam", "muon"])["muon"]) == [2]
     assert factors_of({}).empty and scores(factors_of({})).empty
-    assert factors_of(tables, ["adam", "lion"]).empty
+    with pytest.raises(ValueError, match="No workload has lion; there are: adam, sgd, muon"):
+        factors_of(tables, ["adam", "lion"])
+    with pytest.raises(ValueError, match="steps, seconds, got 'hours'"):
+        factors_of(tables, by="hours")  # type: ignore[arg-type]
 
 
 def test_intervals_come_from_tasks() -> None:

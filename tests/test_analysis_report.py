@@ -96,7 +96,8 @@ def test_figures_and_tables_lie_beside_the_page(report):
     assert {path.name for path in (folder / "figures").iterdir()} == files
     tables = {f"{n}.csv" for n in ("gap", "tuned", "runs", "tuning_cost", "lr_width")}
     tables |= {"steps_to_target.csv", "critical_batch_size.csv"}
-    tables |= {f"{n}.tex" for n in ("gap", "tuned", "lr_width")}
+    tables |= {f"{n}.tex" for n in ("gap", "tuned", "lr_width", "steps_to_target")}
+    assert (folder / "tables" / "gap.tex").read_text().startswith("% final loss: ema")
     assert {path.name for path in (folder / "tables").iterdir()} == tables
     assert "axis_lr" in (folder / "tables" / "runs.csv").read_text().splitlines()[0]
     links = re.findall(r'href="([^"]+)"', report[0].read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from synthetic_records import Planted, write_store
 
 from suite.analysis.comparison import compare_plan
 from suite.api import Look, load, load_csv
-from suite.records import Store
+from suite.records import Store, StoreError
 from suite.records.archive import write_archive
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,8 +54,9 @@ def test_an_archive_gives_the_same_results(folder: Path) -> None:
 
 def test_every_figure_can_be_changed_and_saved(folder: Path, tmp_path: Path) -> None:
     sweep = load(folder / "runs").sweep("synthetic")
-    assert {"gap", "tuned", "curves", "heatmap"} <= set(sweep.figures())
-    for name in ("gap", "tuned", "curves"):
+    names = sweep.figures()
+    assert {"gap", "tuned", "curves", "heatmap"} <= set(names) and "momenta" not in names, "nothing varies two betas"
+    for name in names:
         figure = sweep.figure(name, look=Look(width=3.5))
         assert isinstance(figure, Figure) and math.isclose(figure.get_figwidth(), 3.5)
         figure.axes[0].set_title("mine")
@@ -78,13 +79,41 @@ def test_what_is_not_there_is_named(folder: Path) -> None:
     for call, sentence in (
         (lambda: load(folder / "none"), "store or an archive"),
         (lambda: results.sweep("demo"), "there are: synthetic"),
-        (lambda: results.record("0" * 16), "no record"),
+        (lambda: load(folder), r"one folder deeper; take .*runs"),
+        (lambda: load(folder / "runs" / "runs"), "should be a store"),
+        (lambda: results.sweep("synthetic", target=math.nan), "target must be a finite loss"),
+        (lambda: results.sweep("synthetic").figure(look="poster"), "no look 'poster'; there are: page, column, slide"),
+        (lambda: Look(width=-1), "width of a look"),
+        (lambda: Look(font_size="9"), "font_size of a look"),  # type: ignore[arg-type]
+        (lambda: Look(batch_scale="auto"), "one of linear, log, got 'auto'"),  # type: ignore[arg-type]
+        (lambda: Look(loss_scale="lg"), "one of auto, linear, log, got 'lg'"),  # type: ignore[arg-type]
+        (lambda: load_csv("nope.csv"), "got nope.csv"),
         (lambda: results.sweep("synthetic").figure("gpa"), "there are: gap"),
         (lambda: results.sweep("synthetic").figure(task="x"), "no task 'x'"),
         (lambda: results.sweep("synthetic", final_loss="val"), "val"),
     ):
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises((ValueError, StoreError), match=sentence):
             call()
+    with pytest.raises(StoreError, match="begins with '0000"):
+        results.record("0" * 16)
+
+
+def test_results_stay_whatever_is_done_with_their_frames(folder: Path) -> None:
+    results = load(folder / "a.parquet")
+    assert str(folder / "a.parquet") in repr(results)
+    sweep = results.sweep("synthetic")
+    for frames in (lambda: results.runs, lambda: sweep.gaps, lambda: sweep.tuned, lambda: sweep.steps_to_target):
+        before = len(frames())
+        frames().drop(index=frames().index, inplace=True)
+        assert len(frames()) == before > 0
+    first = results.runs["run_id"][0]
+    assert results.record(first[:10])["run_id"] == first and len(results.curves(first[:10]))
+
+
+def test_no_run_has_the_columns_of_runs(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sweeps").mkdir()
+    empty, whole = load(tmp_path).runs, load(folder / "runs").runs
+    assert not len(empty) and set(empty) <= set(whole) and {"optimizer", "final_ema", "error"} <= set(empty)
 
 
 def test_the_notebook_runs_as_it_stands(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,18 @@ def test_the_users_own_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fault.code == 2 and "mine_that_fails.py line 2 raised KeyError: 'nothing'; that code is" in fault.sentence
 
 
+@pytest.mark.parametrize(
+    ("missing", "extra"),
+    [("pyarrow.parquet", "train,analysis"), ("pandas", "analysis"), ("rdkit.Chem", "graph"), ("timm", "vision")],
+)
+def test_a_missing_package_is_named_with_what_installs_it(missing: str, extra: str) -> None:
+    fault = fault_of(ModuleNotFoundError("No module", name=missing))
+    package = missing.partition(".")[0]
+    assert fault.code == 2 and f"needs the package {package}, which is not installed: pip install" in fault.sentence
+    assert f"'adam-sgd-gap[{extra}]'" in fault.sentence
+    assert fault_of(ModuleNotFoundError("No module", name="suite.nothing")).code == 70, "a module of the suite's own"
+
+
 def test_an_error_without_a_place_is_the_suites() -> None:
     fault = fault_of(KeyError("x"))
     assert fault.code == 70 and "KeyError: 'x'" in fault.sentence

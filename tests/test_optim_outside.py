@@ -390,3 +390,14 @@ def test_a_rule_optimizer_takes_groups_as_torch_does() -> None:
         assert p.grad is not None
         torch.testing.assert_close(p.detach(), old - 0.5 * p.grad)
     torch.testing.assert_close(extra.detach(), torch.full((2,), -0.25))
+
+
+def test_calls_in_another_order_or_by_position_are_answered() -> None:
+    network = nn.Linear(2, 1)
+    for given in (network.parameters(), SGD, torch.optim.Adam, network):
+        with pytest.raises(ConfigError, match="build takes an optimizer first"):
+            build(given, "adam", lr=0.1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"SGD\.optimizer\(parameters, lr=\.\.\.\)"):
+        SGD(network.parameters(), lr=0.1)  # type: ignore[misc]
+    by_position = SGD.optimizer(network.parameters(), 0.3, momentum=0.5)
+    assert by_position.param_groups[0]["lr"] == 0.3 and by_position.param_groups[0]["momentum"] == 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -49,7 +50,11 @@ def test_runs_are_listed_filtered_and_sorted(store: Store, capsys: pytest.Captur
     one = said(capsys, "runs", *where, "--batch-size", "16", "--seed", "42", "--sort", "run_id", "--most", "3")
     ids = re.findall("^[0-9a-f]{16}", one, re.MULTILINE)
     assert ids == sorted(r["run_id"] for r in records if r["batch_size"] == 16)[:3]
-    assert "0 runs." in said(capsys, "runs", *where, "--task", "none/such")
+    upper = said(capsys, "runs", *where, "--optimizer", "ADAM", "--task", records[0]["task"].upper(), "--most", "0")
+    assert upper == said(capsys, "runs", *where, "--optimizer", "adam", "--most", "0") and "0 runs" not in upper
+    assert "there are: synthetic/parabola." in said(capsys, "runs", *where, "--task", "none/such", code=2)
+    assert "there are: Adam, SGD." in said(capsys, "runs", *where, "--optimizer", "heavy", code=2)
+    assert "at least 0, got -1" in said(capsys, "runs", *where, "--most", "-1", code=2)
 
 
 def test_a_run_is_shown_with_its_curve(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,3 +149,42 @@ def test_an_old_request_stops_no_new_sweep(tmp_path: Path, monkeypatch: pytest.M
     with stop_request.stopped_by_request(store, "plan"):
         time.sleep(0.2)
     assert isinstance(store.lease("0" * 16), Lease)
+
+
+def test_what_show_says_repeats_the_run_of_another_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ["--optimizer", "sgd", "--optimizer.lr", "0.3", "--data.batch_size", "4", "--data.budget_steps", "4"]
+    assert main(["fit", *ARGUMENTS, *settings, "--store", "some where"]) == 0
+    (run_id,) = [record["run_id"] for record in Store("some where").records()]
+    before = Store("some where").record(run_id)
+    capsys.readouterr()
+    shown = said(capsys, "show", run_id, "--store", "some where")
+    command = shown.rpartition("To repeat it")[2].partition("python -m suite ")[2]
+    assert main(shlex.split(command)) == 0
+    after = Store("some where").record(run_id)
+    assert before and after and before["started"] < after["started"] and before["final"] == after["final"]
+    assert not Path("runs").exists()
+
+
+def test_a_store_that_is_not_there_is_no_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["runs"], ["show", "3f"], ["rerun", "3f"], ["drop", "--empty"], ["archive", "--to", "a.parquet"]):
+        assert "but there is none" in said(capsys, *command, "--store", str(tmp_path / "nope"), code=1)
+    write_store(tmp_path / "runs", Planted(batch_sizes=(1,), steps=20))
+    assert "one folder deeper" in said(capsys, "runs", "--store", str(tmp_path), code=1)
+    assert "one folder deeper" in said(capsys, "restore", str(tmp_path), "--store", str(tmp_path / "b"), code=1)
+
+
+def test_an_archive_replaces_archives_alone(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("archive", "--store", str(store.path), "--to")
+    precious = tmp_path / "q.parquet"
+    precious.write_text("mine")
+    assert "no archive of runs" in said(capsys, *where, str(precious), code=2) and precious.read_text() == "mine"
+    assert "ends in .parquet" in said(capsys, *where, str(tmp_path / "q.yaml"), code=2)
+    assert "make" in said(capsys, *where, str(tmp_path / "new" / "a.parquet"), code=2)
+    assert not (tmp_path / "new").exists()
+    for _ in range(2):
+        assert "runs of" in said(capsys, *where, str(tmp_path / "a.parquet"))
+    points = (*where, str(tmp_path / "a.parquet"), "--points", "0")
+    assert "--points: must be `all` or a whole number from 1" in said(capsys, *points, code=2)

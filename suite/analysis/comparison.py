@@ -227,7 +227,7 @@ def compare_plan(
         raise ValueError(f"The plan {plan['plan_id']} must have runs, got none; run its sweep again.")
     definition, chosen_by = final_loss or plan["final_loss"], panel_losses(plan)
     by_panel = {} if final_loss else chosen_by
-    runs = selection.of_optimizers(load_runs(store, plan, final_loss=final_loss))
+    runs = selection.of_optimizers(load_runs(store, plan, final_loss=final_loss), plan.get("titles") or {})
     read = losses or store_losses(store)
     tuned = tuned_points(runs)
     margin = float(plan.get("margin", MARGIN))

@@ -61,7 +61,7 @@ def csv_rows(path: Path, *needed: str | tuple[str, ...]) -> Iterator[CsvRow]:
         raise ValueError(f"Expected a well-formed CSV, got {path}: {error}; export it again.") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"Expected a readable CSV file, got {path} ({reason}); change --csv.") from error
+        raise ValueError(f"Expected a readable CSV file, got {path} ({reason}); name another.") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,12 @@ def factors_of(steps: Mapping[str, pd.DataFrame], optimizers: Sequence[str] = ()
     Returns:
         One row per workload, indexed by ``sweep``, ``task`` and ``batch_size``, one column per optimizer; infinite
         where the target was not reached. Without rows where no workload has two of them and one that reaches it.
+
+    Raises:
+        ValueError: an optimizer is on no workload, or there is no such quantity to compare by.
     """
+    if by not in get_args(By):
+        raise ValueError(f"by must be one of {', '.join(get_args(By))}, got {by!r}.")
     frames = [frame.assign(sweep=name) for name, frame in steps.items() if len(frame)]
     if not frames:
         return pd.DataFrame()
@@ -59,8 +64,10 @@ def factors_of(steps: Mapping[str, pd.DataFrame], optimizers: Sequence[str] = ()
     times = tried.assign(time=tried[by].astype(float).where(reached, math.inf))
     keys = ["sweep", "task", "batch_size", "target"]
     wide = times.pivot_table(index=keys, columns="optimizer", values="time", aggfunc="first", sort=False)
+    if unknown := [label for label in optimizers if label not in wide]:
+        raise ValueError(f"No workload has {', '.join(unknown)}; there are: {', '.join(wide)}.")
     chosen = list(optimizers) or [label for label in wide if wide[label].notna().mean() >= 0.5]
-    if len(chosen) < 2 or not set(chosen) <= set(wide):
+    if len(chosen) < 2:
         return pd.DataFrame()
     wide = wide[chosen].dropna()
     # Two sweeps that share their runs have the same workload.

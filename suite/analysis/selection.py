@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import pandas as pd
 
-from suite.analysis.words import batch_sizes_text
+from suite.analysis.words import batch_sizes_text, optimizer_title
 
 _Value = TypeVar("_Value", str, int)
 
@@ -17,21 +19,26 @@ class Selection:
     """A choice among optimizers and batch sizes.
 
     Attributes:
-        optimizers: labels, of which case does not count; empty: all.
+        optimizers: labels or what figures call them, of which case does not count; empty: all.
         batch_sizes: empty: all.
     """
 
     optimizers: tuple[str, ...] = ()
     batch_sizes: tuple[int, ...] = ()
 
-    def of_optimizers(self, runs: pd.DataFrame) -> pd.DataFrame:
+    def of_optimizers(self, runs: pd.DataFrame, titles: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
         """The runs of the chosen optimizers; each optimizer is tuned by itself, so that nothing else changes.
+
+        Args:
+            runs: see `suite.analysis.table.load_runs`.
+            titles: what the sweep's YAML calls its optimizers in figures.
 
         Raises:
             ValueError: one of them has no runs.
         """
         labels = list(runs["optimizer"].drop_duplicates())
-        by_lower = {label.lower(): label for label in labels}
+        by_lower = {titles.get(label, optimizer_title(label)).lower(): label for label in labels}
+        by_lower |= {label.lower(): label for label in labels}
         chosen = [by_lower.get(name.lower(), name) for name in self.optimizers]
         _refuse_unknown(chosen, labels, "optimizers", "--optimizers")
         return runs[runs["optimizer"].isin(chosen)].reset_index(drop=True) if chosen else runs

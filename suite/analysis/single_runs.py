@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,8 @@ HEIGHT, WIDTH = 12, 72
 
 
 def format_runs(
-    store: Store,
+    records: Sequence[Mapping[str, Any]],
     *,
-    matches: Callable[[Mapping[str, Any]], bool] = lambda record: True,
     final_loss: str = "ema",
     sort: str = "loss",
     most: int | None = 50,
@@ -32,14 +32,12 @@ def format_runs(
     """A line per run.
 
     Args:
-        store: where the records are.
-        matches: which records are listed.
+        records: which are listed.
         final_loss: which final loss is shown.
         sort: one of `SORTED_BY`.
         most: lines at most; None: all.
     """
-    records = [record for record in store.records() if matches(record)]
-    records.sort(key=lambda record: _key(record, sort, final_loss))
+    records = sorted(records, key=lambda record: _key(record, sort, final_loss))
     shown = records if most is None else records[:most]
     columns = [
         Column("run", lambda r: r["run_id"], words=True),
@@ -57,10 +55,14 @@ def format_runs(
 
 
 def format_run(store: Store, run_id: str) -> str:
-    """Everything about one run: what it was, how it ended, its curve, and how to repeat it."""
+    """Everything about one run: what it was, how it ended, its curve, and how to repeat it.
+
+    Raises:
+        ValueError: it has no record that can be read.
+    """
     record = store.record(run_id)
     if record is None:
-        return printable([f"Run {run_id} has no record that can be read."])
+        raise ValueError(f"Run {run_id} has no record that can be read.")
     setting = tuple((k, v) for k, v in record["optimizer"].items() if k != "name" and isinstance(v, int | float))
     code, device, seconds = (record.get(key) or {} for key in ("code", "device", "seconds"))
     facts = {
@@ -80,9 +82,9 @@ def format_run(store: Store, run_id: str) -> str:
     width = max(map(len, facts))
     losses = store_losses(store)(run_id)
     curve = [] if losses is None or len(losses) < 2 else [_curve(ema(losses))]
-    repeat = f"python -m suite show {run_id} --config > run.yaml && python -m suite fit --config run.yaml"
+    repeat = f"python -m suite rerun {run_id} --store {shlex.quote(str(store.path))}"
     table = "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
-    return printable([f"Run {run_id}", table, *curve, f"To repeat it: {repeat}"])
+    return printable([f"Run {run_id}", table, *curve, f"To repeat it (its new result replaces this one): {repeat}"])
 
 
 def _curve(values: np.ndarray) -> str:
@@ -132,7 +134,8 @@ def _why(record: Mapping[str, Any]) -> str:
     return ""
 
 
-def matcher(
+def chosen_records(
+    records: Sequence[Mapping[str, Any]],
     *,
     task: str | None = None,
     optimizer: str | None = None,
@@ -140,17 +143,32 @@ def matcher(
     seeds: Sequence[int] = (),
     status: str | None = None,
     run_ids: frozenset[str] | None = None,
-) -> Callable[[Mapping[str, Any]], bool]:
-    """Which records have these values; those that are not given do not matter."""
+) -> list[Mapping[str, Any]]:
+    """The records that have these values; those that are not given do not matter, nor does the case of names.
 
-    def matches(record: Mapping[str, Any]) -> bool:
-        return (
-            (task is None or record["task"] == task)
-            and (optimizer is None or _optimizer(record) == optimizer)
-            and (not batch_sizes or record["batch_size"] in batch_sizes)
-            and (not seeds or record["seed"] in seeds)
-            and (status is None or record["status"] == status)
-            and (run_ids is None or record["run_id"] in run_ids)
-        )
+    Raises:
+        ValueError: no record is of this task, or of this optimizer.
+    """
+    tasks = _named("task", task, [{str(record["task"])} for record in records])
+    optimizers = _named("optimizer", optimizer, [{_optimizer(r), optimizer_title(_optimizer(r))} for r in records])
+    return [
+        record
+        for record, is_of_task, is_of_optimizer in zip(records, tasks, optimizers, strict=True)
+        if is_of_task
+        and is_of_optimizer
+        and (not batch_sizes or record["batch_size"] in batch_sizes)
+        and (not seeds or record["seed"] in seeds)
+        and (status is None or record["status"] == status)
+        and (run_ids is None or record["run_id"] in run_ids)
+    ]
 
-    return matches
+
+def _named(what: str, name: str | None, names: Sequence[set[str]]) -> list[bool]:
+    """Which records have a name, in any case."""
+    if name is None:
+        return [True] * len(names)
+    found = [name.casefold() in {known.casefold() for known in of_record} for of_record in names]
+    if not any(found):
+        known = ", ".join(sorted({min(of_record) for of_record in names})) or "none"
+        raise ValueError(f"No run here is of the {what} {name!r}; there are: {known}.")
+    return found

@@ -221,14 +221,18 @@ def _setting(point: Any) -> str:
 
 
 def text_table(head: list[str], rows: list[list[str]], left: Iterable[int] = ()) -> str:
-    """Columns aligned right, or left where asked; the widest text column is wrapped to keep to `WIDTH`."""
+    """Columns aligned right, or left where asked; the widest are wrapped to keep to `WIDTH`, between words first."""
     left = set(left)
     keep = [i for i, name in enumerate(head) if name not in ("", "edge") or any(row[i] for row in rows)]
     widths = {i: max(len(head[i]), *(len(row[i]) for row in rows)) for i in keep}
     excess = sum(widths.values()) + 2 * (len(keep) - 1) - WIDTH
-    if excess > 0:
-        widest = max(widths, key=lambda i: widths[i])
-        widths[widest] = max(8, widths[widest] - excess)
+    longest = {
+        i: max(len(word) for cell in (head[i], *(r[i] for r in rows)) for word in [*cell.split(), ""]) for i in keep
+    }
+    for least in (longest, dict.fromkeys(keep, 8)):
+        for widest in sorted(widths, key=lambda i: -widths[i]):
+            taken = max(0, min(excess, widths[widest] - least[widest]))
+            widths[widest], excess = widths[widest] - taken, excess - taken
     written = []
     for row in (head, ["-" * widths.get(i, 0) for i in range(len(head))], *rows):
         wrapped = [textwrap.wrap(row[i], widths[i]) or [""] for i in keep]

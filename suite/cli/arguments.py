@@ -12,7 +12,7 @@ import json
 import os
 from typing import Any
 
-from suite.execution.matrix import task_file, without_other_budgets
+from suite.execution.matrix import task_file, task_name, without_other_budgets
 from suite.fields import nested, option_value, read, read_yaml, take_options
 
 DEFAULT_STORE = os.environ.get("SUITE_STORE", "runs")
@@ -67,9 +67,10 @@ def read_request(arguments: list[str]) -> Request:
         if "config" in read_yaml(file):
             raise ValueError(f"{file} must hold settings alone, but config names another file; give that to --config.")
     if "task" in options:
-        layers += ["--config", str(task_file(options["task"]))]
-        layers += without_other_budgets(options["task"], _settings_of_data(rest))
-        rest += ["--model.init_args.name", options["task"]]
+        task = task_name(options["task"])
+        layers += ["--config", str(task_file(task))]
+        layers += without_other_budgets(task, _settings_of_data(rest))
+        rest += ["--model.init_args.name", task]
     if not any(word in ("-h", "--help", "--print_shtab") for word in rest):
         if "diagnostics" in options:
             rest += ["--model.init_args.diagnostics", json.dumps(read_diagnostics(options["diagnostics"]))]

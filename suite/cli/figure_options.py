@@ -76,10 +76,10 @@ def selection_of(options: argparse.Namespace) -> Selection:
     """
     from suite.analysis.selection import Selection
 
-    sizes = _words(options.batch_sizes)
+    sizes = _words(options.batch_sizes, "--batch-sizes")
     if not all(size.isascii() and size.isdigit() for size in sizes):
         raise ValueError(f"--batch-sizes must be whole numbers with commas between, got {options.batch_sizes!r:.80}.")
-    return Selection(optimizers=tuple(_words(options.optimizers)), batch_sizes=tuple(map(int, sizes)))
+    return Selection(optimizers=tuple(_words(options.optimizers, "--optimizers")), batch_sizes=tuple(map(int, sizes)))
 
 
 def looks_of(options: argparse.Namespace, *, several: bool) -> tuple[Look, ...]:
@@ -93,7 +93,7 @@ def looks_of(options: argparse.Namespace, *, several: bool) -> tuple[Look, ...]:
         ValueError: there is no such look, or a size is out of range.
     """
     check_ranges(Asked, vars(options), name="report")
-    names = _words(options.looks) or (list(_LOOKS) if several else ["page"])
+    names = _words(options.looks, "--looks") or (list(_LOOKS) if several else ["page"])
     for name in names:
         if name not in _LOOKS:
             raise ValueError(f"There is no look {name!r}{nearest(name, _LOOKS)}; change --looks.")
@@ -107,5 +107,8 @@ def looks_of(options: argparse.Namespace, *, several: bool) -> tuple[Look, ...]:
     return tuple(looks[name] for name in dict.fromkeys(["page", *names]))
 
 
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+def _words(text: str | None, option: str) -> list[str]:
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if text is not None and not words:
+        raise ValueError(f"{option} must have at least one value, got {text!r}; leave it out for all.")
+    return words

@@ -18,9 +18,10 @@ def task_text(name: str) -> str:
     Raises:
         ValueError: there is no such task, or its classes cannot be imported.
     """
-    from suite.execution.matrix import describe_tasks, task_file
+    from suite.execution.matrix import describe_tasks, task_file, task_name
     from suite.optim.registry import import_class
 
+    name = task_name(name)
     file = task_file(name)
     recipe = read_yaml(file, what="The task")
     parts = [f"{name}: {describe_tasks()[name]}", f"recipe: {file}"]

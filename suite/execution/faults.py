@@ -23,10 +23,17 @@ SUITE_FAILED = 70
 DEBUG = "SUITE_TRACEBACK"
 """Environment variable: where it is set, tracebacks are printed as well."""
 
-"""Characters of a sentence; what a list of a thousand values says can be read from its beginning."""
-
 _ROOT = Path(__file__).resolve().parents[2]
-_OWN_CODE = tuple(str(_ROOT / name) + os.sep for name in ("suite", "tasks", "models"))
+_OWN = ("suite", "tasks", "models")
+_OWN_CODE = tuple(str(_ROOT / name) + os.sep for name in _OWN)
+
+_EXTRAS = {
+    **dict.fromkeys(("datasets", "tiktoken", "tokenizers"), "language"),
+    **dict.fromkeys(("PIL", "fsspec", "huggingface_hub", "simplejpeg", "timm", "torchvision"), "vision"),
+    **dict.fromkeys(("rdkit", "torch_geometric"), "graph"),
+    **dict.fromkeys(("jinja2", "matplotlib", "pandas"), "analysis"),
+}
+"""Package -> the extra that brings it; others come with what trains or what analyses."""
 
 _AT_WORK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 """Errors of the system that no other request would have avoided."""
@@ -111,6 +118,12 @@ def _of_the_user(error: Exception) -> Fault | None:
     if relevant and is_the_users(relevant[-1].filename):
         where = f"{relevant[-1].filename} line {relevant[-1].lineno}"
         return Fault(f"{where} raised {type(error).__name__}: {error}; that code is yours to mend.", WRONG_REQUEST)
+    if isinstance(error, ModuleNotFoundError) and (package := (error.name or "suite").partition(".")[0]) not in _OWN:
+        extra = _EXTRAS.get(package, "train,analysis")
+        return Fault(
+            f"This needs the package {package}, which is not installed: pip install 'adam-sgd-gap[{extra}]'.",
+            WRONG_REQUEST,
+        )
     return None
 
 

@@ -35,6 +35,12 @@ def task_file(name: str) -> Path:
     return files[name]
 
 
+def task_name(typed: str) -> str:
+    """A task's name as it is, of one that was typed in any case; one that no task has stays as it was typed."""
+    names = task_files()
+    return typed if typed in names else next((n for n in names if n.casefold() == typed.casefold()), typed)
+
+
 def describe_tasks() -> dict[str, str]:
     """Task name -> the first comment line of its YAML."""
     lines = {}

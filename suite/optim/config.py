@@ -69,6 +69,15 @@ class OptimizerConfig:
         if _ARITHMETIC & cls.__dict__.keys() and "torch_optimizer" not in cls.__dict__:
             cls.torch_optimizer = OptimizerConfig.torch_optimizer  # type: ignore[method-assign]
 
+    def __new__(cls, *positional: Any, **settings: Any) -> Self:
+        """Refuse what the optimizers of ``torch.optim`` take: a config has names for its settings and no parameters."""
+        if positional:
+            raise ConfigError(
+                f"{cls.__name__} describes an optimizer: {cls.__name__}.optimizer(parameters, lr=...) or "
+                f"{cls.__name__}(lr=...).build(parameters) makes one, got an argument without a name."
+            )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self), name="")
         if self.weight_decay > 0 and self.decay == "none":
@@ -143,15 +152,18 @@ class OptimizerConfig:
         return build(self, parameters, **options)
 
     @classmethod
-    def optimizer(cls, parameters: Any, **settings: Any) -> torch.optim.Optimizer:
+    def optimizer(cls, parameters: Any, lr: float | None = None, **settings: Any) -> torch.optim.Optimizer:
         """Make the optimizer as `torch.optim` makes its own: ``Adam.optimizer(network.parameters(), lr=1e-3)``.
 
         It stands where a class of ``torch.optim`` stood, such as an argument ``optimizer_cls``.
 
         Args:
             parameters: see `suite.optim.rule_groups`.
-            settings: fields of this config.
+            lr: peak learning rate.
+            settings: further fields of this config.
         """
+        if lr is not None:
+            settings["lr"] = lr
         return cls.from_values(settings, name=cls.__name__).build(parameters)
 
     def hyperparameters(self) -> dict[str, float]:

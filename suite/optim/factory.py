@@ -112,13 +112,7 @@ def build(
         ConfigError: as in `rule_groups`; torch has no implementation; or the rule needs whole parameters and FSDP has
             sharded them.
     """
-    if isinstance(config, str):
-        config = {"name": config, **settings}
-    elif settings:
-        raise ConfigError(
-            f"Settings go with the name of an optimizer, got {next(iter(settings))} beside a config; put it there."
-        )
-    config = parse(config)
+    config = _read_config(config, settings)
     named, network, given_groups = read_parameters(config, parameters)
     by_config: dict[int, list[RuleGroup]] = {}
     for group in _rule_groups(config, named, network, given_groups):
@@ -129,6 +123,22 @@ def build(
     for param_group in optimizer.param_groups:
         param_group.setdefault("initial_lr", param_group["lr"])
     return optimizer
+
+
+def _read_config(given: Any, settings: Mapping[str, Any]) -> OptimizerConfig:
+    if isinstance(given, str):
+        return parse({"name": given, **settings})
+    if not isinstance(given, OptimizerConfig | Mapping):
+        what = given.__name__ if isinstance(given, type) else f"a {type(given).__name__}"
+        raise ConfigError(
+            f"build takes an optimizer first (a name such as 'adam', a config such as Adam(lr=1e-3), or its plain "
+            f"values) and then the parameters, got {what} first."
+        )
+    if settings:
+        raise ConfigError(
+            f"Settings go with the name of an optimizer, got {next(iter(settings))} beside a config; put it there."
+        )
+    return parse(given)
 
 
 @contextmanager

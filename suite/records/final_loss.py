@@ -68,7 +68,7 @@ def loss_of(record: Mapping[str, Any] | None, definition: str) -> float:
         held = ", ".join(sorted(record["final"])) or "none"
         raise ValueError(
             f"The record of run {record['run_id']} should hold the final loss '{definition}', it holds {held}; "
-            "change final_loss in the sweep's YAML."
+            "choose one of these as final_loss."
         )
     loss = float(record["final"][definition])
     return loss if math.isfinite(loss) else math.inf

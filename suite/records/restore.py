@@ -49,7 +49,7 @@ def restore(source: Path, store: Store) -> Restored:
         StoreError: the source is neither an archive nor a store, or the store cannot be written.
     """
     if source.is_dir():
-        return _restore_store(Store(source), store)
+        return _restore_store(Store.existing(source), store)
     restored = Restored([], [], [], [], [])
     # The disk answers several threads as fast as one: nearly all of the time is spent waiting for it.
     with _opened(source) as file, ThreadPoolExecutor(_WRITERS) as writers:
@@ -63,10 +63,17 @@ def restore(source: Path, store: Store) -> Restored:
     return restored
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive that this suite reads."""
+    try:
+        _opened(path).close()
+    except StoreError:
+        return False
+    return True
+
+
 def _restore_store(source: Store, store: Store) -> Restored:
     restored = Restored([], [], [], [], [])
-    if not (source.path / "runs").is_dir():
-        raise StoreError(f"{source.path} should be an archive or a store, but has no folder runs.")
     if source.path.resolve() == store.path.resolve():
         raise StoreError(f"{source.path} is the store itself; name another with --store.")
     for record in source.records():

@@ -193,7 +193,7 @@ class SweepSpec(SweepSettings):
                 if values and _TITLE in values:
                     title = values[_TITLE]
                     is_title = isinstance(title, str) and 0 < len(title.strip()) <= 60 and title.isprintable()
-                    require(is_title, f"optimizers.{label}.label", "a text of at most 60 characters", title)
+                    require(is_title, f"optimizers.{label}.label", "a text of 1 to 60 printable characters", title)
                     if titles.setdefault(label, title) != title:
                         raise ConfigError(f"optimizers.{label}.label must be the same in all panels, got {title!r}.")
         twice = [title for title, count in Counter(titles.values()).items() if count > 1]

@@ -24,6 +24,10 @@ DEPEND_ON_VALUES = {aten.masked_select.default, aten._unique2.default, aten.uniq
 """Operations whose result has a size that only the values decide, beside `nonzero`."""
 
 
+WITHOUT_FAKE = {aten._fused_sgd_.default, aten._fused_sgd_.tensor_lr}
+"""Operations in place that torch cannot pretend; their tensors stay as they are."""
+
+
 class Wait(NamedTuple):
     """The program waited for the device, or would have on a GPU.
 
@@ -65,6 +69,9 @@ class Watch(TorchDispatchMode):
         if func is aten.nonzero.default:
             self._note("size")
             return first.new_zeros(1, first.dim(), dtype=torch.int64)
+        if func in WITHOUT_FAKE:
+            self.operations += 1
+            return None
         if func in DEPEND_ON_VALUES:
             self._note("size")
         if func is aten._to_copy.default and isinstance(first, Tensor):

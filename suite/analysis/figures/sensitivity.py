@@ -53,7 +53,7 @@ class _Lines:
         return [self.x_name, self.line_name] if self.line_name else [self.x_name]
 
 
-def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
+def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str], *, loss: str = "final loss") -> Figure | None:
     """Final loss against learning rate for every optimizer (rows) and batch size (columns).
 
     Losses are those on the seeds that chose. A ring marks the tuned point, a triangle at the upper border a loss
@@ -62,6 +62,7 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | No
     Args:
         runs: runs of one task.
         labels: optimizers in the order of their colours; those without a learning rate to vary are left out.
+        loss: what the final loss is called.
 
     Returns:
         The figure; None where no optimizer varies a number.
@@ -85,7 +86,7 @@ def sensitivity_figure(runs: pd.DataFrame, labels: Sequence[str]) -> Figure | No
             _limit(axes, bottom, top, len(lines.line_values) if any_gone else 0)
             panel_title(axes, label, size)
             if at_left(axes):
-                axes.set_ylabel("final loss")
+                axes.set_ylabel(loss)
     names = list(dict.fromkeys(lines.x_name for lines in drawn.values()))
     for row, lines in zip(panels, drawn.values(), strict=True):
         label_bottoms(panels.flat if len(names) == 1 else row, setting_title(lines.x_name))

@@ -27,6 +27,8 @@ INK, FAINT, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 TIP = "tip: "
 """Begins the id of an invisible point whose words a browser shows while the pointer is on it."""
 
+_SCALES = ("auto", "linear", "log")
+
 _WIDER = (1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5)
 """How much wider a picture of fixed proportions is drawn, at the same type size, where its panels need the room."""
 
@@ -54,6 +56,15 @@ class Look:
     batch_scale: Literal["log", "linear"] = "log"
     loss_scale: Literal["auto", "linear", "log"] = "auto"
     gap_scale: Literal["auto", "linear", "log"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("width", 2, 60), ("font_size", 4, 80)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not least <= value <= most:
+                raise ValueError(f"{name} of a look must be a number from {least} to {most}, got {value!r}.")
+        for name, scales in (("batch", _SCALES[1:]), ("loss", _SCALES), ("gap", _SCALES)):
+            if (scale := getattr(self, f"{name}_scale")) not in scales:
+                raise ValueError(f"{name}_scale of a look must be one of {', '.join(scales)}, got {scale!r}.")
 
 
 PAGE = Look()

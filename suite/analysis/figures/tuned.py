@@ -22,7 +22,9 @@ _WIDE = 20
 """Ratio of the largest loss to the smallest above which the axis is logarithmic."""
 
 
-def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str], published: pd.DataFrame | None = None) -> Figure:
+def tuned_figure(
+    tuned: pd.DataFrame, labels: Sequence[str], published: pd.DataFrame | None = None, *, loss: str = "final loss"
+) -> Figure:
     """Tuned final loss and, where there is one, winning learning rate against batch size.
 
     Points on the grid's edge are open.
@@ -31,6 +33,7 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str], published: pd.DataF
         tuned: tuned points of one task.
         labels: optimizers in the order of their colours; those without a point are left out.
         published: see `suite.analysis.published.published_losses`; those near measured losses are drawn as crosses.
+        loss: what the final loss is called.
     """
     finite = tuned[np.isfinite(tuned["loss"].to_numpy(dtype=float))]
     series = {label: rows for label in labels if len(rows := finite[finite["optimizer"] == label])}
@@ -39,6 +42,7 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str], published: pd.DataF
     figure, (panels,) = panel_grid(2 if rates else 1, height=18, narrowest=19)
     for axes in panels:
         batch_size_axis(axes, tuned["batch_size"], octaves=0.6)
+    panels[0].set_ylabel(f"tuned {loss}")
     _losses(panels[0], series, labels)
     if published is not None and series:
         _papers(panels[0], published[published["task"].isin(tuned["task"])], list(series), labels)
@@ -49,7 +53,6 @@ def tuned_figure(tuned: pd.DataFrame, labels: Sequence[str], published: pd.DataF
 
 
 def _losses(axes: Axes, series: Mapping[str, pd.DataFrame], labels: Sequence[str]) -> None:
-    axes.set_ylabel("tuned final loss")
     losses = {label: rows["loss"].to_numpy(dtype=float) for label, rows in series.items()}
     if not series:
         return

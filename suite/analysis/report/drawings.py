@@ -127,7 +127,7 @@ def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str
     runs, tuned, gaps = comparison.runs, comparison.tuned, comparison.gaps
     if not runs["loss"].notna().any():
         return {}
-    published = comparison.published_gaps
+    published, loss = comparison.published_gaps, f"final loss ({comparison.final_loss})"
     fit = theory_fit(gaps)
     model = None if fit is None or len(comparison.crossovers) > 1 else fit.model
     # Over one batch size alone, a branch point's gap is a point: the overview shows it among the others.
@@ -135,9 +135,9 @@ def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str
     any_gap = gaps["gap"].notna().any() and not in_overview
     return {
         "gap": lambda: gap_figure(gaps, comparison.crossovers, labels, published, model) if any_gap else None,
-        "tuned": lambda: tuned_figure(tuned, labels, comparison.published_losses),
+        "tuned": lambda: tuned_figure(tuned, labels, comparison.published_losses, loss=loss),
         "tuning_cost": lambda: tuning_cost_figure(_first_pair(comparison), labels),
-        "sensitivity": lambda: sensitivity_figure(runs, labels),
+        "sensitivity": lambda: sensitivity_figure(runs, labels, loss=loss),
         "heatmap": lambda: heatmap_figure(runs, labels),
         "momenta": lambda: heatmap_figure(runs, labels, momenta=True),
         "curves": lambda: curves_figure(tuned, losses, labels, train_seconds(runs)),

@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.columns import Column, cells
-from suite.analysis.words import format_value, number, optimizer_title, setting_title, verdict_text
+from suite.analysis.words import (
+    count_text,
+    format_value,
+    number,
+    optimizer_title,
+    range_text,
+    setting_title,
+    verdict_text,
+)
 from suite.records.tuning import axes_of
 
 HEAD = "% \\usepackage{booktabs}\n"
@@ -74,6 +82,39 @@ def tuned_latex(tuned: pd.DataFrame) -> str:
         Column("seeds", lambda row: row["seeds"]),
     ]
     return _table(columns, (row for _, row in tuned.iterrows()))
+
+
+def steps_latex(steps: pd.DataFrame) -> str:
+    """Steps, samples and tokens to the target loss, with the 95% interval of the steps.
+
+    The steps are bold where an optimizer is sooner at 95%; where the target was not reached, the table says so.
+
+    Args:
+        steps: see `suite.analysis.target.target_table`.
+    """
+
+    def count(name: str) -> Callable[[pd.Series], str]:
+        return lambda row: latex_text(count_text(row[name])) if row["outcome"] in _REACHED else "--"
+
+    def first(row: pd.Series) -> str:
+        words = {"reached": count_text(row["steps"]), "at most": f"at most {count_text(row['steps'])}"}
+        text = latex_text(words.get(row["outcome"], row["outcome"]))
+        return rf"\textbf{{{text}}}" if row["sooner"] == row["optimizer"] else text
+
+    columns = [
+        *_task(steps),
+        Column("batch size", lambda row: row["batch_size"]),
+        Column("optimizer", lambda row: latex_text(optimizer_title(row["optimizer"])), words=True),
+        Column("target loss", lambda row: _math(row["target"], ".4g")),
+        Column("steps", first),
+        Column(r"95\% interval", lambda row: latex_text(range_text(row["steps_low"], row["steps_high"]))),
+        Column("samples", count("samples")),
+        Column("tokens", count("tokens")),
+    ]
+    return _table(columns, (row for _, row in steps.iterrows()))
+
+
+_REACHED = ("reached", "at most")
 
 
 def lr_width_latex(widths: pd.DataFrame) -> str:

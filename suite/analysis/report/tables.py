@@ -9,11 +9,11 @@ import pandas as pd
 from suite.analysis.budget_law import crossover_table, law_table
 from suite.analysis.comparison import Comparison
 from suite.analysis.csv_text import csv_text
-from suite.analysis.report.latex import gap_latex, lr_width_latex, tuned_latex
+from suite.analysis.report.latex import gap_latex, lr_width_latex, steps_latex, tuned_latex
 from suite.analysis.words import edge_text, format_setting
 from suite.records.files import write_text_atomically
 
-_LATEX = {"gap": gap_latex, "tuned": tuned_latex, "lr_width": lr_width_latex}
+_LATEX = {"gap": gap_latex, "tuned": tuned_latex, "lr_width": lr_width_latex, "steps_to_target": steps_latex}
 """Tables that are written in LaTeX as well."""
 
 
@@ -54,7 +54,8 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         written = _flat(frame)
         write_text_atomically(folder / f"{name}.csv", csv_text(written))
         if name in _LATEX:
-            write_text_atomically(folder / f"{name}.tex", _LATEX[name](frame))
+            what = " ".join(f"% final loss: {comparison.final_losses}".split())
+            write_text_atomically(folder / f"{name}.tex", f"{what}\n{_LATEX[name](frame)}")
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:

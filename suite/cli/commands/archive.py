@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from suite.cli.arguments import DEFAULT_STORE
@@ -10,7 +11,7 @@ from suite.cli.plans import parse_sweep, plan_of, sweep_parser
 from suite.fields import ConfigError, one_line
 from suite.records import Store
 from suite.records.archive import POINTS, write_archive
-from suite.records.restore import restore
+from suite.records.restore import is_archive, restore
 
 MOST_NAMED = 6
 """Largest number of things that one sentence names."""
@@ -34,13 +35,24 @@ def _archive(arguments: list[str]) -> int:
         help="means that are kept of each curve, or `all` for every step (default: %(default)s)",
     )
     options, spec, _ = parse_sweep(parser, arguments)
-    store = Store(options.store)
+    _refuse_other_file(options.to)
+    store = Store.existing(options.store)
     plan = None if spec is None else plan_of(spec, store)
     count = write_archive(store, options.to, plan, options.points)
     print(f"{count} runs of {options.store} are in {options.to}, {options.to.stat().st_size / 1e6:.1f} MB.")
     for path, reason in store.problems:
         print(one_line(f"left out: {path} {reason}"))
-    return 0
+    return 1 if store.problems else 0
+
+
+def _refuse_other_file(path: Path) -> None:
+    """Refuse to write an archive over a file that is none, or into a folder that is not there."""
+    if path.suffix != ".parquet":
+        raise ConfigError(f"--to must name a file that ends in .parquet, got {path}.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--to must name a file in a folder that is there, got {path}; make {path.parent} first.")
+    if path.exists() and not is_archive(path):
+        raise ConfigError(f"{path} is there and no archive of runs; remove it, or give another --to.")
 
 
 def _restore(arguments: list[str]) -> int:
@@ -74,5 +86,5 @@ def _points(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 10**6:
-        raise ConfigError(f"--points must be `all` or a whole number from 1 to 1000000, got {text!r}.")
+        raise argparse.ArgumentTypeError(f"must be `all` or a whole number from 1 to 1000000, got {text!r}.")
     return int(text)

@@ -56,6 +56,8 @@ def main(command: str, arguments: list[str]) -> int:
     if "out" in options and command != "predict":
         raise ConfigError(f"--out is a file for predictions, which {command} does not make; leave it out.")
     run = _run_of(start or options.get("run"), rest)
+    if run is None:
+        _refuse_nothing_to_measure(command, rest)
     defaults = {"weights_only": "true"}  # a checkpoint from elsewhere runs no code
     if command == "predict":
         defaults["return_predictions"] = "false"  # they are written
@@ -101,6 +103,20 @@ def _run_of(start: str | None, words: list[str]) -> _Of | None:
         return None
     store = Store(folder.parents[2])
     return _Of(store, folder.name, naming) if store.run_folder(folder.name) == folder else None
+
+
+def _refuse_nothing_to_measure(command: str, words: list[str]) -> None:
+    """Refuse a command that names neither a run nor a checkpoint that is there nor a task."""
+    if any(_has(words, name) for name in ("--help", "-h", "-c", "--print_config", "--print_shtab")):
+        return
+    options, _ = take_options(words, families=("optimizer",), names=("store", *_NAMING, "ckpt_path"))
+    path = options.get("ckpt_path")
+    if path is not None and not Path(path).is_file():
+        raise ConfigError(f"There is no checkpoint {path}; fit --keep_checkpoint writes one beside its record.")
+    if path is None and not {"task", "config"} & options.keys():
+        raise ConfigError(
+            f"{command} needs a RUN of the store (`python -m suite runs` lists them), or --task and --ckpt_path."
+        )
 
 
 def _words_of(run: _Of, words: list[str], file: Path) -> list[str]:

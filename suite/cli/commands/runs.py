@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,11 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def _runs(arguments: list[str]) -> int:
-    from suite.analysis.single_runs import SORTED_BY, format_runs, matcher
+    from suite.analysis.single_runs import SORTED_BY, chosen_records, format_runs
 
     parser = _parser("runs", "The runs of a store, a line each.")
-    parser.add_argument("--task", help="of this task alone")
-    parser.add_argument("--optimizer", help="of this optimizer alone")
+    parser.add_argument("--task", help="of this task alone, in any case")
+    parser.add_argument("--optimizer", help="of this optimizer alone, in any case")
     parser.add_argument("--batch-size", type=int, action="append", default=[], help="of this one; can be repeated")
     parser.add_argument("--seed", type=int, action="append", default=[], help="of this seed; can be repeated")
     parser.add_argument("--status", choices=("finished", "diverged", "failed", "interrupted"), help="with this status")
@@ -40,17 +41,19 @@ def _runs(arguments: list[str]) -> int:
     parser.add_argument("--sort", choices=SORTED_BY, default="loss", help="order (default: %(default)s)")
     parser.add_argument("--most", type=int, default=50, help="lines at most; 0: all (default: %(default)s)")
     options = parser.parse_args(arguments)
-    store, run_ids = Store(options.store), None
+    if options.most < 0:
+        raise ConfigError(f"--most must be at least 0, got {options.most}.")
+    store, run_ids = Store.existing(options.store), None
     if options.sweep is not None:
         _, spec, _ = parse_sweep(sweep_parser("runs", ""), [options.sweep, "--store", options.store])
         assert spec is not None
         run_ids = frozenset(run["run_id"] for run in plan_of(spec, store)["runs"])
-    matches = matcher(
-        task=options.task, optimizer=options.optimizer, batch_sizes=options.batch_size, seeds=options.seed,
-        status=options.status, run_ids=run_ids,
+    records = chosen_records(
+        list(store.records()), task=options.task, optimizer=options.optimizer, batch_sizes=options.batch_size,
+        seeds=options.seed, status=options.status, run_ids=run_ids,
     )  # fmt: skip
     most = options.most or None
-    print(format_runs(store, matches=matches, final_loss=options.final_loss, sort=options.sort, most=most), end="")
+    print(format_runs(records, final_loss=options.final_loss, sort=options.sort, most=most), end="")
     for path, reason in store.problems:
         print(one_line(f"cannot be read: {path} {reason}"))
     return 0
@@ -61,7 +64,7 @@ def _show(arguments: list[str]) -> int:
     parser.add_argument("run", help="the run's id, or its first letters")
     parser.add_argument("--config", action="store_true", help="print its configuration alone, for fit --config")
     options = parser.parse_args(arguments)
-    store = Store(options.store)
+    store = Store.existing(options.store)
     run_id = find_run(store, options.run)
     if options.config:
         print(yaml.safe_dump(_config(store, run_id), sort_keys=False), end="")
@@ -76,14 +79,16 @@ def _rerun(arguments: list[str]) -> int:
     parser = _parser("rerun", "Train a run again as its record says; a new result replaces the old one.")
     parser.add_argument("run", help="the run's id, or its first letters")
     options = parser.parse_args(arguments)
-    store = Store(options.store)
+    store = Store.existing(options.store)
     run_id = find_run(store, options.run)
+    _config(store, run_id)
     try:
         config = config_of(run_id, store)
     except ValueError as error:
+        where = f"--store {shlex.quote(options.store)}"
         raise ConfigError(
-            f"{error} If you know them, `python -m suite show {run_id} --config > run.yaml` and `python -m suite fit "
-            "--config run.yaml --rerun` train it."
+            f"{error} If you know them, `python -m suite show {run_id} --config {where} > run.yaml` and `python -m "
+            f"suite fit --config run.yaml --rerun {where}` train it."
         ) from error
     from suite.cli.commands import train
 
@@ -101,7 +106,7 @@ def _drop(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.empty and (options.runs or options.back):
         raise ConfigError("--empty empties the whole bin; give it alone.")
-    store = Store(options.store)
+    store = Store.existing(options.store)
     if options.empty:
         count = empty(store)
         print(f"Deleted {count} run{'' if count == 1 else 's'}.")
@@ -110,7 +115,7 @@ def _drop(arguments: list[str]) -> int:
         for start in options.runs:
             print(f"{bring_back(store, start)} is back.")
     else:
-        for run_id in [find_run(store, start) for start in options.runs]:
+        for run_id in dict.fromkeys(find_run(store, start) for start in options.runs):
             print(f"{run_id} is in {drop(store, run_id).parent}; a sweep that needs it trains it again.")
     print(f"In the bin: {', '.join(dropped(store)) or 'nothing'}.")
     return 0

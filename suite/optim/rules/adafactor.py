@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
 from suite.optim.broadcast import Hyper, State, average, rounded
@@ -80,12 +79,12 @@ class AdafactorBeta2(OptimizerConfig):
             direction = direction / (self._rms(direction) / self.clip_rms).clamp(min=1.0)
         size = rounded(-hyper["lr"], grad)
         if self.relative:
-            direction = direction * torch.maximum(self._rms(param), _like(hyper["smallest_scale"], param))
+            direction = direction * _at_least(self._rms(param), hyper["smallest_scale"])
         return direction * size, {"exp_avg_sq": square}
 
     def _rms(self, values: Tensor) -> Tensor:
         return values.square().mean(dim=(-2, -1) if self.factored else -1, keepdim=True).sqrt()
 
 
-def _like(number: float | Tensor, like: Tensor) -> Tensor:
-    return torch.as_tensor(number, dtype=like.dtype, device=like.device)
+def _at_least(values: Tensor, bound: float | Tensor) -> Tensor:
+    return values.clamp(min=bound.to(values.dtype) if isinstance(bound, Tensor) else bound)
