@@ -58,10 +58,10 @@ stand in for ImageNet), networks of about 0.1M parameters, two CPU cores. Gap is
 other's, in percent of Adam's: positive where the other is better. Verdicts hold at 95% by the rules of
 [analysis.md](../analysis.md); ± is half the 95% interval. What is said here is said of this scale alone.
 
-Every number of an answer comes from the archive of runs in its question's folder: `python benchmarks/results.py` draws and writes
-all of this anew from them, and `python -m suite restore docs/results/NAME/runs.parquet --store runs` makes them a
-store. `python -m suite sweep configs/sweeps/NAME.yaml --sources sources.yaml` trains them again, where `sources.yaml`
-names the files of each dataset.
+Every number of an answer comes from the archive of runs in its question's folder: `python benchmarks/results.py` draws
+and writes all of this anew from them, and `python -m suite restore docs/results/NAME/runs.parquet --store runs` makes
+them a store. `python -m suite sweep configs/sweeps/NAME.yaml --sources sources.yaml` trains them again, where
+`sources.yaml` names the files of each dataset.
 """
 
 
