@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+from paper_sizes import paper_samples
 
 from suite.cli.main import main
+from suite.execution.matrix import task_file
+from suite.fields import read_yaml
 from suite.sweep import SweepSpec, read_spec
 from suite.sweep.papers import (
     Fact,
@@ -21,6 +25,7 @@ from suite.sweep.papers import (
     settings_by_optimizer,
     twin_of,
 )
+from suite.training import Data
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = ROOT / "configs" / "sweeps"
@@ -45,6 +50,12 @@ NUMBERED = {
 @functools.cache
 def spec_of(name: str) -> SweepSpec:
     return read_spec(SWEEPS / f"{name}.yaml")
+
+
+def header_of(name: str) -> str:
+    """The comment at the top of a sweep, in one line."""
+    header = (SWEEPS / f"{name}.yaml").read_text(encoding="utf-8").split("question:")[0]
+    return " ".join(header.replace("\n#", " ").split())
 
 
 def numbers(names: list[str], kind: str) -> set[int]:
@@ -87,9 +98,25 @@ def test_every_row_says_where_its_answer_comes_from_or_why_there_is_none() -> No
 def test_every_header_of_one_seed_says_that_verdicts_need_more() -> None:
     for name in AT_SCALE:
         spec = spec_of(name)
-        header = " ".join((SWEEPS / f"{name}.yaml").read_text(encoding="utf-8").split("question:")[0].split("\n# "))
         one = len(spec.seeds) == 1 and not spec.report_seeds
-        assert ("verdicts need more" in " ".join(header.split())) == one, name
+        assert ("verdicts need more" in header_of(name)) == one, name
+
+
+@pytest.mark.parametrize("name", sorted(AT_SCALE - {"talks/full_batch"}))  # whose every step is to see all the data
+def test_every_header_says_how_often_a_budget_passes_over_the_data(name: str) -> None:
+    passes = set()
+    for panel in spec_of(name).parts:
+        data = read_yaml(task_file(panel.task))["data"]
+        settings = data["init_args"] | {
+            key.removeprefix("data."): value for key, value in panel.overrides.items() if key.startswith("data.")
+        }
+        module, _, kind = data["class_path"].rpartition(".")
+        for batch_size in panel.batch_size:
+            opened: Data = getattr(importlib.import_module(module), kind)(**{**settings, "batch_size": batch_size})
+            opened.train_samples = paper_samples(panel.task, opened)
+            if opened.is_repeated and not panel.task.startswith("toy/"):
+                passes.add(f"{opened.passes:.2f}")
+    assert set(re.findall(r"passes ([\d.]+) times", header_of(name))) == passes
 
 
 def test_what_is_not_as_a_fact_says_is_named() -> None:

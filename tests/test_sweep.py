@@ -374,8 +374,11 @@ def test_a_sweep_draws_its_gap_and_report(calm: Path, tmp_path: Path, capfd: pyt
 
     asked = [str(calm / "s.yaml"), "--data.data_dir", str(calm / "data"), "--store"]
     options = [*asked, str(calm / "runs")]
-    assert main(["sweep", *asked, str(tmp_path / "other"), "--workers", "1", "--dry-run"]) == 0
+    few = [str(tmp_path / "other"), "--data.max_tokens", "2000"]
+    assert main(["sweep", *asked, *few, "--workers", "1", "--dry-run"]) == 0
     assert "10 to train" in (said := capfd.readouterr().out) and "ms/step" in said
+    # 300 steps of two samples; 1,980 tokens for training are 123 samples, so 61 steps.
+    assert "The budget passes more than once over the training data: 4.92 times; take more" in said
     assert main(["status", *options]) == 0
     assert "10 of 10 runs have a result" in capfd.readouterr().out
     assert main(["gap", *options]) == 0

@@ -106,6 +106,16 @@ def test_budget_in_tokens(make):
     assert data.steps == 2
 
 
+@pytest.mark.parametrize(
+    ("budget", "passes", "repeated"),
+    [({"budget_steps": 105}, 1.5, True), ({"budget_tokens": 4480}, 1, False), ({"budget_epochs": 3}, 3, False)],
+)
+def test_a_budget_that_passes_over_the_data_again_unasked_is_known(make, budget, passes, repeated):
+    data = make(**budget)  # 281 samples, so 70 steps
+    data.ensure_open()
+    assert (data.passes, data.is_repeated) == (passes, repeated)
+
+
 def test_too_little_text_is_one_sentence(make):
     with pytest.raises(ValueError, match=r"val split must have at least data\.seq_len = 512 tokens, got 500"):
         make(seq_len=512).ensure_open()

@@ -80,4 +80,16 @@ def test_fit_shows_the_rate(
     trainer = Trainer(callbacks=[StepProgress()], **settings)
     monkeypatch.setattr(small_runs, "make_trainer", lambda: trainer)
     train(Store(tmp_path / "runs"), make_data(tmp_path, budget_steps=5))
-    assert " tokens/s, MFU " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert " tokens/s, MFU " in said and "passes" not in said
+
+
+def test_fit_says_at_once_that_data_are_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = Trainer(callbacks=[StepProgress()], **settings)
+    monkeypatch.setattr(small_runs, "make_trainer", lambda: trainer)
+    data = make_data(tmp_path, budget_steps=15, max_tokens=1400, val_share=0.1)  # 39 samples, so 9 steps
+    train(Store(tmp_path / "runs"), data)
+    assert "fit: the budget passes 1.67 times over the 39 training samples; take more data" in capsys.readouterr().err

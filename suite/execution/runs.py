@@ -143,6 +143,20 @@ class Runs:
             where = f"{run.key.label} at batch size {run.batch_size}"
             refuse_what_cannot_fit(needed, where, trainer.strategy.root_device, at_once=at_once)
 
+    def repetition_sentence(self) -> str:
+        """Which panels' budgets pass over their data more than once unasked, by the runs identified; empty if none."""
+        passes: dict[str, float] = {}
+        for (panel, _), (_, data) in self._opened.items():
+            if data.is_repeated:
+                passes[panel] = max(data.passes, passes.get(panel, 0.0))
+        if not passes:
+            return ""
+        where = ", ".join(f"{number:.2f} times{panel and f' ({panel})'}" for panel, number in passes.items())
+        return (
+            f"The budget passes more than once over the training data: {where}; take more data or lower it where every "
+            "sample is to come once."
+        )
+
     def _of(self, run: RunSpec) -> tuple[dict[str, Any], Task, Data]:
         """Configuration, task and data of a run; the last two are those of its panel and batch size."""
         from suite.training.footprint import refuse_impossible_network

@@ -136,8 +136,9 @@ class Sweep:
         missing = [*self.missing, *self._waiting()]
         costs = self._costs(missing, launcher)
         print_costs(costs, missing, launcher.slots)
-        if sentence := search_cost_sentence(self.plan, costs, launcher.slots):
-            print(sentence)
+        for sentence in (search_cost_sentence(self.plan, costs, launcher.slots), self.runs.repetition_sentence()):
+            if sentence:
+                print(one_line(sentence))
 
     def start(self, launcher: Launcher) -> None:
         """Measure which packs pay, and write the plan.

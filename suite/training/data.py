@@ -282,6 +282,17 @@ class Data(LightningDataModule):
             )
         return steps - self.start_step
 
+    @property
+    def passes(self) -> float:
+        """How often the budget passes over the open training data, counted in steps; 0 without a step in them."""
+        per_epoch = self.train_samples // self.batch_size
+        return (self.start_step + self.steps) / per_epoch if per_epoch else 0.0
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the training data come more than once without ``budget_epochs`` having asked for it."""
+        return self.budget_epochs is None and round(self.passes, 2) > 1
+
     def plan(self, *, world_size: int = 1, rank: int = 0) -> BatchPlan:
         """The batch plan of this run on one of ``world_size`` devices.
 

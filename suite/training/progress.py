@@ -16,6 +16,7 @@ from tqdm import tqdm
 from suite.training.blocks import BlockCallback
 from suite.training.checkpoint import Checkpoint
 from suite.training.curves import Curves
+from suite.training.data import Data
 from suite.training.observer import callback_of
 from suite.training.throughput import Throughput, throughput
 
@@ -49,7 +50,8 @@ class StepProgress(ProgressBar, BlockCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what is trained, and open the bar at the step that training starts from."""
-        self._first, self._steps = trainer.global_step, trainer.datamodule.steps  # type: ignore[attr-defined]
+        data: Data = trainer.datamodule  # type: ignore[attr-defined]
+        self._first, self._steps = trainer.global_step, data.steps
         self._begun = self._logged = time.monotonic()
         count = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
         parameters = tqdm.format_sizeof(count) if count >= 1000 else str(count)
@@ -57,6 +59,11 @@ class StepProgress(ProgressBar, BlockCallback):
         kept = callback_of(trainer, Checkpoint)
         where = "" if kept is None else f"; record and checkpoint: {kept.path.parent}"
         self._say(f"{parameters} parameters, {self._steps} steps{start}, on {trainer.strategy.root_device}{where}")
+        if data.is_repeated:
+            self._say(
+                f"the budget passes {data.passes:.2f} times over the {data.train_samples} training samples; take more "
+                "data or lower it where every sample is to come once"
+            )
         if self.shown and sys.stderr.isatty():
             width = {"dynamic_ncols": True} if _columns() else {"ncols": USUAL_COLUMNS}
             self._bar = tqdm(total=self._steps, initial=self._first, unit="step", **width)
