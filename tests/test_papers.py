@@ -15,14 +15,17 @@ from paper_sizes import paper_samples
 from suite.cli.main import main
 from suite.execution.matrix import task_file
 from suite.fields import read_yaml
-from suite.sweep import SweepSpec, read_spec
+from suite.sweep import Plan, SweepSpec, read_spec
 from suite.sweep.papers import (
     Fact,
+    Item,
     contradictions,
+    papers_settings,
     read_papers,
     runs_of,
     runs_of_search,
     settings_by_optimizer,
+    trunks_of,
     twin_of,
 )
 from suite.training import Data
@@ -156,8 +159,84 @@ def test_counts_by_hand() -> None:
     # Seven branch points of 20 settings each, without the trunks.
     assert settings_by_optimizer(spec_of("paper1/figure7")) == {"sgd": 140, "adam": 140}
     assert runs_of(spec_of("paper2/figure17")) == 2 * 4 * 3 * 5 * 10
-    # 12 groups of Adam's 300 settings are searched with at most 40; those of six settings are trained whole.
-    assert runs_of_search(spec_of("paper4/figure1")) == 7 * (20 + 40 + 6 + 30 + 40)
+    # Two trunks, of which no others are made by a search.
+    assert (trunks_of(spec_of("paper1/figure7")), runs_of(spec_of("paper1/figure7"))) == (2, 282)
+    # Small grids may grow past their ends too, single settings may not.
+    assert runs_of_search(spec_of("paper4/figure1")) == 7 * 5 * 40
+    assert runs_of_search(spec_of("paper3/table2")) == runs_of(spec_of("paper3/table2")) == 6 * 3
+
+
+@pytest.mark.parametrize("name", ["paper1/figure7", "paper3/beta_map", "paper4/figure6"])
+def test_a_plan_and_the_list_count_alike(name: str) -> None:
+    searched = dataclasses.replace(spec_of(name), search="surface")
+    plan = Plan(searched, lambda run: (repr(run), 100))
+    assert sum(plan.grid_runs(group) for group in plan.groups) == runs_of(searched)
+    assert sum(plan.most_runs(group) for group in plan.groups) == runs_of_search(searched)
+
+
+def test_an_answer_is_an_archive_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = ("papers.yaml", "sweeps/paper1/figure6.yaml", "sweeps/paper1/laptop/figure6.yaml")
+    for file in copied:
+        (tmp_path / "configs" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "configs" / file).write_text((ROOT / "configs" / file).read_text(encoding="utf-8"))
+    item = next(item for item in PAPERS[0].items if item.name == "figure 6")
+    papers = [dataclasses.replace(PAPERS[0], items=[item])]
+    monkeypatch.setattr("suite.sweep.papers.read_papers", lambda file: papers)
+    monkeypatch.setattr("suite.cli.commands.papers._root", lambda: tmp_path)
+    results = tmp_path / "docs" / "results"
+
+    def said() -> str:
+        assert main(["papers", "1"]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "laptop/figure6.yaml, not answered yet" in said()
+    results.mkdir(parents=True)
+    (results / "earlier.md").write_text("`configs/sweeps/paper1/laptop/figure6.yaml`. 0 of 3 gaps have a sign.")
+    lost = "laptop/figure6.yaml, runs lost: an earlier claim only (docs/results/earlier.md), not answered anew"
+    assert lost in said()
+    (results / "paper1_figure6").mkdir()
+    (results / "paper1_figure6" / "runs.parquet").touch()
+    assert "laptop/figure6.yaml, docs/results/paper1.md" in said()
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["papers", "talks", "--csv", str(tmp_path / "file" / "papers.csv")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "could not be written" in printed.err and "give another file" in printed.err
+
+
+@pytest.mark.parametrize("item", [item for paper in PAPERS for item in paper.items], ids=lambda item: item.name)
+def test_every_item_with_counts_says_what_they_add_up_to(item: Item) -> None:
+    counted = [sum(fact.runs.values()) + fact.more for fact in item.facts]
+    assert item.total == (sum(counted) or None)
+    assert sum(papers_settings(item, name)[0] for name in item.sweeps) == sum(counted)
+
+
+def test_the_totals_are_the_papers() -> None:
+    # Settings by item: what its text counts or its lists give.
+    paper1 = {item.name: item.total for item in PAPERS[0].items if item.total}
+    assert paper1["figure 1"] == 200 + 96 + 192 + 128 + 104 + 96 + 192 + 96
+    assert paper1["figures 2 and 10"] == 200 + 192 + 104 + 192
+    assert (paper1["figure 4"], paper1["figure 7"], paper1["appendix B.8"]) == (224, 280, 280)
+    assert (paper1["table 2"], paper1["table 4"]) == (5 * 24, 4 * 24)
+    paper3 = {item.name: item.total for item in PAPERS[2].items if item.total}
+    assert paper3["table 1"] == 84 + 24 + 28 + 200 + 165 + 48 + 70 + 70
+    assert paper3["figures 2, 4 and 13 to 15"] == 200 + 168 + 500 + 44 + 90
+
+
+@pytest.mark.parametrize("name", sorted(AT_SCALE))
+def test_every_other_text_than_the_papers_is_named(name: str) -> None:
+    # Papers 2 and 3, and paper 4 beyond its smallest network, are of FineWeb, of which the suite has FineWeb-Edu.
+    on_fineweb = any(panel.task.startswith("fineweb/") for panel in spec_of(name).parts)
+    other = on_fineweb and name.startswith(("paper2/", "paper3/", "paper4/figure6"))
+    items = [item for paper in PAPERS for item in paper.items if name in item.sweeps and item.facts]
+    assert not other or ("FineWeb is FineWeb-Edu here" in header_of(name))
+    assert not other or all("FineWeb-Edu for FineWeb" in item.ours for item in items)
 
 
 def test_the_command_prints_every_item_and_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +244,7 @@ def test_the_command_prints_every_item_and_writes_a_table(tmp_path: Path, capsys
     printed = capsys.readouterr().out
     of_paper = next(paper for paper in PAPERS if paper.name == "paper 1")
     assert all(f"\n{item.name}: " in printed for item in of_paper.items)
-    assert "1,568 runs (1,088 in the paper), 1 seed reports: verdicts need more" in " ".join(printed.split())
+    assert "1,568 runs (1,104 in the paper), 1 seed reports: verdicts need more" in " ".join(printed.split())
     assert all(len(line) <= 100 for line in printed.splitlines() if "papers.csv" not in line)
     with open(tmp_path / "papers.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -276,7 +276,7 @@ def search_cost_sentence(plan: Plan, costs: Mapping[GroupKey, Cost], workers: in
     most = grid = 0
     seconds = {"most": 0.0, "grid": 0.0}
     for group in plan.foreseen().groups:
-        at_most, whole = plan.most_runs(group), plan.grid_size(group) * len(plan.spec.seeds)
+        at_most, whole = plan.most_runs(group), plan.grid_runs(group)
         most, grid = most + at_most, grid + whole
         if group.key in costs and group.runs:
             each = group.runs[0].steps * costs[group.key].seconds_per_step / workers

@@ -130,6 +130,11 @@ def read_axis(name: str, value: Any, batch_size: int) -> Axis | None:
     return Axis(name, tuple(sorted(value) if is_ordered(value) else value))
 
 
+def read_axes(settings: Mapping[str, Any], batch_size: int) -> dict[str, Axis]:
+    """The grids among an optimizer's settings at one batch size, by name; see `read_axis`."""
+    return {name: axis for name, value in settings.items() if (axis := read_axis(name, value, batch_size))}
+
+
 def fixed_value(value: Any) -> Any:
     """The value of a fixed setting; ``{value: [...]}`` stands for the list itself, which is not a grid."""
     return value["value"] if isinstance(value, Mapping) and set(value) == {"value"} else value

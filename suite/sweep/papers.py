@@ -19,19 +19,17 @@ the paper has it, and `contradictions` names what is not.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from suite.fields import flattened, plain, read, read_yaml
 from suite.sweep.branching import kept_steps
-from suite.sweep.grid import Axis, fixed_value, read_axis
+from suite.sweep.grid import Axis, fixed_value, read_axes, read_axis
 from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey
-from suite.sweep.skip import is_skipped
+from suite.sweep.skip import settings_of_grid
 from suite.sweep.spec import SweepSpec
 from suite.sweep.surface_search import SurfaceSearch
 from suite.sweep.time_scales import with_times
@@ -49,6 +47,9 @@ class Fact:
 
     runs: dict[str, int] = dataclasses.field(default_factory=dict)
     """The paper's number of settings by optimizer, over all batch sizes."""
+
+    more: int = 0
+    """Settings that the paper counts beside those of ``runs``; the sweep has none of them."""
 
     here: dict[str, int] = dataclasses.field(default_factory=dict)
     """The sweep's number of settings, of optimizers for which it is another one."""
@@ -90,6 +91,9 @@ class Item:
 
     ours: str = ""
     """What of the values is ours, or why there is no sweep."""
+
+    total: int | None = None
+    """The paper's number of settings in all facts, needed where they tell any: their ``runs`` and ``more``, summed."""
 
     facts: list[Fact] = dataclasses.field(default_factory=list)
     """What the paper says of the runs."""
@@ -146,14 +150,28 @@ def settings_by_optimizer(spec: SweepSpec, panel: str | None = None) -> dict[str
 
 
 def runs_of(spec: SweepSpec) -> int:
-    """Runs of a sweep's own grids with the seeds that choose, trunks left out."""
-    return sum(settings_by_optimizer(spec).values()) * len(spec.seeds)
+    """Runs of a sweep's own grids with the seeds that choose, trunks included."""
+    return sum(settings_by_optimizer(spec).values()) * len(spec.seeds) + trunks_of(spec)
+
+
+def trunks_of(spec: SweepSpec) -> int:
+    """Runs of a sweep from whose weights others start, with the seeds that choose."""
+    trunks = (part for part in spec.parts if part.checkpoints)
+    return sum(len(part.batch_size) * len(part.optimizers) for part in trunks) * len(spec.seeds)
 
 
 def runs_of_search(spec: SweepSpec) -> int:
-    """Runs of the same grids under ``search: surface``, at most."""
+    """Runs of the same grids and trunks under ``search: surface``, at most: searches go past the ends of grids."""
     rule = spec.surface or SurfaceSearch()
-    return sum(min(rule.most, _grid_size(spec, *group)) for group in _groups(spec, None)) * len(spec.seeds)
+    groups = ((_axes(part, label, size), _grid_size(spec, part, label, size)) for part, label, size in _groups(spec))
+    return sum(rule.most_settings(axes.values(), grid) for axes, grid in groups) * len(spec.seeds) + trunks_of(spec)
+
+
+def papers_settings(item: Item, sweep: str) -> tuple[int, int]:
+    """The paper's number of settings behind a sweep, and of how many of the sweep's own it tells its number."""
+    facts = [fact for fact in item.facts if fact.sweep == sweep]
+    theirs = sum(sum(fact.runs.values()) + fact.more for fact in facts)
+    return theirs, sum({**fact.runs, **fact.here}[name] for fact in facts for name in fact.runs)
 
 
 def seeds_of(spec: SweepSpec) -> int:
@@ -189,7 +207,7 @@ def contradictions(fact: Fact, spec: SweepSpec) -> list[str]:
     return wrong
 
 
-def _groups(spec: SweepSpec, panel: str | None) -> Iterator[tuple[Panel, str, int]]:
+def _groups(spec: SweepSpec, panel: str | None = None) -> Iterator[tuple[Panel, str, int]]:
     for part in spec.parts:
         named = part.label if part.branch is None else part.branch.of
         if part.checkpoints or (panel is not None and panel not in (part.label, named)):
@@ -199,19 +217,13 @@ def _groups(spec: SweepSpec, panel: str | None) -> Iterator[tuple[Panel, str, in
                 yield part, label, size
 
 
+def _axes(part: Panel, label: str, batch_size: int) -> dict[str, Axis]:
+    return read_axes(with_times(part.optimizers[label]), batch_size)
+
+
 def _grid_size(spec: SweepSpec, part: Panel, label: str, batch_size: int) -> int:
     """Number of settings of one optimizer at one batch size, without those that the sweep skips."""
-    read = (read_axis(name, value, batch_size) for name, value in with_times(part.optimizers[label]).items())
-    axes = [axis for axis in read if axis]
-    if not spec.skip:
-        return math.prod(len(axis.values) for axis in axes)
-    key = GroupKey(part.label, label, batch_size)
-    crossed = (dict(zip([axis.name for axis in axes], values, strict=True)) for values in _crossed(axes))
-    return sum(not is_skipped(spec.skip, key, setting) for setting in crossed)
-
-
-def _crossed(axes: Sequence[Axis]) -> Iterator[tuple[Any, ...]]:
-    return itertools.product(*(axis.values for axis in axes))
+    return len(settings_of_grid(_axes(part, label, batch_size), spec.skip, GroupKey(part.label, label, batch_size)))
 
 
 def _of_lists(fact: Fact, part: Panel) -> Iterator[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +11,11 @@ from suite.fields import nested, plain
 from suite.records import Store
 from suite.records.tuning import Side, edge, is_ordered, setting_of_axis
 from suite.sweep.branching import kept_steps
-from suite.sweep.grid import Axis, fixed_value, read_axis
+from suite.sweep.grid import Axis, fixed_value, read_axes
 from suite.sweep.group import Group, ranked_settings
 from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey, PlannedRun, RunSpec
-from suite.sweep.skip import check_skip, is_skipped
+from suite.sweep.skip import check_skip, settings_of_grid
 from suite.sweep.spec import SweepSpec
 from suite.sweep.time_scales import settled, with_times
 
@@ -59,7 +57,7 @@ class Plan:
             for size in panel.batch_size
         ]
         if spec.skip:
-            check_skip(spec.skip, {group.key: _settings(group.axes) for group in self.groups})
+            check_skip(spec.skip, {group.key: settings_of_grid(group.axes, (), group.key) for group in self.groups})
         for group in self.groups:
             for run in self._examples(group, spec.seeds[0]):
                 accept(run)
@@ -100,13 +98,15 @@ class Plan:
 
     def most_runs(self, group: Group) -> int:
         """How many runs choose in a group at most; of a grid, without extensions and finalists."""
-        if self.spec.surface is None or not self.searches_in(group):
+        if not self.searches_in(group):
             return len(group.runs)
-        return self.spec.surface.most * len(self.spec.seeds)
+        return self._searches.most_settings(group) * len(self.spec.seeds)
 
-    def grid_size(self, group: Group) -> int:
-        """Number of settings of a group's grid."""
-        return math.prod(len(axis.values) for axis in group.axes.values())
+    def grid_runs(self, group: Group) -> int:
+        """How many runs choose in a group without a search, before its grid grows."""
+        if not self.searches_in(group):
+            return len(group.runs)
+        return self._searches.grid_size(group) * len(self.spec.seeds)
 
     def remember(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add the runs that earlier calls of the sweep had added: extensions, finalists, reporting seeds.
@@ -291,14 +291,13 @@ class Plan:
     @staticmethod
     def _group(panel: Panel, label: str, settings: Mapping[str, Any], batch_size: int) -> Group:
         settings = with_times(settings)
-        axes = {name: axis for name, value in settings.items() if (axis := read_axis(name, value, batch_size))}
+        axes = read_axes(settings, batch_size)
         fixed = {"name": label, **{name: fixed_value(value) for name, value in settings.items() if name not in axes}}
         return Group(key=GroupKey(panel.label, label, batch_size), panel=panel, fixed=fixed, axes=axes)
 
     def _cross(self, group: Group, axes: Mapping[str, Axis], seeds: Sequence[int]) -> list[PlannedRun]:
         """The runs of a grid, without the settings that the sweep skips."""
-        skip = self.spec.skip
-        settings = [setting for setting in _settings(axes) if not is_skipped(skip, group.key, setting)]
+        settings = settings_of_grid(axes, self.spec.skip, group.key)
         return [self._run(group, dict(setting), seed) for setting in settings for seed in seeds]
 
     def _run(self, group: Group, axes: dict[str, Any], seed: int) -> PlannedRun:
@@ -367,9 +366,3 @@ def _panel_record(panel: Panel, spec: SweepSpec) -> dict[str, Any]:
     if panel.branch is not None:
         record["branch"] = dataclasses.asdict(panel.branch)
     return record
-
-
-def _settings(axes: Mapping[str, Axis]) -> list[dict[str, Any]]:
-    """Every setting of a grid, by its values on the axes."""
-    crossed = itertools.product(*(axis.values for axis in axes.values()))
-    return [dict(zip(axes, values, strict=True)) for values in crossed]

@@ -10,7 +10,6 @@ the best setting lies on an end, by one more.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from suite.sweep.grid import Axis
 from suite.sweep.group import Group, trials_of
 from suite.sweep.planned_run import GroupKey, PlannedRun
 from suite.sweep.search import START, Lattice, Proposal
-from suite.sweep.skip import is_skipped
+from suite.sweep.skip import settings_of_grid
 from suite.sweep.surface_search import CHANCE, SurfaceSearch
 
 MakeRun = Callable[[Group, dict[str, Any], int], PlannedRun]
@@ -83,7 +82,7 @@ class Searches:
         return {
             **group.key._asdict(),
             "axes": {name: list(axis.values) for name, axis in self.axes(group, store).items()},
-            "grid": math.prod(len(axis.values) for axis in self._home[group.key].values()),
+            "grid": self.grid_size(group),
             "chance": self._chances.get(group.key),
             "over": is_known and self.is_over(group, store),
         }
@@ -101,6 +100,14 @@ class Searches:
     def first_runs(self, group: Group) -> list[PlannedRun]:
         """The runs with which a search would begin if it knew of no other batch size."""
         return self._begun(group, ())
+
+    def grid_size(self, group: Group) -> int:
+        """Number of settings in a group's grid as the sweep gives it."""
+        return len(settings_of_grid(self._home[group.key], self._skip, group.key))
+
+    def most_settings(self, group: Group) -> int:
+        """Largest number of settings that a group's search trains."""
+        return self._search.most_settings(self._home[group.key].values(), self.grid_size(group))
 
     def waits(self, group: Group) -> int:
         """For how many searches of other batch sizes one waits before it begins."""
@@ -165,9 +172,7 @@ class Searches:
 
     def _settings(self, group: Group, axes: Mapping[str, Axis]) -> tuple[Lattice, list[dict[str, Any]]]:
         """A group's lattice and its settings, in the same order."""
-        crossed = itertools.product(*(axis.values for axis in axes.values()))
-        all_settings = (dict(zip(axes, values, strict=True)) for values in crossed)
-        settings = [setting for setting in all_settings if not is_skipped(self._skip, group.key, setting)]
+        settings = settings_of_grid(axes, self._skip, group.key)
         space = self._space(group)
         return Lattice(space, space.at(settings), seed=self._seeds[0]), settings
 

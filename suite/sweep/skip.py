@@ -13,10 +13,12 @@ same to the digits that are typed, three at least, so that 3.16 means a grid's 3
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from suite.fields import ConfigError, nearest
+from suite.sweep.grid import Axis
 from suite.sweep.planned_run import GroupKey
 
 Entry = Mapping[str, Any]
@@ -38,6 +40,19 @@ def is_skipped(skip: Iterable[Entry], key: GroupKey, setting: Mapping[str, Any])
         setting: axis -> value.
     """
     return any(_matches(entry, {**key._asdict(), **setting}) for entry in skip)
+
+
+def settings_of_grid(axes: Mapping[str, Axis], skip: Sequence[Entry], key: GroupKey) -> list[dict[str, Any]]:
+    """Every setting of a group's grid by its values on the axes, without those that the sweep skips.
+
+    Args:
+        axes: the grid's.
+        skip: the entries of the YAML.
+        key: of the group.
+    """
+    crossed = itertools.product(*(axis.values for axis in axes.values()))
+    settings = (dict(zip(axes, values, strict=True)) for values in crossed)
+    return [setting for setting in settings if not is_skipped(skip, key, setting)]
 
 
 def check_skip(skip: Sequence[Entry], settings: Mapping[GroupKey, Sequence[Mapping[str, Any]]]) -> None:

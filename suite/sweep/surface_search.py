@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+
+from suite.sweep.grid import Axis
 
 CHANCE = 0.1
 """Chance of a better untried setting below which a search is over."""
@@ -20,3 +23,16 @@ class SurfaceSearch:
 
     batch: int = dataclasses.field(default=4, metadata={"at_least": 1, "at_most": 64})
     """Number of settings that are trained between two looks at the surface; a pack at most."""
+
+    def most_settings(self, axes: Iterable[Axis], grid: int) -> int:
+        """Largest number of settings that one optimizer is given at one batch size.
+
+        Args:
+            axes: of the grid, which a search extends past its ends.
+            grid: number of settings in it.
+
+        Returns:
+            `most`; no more than the grid has where it cannot be extended.
+        """
+        grows = any(axis.extended("low") or axis.extended("high") for axis in axes)
+        return self.most if grows else min(self.most, grid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from suite.sweep.papers import Item, Paper
 
 WIDTH = 100
-COLUMNS = ("paper", "item", "shows", "sweep", "runs", "papers_runs", "seeds", "search_runs", "laptop", "answer", "ours")
+COLUMNS = (
+    "paper", "item", "shows", "sweep", "runs", "trunks", "papers_runs", "seeds", "search_runs", "laptop", "answer",
+    "earlier_claim", "ours",
+)  # fmt: skip
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -37,20 +41,37 @@ def main(command: str, arguments: list[str]) -> int:
         asked = options.paper if options.paper in names else f"paper {options.paper}"
         require(asked in names, "papers", f"one of {', '.join(names)}{nearest(options.paper, names)}", options.paper)
         papers = [paper for paper in papers if paper.name == asked]
-    rows = []
+    blocks, rows = [], []
     for paper in papers:
-        print(f"{paper.name}: {paper.title}\n")
+        blocks.append(f"{paper.name}: {paper.title}")
         for item in paper.items:
             lines, of_item = _described(root, paper, item)
-            print("\n".join(lines) + "\n")
+            blocks.append("\n".join(lines))
             rows += of_item
     if options.csv is not None:
-        with open(options.csv, "w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, COLUMNS)
-            table.writeheader()
-            table.writerows(rows)
+        _write(options.csv, rows)
+    print("\n\n".join(blocks) + "\n")
+    if options.csv is not None:
         print(f"Table: {options.csv}")
     return 0
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    """Write the list as a table.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    from suite.records.files import write_text_atomically
+
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, COLUMNS)
+    table.writeheader()
+    table.writerows(rows)
+    try:
+        write_text_atomically(path, text.getvalue())
+    except OSError as error:
+        raise ValueError(f"The table could not be written to {path} ({error}); give another file.") from error
 
 
 def _root() -> Path:
@@ -69,31 +90,12 @@ def _root() -> Path:
 
 def _described(root: Path, paper: Paper, item: Item) -> tuple[list[str], list[dict[str, object]]]:
     """The lines and the rows of an item, a row per sweep or command."""
-    from suite.sweep import read_spec
-    from suite.sweep.papers import runs_of, runs_of_search, seeds_of, twin_of
-
     lines, rows = _filled(f"{item.name}: {item.shows}", first=""), []
     empty: dict[str, object] = {"paper": paper.name, "item": item.name, "shows": item.shows, "ours": item.ours}
     for name in item.sweeps:
-        spec = read_spec(root / "configs" / "sweeps" / f"{name}.yaml")
-        stated, seeds, runs, searched = (
-            _papers_runs(item, name, spec),
-            seeds_of(spec),
-            runs_of(spec),
-            runs_of_search(spec),
-        )
-        lines += _filled(
-            f"configs/sweeps/{name}.yaml: {runs:,} runs{stated and f' ({stated})'}, "
-            f"{seeds} seed{'s report' if seeds > 1 else ' reports: verdicts need more'}"
-            f"{f'; with --search surface {searched:,} runs at most' if searched < runs else ''}"
-        )
-        twin, answer = twin_of(name), _answer(root, twin_of(name))
-        exists = (root / "configs" / "sweeps" / f"{twin}.yaml").is_file()
-        lines += _filled(f"on a laptop: configs/sweeps/{twin}.yaml, {answer or 'not answered yet'}" if exists else "")
-        rows.append({
-            **empty, "sweep": name, "runs": runs, "papers_runs": stated, "seeds": seeds,
-            "search_runs": searched, "laptop": twin if exists else "", "answer": answer,
-        })  # fmt: skip
+        of_sweep, cells = _sweep(root, item, name)
+        lines += of_sweep
+        rows.append({**empty, **cells})
     for command in item.commands:
         lines += _filled(f"python -m suite {command}")
         rows.append({**empty, "sweep": f"python -m suite {command}"})
@@ -101,27 +103,54 @@ def _described(root: Path, paper: Paper, item: Item) -> tuple[list[str], list[di
     return lines, rows or [empty]
 
 
+def _sweep(root: Path, item: Item, name: str) -> tuple[list[str], dict[str, object]]:
+    """The lines and the cells of one of an item's sweeps."""
+    from suite.sweep import read_spec
+    from suite.sweep.papers import runs_of, runs_of_search, seeds_of, trunks_of, twin_of
+
+    spec, twin = read_spec(root / "configs" / "sweeps" / f"{name}.yaml"), twin_of(name)
+    runs, trunks, seeds, searched = runs_of(spec), trunks_of(spec), seeds_of(spec), runs_of_search(spec)
+    stated, answer, earlier = _papers_runs(item, name, spec), _answer(root, twin), _earlier_claim(root, twin)
+    lines = _filled(
+        f"configs/sweeps/{name}.yaml: {runs:,} runs{(trunks and f', {trunks} of them trunks') or ''}"
+        f"{stated and f' ({stated})'}, {seeds} seed{'s report' if seeds > 1 else ' reports: verdicts need more'}"
+        f"{f'; with --search surface at most {searched:,}, past the ends of grids too' if searched != runs else ''}"
+    )
+    exists = (root / "configs" / "sweeps" / f"{twin}.yaml").is_file()
+    answered = answer or "not answered yet"
+    if not answer and earlier:
+        answered = f"runs lost: an earlier claim only ({earlier}), not answered anew"
+    lines += _filled(f"on a laptop: configs/sweeps/{twin}.yaml, {answered}" if exists else "")
+    cells = {
+        "sweep": name, "runs": runs, "trunks": trunks, "papers_runs": stated, "seeds": seeds, "search_runs": searched,
+        "laptop": twin if exists else "", "answer": answer, "earlier_claim": earlier,
+    }  # fmt: skip
+    return lines, cells
+
+
 def _papers_runs(item: Item, sweep: str, spec: SweepSpec) -> str:
     """The paper's number of settings in the parts of a sweep of which it tells it, beside the sweep's own."""
-    from suite.sweep.papers import settings_by_optimizer
+    from suite.sweep.papers import papers_settings, settings_by_optimizer
 
-    facts = [fact for fact in item.facts if fact.sweep == sweep and fact.runs]
-    theirs = sum(number for fact in facts for number in fact.runs.values())
-    here = sum({**fact.runs, **fact.here}[name] for fact in facts for name in fact.runs)
-    if not facts:
+    theirs, here = papers_settings(item, sweep)
+    if not theirs:
         return ""
     whole = here == sum(settings_by_optimizer(spec).values())
     return f"{theirs:,} in the paper" + ("" if whole else f" for {here:,} of them")
 
 
 def _answer(root: Path, twin: str) -> str:
-    """Where a laptop sweep's answer stands in the documentation; empty if it has none."""
-    command = f"configs/sweeps/{twin}.yaml"
-    for name in (f"{twin.partition('/')[0]}.md", "earlier.md"):
-        page = root / "docs" / "results" / name
-        if page.is_file() and command in page.read_text(encoding="utf-8"):
-            return f"docs/results/{name}"
-    return ""
+    """Where the documentation has a laptop sweep's answer; empty without an archive of its runs."""
+    results = Path("docs", "results")
+    archived = (root / results / twin.replace("/laptop/", "_") / "runs.parquet").is_file()
+    return str(results / f"{twin.partition('/')[0]}.md") if archived else ""
+
+
+def _earlier_claim(root: Path, twin: str) -> str:
+    """Where the documentation has what was said of a laptop sweep whose runs are lost; empty if nothing was."""
+    page = Path("docs", "results", "earlier.md")
+    says = (root / page).is_file() and f"configs/sweeps/{twin}.yaml" in (root / page).read_text(encoding="utf-8")
+    return str(page) if says else ""
 
 
 def _filled(text: str, *, first: str = "    ") -> list[str]:
