@@ -86,6 +86,20 @@ def test_every_sweep_at_the_papers_scale_has_a_row_and_a_laptop_twin() -> None:
     assert not [name for name in AT_SCALE if not (SWEEPS / f"{twin_of(name)}.yaml").is_file()]
 
 
+def test_the_documentation_names_every_sweep() -> None:
+    page = (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+    named = set()
+    for folder, row in re.findall(r"^\| (\d|talks) \| (.*) \|$", page.partition("| paper | sweeps |")[2], re.MULTILINE):
+        for first, last in re.findall(r"`(\w+)`(?: to `(\w+)`)?", row):
+            stem, ends = (
+                first.rstrip("0123456789"),
+                [re.sub(r"\D*(\d*)$", r"\1", end) for end in (first, last or first)],
+            )
+            span = range(int(ends[0]), int(ends[1]) + 1) if last else ()
+            named |= {f"{folder}/{name}" for name in (first, *(f"{stem}{number}" for number in span))}
+    assert {name.removeprefix("paper") for name in AT_SCALE} == named
+
+
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: f"{fact.sweep}: {fact.panel}" if fact.panel else fact.sweep)
 def test_every_sweep_is_as_the_paper_has_it(fact: Fact) -> None:
     assert contradictions(fact, spec_of(fact.sweep)) == []
@@ -103,6 +117,21 @@ def test_every_header_of_one_seed_says_that_verdicts_need_more() -> None:
         spec = spec_of(name)
         one = len(spec.seeds) == 1 and not spec.report_seeds
         assert ("verdicts need more" in header_of(name)) == one, name
+
+
+@pytest.mark.parametrize("name", sorted(map(twin_of, AT_SCALE)))
+def test_every_twin_says_its_final_loss(name: str) -> None:
+    said = re.search(r"The final loss is the (validation loss|train loss|mean)", header_of(name))
+    words = {"val": "validation loss", "mean_last_1pct": "train loss", "mean_last_100": "mean"}
+    assert said is None or said.group(1) == words[spec_of(name).final_loss]
+
+
+def test_the_twin_of_appendix_b6_compares_the_same_runs_by_the_other_loss() -> None:
+    parts = {part.label: part for part in spec_of("paper1/laptop/figure1").parts}
+    for part in spec_of("paper1/laptop/appendix_b6").parts:
+        other = parts[part.label]
+        assert {part.final_loss, other.final_loss} == {"val", "mean_last_1pct"}
+        assert dataclasses.replace(part, final_loss=other.final_loss) == other
 
 
 @pytest.mark.parametrize("name", sorted(AT_SCALE - {"talks/full_batch"}))  # whose every step is to see all the data
