@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from synthetic_records import Planted, write_store
 
 from suite.analysis.comparison import compare_plan
+from suite.analysis.figures.signals import batch_sizes_figure
 from suite.cli.commands.theory import print_fits
 from suite.cli.main import main
+from suite.theory.bounds import FIGURE_8, Problem
 from suite.theory.gap_fit import fit_gap_model
+
+PROBLEM = Problem(**{**FIGURE_8, "noise": 3.0}, smoothness_2=1.0, smoothness_inf=1.0)
 
 
 def cells(output: str, first: str) -> list[list[str]]:
@@ -58,7 +63,8 @@ def test_batch_sizes_and_filters(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [float(line[-3]) for line in lines] == pytest.approx([expected] * 3, rel=1e-3)
     assert main(["theory", "filters", "--out", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    assert [row[-1] for row in cells(output, "0.95")] == ["yes", "yes"] and cells(output, "0.9")[0][-1] == "no"
+    assert [row[-2:] for row in cells(output, "0.95")] == [["yes", "yes"], ["yes", "no"]]
+    assert all(row[-1] == "no" for row in cells(output, "0.9"))
     for name in ("batch_size", "filters"):
         assert_figure(tmp_path, name)
 
@@ -80,6 +86,14 @@ def test_quadratic_and_bigram(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["quadratic", "--samples", "0"], "theory.samples must be at least 1 and at most 100000, got 0."),
         (["bigram", "--target", "1.5"], "theory.target must be above 0 and below 1, got 1.5."),
         (["fit", "nowhere.yaml"], "There is no sweep file nowhere.yaml"),
+        (["fit", "nowhere.yaml", "--out", "here"], "theory fit prints a table and draws no figure"),
+        (["fit", "--out=here"], "theory fit prints a table and draws no figure"),
+        (["--out", "here", "fit"], "it takes a sweep's YAML first"),
+        (["filters", "--noise", "5"], "theory filters does not read --noise, an option of regimes and batch_size;"),
+        (["filters", "--target", "0.5"], "theory filters does not read --target, an option of bigram; leave it out."),
+        (["filters", "--dimension", "5"], "theory filters does not read --dimension"),
+        (["batch_size", "--sigma", "5"], "theory batch_size does not read --sigma, an option of quadratic;"),
+        (["quadratic", "--budget", "5"], "theory quadratic does not read --budget"),
     ],
 )
 def test_wrong_requests(
@@ -88,6 +102,18 @@ def test_wrong_requests(
     monkeypatch.chdir(tmp_path)
     assert main(["theory", *arguments]) == 2
     assert part in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_batch_is_larger_than_the_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "batch_size", "--budget", "1", "--out", str(tmp_path)]) == 0
+    sizes = [line.split()[-3] for line in capsys.readouterr().out.splitlines() if "descent" in line or "SGD" in line]
+    assert sizes[-6:] == ["1"] * 6
+    figure = batch_sizes_figure({"L∞ / L₂ = 1": PROBLEM}, np.geomspace(1e-2, 1e2, 5))
+    last = figure.axes[-1]
+    assert (last.get_title(), last.get_ylabel()) == ("L∞ / L₂ = 1", "batch size at the least bound")
+    for line in last.lines:
+        assert np.all(np.asarray(line.get_ydata()) <= np.maximum(1, np.asarray(line.get_xdata())))
 
 
 def test_fit_of_measured_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

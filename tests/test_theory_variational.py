@@ -10,7 +10,7 @@ from torch import nn
 
 from suite.optim import build
 from suite.theory.filters import agreement, filtered, momentum, noisy, signal
-from suite.theory.variational import is_variance, objective, tracked, update
+from suite.theory.variational import is_variance, objective, telling_gradients, tracked, update
 
 
 @pytest.mark.parametrize("beta", [0.3, 0.9, 0.99])
@@ -54,6 +54,9 @@ def test_only_equal_betas_track_a_variance_on_any_gradients() -> None:
     for beta in (0.5, 0.9, 0.99):
         assert all(is_variance(rng.normal(1, 0.1, size=100), beta, beta) for _ in range(20))
         assert is_variance([0.0, 5.0, 5.0, 0.0], beta, beta)
+    pairs = [(0.5, 0.9), (0.9, 0.5), (0.9, 0.8), (0.95, 0.94), (0.94, 0.95), (0.9, 0.999), (0.999, 0.9)]
+    assert not any(is_variance(telling_gradients(*pair), *pair) for pair in pairs)
+    assert all(is_variance(telling_gradients(beta, beta), beta, beta) for beta in (0.1, 0.9, 0.999))
     assert not is_variance([0.0, 5.0, 5.0], 0.5, 0.9) and not is_variance([5.0] + [0.0] * 20, 0.9, 0.5)
 
 

@@ -118,10 +118,16 @@ def largest_admissible_batch_size(method: Method) -> float:
 def optimal_batch_size(method: Method) -> float:
     r"""Batch size at which `tuned_bound` is least: :math:`2^{-2/3} (\rho\sigma)^{5/3} T^{1/6} / (L\Delta_0)^{5/6}`.
 
-    It grows with the sixth root of the budget alone. Where it is below 1, a batch of one sample is best.
+    It grows with the sixth root of the budget alone. Where it is below 1, a batch of one sample is best, where it is
+    above the budget, one of all samples; see `possible_batch_size`.
     """
     _, falling, rising = bound_coefficients(method)
     return (falling / (2 * rising)) ** (2 / 3)
+
+
+def possible_batch_size(method: Method) -> float:
+    """The batch size from one sample to the whole budget at which `tuned_bound` is least."""
+    return min(max(1.0, optimal_batch_size(method)), max(1.0, method.budget))
 
 
 def tuned_bound(method: Method, batch_size: ArrayLike) -> Array:

@@ -13,8 +13,11 @@ With :math:`\beta = 1 / (1 + \lambda)` the minimum is at
     \sigma_{k+1}^2 = \beta \sigma_k^2 + \beta (1 - \beta) (m_k - g)^2,
 
 and :math:`m^2 + \sigma^2` is then an average of squared gradients with the same decay: Adam with equal betas divides
-the mean by the root of mean squared plus variance. With two betas :math:`v_k - m_k^2` need not even be positive, so it
-is the variance of nothing.
+the mean by the root of mean squared plus variance. With two betas :math:`v_k - m_k^2` is negative for some gradients,
+so it is the variance of nothing: by Cauchy and Schwarz :math:`m^2 \le v` for all gradients if and only if
+:math:`\sum_i (1 - \beta_1)^2 \beta_1^{2i} / ((1 - \beta_2) \beta_2^i) \le 1`, where the sum is
+:math:`(1 - \beta_1)^2 \beta_2 / ((1 - \beta_2)(\beta_2 - \beta_1^2))`, or infinite, and at most 1 only where
+:math:`(\beta_1 - \beta_2)^2 \le 0`. The gradients that tell are those of equality, :math:`g_k = (\beta_2 / \beta_1)^k`.
 """
 
 from __future__ import annotations
@@ -70,10 +73,23 @@ def tracked(gradients: ArrayLike, beta: float) -> tuple[Array, Array]:
     return means, variances
 
 
+def telling_gradients(beta1: float, beta2: float, steps: int = 200) -> Array:
+    """Gradients that grow by ``beta2 / beta1`` a step, the largest 1, ``[steps]``: they tell unequal betas from equal.
+
+    Args:
+        beta1: decay of the mean, above 0 and below 1.
+        beta2: decay of the mean square, above 0 and below 1.
+        steps: betas that are nearer to each other, or to 1, need more.
+    """
+    exponents = np.arange(steps) * np.log(beta2 / beta1)
+    growing: Array = np.exp(exponents - exponents.max())
+    return growing
+
+
 def is_variance(gradients: ArrayLike, beta1: float, beta2: float) -> bool:
     """Whether Adam's second moment is at least its mean squared at every step of ``gradients``, ``[steps]``.
 
-    It always is with equal betas. With others it need not be: then there is no variance that Adam tracks.
+    It always is with equal betas. With others it is not for `telling_gradients`: Adam tracks no variance then.
     """
     mean = square = 0.0
     for gradient in np.asarray(gradients, dtype=float):

@@ -12,7 +12,7 @@ from suite.analysis.figures.layout import label_bottoms, legend_above, legend_en
 from suite.analysis.figures.palette import optimizer_style
 from suite.analysis.figures.scales import batch_size_axis, decade_axis
 from suite.analysis.figures.style import FAINT, scaled
-from suite.theory.bounds import Method, Problem, largest_admissible_batch_size, optimal_batch_size, tuned_bound
+from suite.theory.bounds import Method, Problem, largest_admissible_batch_size, possible_batch_size, tuned_bound
 from suite.theory.filters import Array
 
 LARGEST_BATCH_SIZE = 65_536
@@ -66,7 +66,7 @@ def batch_sizes_figure(problems: Mapping[str, Problem], budgets: Array) -> Figur
             values = tuned_bound(method, sizes)
             label = "normalised SGD" if name == "sgd" else "sign descent"
             axes.plot(sizes, values, color=drawn["color"], linewidth=scaled(1.5), label=label)
-            best = max(1.0, optimal_batch_size(method))
+            best = possible_batch_size(method)
             ring = {"markerfacecolor": "white", "markeredgecolor": drawn["color"]}
             axes.plot([best], [tuned_bound(method, best)], "o", markersize=scaled(5.5), zorder=4, **ring)
             limit = largest_admissible_batch_size(method)
@@ -78,17 +78,18 @@ def batch_sizes_figure(problems: Mapping[str, Problem], budgets: Array) -> Figur
         decade_axis(axes.yaxis, np.concatenate([tuned_bound(method, sizes) for method in _methods(problem).values()]))
         axes.set_title(title)
     panel_axes[0].set_ylabel("bound of the gradient's norm")
-    last, first = panel_axes[-1], next(iter(problems.values()))
+    last, (title, first) = panel_axes[-1], next(iter(problems.items()))
     for name in _METHODS:
         least = [
-            optimal_batch_size(_methods(dataclasses.replace(first, budget=float(budget)))[name]) for budget in budgets
+            possible_batch_size(_methods(dataclasses.replace(first, budget=float(budget)))[name]) for budget in budgets
         ]
         last.plot(np.asarray(budgets), least, color=optimizer_style(name, _METHODS)["color"], linewidth=scaled(1.5))
     last.set_xscale("log")
     last.set_yscale("log")
     decade_axis(last.xaxis, budgets)
     last.set_xlabel("budget T, samples")
-    last.set_title("batch size at the least bound")
+    last.set_ylabel("batch size at the least bound")
+    last.set_title(title)
     legend_above(figure, *panel_axes[0].get_legend_handles_labels())
     return figure
 

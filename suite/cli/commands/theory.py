@@ -32,6 +32,11 @@ SUBJECTS = {
 NOISE = 3.0
 """Standard deviation of one sample's gradient at which batch sizes are shown: at Figure 8's one sample is best."""
 
+_FIT_FIRST = (
+    "theory fit prints a table and draws no figure: it takes a sweep's YAML first, as in python -m suite theory fit "
+    "SWEEP.yaml, and no --out; leave --out out."
+)
+
 LARGEST_SPECTRUM = 10_000_000
 """Largest dimension for which the threshold of the spectra is computed: its sum has a term per dimension."""
 
@@ -39,9 +44,24 @@ LARGEST_SPECTRUM = 10_000_000
 _POSITIVE = {"above": 0, "at_most": 1e30}
 
 
+_PROBLEM = ("dimension", "noise", "suboptimality", "budget")
+
+READS: dict[str, tuple[str, ...]] = {
+    "regimes": _PROBLEM,
+    "quadratic": ("steps", "sigma", "samples"),
+    "batch_size": _PROBLEM,
+    "filters": (),
+    "bigram": ("target",),
+}
+"""Subject -> the options that it reads."""
+
+DEFAULTS = {"steps": 500, "sigma": 200.0, "samples": 4096, "target": 0.1}
+"""Values of options that are not given; those of a problem depend on the subject."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Ranges of the options; null: Figure 8's value."""
+    """Ranges of the options; null: the subject's own value."""
 
     dimension: int | None = dataclasses.field(metadata={"at_least": 1, "at_most": 10**15})
     noise: float | None = dataclasses.field(metadata=_POSITIVE)
@@ -69,18 +89,25 @@ def main(command: str, arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path(DEFAULT_STORE) / "theory", help=folder)
     problem = parser.add_argument_group("regimes, batch_size: another problem than Figure 8's")
     problem.add_argument("--dimension", type=int, help="d")
-    problem.add_argument("--noise", type=float, help="sigma, standard deviation of one sample's gradient")
+    problem.add_argument(
+        "--noise",
+        type=float,
+        help="sigma, standard deviation of one sample's gradient (default: Figure 8's 0.01 for regimes, "
+        f"{NOISE:g} for batch_size, since at 0.01 one sample is best)",
+    )
     problem.add_argument("--suboptimality", type=float, help="initial loss above the infimum")
     problem.add_argument("--budget", type=float, help="T, samples")
     noisy = parser.add_argument_group("quadratic")
-    noisy.add_argument(
-        "--steps", type=int, default=500, help="with subsets of rows (default: %(default)s, the paper's)"
-    )
-    noisy.add_argument("--sigma", type=float, default=200.0, help="of Gaussian noise (default: %(default)s)")
-    noisy.add_argument("--samples", type=int, default=4096, help="budget with Gaussian noise (default: %(default)s)")
+    noisy.add_argument("--steps", type=int, help=f"with subsets of rows (default: {DEFAULTS['steps']}, the paper's)")
+    noisy.add_argument("--sigma", type=float, help=f"of Gaussian noise (default: {DEFAULTS['sigma']:g})")
+    noisy.add_argument("--samples", type=int, help=f"budget with Gaussian noise (default: {DEFAULTS['samples']})")
     zipf = parser.add_argument_group("bigram")
-    zipf.add_argument("--target", type=float, default=0.1, help="relative error to reach (default: %(default)s)")
+    zipf.add_argument("--target", type=float, help=f"relative error to reach (default: {DEFAULTS['target']})")
     options = parser.parse_args(arguments)
+    if options.subject == "fit":
+        raise ValueError(_FIT_FIRST)
+    _refuse_unread(options)
+    vars(options).update({name: value for name, value in DEFAULTS.items() if getattr(options, name) is None})
     check_ranges(Asked, vars(options), name="theory")
     from suite.analysis.figures.style import drawn, save
 
@@ -93,6 +120,20 @@ def main(command: str, arguments: list[str]) -> int:
         options.out.mkdir(parents=True, exist_ok=True)  # not before the request is known to be right
         print(f"\nFigure: {', '.join(map(str, save(figure, options.out, subject)))}\n")
     return 0
+
+
+def _refuse_unread(options: argparse.Namespace) -> None:
+    """Refuse options that the subject does not read.
+
+    Raises:
+        ValueError: there is one; the message says which subjects read it.
+    """
+    for field in dataclasses.fields(Asked):
+        name, subjects = field.name, [subject for subject, read in READS.items() if field.name in read]
+        if getattr(options, name) is not None and options.subject not in (None, *subjects):
+            raise ValueError(
+                f"theory {options.subject} does not read --{name}, an option of {' and '.join(subjects)}; leave it out."
+            )
 
 
 def _regimes(options: argparse.Namespace) -> Figure:
@@ -179,7 +220,7 @@ def _batch_size(options: argparse.Namespace) -> Figure:
     import numpy as np
 
     from suite.analysis.figures.signals import batch_sizes_figure
-    from suite.theory.bounds import FIGURE_8, Problem, largest_admissible_batch_size, optimal_batch_size, tuned_bound
+    from suite.theory.bounds import FIGURE_8, Problem, largest_admissible_batch_size, possible_batch_size, tuned_bound
 
     asked = {name: getattr(options, name) for name in FIGURE_8}
     constants: dict[str, Any] = (
@@ -187,11 +228,11 @@ def _batch_size(options: argparse.Namespace) -> Figure:
     )
     ratios = [ratio for ratio in (1, 8, 100) if ratio <= constants["dimension"]]
     problems = {f"L∞ / L₂ = {r}": Problem(**constants, smoothness_2=1.0, smoothness_inf=float(r)) for r in ratios}
-    print("Batch sizes at which the tuned bounds are least; below 1, a batch of one sample is best.")
+    print("Batch sizes from one sample to the whole budget at which the tuned bounds are least.")
     print(", ".join(f"{name} {value:g}" for name, value in constants.items()))
     rows = [
-        [title, name, f"{optimal_batch_size(method):.4g}",
-         f"{float(tuned_bound(method, max(1.0, optimal_batch_size(method)))):.4g}",
+        [title, name, f"{possible_batch_size(method):.4g}",
+         f"{float(tuned_bound(method, possible_batch_size(method))):.4g}",
          f"{largest_admissible_batch_size(method):.4g}"]
         for title, problem in problems.items()
         for name, method in (("normalised SGD", problem.normalised_sgd), ("sign descent", problem.sign_sgd))
@@ -204,7 +245,7 @@ def _filters(options: argparse.Namespace) -> Figure:
     from suite.analysis.figures.signals import filters_figure
     from suite.analysis.words import optimizer_title
     from suite.theory.filters import agreement, filtered, noisy, signal
-    from suite.theory.variational import is_variance
+    from suite.theory.variational import is_variance, telling_gradients
 
     clean, gradients = signal(), noisy()
     steps = filtered(gradients, 0.95)
@@ -213,12 +254,16 @@ def _filters(options: argparse.Namespace) -> Figure:
     _table(
         ["method", "cosine"], [[optimizer_title(name), f"{agreement(step, clean):.3f}"] for name, step in steps.items()]
     )
-    print("Adam's second moment is a mean squared plus a variance at every step of these gradients:")
-    pairs = [(0.95, 0.95), (0.9, 0.95), (0.9, 0.999), (0.95, 0.9)]
-    _table(
-        ["beta1", "beta2", ""],
-        [[f"{a:g}", f"{b:g}", "yes" if is_variance(gradients, a, b) else "no"] for a, b in pairs],
+    print(
+        "Adam's second moment is a mean squared plus a variance at every step, of these gradients and of some that grow"
     )
+    print("by beta2 / beta1 a step: of all gradients if and only if the betas are equal (paper 3, section 4).")
+    pairs = [(0.95, 0.95), (0.9, 0.95), (0.9, 0.999), (0.95, 0.9)]
+    rows = []
+    for pair in pairs:
+        tracked = (is_variance(some, *pair) for some in (gradients, telling_gradients(*pair)))
+        rows.append([*map("{:g}".format, pair), *("yes" if is_tracked else "no" for is_tracked in tracked)])
+    _table(["beta1", "beta2", "these", "growing"], rows)
     return filters_figure(clean, gradients, steps)
 
 
@@ -246,6 +291,8 @@ def _bigram(options: argparse.Namespace) -> Figure:
 
 
 def _fit(arguments: list[str]) -> int:
+    if any(word.partition("=")[0] == "--out" for word in arguments):
+        raise ValueError(_FIT_FIRST)
     from suite.cli.plans import parse_sweep, plan_of, sweep_parser
     from suite.records import Store
 
