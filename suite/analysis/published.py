@@ -52,7 +52,7 @@ def published_losses(published: Sequence[Mapping[str, Any]], tuned: pd.DataFrame
 
     Args:
         published: entries as in a sweep's YAML; see its key ``published``.
-        tuned: see `suite.analysis.tuned.tuned_table`.
+        tuned: see `suite.analysis.tuned.tuned_points`.
 
     Returns:
         The columns `LOSS_COLUMNS`, in the order of ``published``; a perplexity's loss is its logarithm, in nats.

@@ -167,8 +167,8 @@ def _named(what: str, name: str | None, names: Sequence[set[str]]) -> list[bool]
     """Which records have a name, in any case."""
     if name is None:
         return [True] * len(names)
-    found = [name.casefold() in {known.casefold() for known in of_record} for of_record in names]
-    if not any(found):
-        known = ", ".join(sorted({min(of_record) for of_record in names})) or "none"
-        raise ValueError(f"No run here is of the {what} {name!r}; there are: {known}.")
-    return found
+    matches = [name.casefold() in {spelling.casefold() for spelling in of_record} for of_record in names]
+    if not any(matches):
+        there = ", ".join(sorted({min(of_record) for of_record in names})) or "none"
+        raise ValueError(f"No run here is of the {what} {name!r}; there are: {there}.")
+    return matches

@@ -125,11 +125,11 @@ def build(
     return optimizer
 
 
-def _read_config(given: Any, settings: Mapping[str, Any]) -> OptimizerConfig:
-    if isinstance(given, str):
-        return parse({"name": given, **settings})
-    if not isinstance(given, OptimizerConfig | Mapping):
-        what = given.__name__ if isinstance(given, type) else f"a {type(given).__name__}"
+def _read_config(config: Any, settings: Mapping[str, Any]) -> OptimizerConfig:
+    if isinstance(config, str):
+        return parse({"name": config, **settings})
+    if not isinstance(config, OptimizerConfig | Mapping):
+        what = config.__name__ if isinstance(config, type) else f"a {type(config).__name__}"
         raise ConfigError(
             f"build takes an optimizer first (a name such as 'adam', a config such as Adam(lr=1e-3), or its plain "
             f"values) and then the parameters, got {what} first."
@@ -138,7 +138,7 @@ def _read_config(given: Any, settings: Mapping[str, Any]) -> OptimizerConfig:
         raise ConfigError(
             f"Settings go with the name of an optimizer, got {next(iter(settings))} beside a config; put it there."
         )
-    return parse(given)
+    return parse(config)
 
 
 @contextmanager
