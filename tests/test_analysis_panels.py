@@ -143,7 +143,7 @@ def test_an_index_leads_to_every_question_of_a_store(tmp_path, capsys):
 def test_pages_drawn_side_by_side_are_those_drawn_alone(tmp_path, monkeypatch):
     lrs = {"sgd": (0.1, 0.3), "adam": (0.003,)}
     store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4,), steps=30, momenta=(0.95, 0.99), lrs=lrs))
-    names = ["a", "b", "c"]
+    names = ["a", "b"]
     for name in names:
         store.write_plan({**plan, "plan_id": name, "name": name, "question": f"Question {name}?"})
     store.write_plan({**plan, "plan_id": "d", "name": "d", "runs": []})
@@ -157,7 +157,7 @@ def test_pages_drawn_side_by_side_are_those_drawn_alone(tmp_path, monkeypatch):
         pages = [(folder / name / "index.html").read_text() for folder in out_folders(tmp_path)]
         assert pages[0] == pages[1]
     first, second = ((folder / "index.html").read_text() for folder in out_folders(tmp_path))
-    assert first == second and first.index("Question a?") < first.index("Question b?") < first.index("Question c?")
+    assert first == second and first.index("Question a?") < first.index("Question b?")
 
 
 def out_folders(folder):

@@ -36,7 +36,7 @@ SPEC: dict[str, Any] = {
     "source": "a test",
     "task": "fineweb/gpt",
     "overrides": {
-        "data.source": "sample", "data.tokenizer": "byte", "data.seq_len": 16, "data.budget_steps": 300,
+        "data.source": "sample", "data.tokenizer": "byte", "data.seq_len": 16, "data.budget_steps": 100,
         "data.eval_samples": 4, "model.num_layers": 1, "model.num_heads": 1, "model.width": 8,
         "trainer.accelerator": "cpu", "trainer.precision": "32-true",
     },
@@ -377,8 +377,8 @@ def test_a_sweep_draws_its_gap_and_report(calm: Path, tmp_path: Path, capfd: pyt
     few = [str(tmp_path / "other"), "--data.max_tokens", "2000"]
     assert main(["sweep", *asked, *few, "--workers", "1", "--dry-run"]) == 0
     assert "10 to train" in (said := capfd.readouterr().out) and "ms/step" in said
-    # 300 steps of two samples; 1,980 tokens for training are 123 samples, so 61 steps.
-    assert "The budget passes more than once over the training data: 4.92 times; take more" in said
+    # 100 steps of two samples; 1,980 tokens for training are 123 samples, so 61 steps.
+    assert "The budget passes more than once over the training data: 1.64 times; take more" in said
     assert main(["status", *options]) == 0
     assert "10 of 10 runs have a result" in capfd.readouterr().out
     assert main(["gap", *options]) == 0
