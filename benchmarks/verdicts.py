@@ -21,6 +21,8 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +267,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for every figure")
     options = parser.parse_args()
     sweeps, begun = 80 if options.quick else 800, time.perf_counter()
-    figures = [row for case in cases() for row in measure(case, sweeps)]
+    every, few = list(cases()), list(cases())[:6:3]
+    with ProcessPoolExecutor() as pool:
+        measured = pool.map(measure, every, repeat(sweeps))
+        choosing = pool.map(
+            without_reporting_seeds, *zip(*itertools.product(every, [sweeps // 8], (2, 3)), strict=True)
+        )
+        powers = pool.map(power_of, *zip(*itertools.product(few, [4 * sweeps], (3, 5, 8, 12)), strict=True))
+        sequences = pool.map(sequential, every, repeat(sweeps))
+    figures, alone = list(itertools.chain(*measured)), list(choosing)
+    power, looked = list(powers), list(sequences)
     print("| noise | spreads | reporting seeds | false better | coverage of 95% | false crossover | bias in spreads |")
     print("|---|---|---|---|---|---|---|")
     for heavy, spreads, seeds in itertools.product((False, True), ((1.0, 1.0), (1.0, 2.0)), SEEDS):
@@ -273,11 +284,8 @@ def main() -> None:
         names = "heavy-tailed" if heavy else "normal", "equal" if spreads[0] == spreads[1] else "1 to 2"
         parts = (("false_better", ".1%"), ("coverage", ".1%"), ("false_crossover", ".1%"), ("bias", ".2f"))
         print(f"| {' | '.join([*names, str(seeds), *(ranges(rows, *part) for part in parts)])} |")
-    alone = [without_reporting_seeds(case, sweeps // 8, n) for case in cases() for n in (2, 3)]
     print(f"\nWithout reporting seeds (2 and 3 that choose): coverage {ranges(alone, 'coverage', '.1%')}.")
-    power = [power_of(case, 4 * sweeps, n) for case in list(cases())[:6:3] for n in (3, 5, 8, 12)]
     print(f"Power with the seeds that are asked for (3, 5, 8 and 12): {ranges(power, 'power', '.1%')}.")
-    looked = [sequential(case, sweeps) for case in cases()]
     false = ranges(looked, "false_sequential", ".1%")
     print(f"Until there is a verdict (looks at {looked[0]['looks']} seeds), false better: {false}.")
     print(f"{time.perf_counter() - begun:.0f} s")

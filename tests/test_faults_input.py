@@ -321,6 +321,6 @@ def test_a_sweep_in_which_all_diverges_ends_and_says_so(
     assert main(["gap", "s.yaml"]) == 0
     table = capfd.readouterr().out
     assert "both diverged" in table and "every setting of Adam and SGD diverged" in table and "lr 1e" not in table
-    assert main(["report", "s.yaml"]) == 0
+    assert main(["report", "s.yaml", "--looks", "page"]) == 0
     page = Path(capfd.readouterr().out.strip().removeprefix("Report: ")).read_text()
     assert "both diverged" in page and "3 diverged" in page

@@ -98,7 +98,7 @@ def test_a_flipped_digit_is_not_believed(store: Store, earlier: bool, capsys: py
     assert not store.settled(run_id)
     ((named, reason),) = store.problems
     assert run_id in named and "for the final loss ema, the curves beside it give" in reason
-    for command in (["status", "s.yaml"], ["gap", "s.yaml"], ["report", "s.yaml"], ["report"]):
+    for command in (["status", "s.yaml"], ["gap", "s.yaml"], ["report", "s.yaml", "--looks", "page"], ["report"]):
         text = said([*command, "--store", "runs"], capsys)
         page = "".join(path.read_text() for path in store.path.rglob("index.html"))
         assert run_id in (text if command[0] != "report" else page), text

@@ -94,7 +94,8 @@ def everywhere(document: Any, value: Any) -> Any:
 
 @pytest.mark.parametrize(
     "command",
-    [["status", "s.yaml"], ["gap", "s.yaml"], ["report", "s.yaml"], ["report"], ["compare", "runs", "runs"], ["why"],
+    [["status", "s.yaml"], ["gap", "s.yaml"], ["report", "s.yaml", "--looks", "page"], ["report"],
+     ["compare", "runs", "runs"], ["why"],
      ["theory", "fit", "s.yaml"], ["sweep", "s.yaml", "--dry-run"], ["sweep", "s.yaml"]],
     ids=" ".join,
 )  # fmt: skip
@@ -211,7 +212,7 @@ def test_a_report_overwrites_nothing_outside_the_store(store: Store, tmp_path: P
     (report / "tables" / "gap.csv").symlink_to(mine / "gap.csv")
     for name in ("gap.svg", "gap.png"):
         (report / "figures" / name).symlink_to(mine / name)
-    assert main(["report", "s.yaml", "--store", "runs"]) == 0
+    assert main(["report", "s.yaml", "--looks", "page", "--store", "runs"]) == 0
     assert {path.name: path.read_text() for path in mine.iterdir()} == before
     assert "Which is better?" in (report / "index.html").read_text()
 
@@ -227,7 +228,7 @@ def test_a_report_goes_through_no_linked_folder(
     if linked:
         folder.parent.mkdir(exist_ok=True)
         folder.symlink_to(mine)
-        command = ["report", "s.yaml"]
+        command = ["report", "s.yaml", "--looks", "page"]
     else:
         (store.path / "report").symlink_to(mine)
         command = ["report"]
@@ -292,7 +293,8 @@ def test_no_control_character_of_a_store_reaches_a_terminal(
     lease = next(store.path.glob("runs/*/*")) / "lease.json"
     lease.write_text(json.dumps({"token": "x", "host": RAW, "pid": 1, "machine": RAW}))
     capfd.readouterr()
-    for command in (["status", "t.yaml"], ["gap", "t.yaml"], ["report", "t.yaml"], ["report"], ["compare", "runs"],
+    for command in (["status", "t.yaml"], ["gap", "t.yaml"], ["report", "t.yaml", "--looks", "page"], ["report"],
+                    ["compare", "runs"],
                     ["sweep", "t.yaml", "--dry-run", "--workers", "1", "--pack", "off"]):  # fmt: skip
         main([*command, *(["runs"] if command[0] == "compare" else ["--store", "runs"])])
         said = capfd.readouterr()
@@ -322,7 +324,7 @@ def test_no_table_of_a_report_holds_a_formula(store: Store) -> None:
     Path("t.yaml").write_text(yaml.safe_dump(asked))
     sweep = Sweep(read_spec("t.yaml"), Store("runs"), command="", pack=1, compiled="off")
     store.write_plan(sweep.plan.as_record(command="", title=""))
-    assert main(["report", "t.yaml", "--store", "runs", "--out", "out"]) == 0
+    assert main(["report", "t.yaml", "--looks", "page", "--store", "runs", "--out", "out"]) == 0
     tables = list(Path("out").rglob("*.csv"))
     cells = [cell for path in tables for line in path.read_text().splitlines() for cell in line.split(",")]
     assert "'=1+1" in cells and not [cell for cell in cells if cell.startswith(("=", "@"))]

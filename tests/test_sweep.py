@@ -383,7 +383,7 @@ def test_a_sweep_draws_its_gap_and_report(calm: Path, tmp_path: Path, capfd: pyt
     assert "10 of 10 runs have a result" in capfd.readouterr().out
     assert main(["gap", *options]) == 0
     assert "SGD" in capfd.readouterr().out
-    assert main(["report", *options]) == 0
+    assert main(["report", *options, "--looks", "page"]) == 0
     page = Path(capfd.readouterr().out.strip().removeprefix("Report: "))
     assert page.is_file() and {".png", ".svg", ".csv"} <= {path.suffix for path in page.parent.rglob("*")}
 

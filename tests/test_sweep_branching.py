@@ -169,6 +169,6 @@ def test_a_branching_sweep_is_trained_packed_and_reported(tmp_path: Path, capfd:
     assert main(["gap", *options]) == 0
     said = capfd.readouterr().out
     assert "From the Adam trunk:" in said and "25%" in said
-    assert main(["report", *options]) == 0
+    assert main(["report", *options, "--looks", "page"]) == 0
     page = Path(capfd.readouterr().out.strip().removeprefix("Report: "))
     assert {"branches", "trunks"} <= {path.stem for path in page.parent.rglob("*.*")}
