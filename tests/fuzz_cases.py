@@ -345,7 +345,8 @@ damages = st.builds(
     st.floats(0, 1, exclude_max=True),
 )
 READING = [
-    ["status", "s.yaml"], ["gap", "s.yaml"], ["report", "s.yaml"], ["report"], ["sweep", "s.yaml", "--dry-run"],
+    ["status", "s.yaml"], ["gap", "s.yaml"], ["report", "s.yaml", "--looks", "page"], ["report"],
+    ["sweep", "s.yaml", "--dry-run"],
     ["compare", "runs", "runs"], ["why"], ["theory", "fit", "s.yaml"],
     ["sweep", "s.yaml", "--pack", "off", "--compile", "off"],
 ]  # fmt: skip
@@ -360,7 +361,8 @@ def stores(draw: st.DrawFn) -> Case:
 
 
 OTHERS = [
-    ["status", "s.yaml"], ["gap", "s.yaml", "--reference", "adam"], ["report", "s.yaml", "--out", "o"],
+    ["status", "s.yaml"], ["gap", "s.yaml", "--reference", "adam"], 
+    ["report", "s.yaml", "--out", "o", "--looks", "page"],
     ["why", "--csv", "w.csv"], ["compare", "runs", "runs", "--sweep", "s"], ["optimizers", "sgd"], ["tasks"],
     ["tasks", "toy/quadratic"], ["reference", "sweep"], ["predict", "a", "--out", "p.parquet"],
     ["diagnose", "--list"], ["theory", "fit", "s.yaml"], ["theory", "bigram", "--target", "0.1", "--out", "o"],

@@ -388,6 +388,7 @@ def test_a_sweep_draws_its_gap_and_report(calm: Path, tmp_path: Path, capfd: pyt
     assert page.is_file() and {".png", ".svg", ".csv"} <= {path.suffix for path in page.parent.rglob("*")}
 
 
+@pytest.mark.slow
 def test_tuned_settings_once_more_and_measured(calm: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from suite.cli.main import main
 

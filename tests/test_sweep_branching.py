@@ -144,6 +144,7 @@ def test_branches_of_a_point_share_packs_and_points_do_not(tmp_path: Path) -> No
 # The real thing.
 
 
+@pytest.mark.slow
 def test_a_branching_sweep_is_trained_packed_and_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from suite.cli.main import main
 

@@ -12,6 +12,7 @@ from small_runs import ARGUMENTS
 
 from suite.records import Store
 
+pytestmark = pytest.mark.slow  # quick ones: test_batches, test_memory_shortage and test_two_processes
 ROOT = Path(__file__).resolve().parents[1]
 DIAGNOSTICS = (
     "{clipping: {every: 4}, updates: {every: 4}, agreement: {every: 4, window: 2}, sharpness: {times: 1}, "
