@@ -66,7 +66,7 @@ def test_every_panel_is_compared_by_itself_and_drawn(store, tmp_path):
     assert len(ids) == len(set(ids)) > 0  # figures in one document do not share names
 
 
-@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("most", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_many_answers_follow_the_first_figure(store, tmp_path, monkeypatch, most):
     monkeypatch.setattr(sections, "MOST_FIRST", most)
     page = write_report(store, store.plan("panels-1"), tmp_path).page.read_text()

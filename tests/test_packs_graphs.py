@@ -21,6 +21,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_compiler("cpu"), reason="no C++ compiler")
 def test_compiled_packs_equal_uncompiled_ones_and_share_a_graph(tmp_path: Path, data_dir: Path) -> None:
     settings = {"budget_steps": 12, "eval_every_steps": 6}
