@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from suite.analysis.words import number, verdict_text
+from suite.analysis.words import number, optimizer_title, verdict_text
 from suite.api import SweepResults
 
 JUDGEMENTS = ("agrees", "contradicts", "open", "not comparable")
@@ -77,7 +77,7 @@ def answer_of(results: SweepResults) -> str:
     if len(answers) == 1:
         return str(answers[0])
     several = crossovers["task"].nunique() > 1
-    names = crossovers["task"] if several else crossovers["challenger"]
+    names = crossovers["task"] if several else crossovers["challenger"].map(optimizer_title)
     return " ".join(f"{name}: {answer}" for name, answer in zip(names, crossovers["answer"], strict=True))
 
 
