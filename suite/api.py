@@ -118,6 +118,10 @@ class Results:
     @property
     def sweeps(self) -> pd.DataFrame:
         """One row per sweep: name, plan id, question, task, number of runs and of those with a result, final loss."""
+        return self._sweeps.copy()
+
+    @functools.cached_property
+    def _sweeps(self) -> pd.DataFrame:
         rows = []
         for plan in self._store.latest_plans():
             settled = sum((self._store.record(run["run_id"]) or {}).get("status") in SETTLED for run in plan["runs"])

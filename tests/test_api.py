@@ -83,8 +83,8 @@ def test_what_is_not_there_is_named(folder: Path) -> None:
         (lambda: load(folder / "runs" / "runs"), "should be a store"),
         (lambda: results.sweep("synthetic", target=math.nan), "target must be a finite loss"),
         (lambda: results.sweep("synthetic").figure(look="poster"), "no look 'poster'; there are: page, column, slide"),
-        (lambda: Look(width=-1), "width of a look"),
-        (lambda: Look(font_size="9"), "font_size of a look"),  # type: ignore[arg-type]
+        (lambda: Look(width=-1), "look.width must be"),
+        (lambda: Look(font_size="9"), "look.font_size must be a number"),  # type: ignore[arg-type]
         (lambda: Look(batch_scale="auto"), "one of linear, log, got 'auto'"),  # type: ignore[arg-type]
         (lambda: Look(loss_scale="lg"), "one of auto, linear, log, got 'lg'"),  # type: ignore[arg-type]
         (lambda: load_csv("nope.csv"), "got nope.csv"),

@@ -81,10 +81,10 @@ def until_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:
         return ""
     looks = ", ".join(map(str, until["looks"]))
     return (
-        f"Reporting seeds were added where a verdict was open or leant and seeds could decide it, and looked at with "
-        f"{looks} seeds at most. "
-        f"Every look asks for {level_of(plan):.2%} confidence, so that all together name a false winner with a chance "
-        f"of at most {1 - until['level']:.0%} per verdict. {int(runs['reporting'].sum())} runs report."
+        "Reporting seeds were added where a verdict was open or leant and seeds could decide it, and looked at with "
+        f"{looks} seeds at most. Every look asks for {level_of(plan):.2%} confidence, so that all together name a "
+        f"false winner with a chance of at most {1 - until['level']:.0%} per verdict. "
+        f"{int(runs['reporting'].sum())} runs report."
     )
 
 

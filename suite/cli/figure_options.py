@@ -8,22 +8,13 @@ import math
 from typing import TYPE_CHECKING
 
 from suite.cli.parser import Parser
-from suite.fields import check_ranges, nearest
+from suite.fields import nearest
 
 if TYPE_CHECKING:
     from suite.analysis.figures.style import Look
     from suite.analysis.selection import Selection
 
-_LOOKS = ("page", "column", "slide")
 _SCALES = ("auto", "linear", "log")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Ranges of the options; null: the look's own."""
-
-    width: float | None = dataclasses.field(metadata={"at_least": 2, "at_most": 60})
-    font_size: float | None = dataclasses.field(metadata={"at_least": 4, "at_most": 80})
 
 
 def add_selection(parser: Parser) -> None:
@@ -92,13 +83,12 @@ def looks_of(options: argparse.Namespace, *, several: bool) -> tuple[Look, ...]:
     Raises:
         ValueError: there is no such look, or a size is out of range.
     """
-    check_ranges(Asked, vars(options), name="report")
-    names = _words(options.looks, "--looks") or (list(_LOOKS) if several else ["page"])
-    for name in names:
-        if name not in _LOOKS:
-            raise ValueError(f"There is no look {name!r}{nearest(name, _LOOKS)}; change --looks.")
     from suite.analysis.figures.style import LOOKS
 
+    names = _words(options.looks, "--looks") or (list(LOOKS) if several else ["page"])
+    for name in names:
+        if name not in LOOKS:
+            raise ValueError(f"There is no look {name!r}{nearest(name, LOOKS)}; change --looks.")
     scales = {f"{axis}_scale": getattr(options, f"{axis}_scale") for axis in ("batch", "loss", "gap")}
     sizes = {name: value for name in ("width", "font_size") if (value := getattr(options, name)) is not None}
     looks = {name: dataclasses.replace(look, **scales) for name, look in LOOKS.items()}

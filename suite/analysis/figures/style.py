@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -20,14 +20,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from suite.fields import escaped
+from suite.fields import check_ranges, escaped, require
 from suite.records.files import write_atomically, write_text_atomically
 
 INK, FAINT, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 TIP = "tip: "
 """Begins the id of an invisible point whose words a browser shows while the pointer is on it."""
-
-_SCALES = ("auto", "linear", "log")
 
 _WIDER = (1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5)
 """How much wider a picture of fixed proportions is drawn, at the same type size, where its panels need the room."""
@@ -49,22 +47,23 @@ class Look:
     """
 
     name: str = "page"
-    width: float = 5.5
-    font_size: float = 9.0
+    width: float = dataclasses.field(default=5.5, metadata={"at_least": 2, "at_most": 60})
+    font_size: float = dataclasses.field(default=9.0, metadata={"at_least": 4, "at_most": 80})
     proportion: float | None = None
     pixels: int = 1650
-    batch_scale: Literal["log", "linear"] = "log"
+    batch_scale: Literal["linear", "log"] = "log"
     loss_scale: Literal["auto", "linear", "log"] = "auto"
     gap_scale: Literal["auto", "linear", "log"] = "auto"
 
     def __post_init__(self) -> None:
-        for name, least, most in (("width", 2, 60), ("font_size", 4, 80)):
+        for name in ("width", "font_size"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not least <= value <= most:
-                raise ValueError(f"{name} of a look must be a number from {least} to {most}, got {value!r}.")
-        for name, scales in (("batch", _SCALES[1:]), ("loss", _SCALES), ("gap", _SCALES)):
-            if (scale := getattr(self, f"{name}_scale")) not in scales:
-                raise ValueError(f"{name}_scale of a look must be one of {', '.join(scales)}, got {scale!r}.")
+            require(isinstance(value, int | float), f"look.{name}", "a number", value)
+        check_ranges(Look, vars(self), name="look")
+        kinds = get_type_hints(Look)
+        for name in ("batch_scale", "loss_scale", "gap_scale"):
+            scales, scale = get_args(kinds[name]), getattr(self, name)
+            require(scale in scales, f"look.{name}", f"one of {', '.join(scales)}", scale)
 
 
 PAGE = Look()

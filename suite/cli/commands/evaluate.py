@@ -106,8 +106,8 @@ def _run_of(start: str | None, words: list[str]) -> _Of | None:
 
 
 def _refuse_nothing_to_measure(command: str, words: list[str]) -> None:
-    """Refuse a command that names neither a run nor a checkpoint that is there nor a task."""
-    if any(_has(words, name) for name in ("--help", "-h", "-c", "--print_config", "--print_shtab")):
+    """Refuse a command that names neither a run nor a checkpoint that is there nor a network."""
+    if any(_has(words, name) for name in ("help", "-h", "-c", "print_config", "print_shtab", "model")):
         return
     options, _ = take_options(words, families=("optimizer",), names=("store", *_NAMING, "ckpt_path"))
     path = options.get("ckpt_path")
