@@ -31,7 +31,7 @@ python -m suite why --csv why.csv --figure .
 
 A value is the median over a run's measurements, then the mean over the two optimizers, geometric where it spans
 decades. Definitions: `suite/analysis/why.py`, [diagnostics](diagnostics.md). This page is written from the archives of
-the runs by `python benchmarks/results.py`; what earlier forms of it said rested on runs that are lost.
+the runs by `python benchmarks/results.py`.
 """
 
 COLUMNS = {

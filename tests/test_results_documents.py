@@ -7,7 +7,6 @@ import sys
 import pandas as pd
 import pytest
 import results
-from earlier_results import is_decided
 from result_texts import filled, judged
 
 GAPS = pd.DataFrame(
@@ -61,8 +60,3 @@ def test_a_judgement_rests_on_verdicts() -> None:
     with pytest.raises(ValueError, match="should be one of agrees"):
         judged({**ANSWER, "judgement": "proves"}, GAPS)
     assert judged({**ANSWER, "judgement": "open"}, GAPS) == "Open (paper 1: SGD first)."
-
-
-def test_an_earlier_sign_needs_its_seeds() -> None:
-    gaps = pd.DataFrame({"resolved": [True, True, False], "seeds": [2, 2, 2], "seeds_needed": [2, 3, 2]})
-    assert list(is_decided(gaps)) == [True, False, False]

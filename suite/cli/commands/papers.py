@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 COLUMNS = (
     "paper", "item", "shows", "sweep", "runs", "trunks", "papers_runs", "seeds", "search_runs", "laptop", "answer",
-    "earlier_claim", "ours",
+    "ours",
 )  # fmt: skip
 
 
@@ -110,20 +110,17 @@ def _sweep(root: Path, item: Item, name: str) -> tuple[list[str], dict[str, obje
 
     spec, twin = read_spec(root / "configs" / "sweeps" / f"{name}.yaml"), twin_of(name)
     runs, trunks, seeds, searched = runs_of(spec), trunks_of(spec), seeds_of(spec), runs_of_search(spec)
-    stated, answer, earlier = _papers_runs(item, name, spec), _answer(root, twin), _earlier_claim(root, twin)
+    stated, answer = _papers_runs(item, name, spec), _answer(root, twin)
     lines = _filled(
         f"configs/sweeps/{name}.yaml: {runs:,} runs{(trunks and f', {trunks} of them trunks') or ''}"
         f"{stated and f' ({stated})'}, {seeds} seed{'s report' if seeds > 1 else ' reports: verdicts need more'}"
         f"{f'; with --search surface at most {searched:,}, past the ends of grids too' if searched != runs else ''}"
     )
     exists = (root / "configs" / "sweeps" / f"{twin}.yaml").is_file()
-    answered = answer or "not answered yet"
-    if not answer and earlier:
-        answered = f"runs lost: an earlier claim only ({earlier}), not answered anew"
-    lines += _filled(f"on a laptop: configs/sweeps/{twin}.yaml, {answered}" if exists else "")
+    lines += _filled(f"on a laptop: configs/sweeps/{twin}.yaml, {answer or 'not answered yet'}" if exists else "")
     cells = {
         "sweep": name, "runs": runs, "trunks": trunks, "papers_runs": stated, "seeds": seeds, "search_runs": searched,
-        "laptop": twin if exists else "", "answer": answer, "earlier_claim": earlier,
+        "laptop": twin if exists else "", "answer": answer,
     }  # fmt: skip
     return lines, cells
 
@@ -144,13 +141,6 @@ def _answer(root: Path, twin: str) -> str:
     results = Path("docs", "results")
     archived = (root / results / twin.replace("/laptop/", "_") / "runs.parquet").is_file()
     return str(results / f"{twin.partition('/')[0]}.md") if archived else ""
-
-
-def _earlier_claim(root: Path, twin: str) -> str:
-    """Where the documentation has what was said of a laptop sweep whose runs are lost; empty if nothing was."""
-    page = Path("docs", "results", "earlier.md")
-    says = (root / page).is_file() and f"configs/sweeps/{twin}.yaml" in (root / page).read_text(encoding="utf-8")
-    return str(page) if says else ""
 
 
 def _filled(text: str, *, first: str = "    ") -> list[str]:
