@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pretend_worker import COMMAND, history, planned, request_of
+from small_search import chosen_by
 
 from suite.execution.jobs import Job
 from suite.execution.messages import Event
@@ -70,6 +71,12 @@ def test_what_another_process_trains_is_not_sent(cluster: Any, tmp_path: Path) -
         launcher(cluster, tmp_path, shared_store=False).run([(planned(4),)], request_of(tmp_path), collect(events))
         launcher(cluster, tmp_path, shared_store=True).run([(planned(4),)], request_of(tmp_path), collect(events))
     assert [event.kind for event in events] == ["held", "started", "held"] and not history(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_search_trains_the_runs_that_it_trains_here(cluster: Any, tmp_path: Path) -> None:
+    here = chosen_by(tmp_path / "here", "--workers", "1")
+    assert chosen_by(tmp_path / "ray", "--launcher", "ray", "--launcher.address", cluster[0].address) == here
 
 
 def test_a_lost_node_loses_no_run(cluster: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from pretend_worker import COMMAND, history, planned, request_of
+from small_search import chosen_by
 
 from suite.execution.jobs import Job
 from suite.execution.messages import Event
@@ -100,6 +101,13 @@ def test_the_time_limit_forces_a_requeue(cluster: None, tmp_path: Path) -> None:
     story = [(event, step) for event, _, step in history(tmp_path)]
     assert [event for event, _ in story].count("stops") >= 1 and story[-1] == ("ends", 6000)
     assert all(before[1] == after[1] for before, after in zip(story[1::2], story[2::2], strict=False))
+
+
+@pytest.mark.slow
+def test_a_search_trains_the_runs_that_it_trains_here(cluster: None, tmp_path: Path) -> None:
+    here = chosen_by(tmp_path / "here", "--workers", "1")
+    options = ("--launcher.time_minutes=5", "--launcher.poll_seconds=0.2", "--launcher.cpus_per_task=1")
+    assert chosen_by(tmp_path / "slurm", "--launcher", "slurm", *options) == here
 
 
 def test_a_job_that_vanishes_is_started_again(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

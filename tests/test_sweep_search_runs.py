@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
+from small_search import SPEC, suite
 
 from suite.records import Store
-
-ROOT = Path(__file__).resolve().parents[1]
-SPEC: dict[str, Any] = {
-    "question": "Does a search share the grid's runs?",
-    "source": "a test",
-    "task": "toy/quadratic",
-    "overrides": {
-        "data.source": "sample", "data.budget_steps": 20, "trainer.accelerator": "cpu", "trainer.precision": "32-true",
-    },
-    "batch_size": [4],
-    "final_loss": "val",
-    "optimizers": {
-        "sgd": {"lr": {"decades": [-4, -2], "per_decade": 3}, "momentum": [0, 0.5, 0.9]},
-        "adam": {"lr": {"decades": [-2, 0], "per_decade": 2}, "beta": [0.5, 0.9]},
-    },
-}  # fmt: skip
-
-
-def suite(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "suite", *words, "--store", "runs"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return " ".join(done.stdout.split())
 
 
 def test_a_search_until_there_is_a_verdict_and_then_the_grid_in_one_store(tmp_path: Path) -> None:
