@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -36,14 +37,20 @@ class SuiteCLI(LightningCLI):
         predictions: file for what ``predict`` predicts.
 
     Attributes:
+        command: as it was given.
+        request: as it was given.
         outcome: of ``fit``.
         predictions: what ``predict`` has written.
     """
 
     def __init__(self, command: str, request: Request, *, predictions: Path | None = None) -> None:
+        self.command = command
         self.request = request
         self.outcome: Outcome | None = None
         self.predictions = None if predictions is None else Predictions(predictions)
+        # The texts of settings, read from the source of every class, take long, and are shown here alone.
+        shows_texts = any(word == "-h" or "help" in word or "print_config" in word for word in request.arguments)
+        set_parsing_settings(docstring_parse_attribute_docstrings=shows_texts)
         super().__init__(
             Task,
             Data,
@@ -56,6 +63,10 @@ class SuiteCLI(LightningCLI):
             auto_configure_optimizers=False,
             args=[command, *request.arguments],
         )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The asked command alone: to look up the settings of all four takes a second."""
+        return {self.command: super().subcommands()[self.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the rewritten command line and complete what it says, before Lightning takes the seed from it.

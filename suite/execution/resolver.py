@@ -8,7 +8,7 @@ import sys
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import Namespace, set_loader, set_parsing_settings
+from jsonargparse import Namespace, set_loader
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -27,8 +27,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 """Defaults that differ from Lightning's: the suite writes records and checkpoints itself."""
-
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 def load_value(text: str) -> Any:

@@ -23,8 +23,16 @@ def is_the_users(file: str) -> bool:
     """Whether a file is there and lies outside the suite with its tasks and models, Python and installed packages."""
     if not os.path.isfile(file):
         return False
-    path = Path(file).resolve()
+    path = Path(os.path.realpath(file) if os.path.islink(file) else _real(*os.path.split(file)))
     return not {"site-packages", "dist-packages"} & set(path.parts) and not any(map(path.is_relative_to, _OTHERS))
+
+
+_real_folder = functools.cache(os.path.realpath)
+
+
+def _real(folder: str, name: str) -> str:
+    """A file, no link itself, without the links on its way; its folder, which holds many others, is looked up once."""
+    return os.path.join(_real_folder(folder), name)
 
 
 def raised(what: str, error: BaseException) -> ConfigError:
