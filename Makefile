@@ -50,6 +50,7 @@ bench: env
 	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/images.py
 	$(BIN)/python benchmarks/packs.py
+	$(BIN)/python benchmarks/starting.py
 	$(BIN)/python benchmarks/verdicts.py
 	$(BIN)/python benchmarks/search.py --quick
 

@@ -23,6 +23,7 @@ QUICK = {
     "optimizers": ["--rounds", "2", "sgd"],
     "preparation": ["--rounds", "1", "--megabytes", "1"],
     "rows": ["--rounds", "2"],
+    "starting": ["--rounds", "1"],
     "verdicts": ["--quick"],
 }
 SLOW = {
