@@ -222,7 +222,8 @@ class SweepResults:
         self._losses = losses
 
     def __repr__(self) -> str:
-        return f"SweepResults({self.question} Compared by {self.final_loss}: {FINAL_LOSSES.get(self.final_loss, '')}.)"
+        asked = self.question if self.question[-1:] in "?.!" else f"{self.question}."
+        return f"SweepResults({asked} Compared by {self.final_loss}: {FINAL_LOSSES.get(self.final_loss, '')}.)"
 
     @property
     def question(self) -> str:
@@ -342,12 +343,11 @@ class SweepResults:
                 raise ValueError(f"There is no look {look!r}; there are: {', '.join(LOOKS)}.")
             look = LOOKS[look]
         drawings = self._drawings(task)
-        if name not in drawings:
-            raise ValueError(f"There is no figure {name!r}; there are: {', '.join(drawings) or 'none'}.")
         with self._comparison.named():
-            figure = drawn(drawings[name], look)
+            figure = drawn(drawings[name], look) if name in drawings else None
         if figure is None:
-            raise ValueError(f"There is nothing to draw in the figure {name!r}.")
+            wrong = "nothing to draw in the" if name in drawings else "no"
+            raise ValueError(f"There is {wrong} figure {name!r}; there are: {', '.join(self.figures(task)) or 'none'}.")
         return figure
 
     def _drawings(self, task: str | None) -> dict[str, Any]:

@@ -274,6 +274,10 @@ def test_pairs_of_optimizers():
     assert pair_optimizers(["muon", "adam", "sgd"]) == [("adam", "sgd"), ("adam", "muon")]
     assert pair_optimizers(["muon", "lion"]) == [("muon", "lion")]
     assert pair_optimizers(["muon", "adam", "sgd"], reference="sgd", challenger="muon") == [("sgd", "muon")]
+    assert pair_optimizers(["ademamix", "sgd", "adamw"]) == [("adamw", "sgd"), ("adamw", "ademamix")]
+    titles = {"plain": "Heavy ball"}
+    assert pair_optimizers(["plain", "adam"], "heavy BALL", titles=titles) == [("plain", "adam")]
+    assert pair_optimizers(["plain", "adam"], challenger="Plain", titles=titles) == [("adam", "plain")]
     assert pair_optimizers(["sgd"]) == [] and pair_optimizers([]) == []
     with pytest.raises(ValueError, match="Expected an optimizer of this sweep"):
         pair_optimizers(["sgd", "adam"], challenger="lion")

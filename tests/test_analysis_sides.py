@@ -1,5 +1,6 @@
 """Two sides of one question: what is the same is found, what differs is named."""
 
+import dataclasses
 import json
 import os
 
@@ -49,6 +50,16 @@ def test_a_change_that_moves_the_winner_is_named(stores, capsys):
     expected = [Planted(**REPORTED).gap(b) - Planted(**REPORTED, crossing=0.5).gap(b) for b in (4, 64)]
     assert moved.to_numpy() == pytest.approx(expected, abs=0.001)
     assert sides.tuned[sides.tuned["optimizer"] == "adam"]["difference"].abs().max() == 0
+
+
+def test_a_verdict_has_the_names_of_the_sweeps_yaml(stores):
+    def called(name):
+        side = open_side(stores / name)
+        return dataclasses.replace(side, titles={"sgd": "Heavy ball"})
+
+    sides = two_sides(called("reported"), called("after"))
+    assert "Heavy ball better" in set(sides.gaps["first_said"]) | set(sides.gaps["second_said"])
+    assert "SGD" not in format_two_sides(sides, ("before", "after"))
 
 
 def test_a_store_is_compared_with_a_csv_by_settings(stores, tmp_path):

@@ -62,6 +62,7 @@ def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
         (["fit", *ARGUMENTS, *SGD, "--model.width", "15"], ["width must be divisible"]),
         (["fit", *ARGUMENTS, *SGD, "--config", "no.yaml"], ["no.yaml"]),
         (["fit", *ARGUMENTS, "--optimizer"], ["--optimizer needs a value"]),
+        (["fit", *ARGUMENTS, "--optimzer", "sgd", "--optimizer.lr", "1"], ["is --optimzer a slip?"]),
         (["sweep", "no.yaml"], ["no sweep file no.yaml"]),
         (["status", str(ROOT / "configs/sweeps/demo.yaml")], ["has no plan", "python -m suite sweep"]),
         (["gap"], ["gap takes a sweep's YAML or --csv"]),
@@ -101,6 +102,22 @@ def test_names_go_in_any_case_and_a_printed_config_needs_no_rate(capsys: pytest.
     assert code == 0 and optimizer["class_path"] == "suite.optim.Adam" and optimizer["init_args"]["lr"] is None
     code, _, errors = call(["fit", *ARGUMENTS, *RUN, "--optimizer", "ADAM"], capsys)
     assert code == 2 and "adam needs lr" in errors
+    code, _, errors = call(["fit", *ARGUMENTS, *RUN, "--schedule", "WSD", "--schedule.warmup_share", "2"], capsys)
+    assert code == 2 and "warmup_share must be at least 0 and at most 1, got 2" in errors
+    code, printed, _ = call(["optimizers", "AdEMAMix"], capsys)
+    assert code == 0 and "--optimizer.beta3" in printed
+
+
+def test_without_a_task_it_is_said_where_tasks_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = call(["fit"], capsys)
+    assert code == 2 and "fit needs --task NAME" in errors
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("suite.execution.matrix.config_roots", lambda: [])
+    for arguments in (["tasks"], ["tasks", "fineweb/gpt"], ["fit", "--task", "fineweb/gpt"]):
+        code, printed, errors = call(arguments, capsys)
+        assert code == 2 and not printed and "run this in a checkout" in errors
 
 
 @pytest.mark.parametrize("given", [["--data.budget_steps", "5"], ["--data.init_args.budget_epochs=2"], []])

@@ -82,7 +82,7 @@ def test_dropped_runs_come_back_or_go(store: Store, capsys: pytest.CaptureFixtur
     with store.lease(third):
         assert "is being trained" in said(capsys, "drop", third, *where, code=1)
     assert "Deleted 1 run." in said(capsys, "drop", "--empty", *where)
-    assert "No run in" in said(capsys, "drop", "--back", second, *where, code=1)
+    assert "it holds nothing" in said(capsys, "drop", "--back", second, *where, code=1)
     assert "give it alone" in said(capsys, "drop", "--empty", first, *where, code=2)
 
 
@@ -133,11 +133,16 @@ def test_a_sweep_is_watched_and_stopped_from_another_terminal(
             watched = said(capsys, "status", "s.yaml", "--store", "runs", "--watch", "1", code=130)
         assert "0 of 1 runs have a result" in watched
         stopped = said(capsys, "stop", "s.yaml", "--store", "runs")
-        assert "goes on from the checkpoints" in stopped
+        assert "1 have no result yet, and the same sweep command goes on" in stopped
         assert process.wait(120) == 143
     (record,) = store.records()
     assert record["status"] == "interrupted" and list(store.path.glob("runs/*/*/*.ckpt"))
     assert "must be from" in said(capsys, "status", "s.yaml", "--store", "runs", "--watch", "0", code=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "suite.cli.commands.status.time.sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        assert "has not begun in other" in said(capsys, "status", "s.yaml", "--store", "other", "--watch", code=130)
 
 
 def test_an_old_request_stops_no_new_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

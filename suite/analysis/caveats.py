@@ -94,7 +94,8 @@ def _untuned(tuned: pd.DataFrame) -> list[str]:
     """Which optimizers were not tuned over which settings, a sentence for those that share them."""
     optimizers: dict[tuple[str, ...], list[str]] = {}
     for optimizer, points in tuned.groupby("optimizer", sort=False):
-        names = tuple(sorted({name for untuned in points["untuned"] for name in untuned}))
+        whole = points[points["missing"] == 0]
+        names = tuple(sorted({name for untuned in whole["untuned"] for name in untuned}))
         if names:
             optimizers.setdefault(names, []).append(optimizer_title(str(optimizer)))
     sentences = []

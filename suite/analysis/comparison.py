@@ -231,8 +231,8 @@ def compare_plan(
     read = losses or store_losses(store)
     tuned = tuned_points(runs)
     margin = float(plan.get("margin", MARGIN))
-    pair = {"reference": reference, "challenger": challenger}
-    gaps = gap_table(runs, tuned=tuned, **pair, margin=margin, level=level_of(plan))
+    pair, titles = {"reference": reference, "challenger": challenger}, plan.get("titles") or {}
+    gaps = gap_table(runs, tuned=tuned, **pair, margin=margin, level=level_of(plan), titles=titles)
     definitions = {task: by_panel.get(task, definition) for task in runs["task"].unique()}
     curves = functools.cache(store_curves(store, definitions))
     gaps["slowdown"] = slowdowns(gaps, tuned, curves)
@@ -255,7 +255,7 @@ def compare_plan(
         command=plan.get("command") or "",
         trunks=load_runs(store, plan, final_loss=final_loss, trunks=True),
         problems=tuple(store.problems),
-        titles=plan.get("titles") or {},
+        titles=titles,
         to_target=target_table(runs, tuned, curves, targets),
         targets=targets,
         panels=panel_settings(plan),

@@ -34,7 +34,8 @@ compared (`suite.analysis.slowdown`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,11 @@ import pandas as pd
 
 from suite.analysis.tuned import tuned_points
 from suite.analysis.verdict import LEVEL, Interval, combined, errors_of_means, holm, seeds_for_power, verdict
+from suite.analysis.words import label_of_name
 from suite.records.tuning import MARGIN
 
 BASELINE = "adam"
+BASELINES = (BASELINE, "adamw")
 CHALLENGER = "sgd"
 
 SERIES = ["task", "reference", "challenger"]
@@ -61,28 +64,35 @@ COLUMNS = [
 
 
 def pair_optimizers(
-    labels: Sequence[str], reference: str | None = None, challenger: str | None = None
+    labels: Sequence[str],
+    reference: str | None = None,
+    challenger: str | None = None,
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> list[tuple[str, str]]:
     """Which optimizers are compared, as ``(reference, challenger)`` pairs.
 
     Args:
         labels: the optimizers of a sweep, in its order.
-        reference: what the others are compared with; by default Adam, else the first.
+        reference: what the others are compared with, by its label or title, in any case; by default Adam, else AdamW,
+            else the first.
         challenger: the only one to compare; by default all others, SGD first.
+        titles: what the sweep's YAML calls its optimizers in figures.
 
     Raises:
         ValueError: a named optimizer is not in the sweep.
     """
-    for name in (reference, challenger):
-        if name is not None and name not in labels:
+    called = label_of_name(labels, titles)
+    for name in filter(None, (reference, challenger)):
+        if name.lower() not in called:
             raise ValueError(
                 f"Expected an optimizer of this sweep ({', '.join(labels)}), got '{name}'; "
                 "change the optimizers to compare."
             )
+    reference, challenger = (name and called[name.lower()] for name in (reference, challenger))
     possible = [label for label in labels if label != challenger]
     if not possible:
         return []
-    against = reference or (BASELINE if BASELINE in possible else possible[0])
+    against = reference or next((label for label in BASELINES if label in possible), possible[0])
     others = [label for label in labels if label != against] if challenger is None else [challenger]
     return [(against, other) for other in sorted(others, key=lambda label: label != CHALLENGER) if other != against]
 
@@ -95,6 +105,7 @@ def gap_table(
     challenger: str | None = None,
     margin: float = MARGIN,
     level: float = LEVEL,
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """The gap at every batch size, for every task and pair of optimizers in the runs.
 
@@ -105,6 +116,7 @@ def gap_table(
         challenger: see `pair_optimizers`.
         margin: percent of the reference's loss within which the two are level.
         level: confidence that a verdict needs; more than `LEVEL` where verdicts are looked at several times.
+        titles: see `pair_optimizers`.
 
     Returns:
         The columns `COLUMNS`, ordered by task, pair and batch size. Losses, ``gap``, ``error`` (standard error, with
@@ -125,7 +137,7 @@ def gap_table(
         labels = list(runs.loc[runs["task"] == task, "optimizer"].drop_duplicates())
         at = points[points["task"] == task].set_index(["optimizer", "batch_size"])
         sizes = sorted({size for _, size in at.index})
-        for against, other in pair_optimizers(labels, reference, challenger):
+        for against, other in pair_optimizers(labels, reference, challenger, titles):
             pairs = [
                 _Pair(at.loc[(against, size)], at.loc[(other, size)])
                 for size in sizes

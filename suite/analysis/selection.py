@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from suite.analysis.words import batch_sizes_text, optimizer_title
+from suite.analysis.words import batch_sizes_text, label_of_name
 
 _Value = TypeVar("_Value", str, int)
 
@@ -37,9 +37,8 @@ class Selection:
             ValueError: one of them has no runs.
         """
         labels = list(runs["optimizer"].drop_duplicates())
-        by_lower = {titles.get(label, optimizer_title(label)).lower(): label for label in labels}
-        by_lower |= {label.lower(): label for label in labels}
-        chosen = [by_lower.get(name.lower(), name) for name in self.optimizers]
+        called = label_of_name(labels, titles)
+        chosen = [called.get(name.lower(), name) for name in self.optimizers]
         _refuse_unknown(chosen, labels, "optimizers", "--optimizers")
         return runs[runs["optimizer"].isin(chosen)].reset_index(drop=True) if chosen else runs
 

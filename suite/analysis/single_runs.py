@@ -12,7 +12,7 @@ import numpy as np
 from suite.analysis.columns import Column, cells
 from suite.analysis.curves import ema, store_losses
 from suite.analysis.terminal import lines, printable, text_table
-from suite.analysis.words import format_setting, format_value, optimizer_title, plain_number
+from suite.analysis.words import counted, format_setting, format_value, optimizer_title, plain_number
 from suite.records import FINAL_LOSSES, Store
 
 SORTED_BY = ("loss", "started", "seconds", "batch_size", "seed", "run_id")
@@ -49,7 +49,7 @@ def format_runs(
         Column(f"final loss ({final_loss})", lambda r: _outcome(r, final_loss)),
         Column("why", lambda r: _why(r), words=True),
     ]
-    counts = f"{len(records)} runs" + (f", the first {len(shown)} by {sort}" if len(shown) < len(records) else "")
+    counts = counted(len(records), "run") + (f", the first {len(shown)} by {sort}" if len(shown) < len(records) else "")
     body = [text_table(*cells(columns, shown))] if shown else []
     return printable([*body, lines(f"{counts}. final loss ({final_loss}): {FINAL_LOSSES[final_loss]}.")])
 

@@ -92,7 +92,8 @@ def two_sides(first: Comparison, second: Comparison) -> TwoSides:
     def matched(name: str, on: Sequence[str], values: Sequence[str], extra: Sequence[str] = ()) -> pd.DataFrame:
         frames = [getattr(side, name) for side in (first, second)]
         if name == "gaps":
-            frames = [frame.assign(said=[verdict_text(row) for _, row in frame.iterrows()]) for frame in frames]
+            with first.named():
+                frames = [frame.assign(said=[verdict_text(row) for _, row in frame.iterrows()]) for frame in frames]
         return _matched([frame if keep_task else frame.assign(task="") for frame in frames], on, values, extra)
 
     runs = matched("runs", ["run_id"] if by_id else RUN, ["status", "loss"], RUN if by_id else ())

@@ -63,6 +63,18 @@ def optimizer_title(label: str) -> str:
     return _NAMES.get({}).get(label) or _usual_title(label)
 
 
+def label_of_name(labels: Iterable[str], titles: Mapping[str, str]) -> dict[str, str]:
+    """Every name of an optimizer, a label or a title, in small letters -> its label.
+
+    Args:
+        labels: all optimizers.
+        titles: label -> title, of those that the YAML names.
+    """
+    labels = list(labels)
+    by_title = {titles.get(label, optimizer_title(label)).lower(): label for label in labels}
+    return by_title | {label.lower(): label for label in labels}
+
+
 def _usual_title(label: str) -> str:
     return _TITLES.get(label) or " ".join(_TITLES.get(word, word) for word in label.split("_")) or label
 

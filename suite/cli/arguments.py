@@ -7,6 +7,7 @@ and an optimizer is a setting of the model. It is checked here, so that its erro
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import json
 import os
@@ -130,7 +131,10 @@ def _resolved(family: str, options: dict[str, str], words: list[str]) -> list[st
     if name is None:
         spec = _of_layers(family, words)
         if not spec and settings:
-            raise ValueError(f"--{family}.{next(iter(settings))} needs --{family} NAME as well.")
+            typed = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
+            close = difflib.get_close_matches(family, typed, n=1)
+            hint = f" (is --{close[0]} a slip?)" if close else ""
+            raise ValueError(f"--{family}.{next(iter(settings))} needs --{family} NAME as well{hint}.")
     else:
         spec = _as_named(read_yaml(name)) if name.endswith((".yaml", ".yml")) else {"name": name}
     if not spec:

@@ -30,9 +30,23 @@ def task_file(name: str) -> Path:
         ValueError: there is no such task; the message gives the nearest name and all known ones.
     """
     files = task_files()
+    require_tasks(files)
     if name not in files:
         raise ValueError(f"There is no task {name!r}{nearest(name, files)}.")
     return files[name]
+
+
+def require_tasks(files: Mapping[str, Path]) -> None:
+    """Refuse to go on without any task.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not files:
+        raise ValueError(
+            "There is no task here: they are files configs/tasks/<dataset>/<architecture>.yaml of a checkout or of the "
+            "working directory; run this in a checkout, or write one of your own (docs/own_task.md)."
+        )
 
 
 def task_name(typed: str) -> str:
@@ -42,9 +56,14 @@ def task_name(typed: str) -> str:
 
 
 def describe_tasks() -> dict[str, str]:
-    """Task name -> the first comment line of its YAML."""
-    lines = {}
-    for name, path in task_files().items():
+    """Task name -> the first comment line of its YAML.
+
+    Raises:
+        ValueError: there is none.
+    """
+    lines, files = {}, task_files()
+    require_tasks(files)
+    for name, path in files.items():
         with open(path, encoding="utf-8") as file:
             lines[name] = file.readline().lstrip("# ").strip()
     return lines

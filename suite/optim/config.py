@@ -180,9 +180,14 @@ class OptimizerConfig:
     def from_values(cls, values: Mapping[str, Any], *, name: str) -> Self:
         """Make the config from plain values; error messages call it ``name``.
 
+        Torch's ``betas``, a pair, are ``beta1`` and ``beta2`` where a config has them.
+
         Raises:
             ConfigError: a field is unknown, missing, or of the wrong type.
         """
+        pair = values.get("betas")
+        if isinstance(pair, list | tuple) and len(pair) == 2 and {"beta1", "beta2"} <= cls.__dataclass_fields__.keys():
+            values = {"beta1": pair[0], "beta2": pair[1], **{key: x for key, x in values.items() if key != "betas"}}
         return read(cls, values, name=name)
 
     def init_values(self) -> dict[str, Any]:

@@ -102,12 +102,13 @@ def class_in(catalogue: Mapping[str, tuple[str, str]], name: str, kind: str) -> 
 
     Args:
         catalogue: name -> (class path, description).
-        name: the name or dotted path to look up.
+        name: the name, in any case, or dotted path to look up.
         kind: the word for an entry in error messages, such as "schedule".
 
     Raises:
         ConfigError: the name is unknown, or the path cannot be imported.
     """
+    name = {entry.lower(): entry for entry in catalogue}.get(name.lower(), name)
     if name not in catalogue and "." not in name:
         raise ConfigError(f"There is no {kind} {name!r}{nearest(name, catalogue)}.")
     return import_class(catalogue[name][0] if name in catalogue else name)

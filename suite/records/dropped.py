@@ -72,11 +72,13 @@ def _one(folder: Path, start: str, store: Store) -> str:
     ids = [run_id for run_id in ids if run_id.startswith(start)]
     if len(ids) == 1:
         return ids[0]
-    where = f"{store.path}{' bin' if folder == _bin(store) else ''}"
+    is_bin = folder == _bin(store)
+    where = f"the bin of {store.path}" if is_bin else str(store.path)
     if ids:
         named = ", ".join(ids[:3])
         raise StoreError(f"{len(ids)} runs in {where} begin with {start!r}, such as {named}; give more of the id.")
-    raise StoreError(f"No run in {where} begins with {start!r}; `python -m suite runs` lists them.")
+    lists = f"it holds {', '.join(dropped(store)) or 'nothing'}" if is_bin else "`python -m suite runs` lists them"
+    raise StoreError(f"No run in {where} begins with {start!r}; {lists}.")
 
 
 def _move(store: Store, old: Path, new: Path) -> Path:

@@ -134,7 +134,7 @@ def _read_rows(file: pq.ParquetFile, path: Path) -> Iterator[tuple[int, list[dic
             first += len(batch)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
-            f"The archive {path} is damaged ({str(error)[:200]}); what came before is restored."
+            f"The archive {path} is damaged ({str(error)[:200]}); what came before that, if anything, is restored."
         ) from error
 
 

@@ -39,7 +39,10 @@ def _archive(arguments: list[str]) -> int:
     store = Store.existing(options.store)
     plan = None if spec is None else plan_of(spec, store)
     count = write_archive(store, options.to, plan, options.points)
-    print(f"{count} runs of {options.store} are in {options.to}, {options.to.stat().st_size / 1e6:.1f} MB.")
+    kilobytes = options.to.stat().st_size / 1e3
+    size = f"{kilobytes / 1e3:.1f} MB" if kilobytes >= 1000 else f"{kilobytes:.0f} kB"
+    runs, are = ("run", "is") if count == 1 else ("runs", "are")
+    print(f"{count} {runs} of {options.store} {are} in {options.to}, {size}.")
     for path, reason in store.problems:
         print(one_line(f"left out: {path} {reason}"))
     return 1 if store.problems else 0

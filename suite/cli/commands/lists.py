@@ -40,9 +40,9 @@ def print_lines(lines: dict[str, str]) -> None:
 
 
 def _print_optimizer(name: str) -> None:
-    from suite.optim import config_class
+    from suite.optim.registry import config_class, spelled
 
-    cls = config_class(name)
+    cls = config_class(spelled(name))
     doc = inspect.getdoc(cls) or cls.__name__
     if not dataclasses.is_dataclass(cls):
         print(doc)

@@ -136,7 +136,11 @@ def _stop(arguments: list[str]) -> int:
             f"{living} runs are still being trained after {STOP_SECONDS:.0f} s; those of a cluster end with their jobs."
         )
         return 1
-    print("No run of this sweep is being trained; the same sweep command goes on from the checkpoints.")
+    left = sum(not store.settled(run_id) for run_id in run_ids)
+    goes_on = (
+        f"{left} have no result yet, and the same sweep command goes on with them" if left else "all have a result"
+    )
+    print(f"No run of this sweep is being trained; {goes_on}.")
     return 0
 
 

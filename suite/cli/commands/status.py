@@ -33,6 +33,11 @@ def main(command: str, arguments: list[str]) -> int:
     assert spec is not None
     if options.watch is not None and not 0.1 <= options.watch <= 86_400:
         raise ConfigError(f"--watch must be from 0.1 to 86,400 seconds, got {options.watch:g}.")
+    store = Store(options.store)
+    if options.watch is not None and store.plan(spec.plan_id) is None and not store.problems:
+        print(f"{spec.file} has not begun in {options.store}; looking again every {options.watch:g} s.", flush=True)
+        while store.plan(spec.plan_id) is None and not store.problems:
+            time.sleep(options.watch)
     while True:
         print(_CLEAR * (options.watch is not None and sys.stdout.isatty()), end="")
         left = _print_status(Store(options.store), spec)

@@ -34,6 +34,8 @@ ENDED_EARLY = 143
 
 def main(command: str, arguments: list[str]) -> int:
     """Train a run; returns 0, or `ENDED_EARLY`."""
+    if not arguments:
+        raise ValueError("fit needs --task NAME (`python -m suite tasks` lists them) or --config FILE; see --help.")
     store, typed = Store(store_of(arguments)), list(arguments)
     if (record := remembered(store, typed)) is not None:
         _print_outcome(record, trained=False, store=store)
