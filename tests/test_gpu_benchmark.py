@@ -22,6 +22,8 @@ def test_every_part_measures_or_says_why_not(tmp_path: Path) -> None:
     assert [row["pair"] for row in by_part["tasks"]] == ["fineweb/gpt", "imagenet21k/resnet20"]
     assert all(row["ms per step"] > 0 and row["samples/s"] > 0 for row in by_part["tasks"])
     assert [row["runs"] for row in by_part["packs"]] == [1, 2]
+    assert [row["processes"] for row in by_part["sharing"]] == [1, 2]
+    assert by_part["sharing"][0]["x one process"] == 1.0 and 0 < by_part["sharing"][1]["x one process"] < 4
     *gaps, duration = by_part["sweep"]
     assert [row["batch size"] for row in gaps] == [2, 8] and duration["seconds"] > 0
     assert all(row["gap"] == pytest.approx(row["Adam"] - row["SGD"], abs=2e-4) for row in gaps)
