@@ -51,7 +51,7 @@ def measure(part: str, rows: Path, *, tiny: bool) -> None:
 
     try:
         getattr(gpu_parts, part)(emit, tiny=tiny)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         emit({"not measured": f"{type(error).__name__}: {error}"[:300]})
 
 

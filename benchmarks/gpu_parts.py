@@ -144,7 +144,7 @@ def saying_why_not(emit: Emit, **what: Any) -> Iterator[None]:
     """What cannot be measured is a row with the reason; the next is tried."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a parser's refusal ends no part
         emit({**what, "not measured": one_line(f"{type(error).__name__}: {error}")[:200]})
     if HAS_GPU:
         torch.cuda.empty_cache()

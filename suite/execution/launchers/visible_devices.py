@@ -12,8 +12,8 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 """The variable by which CUDA is told its devices: numbers, ``GPU-...`` or ``MIG-...``, separated by commas."""
 
 _SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""What a driver of GPUs shows, on Linux, in containers and in WSL; torch, whose import takes seconds, is asked only where
-there is any of these."""
+"""What a driver of GPUs shows on Linux, in containers and in WSL. Torch, whose import takes seconds, is asked where one of
+these is."""
 
 _LISTED = re.compile(r"^(?P<slice>\s*)(?:GPU|MIG)\s.*\(UUID:\s*(?P<name>(?:GPU|MIG)-[^)]+)\)", re.MULTILINE)
 
