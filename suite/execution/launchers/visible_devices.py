@@ -12,8 +12,8 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 """The variable by which CUDA is told its devices: numbers, ``GPU-...`` or ``MIG-...``, separated by commas."""
 
 _SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""What a driver of GPUs shows on Linux, in containers and in WSL. Torch, whose import takes seconds, is asked where one of
-these is."""
+"""What a driver of GPUs shows, on Linux, in containers and in WSL. Only where one of these is, torch is asked, whose
+import takes seconds."""
 
 _LISTED = re.compile(r"^(?P<slice>\s*)(?:GPU|MIG)\s.*\(UUID:\s*(?P<name>(?:GPU|MIG)-[^)]+)\)", re.MULTILINE)
 
