@@ -5,10 +5,11 @@
 
 Parts, by what they are worth: ``facts`` of the device; ``tasks``: every task at the papers' size in bf16, with its
 rate, its share of the device's arithmetic (MFU) and its memory against the plan; ``graphs``: CUDA graphs on and off;
-``packs`` of runs; ``sweep``: a small real one with its gap; ``kernels``: flash-attn's and fla's against ours. Each part
-is a process with a time limit of its own, and what it has measured by then is kept: results are written as they come,
-as ``gpu.json`` and as the tables of docs/gpu.md (``gpu.md``; ``--write`` puts them into the page). Data are random or
-embedded, no network is needed, and nothing beyond the extra `train`; what is not installed is a row that says so.
+``packs`` of runs; ``sweep``: a small real one with its gap; ``kernels``: flash-attn's and fla's against ours;
+``sharing``: whether several packs at a time on one GPU train more than one. Each part is a process with a time limit of
+its own, and what it has measured by then is kept: results are written as they come, as ``gpu.json`` and as the tables
+of docs/gpu.md (``gpu.md``; ``--write`` puts them into the page). Data are random or embedded, no network is needed, and
+nothing beyond the extra `train`; what is not installed is a row that says so.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from page_tables import put
 
-LIMITS = {"facts": 40, "tasks": 200, "graphs": 60, "packs": 90, "sweep": 120, "kernels": 60}
+LIMITS = {"facts": 40, "tasks": 200, "graphs": 60, "packs": 90, "sweep": 120, "kernels": 60, "sharing": 90}
 """Part -> seconds that it may take, its imports included."""
 
 POLL_SECONDS = 0.5
@@ -50,7 +51,7 @@ def measure(part: str, rows: Path, *, tiny: bool) -> None:
 
     try:
         getattr(gpu_parts, part)(emit, tiny=tiny)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         emit({"not measured": f"{type(error).__name__}: {error}"[:300]})
 
 
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows.unlink(missing_ok=True)
     until = time.monotonic() + 60 * options.minutes
     for part in options.parts or LIMITS:
-        left = min(LIMITS[part], until - time.monotonic())
+        left = max(0.0, min(LIMITS[part], until - time.monotonic()))
         print(f"{part}: {left:.0f} s at most", flush=True)
         if options.tiny:
             measure(part, rows, tiny=True)

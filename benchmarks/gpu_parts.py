@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import json
 import platform
@@ -17,13 +18,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import gpu_sharing
 import torch
 from page_tables import planned
 from random_data import RandomData, config_of
 
 from suite.execution.matrix import describe_tasks, task_file
 from suite.execution.resolver import Resolver
-from suite.fields import one_line
+from suite.fields import one_line, read_yaml
 from suite.packs.pack import run_pack
 from suite.records import Store
 from suite.training import Task, open_run, run, throughput
@@ -56,6 +58,17 @@ def resolver() -> Resolver:
     return Resolver()
 
 
+def _import_class_of(pair: str) -> None:
+    """Import a task and its data, so that a library that is missing is an error with its name.
+
+    Raises:
+        ModuleNotFoundError: a library is not installed.
+    """
+    recipe = read_yaml(str(task_file(pair)))
+    for part in ("model", "data"):
+        importlib.import_module(recipe[part]["class_path"].rpartition(".")[0])
+
+
 class Timed:
     """A task on random data of the papers' sizes, which is trained for some steps.
 
@@ -69,6 +82,7 @@ class Timed:
     def __init__(self, pair: str, *, tiny: bool, batch_size: int | None = None, changes: tuple[str, ...] = ()) -> None:
         words = ["--config", str(task_file(pair)), f"--model.init_args.name={pair}"]
         words += [word.replace("--model.", "--model.init_args.") for word in (*(TINY[pair] if tiny else ()), *changes)]
+        _import_class_of(pair)
         self.base = resolver().resolve([*words, *(ON_GPU if HAS_GPU and not tiny else ON_CPU)])
         self.base["model"]["init_args"]["optimizer"] = ADAM
         task, recipe = resolver().build_data(self.base)
@@ -130,7 +144,7 @@ def saying_why_not(emit: Emit, **what: Any) -> Iterator[None]:
     """What cannot be measured is a row with the reason; the next is tried."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a parser's refusal ends no part
         emit({**what, "not measured": one_line(f"{type(error).__name__}: {error}")[:200]})
     if HAS_GPU:
         torch.cuda.empty_cache()
@@ -250,6 +264,9 @@ def kernels(emit: Emit, *, tiny: bool) -> None:
             gated_delta.kernel_applies = applies if kernel == "fla" else lambda values: False
             emit({**Timed("hg38/gdn", tiny=tiny, batch_size=64).row(2.0), "kernel": kernel})
     gated_delta.kernel_applies = applies
+
+
+sharing = gpu_sharing.measure
 
 
 def sweep(emit: Emit, *, tiny: bool) -> None:

@@ -21,6 +21,7 @@ from small_runs import ADAM, make_data, make_trainer, run_task, train
 from torch import Tensor
 
 from suite.records import Store
+from suite.training import Task
 from suite.training.captured_step import (
     MOST_SHAPES,
     TIMED,
@@ -34,7 +35,6 @@ from tasks.fineweb.gpt import FineWebGPT
 from tasks.imagenet21k.data import ImageNet21kData
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
 from tasks.zinc.data import Zinc
-from tasks.zinc.gat import ZincGAT
 
 BEFORE = WARM_UP + TIMED + TRIALS
 """Steps of a shape that are taken plainly at least."""
@@ -81,9 +81,15 @@ def test_a_run_of_repeated_steps_has_the_numbers_of_plain_ones(
     assert repeated["train_loss"].to_pylist()[:BEFORE] == plain["train_loss"].to_pylist()[:BEFORE]
 
 
+def gat(spec: dict[str, Any]) -> Task:
+    from tasks.zinc.gat import ZincGAT
+
+    return ZincGAT(optimizer=spec, num_layers=2, width=16, num_heads=2)
+
+
 NETWORKS = {
     "batches of varying shapes": (
-        lambda spec: ZincGAT(optimizer=spec, num_layers=2, width=16, num_heads=2),
+        gat,
         lambda folder: Zinc(batch_size=4, budget_steps=60, max_molecules=200, data_dir=folder, eval_samples=8),
     ),
     "running statistics": (
@@ -99,6 +105,8 @@ NETWORKS = {
 def test_networks_with_buffers_and_many_shapes_keep_their_numbers(
     name: str, use: Any, tmp_path: Path, data_dir: Path
 ) -> None:
+    for library in ("PIL", "rdkit", "torch_geometric"):  # which make the samples and the network
+        pytest.importorskip(library)
     make_task, data_of = NETWORKS[name]
     config: dict[str, Any] = {"seed_everything": 1, "model": {"init_args": {}}, "data": {"init_args": {}}}
     records, curves = [], []

@@ -6,14 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from suite.cli.commands import lists
+from suite.cli.commands.sweep import _answers
 from suite.cli.main import main
-from suite.execution.faults import fault_of
+from suite.execution.faults import fault_of, needs
+from suite.execution.sentences import of_a_parser
+from suite.records import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -160,3 +164,50 @@ def test_code_of_the_users_that_exits_ends_no_command_without_a_word(
     assert code == 2 and said.startswith("suite: Code that this command calls has ended it by SystemExit: 0 (mine_that")
     assert "mine_that_exits.py, line 5" in said and len(said.splitlines()) == 1
     assert call(["fit", "--nothing"], capsys)[0] == 2 and call(["--help"], capsys)[0] == 0
+
+
+@pytest.mark.parametrize(("package", "extra"), [("torch_geometric", "graph"), ("timm", "vision")])
+def test_a_package_that_a_task_misses_is_named_when_it_is_parsed(package: str, extra: str) -> None:
+    said = (
+        'Parser key "model":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
+        f"    - Problem with given class_path 'tasks.zinc.gat.ZincGAT':\n      No module named '{package}'\n"
+        "    - Expected a <class 'NoneType'>\n  Given value: {'class_path': 'tasks.zinc.gat.ZincGAT'}"
+    )
+    assert of_a_parser(said) == needs(package) and f"pip install 'adam-sgd-gap[{extra}]'" in needs(package)
+    assert of_a_parser(said.replace(package, "tasks.zinc.gatt")).startswith("model must be a mapping")
+
+
+def test_a_machine_that_only_trains_ends_a_sweep_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec: Any = SimpleNamespace(looks=(1,))
+    for name in ("suite.analysis.comparison", "suite.analysis.terminal"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert _answers(spec, Store(tmp_path)) == needs("pandas", "What the runs say") + "\n"
+
+
+def test_a_sweep_until_there_is_a_verdict_misses_what_it_needs_before_it_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"task": "toy/quadratic", "batch_size": [1], "question": "?", "report_seeds": [2, 3], "margin": 0.5}
+    optimizers = {"sgd": {"lr": 1e-6}, "adam": {"lr": 1e-6}}
+    Path("s.yaml").write_text(yaml.safe_dump({**asked, "optimizers": optimizers, "until": {"precision": 0.5}}))
+    monkeypatch.delitem(sys.modules, "suite.analysis.until", raising=False)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    code, said = call(["sweep", "s.yaml"], capsys)
+    assert code == 2 and "needs the package pandas" in said
+    assert [path.name for path in Path().iterdir()] == ["s.yaml"]
+
+
+DECODES_NOTHING = """
+import sys
+import suite.training  # torchmetrics imports Pillow where it finds torchvision
+sys.modules.update(dict.fromkeys(("PIL", "simplejpeg", "timm", "rdkit", "torch_geometric")))
+import tasks.imagenet21k.data, tasks.imagenet21k.resnet20, tasks.imagenet21k.vit, tasks.imagenet1k_lt.simple_vit
+import tasks.zinc.data, tasks.zinc.grit
+"""
+
+
+def test_networks_of_plain_torch_need_nothing_that_reads_images_or_molecules() -> None:
+    subprocess.run([sys.executable, "-c", DECODES_NOTHING], check=True, cwd=ROOT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def test_every_part_measures_or_says_why_not(tmp_path: Path) -> None:
     assert [row["pair"] for row in by_part["tasks"]] == ["fineweb/gpt", "imagenet21k/resnet20"]
     assert all(row["ms per step"] > 0 and row["samples/s"] > 0 for row in by_part["tasks"])
     assert [row["runs"] for row in by_part["packs"]] == [1, 2]
+    assert [row["processes"] for row in by_part["sharing"]] == [1, 2]
+    assert by_part["sharing"][0]["x one process"] == 1.0 and 0 < by_part["sharing"][1]["x one process"] < 4
     *gaps, duration = by_part["sweep"]
     assert [row["batch size"] for row in gaps] == [2, 8] and duration["seconds"] > 0
     assert all(row["gap"] == pytest.approx(row["Adam"] - row["SGD"], abs=2e-4) for row in gaps)
@@ -51,3 +54,20 @@ def test_an_unknown_part_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as ended:
         main(["fact", "--out", str(tmp_path)])
     assert ended.value.code == 2 and "there is no part fact; the parts are facts, tasks" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_a_row_with_the_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpu_parts import Timed, saying_why_not
+
+    for name in ("tasks.imagenet21k.convnext_tiny", "models.convnext_tiny"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    rows: list[dict[str, object]] = []
+    with saying_why_not(rows.append, pair="imagenet21k/convnext_tiny"):
+        Timed("imagenet21k/convnext_tiny", tiny=False)
+    with saying_why_not(rows.append, pair="fineweb/gpt"):
+        raise SystemExit(2)
+    assert "timm" in str(rows[0]["not measured"]) and rows[1] == {
+        "pair": "fineweb/gpt",
+        "not measured": "SystemExit: 2",
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pretend_worker import planned
 
+from suite.execution.launchers import visible_devices as module
 from suite.execution.launchers.local import LocalLauncher
 from suite.execution.launchers.visible_devices import visible_devices
 from suite.execution.messages import Event, WorkRequest
@@ -56,6 +57,18 @@ def test_without_the_variable_devices_are_all_gpus_or_their_slices() -> None:
         "MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d",
         "GPU-2cfc8a5c-1b9e-4d76-a2a2-5c9ab1a9c5d1",
     )
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_gpus_are_found_by_any_sign_of_their_driver(
+    shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign = tmp_path / "nvidiactl"  # what a container or WSL has of it differs
+    if shown:
+        sign.touch()
+    monkeypatch.setattr(module, "_SIGNS", (str(tmp_path / "driver"), str(sign)))
+    monkeypatch.setattr(module, "_count", lambda: 2)
+    assert visible_devices({}, listing=lambda: "") == (("0", "1") if shown else ())
 
 
 @pytest.mark.parametrize(

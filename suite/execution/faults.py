@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _OWN = ("suite", "tasks", "models")
 _OWN_CODE = tuple(str(_ROOT / name) + os.sep for name in _OWN)
 
-_EXTRAS = {
+EXTRAS = {
     **dict.fromkeys(("datasets", "tiktoken", "tokenizers"), "language"),
     **dict.fromkeys(("PIL", "fsspec", "huggingface_hub", "simplejpeg", "timm", "torchvision"), "vision"),
     **dict.fromkeys(("rdkit", "torch_geometric"), "graph"),
@@ -119,12 +119,14 @@ def _of_the_user(error: Exception) -> Fault | None:
         where = f"{relevant[-1].filename} line {relevant[-1].lineno}"
         return Fault(f"{where} raised {type(error).__name__}: {error}; that code is yours to mend.", WRONG_REQUEST)
     if isinstance(error, ModuleNotFoundError) and (package := (error.name or "suite").partition(".")[0]) not in _OWN:
-        extra = _EXTRAS.get(package, "train,analysis")
-        return Fault(
-            f"This needs the package {package}, which is not installed: pip install 'adam-sgd-gap[{extra}]'.",
-            WRONG_REQUEST,
-        )
+        return Fault(needs(package), WRONG_REQUEST)
     return None
+
+
+def needs(package: str, what: str = "This") -> str:
+    """The sentence for a package that is not installed."""
+    extra = EXTRAS.get(package, "train,analysis")
+    return f"{what} needs the package {package}, which is not installed: pip install 'adam-sgd-gap[{extra}]'."
 
 
 def _suite_frames(error: Exception) -> list[traceback.FrameSummary]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from suite.execution.faults import EXTRAS, needs
+
 _WRAPPED = "Does not validate against any of the Union subtypes"
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
@@ -15,6 +17,9 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 def of_a_parser(message: str) -> str:
     """Shorten a parser's message of several lines to one sentence: what was expected, what came, what to change."""
+    missing = re.search(r"Problem with given class_path '[^']*':\s+No module named '(\w+)", message)
+    if missing and missing[1] in EXTRAS:
+        return needs(missing[1])
     keys = re.findall(r'Parser key "([^"]+)"', message)
     kinds = re.findall(r"Expected a typing.Literal\[(.*)\]", message)
     kinds += [_KINDS.get(kind, kind) for kind in re.findall(r"Expected an? <class '(\w+)'>", message)]

@@ -21,12 +21,23 @@ from suite.training.footprint import network_on_meta
 from suite.training.task import Task
 
 PEAKS = {
-    "B200": 2250e12, "H200": 989e12, "GH200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12,
+    "GB300": 2500e12, "B300": 2250e12, "GB200": 2500e12, "B200": 2250e12, "H200 NVL": 835e12, "H200": 989e12,
+    "GH200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "H800 PCIe": 756e12, "H800": 989e12,
     "H20": 148e12, "A100": 312e12, "A800": 312e12, "A40": 150e12, "A30": 165e12, "A10G": 70e12, "A10": 125e12,
-    "L40S": 362e12, "L40": 181e12, "L4": 121e12, "RTX 4090": 165e12, "RTX 3090": 71e12, "A6000": 155e12,
+    "L40S": 362e12, "L40": 181e12, "L4": 121e12, "RTX 4090 D": 147e12, "RTX 4090": 165e12, "RTX 3090 Ti": 80e12,
+    "RTX 3090": 71e12, "A6000": 155e12,
 }  # fmt: skip
-"""Part of a device's name -> FLOP per second in bf16 with fp32 sums, dense, by its maker's data sheet. The first that
-the name has counts."""
+"""Part of a device's name -> FLOP per second in bf16 or fp16 with fp32 sums, dense: half of what NVIDIA's sheets say
+with sparsity. The first that the name has counts. Sheets: Blackwell "GB200 NVL72", "HGX B200", "HGX B300"; Hopper "H100
+Tensor Core GPU Datasheet", "H200 Tensor Core GPU Datasheet" (NVL: 1,671 with sparsity); Ampere "A100 Tensor Core GPU
+Datasheet" and those of the A10, A30, A40; Ada "L4", "L40" and "L40S" datasheets; GeForce and RTX: the architecture
+whitepapers of GA102 and Ada (Tensor TFLOPS with FP32 accumulate)."""
+
+FP16_PEAKS = {"V100-SXM2": 125e12, "V100-PCIE": 112e12, "V100S-PCIE": 130e12, "T4": 65e12}
+"""The same of devices that are fast in fp16 alone: NVIDIA's datasheets "Tesla V100" and "T4 Tensor Core GPU"."""
+
+SLICES = {"A30": 4}
+"""Part of a device's name -> compute slices of a GPU that is cut (NVIDIA's "MIG User Guide"); others have 7."""
 
 BACKWARD = 2
 """FLOPs of a backward pass, as a multiple of those of the forward pass."""
@@ -146,6 +157,10 @@ def device_peak(device: torch.device, precision: str) -> float | None:
     if device.type != "cuda" or not precision.startswith(("bf16", "16")):
         return None
     name = torch.cuda.get_device_name(device)
-    peak = next((peak for part, peak in PEAKS.items() if re.search(rf"\b{part}\b", name)), None)
-    cut = re.search(r"MIG (\d)g", name)
-    return peak * int(cut[1]) / 7 if peak and cut else peak
+    peak = _by_name(PEAKS if precision.startswith("bf16") else PEAKS | FP16_PEAKS, name)
+    cut = re.search(r"MIG (?:(\d)c\.)?(\d)g", name)  # a part of a slice's compute, or all of it
+    return peak * int(cut[1] or cut[2]) / (_by_name(SLICES, name) or 7) if peak and cut else peak
+
+
+def _by_name(table: dict[str, Any], name: str) -> Any:
+    return next((value for part, value in table.items() if re.search(rf"\b{part}\b", name)), None)

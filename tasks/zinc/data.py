@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +16,12 @@ from tasks.kinds.local_files import local_path
 from tasks.zinc.batch import MoleculeBatch, Room, filled, gather_batches, rooms
 from tasks.zinc.graph_files import SPLITS, Graphs, map_graphs
 from tasks.zinc.molecules import ATOM_TYPES, BOND_TYPES
-from tasks.zinc.preparation import fingerprint, prepare_molecules
 from tasks.zinc.published import PublishedGraphs
 from tasks.zinc.rrwp import Walks, map_rrwp, prepare_rrwp
-from tasks.zinc.sample import SampleMolecules
 from tasks.zinc.smiles_files import SmilesFiles
+
+if TYPE_CHECKING:
+    from tasks.zinc.sample import SampleMolecules
 
 
 @configurable
@@ -55,10 +56,16 @@ class Zinc(Data):
         """The molecules that ``source`` names."""
         if self.source == "paper":
             return PublishedGraphs(self.prepared_root / "zinc-pyg")
-        return SampleMolecules() if self.source == "sample" else SmilesFiles(local_path(self.source))
+        if self.source == "sample":
+            from tasks.zinc.sample import SampleMolecules
+
+            return SampleMolecules()
+        return SmilesFiles(local_path(self.source))
 
     def prepare(self) -> str:
         """Make graphs, targets and random walk probabilities once; see `tasks.zinc.preparation`."""
+        from tasks.zinc.preparation import fingerprint, prepare_molecules
+
         self.folder, self.manifest = prepare_molecules(
             self.molecules(),
             self.prepared_root,

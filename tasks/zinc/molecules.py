@@ -8,10 +8,12 @@ Neural Networks), so that networks and results carry over.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from rdkit import Chem
+
+if TYPE_CHECKING:
+    from rdkit import Chem
 
 ATOM_TYPES = (
     "C", "O", "N", "F", "C H1", "S", "Cl", "O -", "N H1 +", "Br", "N H3 +", "N H2 +", "N +", "N -",
@@ -23,7 +25,7 @@ BOND_TYPES = ("NONE", "SINGLE", "DOUBLE", "TRIPLE")
 """Position = number of the type; ``NONE`` is the absence of a bond and occurs on no edge."""
 
 _ATOM_NUMBER = {name: number for number, name in enumerate(ATOM_TYPES)}
-_BOND_NUMBER = {getattr(Chem.BondType, name): number for number, name in enumerate(BOND_TYPES) if number}
+_BOND_NUMBER = {name: number for number, name in enumerate(BOND_TYPES) if number}
 
 
 class UnusableMolecule(Exception):
@@ -50,6 +52,8 @@ def parse_smiles(smiles: str) -> Chem.Mol:
     Raises:
         UnusableMolecule: RDKit cannot read the SMILES.
     """
+    from rdkit import Chem
+
     mol = Chem.MolFromSmiles(smiles)
     if mol is None or not mol.GetNumAtoms():
         raise UnusableMolecule("RDKit cannot parse it")
@@ -65,13 +69,15 @@ def molecule_graph(mol: Chem.Mol) -> MoleculeGraph:
     Raises:
         UnusableMolecule: an atom or bond is not of a known type.
     """
+    from rdkit import Chem
+
     mol = Chem.Mol(mol)
     Chem.Kekulize(mol, clearAromaticFlags=True)
     atoms = np.array([_type_number(_ATOM_NUMBER, atom_type(atom), "atom") for atom in mol.GetAtoms()], dtype=np.uint8)
     ends, types = [], []
     for bond in mol.GetBonds():
         ends.append((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
-        types.append(_type_number(_BOND_NUMBER, bond.GetBondType(), "bond"))
+        types.append(_type_number(_BOND_NUMBER, bond.GetBondType().name, "bond"))
     once = np.array(ends, dtype=np.uint16).reshape(-1, 2).T
     edges = np.concatenate([once, once[::-1]], axis=1)
     order = np.lexsort((edges[1], edges[0]))

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -86,6 +87,7 @@ def pretend() -> None:
     )  # fmt: skip
     for name, answer in (answers | dict.fromkeys(nothing)).items():
         setattr(torch.cuda, name, lambda *args, _answer=answer, **named: _answer)
+    fake_tensor.init_gpu_context = lambda device: None  # torch 2.11 would make a real tensor first
     torch.accelerator.is_available = lambda: True
     torch.accelerator.current_accelerator = lambda check_available=False: torch.device("cuda")
     torch.Tensor.pin_memory = _pin  # type: ignore[method-assign]

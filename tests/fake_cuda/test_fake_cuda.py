@@ -5,6 +5,7 @@ Lightning, the suite's `run` and `run_pack` and every network are the real ones;
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -49,7 +50,7 @@ ALLOWED = {
     "value suite/packs/curves.py:on_train_batch_end": "the curves of a block, and which runs live",
     "value suite/packs/run_metrics.py:begin": "which runs are evaluated",
     "value suite/packs/packed_task.py:configure_optimizers": "the numbers of each run, once",
-    "to cuda suite/packs/runs_optimizer.py:<dictcomp>": "the numbers of each run, once",
+    "to cuda suite/packs/runs_optimizer.py:_numbers": "the numbers of each run, once",
 }
 """Where a training waits for the device outside of its steps, and for what: once per block, evaluation or training."""
 
@@ -115,11 +116,30 @@ def assert_free_of_waits(one: dict[str, Any], result: dict[str, Any]) -> None:
     assert not {wait for wait in others if wait not in ALLOWED and wait.partition(" > ")[0] not in ALLOWED}, one
 
 
+def missing(task: str) -> str:
+    """The library that a task needs and that is not installed here; empty: none."""
+    recipe = yaml.safe_load(TASKS[task].read_text())
+    modules = [recipe[part]["class_path"].rpartition(".")[0] for part in ("model", "data")]
+    if task.startswith("zinc/"):
+        modules.append("rdkit")  # of which the sample is made
+    if task.startswith("imagenet"):
+        modules.append("PIL")
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            return str(error.name)
+    return ""
+
+
 def test_one_task_per_network_neither_mixes_devices_nor_waits(folder: Path) -> None:
-    cases = [one for task in QUICK for one in kinds(task)]
+    left_out = {task: library for task in QUICK if (library := missing(task))}
+    cases = [one for task in QUICK if task not in left_out for one in kinds(task)]
     cases += [case("fineweb/gpt", repeated=True), case("fineweb/gpt", pack="recorded", repeated=True)]
     for one, result in zip(cases, trained(cases, folder), strict=True):
         assert_free_of_waits(one, result)
+    if left_out:
+        pytest.skip(f"The others pass; not installed: {left_out}.")
 
 
 PLANTED = """
@@ -145,7 +165,7 @@ def test_planted_waits_and_a_planted_mixture_are_seen(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PLANTED], cwd=HERE, capture_output=True, text=True, check=True)
     waits, mixture = done.stdout.splitlines()[:2]
     assert waits == "['size', 'to cuda', 'value']"  # numbers, and a copy from memory that is not pinned
-    assert "at least two devices" in mixture
+    assert "two devices" in mixture or "two different devices" in mixture
 
 
 def test_every_network_is_among_the_quick_ones() -> None:
@@ -158,6 +178,8 @@ def test_every_network_is_among_the_quick_ones() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_neither_mixes_devices_nor_waits(task: str, folder: Path) -> None:
+    if library := missing(task):
+        pytest.skip(f"{library} is not installed.")
     cases = [*kinds(task), case(task, precision="32-true"), case(task, pack="plain", accumulation=2)]
     cases += [case(task, repeated=True), case(task, pack="recorded", repeated=True)]
     for one, result in zip(cases, trained(cases, folder), strict=True):

@@ -134,6 +134,9 @@ def _asked_by(frame: FrameType | None) -> str:
     library = ""
     while frame is not None:
         path, function = frame.f_code.co_filename, frame.f_code.co_name
+        if function.endswith("comp>"):  # has no frame of its own from Python 3.12 on
+            frame = frame.f_back
+            continue
         if path.startswith(OURS):
             return f"{Path(path).relative_to(ROOT)}:{function}{library}"
         if not library and "site-packages" in path and "/torch/" not in path:

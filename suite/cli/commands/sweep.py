@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import re
 import shlex
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from suite.cli.arguments import read_diagnostics, read_loggers
 from suite.cli.parser import Parser
 from suite.cli.plans import parse_sweep, plan_of, sweep_parser
+from suite.execution.faults import EXTRAS, needs
 from suite.execution.launchers.forks import ForkServer
 from suite.execution.launchers.launcher import Launcher
 from suite.execution.launching import LAUNCHERS, launcher_of, split_launcher_options
@@ -19,6 +21,7 @@ from suite.execution.stop_request import stopped_by_request
 from suite.execution.sweeping import Sweep, leaving_nothing_if_refused
 from suite.fields import one_line
 from suite.records import Store
+from suite.sweep import SweepSpec
 from suite.sweep.until import Until
 
 
@@ -29,6 +32,8 @@ def main(command: str, arguments: list[str]) -> int:
     assert spec is not None
     if options.until is not None and spec.until is None:
         spec = dataclasses.replace(spec, until=Until(precision=spec.margin))
+    if len(spec.looks) > 1:
+        importlib.import_module("suite.analysis.until")  # what it needs is missed now, not after the first runs
     store, workers = Store(options.store), options.workers
     # Before this process does anything else: a fork of a process with threads would not be safe.
     forks = ForkServer.start({panel.task for panel in spec.parts}) if options.launcher == "local" else None
@@ -55,15 +60,24 @@ def main(command: str, arguments: list[str]) -> int:
                 sweep.export(options.export_commands)
                 return 0
             failed = _train(sweep, launcher, store)
-    from suite.analysis.comparison import compare_plan
-    from suite.analysis.terminal import format_answers
-
-    print(f"\n{format_answers(compare_plan(store, plan_of(spec, store)))}", end="")
+    print(f"\n{_answers(spec, store)}", end="")
     print(f"\npython -m suite report {options.file} --store {options.store}{changes}   draws the figures.")
     if failed:
         print(one_line(f"suite: {len(failed)} runs failed; the first: {failed[0]}"), file=sys.stderr)
         return 1
     return 0
+
+
+def _answers(spec: SweepSpec, store: Store) -> str:
+    """What the runs say; a machine that only trains may lack what that needs."""
+    try:
+        from suite.analysis.comparison import compare_plan
+        from suite.analysis.terminal import format_answers
+    except ModuleNotFoundError as missing:
+        if missing.name not in EXTRAS:
+            raise
+        return needs(missing.name, "What the runs say") + "\n"
+    return format_answers(compare_plan(store, plan_of(spec, store)))
 
 
 def _train(sweep: Sweep, launcher: Launcher, store: Store) -> list[str]:

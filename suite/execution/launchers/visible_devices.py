@@ -11,6 +11,10 @@ from pathlib import Path
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 """The variable by which CUDA is told its devices: numbers, ``GPU-...`` or ``MIG-...``, separated by commas."""
 
+_SIGNS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What a driver of GPUs shows, on Linux, in containers and in WSL. Only where one of these is, torch is asked, whose
+import takes seconds."""
+
 _LISTED = re.compile(r"^(?P<slice>\s*)(?:GPU|MIG)\s.*\(UUID:\s*(?P<name>(?:GPU|MIG)-[^)]+)\)", re.MULTILINE)
 
 
@@ -34,7 +38,7 @@ def visible_devices(
     count = count or _count
     named = environment.get(VARIABLE)
     if named is None:
-        if not Path("/proc/driver/nvidia").exists() and count is _count:
+        if count is _count and not any(Path(sign).exists() for sign in _SIGNS):
             return ()
         devices = _listed((listing or _listing)())
         return devices if any(name.startswith("MIG-") for name in devices) else tuple(map(str, range(count())))

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import simplejpeg
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from tasks.kinds.images.augment import Crop
 from tasks.kinds.local_files import one_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_PIXELS = 2 * (1024 * 1024 * 1024 // 4 // 3)
 """Larger images are not decoded, nor resized to (Pillow's own limit)."""
@@ -95,6 +96,11 @@ def _resized_whole(image: _Image, tall: int, wide: int) -> Tensor:
 
 def _decode(data: bytes, *, keep: Crop | None, need: int | None) -> _Image:
     """Decode an image, as a draft where the part ``keep`` (None: all) then has sides of twice ``need`` at least."""
+    # Where nothing is decoded (a count of a recipe's cost, random pixels) the decoders need not be installed.
+    import simplejpeg
+    from PIL.Image import DecompressionBombError, UnidentifiedImageError
+    from PIL.Image import open as open_image
+
     if data[:2] == _JPEG:
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -111,24 +117,26 @@ def _decode(data: bytes, *, keep: Crop | None, need: int | None) -> _Image:
         except ValueError:
             pass  # Pillow is less strict: it reads past stray bytes, and refuses what ends early.
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             return _Image(_planes(np.array(_in_8_bits(image).convert("RGB"))), image.height, image.width, 0)
     except UnidentifiedImageError as error:
         raise Undecodable("it is no image of a known format") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, DecompressionBombError) as error:
         raise Undecodable(one_line(error)) from error
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
+def _in_8_bits(image: Image) -> Image:
     """The image, of 16-bit grey levels the upper half; Pillow would clip them to white.
 
     Raises:
         Undecodable: the range of its pixels is not known (floating-point and 32-bit numbers).
     """
+    from PIL.Image import fromarray
+
     # Pillow reads 16-bit files of some formats, and those alone of these, as 32-bit numbers.
     is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     if is_16_bit:
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        return fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise Undecodable(f"its pixels are numbers of an unknown range (mode {image.mode}); save them in 8 or 16 bits")
     return image

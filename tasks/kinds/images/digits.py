@@ -11,7 +11,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tasks.kinds.images.encoded import Encoded
 from tasks.kinds.images.shard_writer import write_info, write_shard
@@ -56,6 +55,8 @@ def _write(folder: Path) -> None:
 
 
 def _png(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
