@@ -97,6 +97,11 @@ def test_momentum_is_named_by_optimizer_and_decay_is_an_axis_where_it_varies(tmp
     ]
 
 
+def test_a_momentum_beside_1_is_not_rounded_to_1(tmp_path):
+    (setting,) = load_csv(write(tmp_path / "x.csv", [row("d", 0.1, 4, 0.9999996, "sgd", [1.0])])).runs["setting"]
+    assert dict(setting)["momentum"] == 0.9999996
+
+
 @pytest.mark.parametrize(
     "history",
     ["__import__('os').system('true')", "[1.0, abc]", "[1.0, (2)]", "9" * 10 + "[", "[1,,2]", "{'a': 1}"],

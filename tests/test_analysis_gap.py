@@ -203,6 +203,12 @@ def test_a_gap_is_of_differences_by_shared_seed():
     assert row["seed_spread"] == pytest.approx(math.sqrt(2) * own, rel=0.01) and row["error"] > 0.4
 
 
+def test_two_seeds_on_either_side_give_an_error_though_none_is_shared():
+    rows = [("adam", 4, 0.1, 2.0, 1), ("adam", 4, 0.1, 2.2, 2), ("sgd", 4, 0.1, 1.0, 3), ("sgd", 4, 0.1, 1.4, 4)]
+    row = gap_table(runs_table(rows)).iloc[0]
+    assert row["error"] == pytest.approx(math.hypot(0.1, 0.2)) and 1 <= row["freedom"] <= 2
+
+
 def test_spreads_at_other_batch_sizes_moderate_that_at_one():
     def rows(size, spread):
         return lr_grid("adam", size, [2.0] * 3, [1, 5, 6]) + lr_grid(
@@ -213,7 +219,8 @@ def test_spreads_at_other_batch_sizes_moderate_that_at_one():
     several = gap_table(reporting(runs_table(rows(4, 0.01) + rows(8, 0.01) + rows(16, 0.01)), [5, 6]))
     assert alone["seed_spread"] == pytest.approx(several["seed_spread"][0])
     assert several["freedom"][0] > 2 * alone["freedom"] and several["uncertainty"][0] < alone["uncertainty"] / 3
-    assert alone["verdict"] == "leans" and (several["verdict"] == "better").all()
+    assert (alone["verdict"], alone["leans"], alone["better"]) == ("leans", "sgd", None)
+    assert several[["verdict", "leans", "better"]].values.tolist() == [["better", None, "sgd"]] * 3
 
 
 def test_one_seed_is_never_better_and_the_command_for_a_second_is_said(tmp_path):
@@ -312,7 +319,9 @@ def test_every_task_has_its_own_gaps_where_both_optimizers_are():
 
 def test_percent_are_of_a_loss_of_the_same_sign():
     assert _percent_of(0.5, 0.25) == 200 and _percent_of(-2.0, -1.0) == 50 and _percent_of(1.0, math.inf) == 100
-    assert all(math.isnan(_percent_of(reference, challenger)) for reference, challenger in ((1, -1), (0, 1), (1, 0)))
+    assert _percent_of(-1.0, -2.0) == 100
+    nothing = ((1, -1), (0, 1), (1, 0), (0, math.inf))
+    assert all(math.isnan(_percent_of(reference, challenger)) for reference, challenger in nothing)
 
 
 def test_lost_curves_cost_the_slowdown_but_not_the_gap(tmp_path):

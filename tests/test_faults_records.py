@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -198,6 +199,19 @@ def test_a_zombie_is_not_the_holder(tmp_path: Path) -> None:
     assert not may_live(holder)
     child.wait()
     assert not may_live(holder) and may_live({**holder, "machine": "another"}) and machine() == holder["machine"]
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, None, "1"])
+def test_a_number_that_no_process_has_is_not_the_holder(pid: object) -> None:
+    assert not may_live({**describe_self("x"), "pid": pid})
+
+
+def test_off_linux_processes_are_told_apart_by_the_host_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(path: str) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "readlink", unknown)
+    assert machine.__wrapped__() == socket.gethostname()
 
 
 def test_ages_are_told_by_the_file_systems_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from suite.records import Lease, LeaseHeld, Store, StoreError, final_losses, run_id_of
+from suite.records import Lease, LeaseHeld, Store, StoreError, final_losses, loss_of, run_id_of
 from suite.records.files import write_atomically
 from suite.training import Data, Task
 from suite.training.opening import identity_of
@@ -96,6 +96,14 @@ def test_final_losses_by_hand() -> None:
     assert final == pytest.approx({"ema": average, "min_last_1pct": 4, "mean_last_1pct": 4, "mean_last_100": 7 / 3})
     assert final_losses([float(i) for i in range(400)])["min_last_1pct"] == 396
     assert final_losses(losses, 1.5)["val"] == 1.5
+    assert final_losses([100.0] + [0.0] * 99)["mean_last_100"] == 1
+    assert final_losses([100.0] + [0.0] * 100)["mean_last_100"] == 0
+
+
+@pytest.mark.parametrize(("final", "words"), [({"ema": 1.0, "a": 2.0}, "holds a, ema;"), ({}, "holds none;")])
+def test_a_final_loss_that_a_record_lacks_is_named_beside_those_it_has(final: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=f"final loss 'val', it {words}"):
+        loss_of(make_record(final=final), "val")
 
 
 def test_ema_is_pandas() -> None:
