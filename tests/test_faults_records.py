@@ -21,7 +21,7 @@ from pretend_worker import record_of
 
 from suite.records import Lease, LeaseHeld, Store, StoreError
 from suite.records.holder import describe_self, machine, may_live
-from suite.records.lease import is_live
+from suite.records.lease import HEARTBEAT_SECONDS, STALE_SECONDS, is_live
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "0" * 15 + "1"
@@ -180,6 +180,7 @@ def test_a_record_is_written_by_the_holder_alone(tmp_path: Path) -> None:
 
 def test_a_number_given_out_again_is_not_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "lease.json"
+    assert not is_live(path)
     stand_in(path)
     assert is_live(path)
     stand_in(path, started=1)  # this process has the number, but began at another time
@@ -220,6 +221,26 @@ def test_ages_are_told_by_the_file_systems_clock(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(time, "time", lambda: 10.0**10)  # this host's clock is wrong by centuries
     with pytest.raises(LeaseHeld), Lease(path):
         pass
+
+
+def test_a_holder_touches_its_own_lease_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.records.lease.HEARTBEAT_SECONDS", 0.01)
+    path, until = tmp_path / "lease.json", time.monotonic() + 60
+    with Lease(path):
+        os.utime(path, (1, 1))
+        while path.stat().st_mtime == 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 1
+        stand_in(path)
+        time.sleep(0.2)
+        os.utime(path, (1, 1))
+        time.sleep(0.2)
+        assert path.stat().st_mtime == 1
+
+
+def test_the_times_of_a_lease_are_those_of_the_documentation() -> None:
+    text = " ".join((ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").split())
+    assert f"Its holder touches it every {HEARTBEAT_SECONDS:g} s; after {STALE_SECONDS:g} s without" in text
 
 
 def test_an_unreadable_lease_is_taken_over(tmp_path: Path) -> None:
