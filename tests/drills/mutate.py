@@ -98,8 +98,8 @@ def changes_of(source: str, chance: random.Random) -> Iterator[tuple[str, str]]:
                 occurrence += 1
     for span in chance.sample(sorted(places), len(places)):
         operator, occurrence = chance.choice(places[span])
-        changed = mutate_code(source, operator, occurrence)
-        with contextlib.suppress(SyntaxError):
+        with contextlib.suppress(SyntaxError, AttributeError):  # Cosmic Ray cannot replace an exception `a.b`
+            changed = mutate_code(source, operator, occurrence)
             if meaning(changed) != meaning(source):
                 lines = difflib.unified_diff(source.splitlines(), changed.splitlines(), lineterm="", n=0)
                 yield changed, "\n".join(line for line in lines if re.match(r"[-+](?![-+])|@@", line))
