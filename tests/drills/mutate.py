@@ -57,7 +57,7 @@ TESTS = {
     "suite/optim/composite.py": ("test_optim_hybrid.py", "test_optim_catalogue.py", "test_optim_outside.py"),
     "suite/optim/config.py": ("test_optim_hybrid.py", "test_optim_reference.py", "test_optim_catalogue.py"),
     "suite/optim/factory.py": ("test_optim_hybrid.py", "test_optim_catalogue.py", "test_optim_outside.py"),
-    "suite/optim/parsing.py": ("test_optim_hybrid.py", "test_optim_catalogue.py", "test_optim_outside.py"),
+    "suite/optim/parsing.py": ("test_optim_hybrid.py", "test_optim_catalogue.py", "test_user_code.py"),
     "suite/optim/pieces.py": ("test_optim_reference.py", "test_optim_catalogue.py"),
     "suite/optim/roles.py": ("test_optim_hybrid.py", "test_optim_outside.py"),
     "suite/optim/rule_optimizer.py": ("test_optim_reference.py", "test_optim_catalogue.py", "test_optim_outside.py"),
