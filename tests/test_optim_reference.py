@@ -398,3 +398,17 @@ def test_a_traced_step_is_the_step() -> None:
             plain = config.update(grad, param, state, config.hyperparameters(), number)
             traced_step = config.update(grad, param, state, hyper, traced)  # type: ignore[arg-type]
             torch.testing.assert_close(plain, traced_step, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("view", [lambda t: t.view(20, 12).t(), lambda t: t.view(2, 3, 4, 10)[..., ::2]])
+def test_a_parameter_that_is_a_view_moves_as_any_and_nothing_beside_it(name: str, view: Any) -> None:
+    memory, gradient = torch.arange(240.0), torch.sin(torch.arange(240.0))
+    results = []
+    for start in (view(memory), view(memory).contiguous()):
+        p = nn.Parameter(start)
+        p.grad = view(gradient) if start.data_ptr() == memory.data_ptr() else view(gradient).contiguous()
+        build({"name": name, "lr": 0.1}, [("p", p)], implementation="rule").step()
+        results.append(p.detach().contiguous())
+        view(memory).copy_(view(torch.arange(240.0)))
+    assert torch.equal(*results) and torch.equal(memory, torch.arange(240.0))
