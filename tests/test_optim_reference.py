@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from suite.optim import build, parse
-from suite.optim.broadcast import LaterStep
+from suite.optim.broadcast import LaterStep, rounded
 
 # Slow and obvious: one coordinate vector, plain formulas. x weights, g gradient, t step from 1, s averages so far.
 
@@ -412,3 +413,11 @@ def test_a_parameter_that_is_a_view_moves_as_any_and_nothing_beside_it(name: str
         results.append(p.detach().contiguous())
         view(memory).copy_(view(torch.arange(240.0)))
     assert torch.equal(*results) and torch.equal(memory, torch.arange(240.0))
+
+
+def test_a_factor_is_settled_in_a_trace_alone() -> None:
+    number, like = torch.tensor(0.5), torch.ones(3)
+    assert rounded(number, like) is number and rounded(0.5, like) == 0.5
+    assert rounded(number.double(), like).dtype == torch.float32  # type: ignore[union-attr]
+    traced = make_fx(lambda number, like: rounded(number, like) * like)(number, like)
+    assert [node.name for node in traced.graph.nodes if "settled" in str(node.target)]
