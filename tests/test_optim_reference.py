@@ -14,7 +14,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from suite.optim import build, parse
-from suite.optim.broadcast import LaterStep, rounded
+from suite.optim.broadcast import LaterStep, elapsed, rounded
 
 # Slow and obvious: one coordinate vector, plain formulas. x weights, g gradient, t step from 1, s averages so far.
 
@@ -421,3 +421,11 @@ def test_a_factor_is_settled_in_a_trace_alone() -> None:
     assert rounded(number.double(), like).dtype == torch.float32  # type: ignore[union-attr]
     traced = make_fx(lambda number, like: rounded(number, like) * like)(number, like)
     assert [node.name for node in traced.graph.nodes if "settled" in str(node.target)]
+
+
+def test_a_later_step_compares_with_the_first_alone() -> None:
+    later = LaterStep(torch.tensor(3.0, dtype=torch.float64))
+    assert [later == 1, later != 1, later > 1] == [False, True, True] and 2.0**later == 8
+    assert elapsed(later) is later.number and elapsed(3) == 3
+    with pytest.raises(TypeError, match="compared with 1 alone, got 2"):
+        bool(later == 2)
