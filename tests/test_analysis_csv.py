@@ -226,6 +226,12 @@ def test_branches_of_a_file_are_compared_by_their_branch_points(tmp_path):
     assert "From the trunk: " in text and "at step 9, step 60." in text
 
 
+def test_branch_points_come_in_the_order_of_their_steps(tmp_path):
+    rows = [f"step{step}_x,{row('d', 0.1, 16, 0, 'sgd', [2.0] * 9)}" for step in (10, 1, 0)]
+    runs = load_csv(write(tmp_path / "x.csv", rows, "run_name," + HEADER)).runs
+    assert runs["task"].tolist() == ["d, step 0", "d, step 1", "d, step 10"]
+
+
 def test_branches_and_other_runs_of_one_file_are_both_shown(tmp_path):
     rows = [f"{name},{row(data, 0.1, 16, 0, opt, [2.0 + (opt == 'sgd')] * 9)}" for opt in ("sgd", "adam")
             for data, name in (("plain", "a"), ("d", "step7_x"))]  # fmt: skip

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy import stats
 from synthetic_records import Planted, run_id_for, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.gap import _percent_of, gap_table, on_edge, pair_optimizers
+from suite.analysis.gap import _margin, _percent_of, gap_table, on_edge, pair_optimizers
 from suite.analysis.table import load_runs
 from suite.analysis.terminal import WIDTH, format_answers, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
@@ -59,6 +60,7 @@ def test_planted_settings_and_gaps_are_recovered(planted):
         assert (point.finished, point.diverged, point.missing) == (24, 4, 0)
     for row in planted.gaps.itertuples(index=False):
         assert row.gap == pytest.approx(SMALL.gap(row.batch_size), abs=0.005)
+        assert row.gap == pytest.approx(row.reference_loss - row.challenger_loss, abs=1e-9)
         assert row.relative_gap == pytest.approx(100 * row.gap / row.reference_loss)
         assert row.better == ("sgd" if row.batch_size < SMALL.crossing else "adam") and row.together and row.seeds == 4
 
@@ -274,6 +276,7 @@ def test_all_diverged_loses_and_two_diverged_do_not_compare():
     assert list(gaps["gap"].map(math.isinf)) == [True, False, False]
     assert list(gaps["better"]) == ["adam", None, None] and list(gaps["verdict"]) == ["better", None, None]
     assert gaps["gap"][1:].isna().all()
+    assert gaps["p"][0] == 0 and gaps["p"][1:].isna().all()
 
 
 def test_pairs_of_optimizers():
@@ -315,6 +318,10 @@ def test_every_task_has_its_own_gaps_where_both_optimizers_are():
     later = runs_table([("sgd", 4, 0.1, 5.0), ("adam", 4, 0.1, 4.0)]).assign(task="toy/other", run_id=["8", "9"])
     gaps = gap_table(pd.concat([runs, later], ignore_index=True))
     assert gaps[["task", "batch_size", "gap"]].values.tolist() == [["toy/net", 4, 1.0], ["toy/other", 4, -1.0]]
+
+
+def test_a_margin_is_percent_of_the_references_loss():
+    assert _margin(SimpleNamespace(reference={"loss": -2.0}), 0.5) == 0.01
 
 
 def test_percent_are_of_a_loss_of_the_same_sign():
