@@ -93,6 +93,7 @@ def test_an_archive_of_every_step_is_exact(tmp_path: Path) -> None:
     assert again.diagnostics("ab" * 8).equals(measured)  # type: ignore[union-attr]
     (row,) = pq.read_table(tmp_path / "a.parquet").to_pylist()
     assert (row["status"], row["final_val"], json.loads(row["settings"])) == ("finished", 2.3456789012345, {"lr": 0.1})
+    assert (row["seconds"], row["optimizer"], row["batch_size"], row["rows"]) == (1.5, "sgd", 4, 3)
 
 
 def test_what_a_store_has_stays(planted: Path, tmp_path: Path) -> None:
