@@ -211,6 +211,12 @@ def test_two_seeds_on_either_side_give_an_error_though_none_is_shared():
     assert row["error"] == pytest.approx(math.hypot(0.1, 0.2)) and 1 <= row["freedom"] <= 2
 
 
+def test_two_shared_seeds_are_compared_pair_by_pair():
+    rows = [("adam", 4, 0.1, 2.0, 1), ("adam", 4, 0.1, 2.2, 2), ("sgd", 4, 0.1, 1.0, 1), ("sgd", 4, 0.1, 1.3, 2)]
+    row = gap_table(runs_table(rows)).iloc[0]
+    assert row["error"] == pytest.approx(0.05) and row["seed_spread"] == pytest.approx(0.05 * math.sqrt(2))
+
+
 def test_spreads_at_other_batch_sizes_moderate_that_at_one():
     def rows(size, spread):
         return lr_grid("adam", size, [2.0] * 3, [1, 5, 6]) + lr_grid(
