@@ -322,8 +322,13 @@ def test_a_gap_is_provisional_where_one_side_lacks_a_run(tmp_path):
 def test_every_task_has_its_own_gaps_where_both_optimizers_are():
     runs = runs_table([("sgd", 4, 0.1, 2.0), ("adam", 4, 0.1, 3.0), ("sgd", 8, 0.1, 1.0)])
     later = runs_table([("sgd", 4, 0.1, 5.0), ("adam", 4, 0.1, 4.0)]).assign(task="toy/other", run_id=["8", "9"])
-    gaps = gap_table(pd.concat([runs, later], ignore_index=True))
-    assert gaps[["task", "batch_size", "gap"]].values.tolist() == [["toy/net", 4, 1.0], ["toy/other", 4, -1.0]]
+    without_adam = runs_table([("muon", 4, 0.1, 2.0), ("sgd", 4, 0.1, 1.5)]).assign(task="toy/third", run_id=["5", "6"])
+    gaps = gap_table(pd.concat([runs, later, without_adam], ignore_index=True))
+    assert gaps[["task", "batch_size", "reference", "gap"]].values.tolist() == [
+        ["toy/net", 4, "adam", 1.0],
+        ["toy/other", 4, "adam", -1.0],
+        ["toy/third", 4, "muon", 0.5],
+    ]
 
 
 def test_a_margin_is_percent_of_the_references_loss():
