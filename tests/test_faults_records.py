@@ -215,6 +215,15 @@ def test_off_linux_processes_are_told_apart_by_the_host_name_alone(monkeypatch: 
     assert machine.__wrapped__() == socket.gethostname()
 
 
+def test_off_linux_a_process_that_answers_may_be_the_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.records.holder._process", lambda pid: (None, None))
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        holder = {**describe_self("x"), "pid": child.pid}
+        assert may_live(holder)
+        child.kill()
+    assert not may_live(holder)
+
+
 def test_ages_are_told_by_the_file_systems_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lease.json"
     stand_in(path, machine="node7")
