@@ -309,6 +309,15 @@ def test_lease_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
         holder.kill()
 
 
+def test_a_holder_that_ends_without_a_release_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    code = f"from pathlib import Path; from suite.records import Lease; Lease(Path({str(path)!r})).__enter__()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    assert path.exists()
+    with Lease(path) as lease:
+        assert lease.held()
+
+
 def test_lease_of_a_silent_host_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "lease.json"
     path.write_text(json.dumps({"token": "x", "host": "another-host", "pid": 1}))
