@@ -82,6 +82,7 @@ def test_identity_changes_with_what_changes_the_numbers(path: str, value: object
 def test_identity_holds_the_data_and_does_not_depend_on_key_order() -> None:
     base = run_id(CONFIG)
     assert run_id(dict(reversed(CONFIG.items()))) == base and len(base) == 16
+    assert run_id_of({"a": 1, "b": {"c": 2, "d": 3}})[0] == run_id_of({"b": {"d": 3, "c": 2}, "a": 1})[0]
     assert run_id(CONFIG, fingerprint="g") != base
     assert run_id(CONFIG, micro_batch=2) != base
     assert identity_of(CONFIG, Task, Data, fingerprint="f")["data"]["fingerprint"] == "f"
