@@ -288,6 +288,7 @@ def test_all_diverged_loses_and_two_diverged_do_not_compare():
 def test_pairs_of_optimizers():
     assert pair_optimizers(["sgd", "adam"]) == [("adam", "sgd")]
     assert pair_optimizers(["muon", "adam", "sgd"]) == [("adam", "sgd"), ("adam", "muon")]
+    assert pair_optimizers(["sophia", "adam", "sgd"]) == [("adam", "sgd"), ("adam", "sophia")]
     assert pair_optimizers(["muon", "lion"]) == [("muon", "lion")]
     assert pair_optimizers(["muon", "adam", "sgd"], reference="sgd", challenger="muon") == [("sgd", "muon")]
     assert pair_optimizers(["sgd"]) == [] and pair_optimizers([]) == []
