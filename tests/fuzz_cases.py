@@ -290,7 +290,9 @@ def fits(draw: st.DrawFn) -> Case:
         },
         "data": {"init_args": {"budget_steps": 3, "micro_batch": 2}},
     }
-    return Case(["fit", *task, "--config", "l.yaml"], {"l.yaml": draw(documents_changed(layer))})
+    # A layer may set the budget to null: the epoch that it then asks for must be a short one.
+    short = ["--data.num_samples", "64"] if task is QUADRATIC else []
+    return Case(["fit", *task, *short, "--config", "l.yaml"], {"l.yaml": draw(documents_changed(layer))})
 
 
 @st.composite

@@ -97,6 +97,11 @@ def test_momentum_is_named_by_optimizer_and_decay_is_an_axis_where_it_varies(tmp
     ]
 
 
+def test_a_momentum_beside_1_is_not_rounded_to_1(tmp_path):
+    (setting,) = load_csv(write(tmp_path / "x.csv", [row("d", 0.1, 4, 0.9999996, "sgd", [1.0])])).runs["setting"]
+    assert dict(setting)["momentum"] == 0.9999996
+
+
 @pytest.mark.parametrize(
     "history",
     ["__import__('os').system('true')", "[1.0, abc]", "[1.0, (2)]", "9" * 10 + "[", "[1,,2]", "{'a': 1}"],
@@ -219,6 +224,12 @@ def test_branches_of_a_file_are_compared_by_their_branch_points(tmp_path):
     assert "1 of 9 rows is a copy" in doubled.notes[0]
     text = format_gap_table(once)
     assert "From the trunk: " in text and "at step 9, step 60." in text
+
+
+def test_branch_points_come_in_the_order_of_their_steps(tmp_path):
+    rows = [f"step{step}_x,{row('d', 0.1, 16, 0, 'sgd', [2.0] * 9)}" for step in (10, 1, 0)]
+    runs = load_csv(write(tmp_path / "x.csv", rows, "run_name," + HEADER)).runs
+    assert runs["task"].tolist() == ["d, step 0", "d, step 1", "d, step 10"]
 
 
 def test_branches_and_other_runs_of_one_file_are_both_shown(tmp_path):

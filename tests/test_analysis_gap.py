@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy import stats
 from synthetic_records import Planted, run_id_for, write_store
 
 from suite.analysis.comparison import compare_plan
-from suite.analysis.gap import _percent_of, gap_table, on_edge, pair_optimizers
+from suite.analysis.gap import _margin, _percent_of, gap_table, on_edge, pair_optimizers
 from suite.analysis.table import load_runs
 from suite.analysis.terminal import WIDTH, format_answers, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
@@ -59,6 +60,7 @@ def test_planted_settings_and_gaps_are_recovered(planted):
         assert (point.finished, point.diverged, point.missing) == (24, 4, 0)
     for row in planted.gaps.itertuples(index=False):
         assert row.gap == pytest.approx(SMALL.gap(row.batch_size), abs=0.005)
+        assert row.gap == pytest.approx(row.reference_loss - row.challenger_loss, abs=1e-9)
         assert row.relative_gap == pytest.approx(100 * row.gap / row.reference_loss)
         assert row.better == ("sgd" if row.batch_size < SMALL.crossing else "adam") and row.together and row.seeds == 4
 
@@ -203,6 +205,18 @@ def test_a_gap_is_of_differences_by_shared_seed():
     assert row["seed_spread"] == pytest.approx(math.sqrt(2) * own, rel=0.01) and row["error"] > 0.4
 
 
+def test_two_seeds_on_either_side_give_an_error_though_none_is_shared():
+    rows = [("adam", 4, 0.1, 2.0, 1), ("adam", 4, 0.1, 2.2, 2), ("sgd", 4, 0.1, 1.0, 3), ("sgd", 4, 0.1, 1.4, 4)]
+    row = gap_table(runs_table(rows)).iloc[0]
+    assert row["error"] == pytest.approx(math.hypot(0.1, 0.2)) and 1 <= row["freedom"] <= 2
+
+
+def test_two_shared_seeds_are_compared_pair_by_pair():
+    rows = [("adam", 4, 0.1, 2.0, 1), ("adam", 4, 0.1, 2.2, 2), ("sgd", 4, 0.1, 1.0, 1), ("sgd", 4, 0.1, 1.3, 2)]
+    row = gap_table(runs_table(rows)).iloc[0]
+    assert row["error"] == pytest.approx(0.05) and row["seed_spread"] == pytest.approx(0.05 * math.sqrt(2))
+
+
 def test_spreads_at_other_batch_sizes_moderate_that_at_one():
     def rows(size, spread):
         return lr_grid("adam", size, [2.0] * 3, [1, 5, 6]) + lr_grid(
@@ -213,7 +227,8 @@ def test_spreads_at_other_batch_sizes_moderate_that_at_one():
     several = gap_table(reporting(runs_table(rows(4, 0.01) + rows(8, 0.01) + rows(16, 0.01)), [5, 6]))
     assert alone["seed_spread"] == pytest.approx(several["seed_spread"][0])
     assert several["freedom"][0] > 2 * alone["freedom"] and several["uncertainty"][0] < alone["uncertainty"] / 3
-    assert alone["verdict"] == "leans" and (several["verdict"] == "better").all()
+    assert (alone["verdict"], alone["leans"], alone["better"]) == ("leans", "sgd", None)
+    assert several[["verdict", "leans", "better"]].values.tolist() == [["better", None, "sgd"]] * 3
 
 
 def test_one_seed_is_never_better_and_the_command_for_a_second_is_said(tmp_path):
@@ -267,11 +282,13 @@ def test_all_diverged_loses_and_two_diverged_do_not_compare():
     assert list(gaps["gap"].map(math.isinf)) == [True, False, False]
     assert list(gaps["better"]) == ["adam", None, None] and list(gaps["verdict"]) == ["better", None, None]
     assert gaps["gap"][1:].isna().all()
+    assert gaps["p"][0] == 0 and gaps["p"][1:].isna().all()
 
 
 def test_pairs_of_optimizers():
     assert pair_optimizers(["sgd", "adam"]) == [("adam", "sgd")]
     assert pair_optimizers(["muon", "adam", "sgd"]) == [("adam", "sgd"), ("adam", "muon")]
+    assert pair_optimizers(["sophia", "adam", "sgd"]) == [("adam", "sgd"), ("adam", "sophia")]
     assert pair_optimizers(["muon", "lion"]) == [("muon", "lion")]
     assert pair_optimizers(["muon", "adam", "sgd"], reference="sgd", challenger="muon") == [("sgd", "muon")]
     assert pair_optimizers(["ademamix", "sgd", "adamw"]) == [("adamw", "sgd"), ("adamw", "ademamix")]
@@ -310,13 +327,24 @@ def test_a_gap_is_provisional_where_one_side_lacks_a_run(tmp_path):
 def test_every_task_has_its_own_gaps_where_both_optimizers_are():
     runs = runs_table([("sgd", 4, 0.1, 2.0), ("adam", 4, 0.1, 3.0), ("sgd", 8, 0.1, 1.0)])
     later = runs_table([("sgd", 4, 0.1, 5.0), ("adam", 4, 0.1, 4.0)]).assign(task="toy/other", run_id=["8", "9"])
-    gaps = gap_table(pd.concat([runs, later], ignore_index=True))
-    assert gaps[["task", "batch_size", "gap"]].values.tolist() == [["toy/net", 4, 1.0], ["toy/other", 4, -1.0]]
+    without_adam = runs_table([("muon", 4, 0.1, 2.0), ("sgd", 4, 0.1, 1.5)]).assign(task="toy/third", run_id=["5", "6"])
+    gaps = gap_table(pd.concat([runs, later, without_adam], ignore_index=True))
+    assert gaps[["task", "batch_size", "reference", "gap"]].values.tolist() == [
+        ["toy/net", 4, "adam", 1.0],
+        ["toy/other", 4, "adam", -1.0],
+        ["toy/third", 4, "muon", 0.5],
+    ]
+
+
+def test_a_margin_is_percent_of_the_references_loss():
+    assert _margin(SimpleNamespace(reference={"loss": -2.0}), 0.5) == 0.01
 
 
 def test_percent_are_of_a_loss_of_the_same_sign():
     assert _percent_of(0.5, 0.25) == 200 and _percent_of(-2.0, -1.0) == 50 and _percent_of(1.0, math.inf) == 100
-    assert all(math.isnan(_percent_of(reference, challenger)) for reference, challenger in ((1, -1), (0, 1), (1, 0)))
+    assert _percent_of(-1.0, -2.0) == 100
+    nothing = ((1, -1), (0, 1), (1, 0), (0, math.inf))
+    assert all(math.isnan(_percent_of(reference, challenger)) for reference, challenger in nothing)
 
 
 def test_lost_curves_cost_the_slowdown_but_not_the_gap(tmp_path):

@@ -127,3 +127,9 @@ def test_reporting_seeds_alone_give_the_loss_of_the_chosen_setting():
     assert point["run_ids"] == ("2", "3") and point["seed_losses"] == {7: 1.3, 8: 1.2}
     runs.loc[3, ["loss", "status"]] = [math.inf, "diverged"]
     assert math.isinf(tuned_points(runs).iloc[0]["loss"])
+
+
+def test_nothing_is_taken_off_where_the_grid_tells_nothing():
+    points = tuned_points(runs_table([("sgd", 4, 0.1, 2.0, 1), ("sgd", 4, 0.1, 2.2, 2), ("adam", 4, 0.1, math.inf)]))
+    assert points[["excess", "luck", "surface_error"]].values.tolist() == [[0, 0, 0]] * 2
+    assert points["loss"].tolist() == [pytest.approx(2.1), math.inf]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from suite.training.batches import BatchPlan
+from suite.training.batches import BatchPlan, _index_type
 
 
 def plan(**settings: Any) -> BatchPlan:
@@ -73,6 +73,7 @@ def test_an_order_takes_four_bytes_per_sample_and_cannot_be_changed() -> None:
         assert order.dtype == np.uint32
         with pytest.raises(ValueError, match="read-only"):
             order[0] = 1
+    assert _index_type(2**32) is np.uint32 and _index_type(2**32 + 1) is np.int64
 
 
 @pytest.mark.parametrize(

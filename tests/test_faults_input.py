@@ -104,6 +104,14 @@ def test_every_impossible_setting_is_one_sentence(
             "model: {class_path: tasks.kinds.regression.Regression}",
             "define make_network, inputs; name another",
         ),
+        *(
+            pytest.param(
+                f"model: {{init_args: {{clip_norm: '{digits * '9'}'}}}}",
+                f"clip_norm must be a number or null, got '{79 * '9'}.",
+                id=f"{digits} digits",
+            )
+            for digits in (400, 5000)
+        ),
     ],
 )
 def test_every_layer_that_is_none_is_one_sentence(

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from pretend_worker import record_of
 
 from suite.records import Lease, LeaseHeld, Store, StoreError
 from suite.records.holder import describe_self, machine, may_live
-from suite.records.lease import is_live
+from suite.records.lease import HEARTBEAT_SECONDS, STALE_SECONDS, is_live
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "0" * 15 + "1"
@@ -179,6 +180,7 @@ def test_a_record_is_written_by_the_holder_alone(tmp_path: Path) -> None:
 
 def test_a_number_given_out_again_is_not_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "lease.json"
+    assert not is_live(path)
     stand_in(path)
     assert is_live(path)
     stand_in(path, started=1)  # this process has the number, but began at another time
@@ -200,12 +202,54 @@ def test_a_zombie_is_not_the_holder(tmp_path: Path) -> None:
     assert not may_live(holder) and may_live({**holder, "machine": "another"}) and machine() == holder["machine"]
 
 
+@pytest.mark.parametrize("pid", [0, -1, 2**31, None, "1"])
+def test_a_number_that_no_process_has_is_not_the_holder(pid: object) -> None:
+    assert not may_live({**describe_self("x"), "pid": pid})
+
+
+def test_off_linux_processes_are_told_apart_by_the_host_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(path: str) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "readlink", unknown)
+    assert machine.__wrapped__() == socket.gethostname()
+
+
+def test_off_linux_a_process_that_answers_may_be_the_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.records.holder._process", lambda pid: (None, None))
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        holder = {**describe_self("x"), "pid": child.pid}
+        assert may_live(holder)
+        child.kill()
+    assert not may_live(holder)
+
+
 def test_ages_are_told_by_the_file_systems_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lease.json"
     stand_in(path, machine="node7")
     monkeypatch.setattr(time, "time", lambda: 10.0**10)  # this host's clock is wrong by centuries
     with pytest.raises(LeaseHeld), Lease(path):
         pass
+
+
+def test_a_holder_touches_its_own_lease_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.records.lease.HEARTBEAT_SECONDS", 0.01)
+    path, until = tmp_path / "lease.json", time.monotonic() + 60
+    with Lease(path):
+        os.utime(path, (1, 1))
+        while path.stat().st_mtime == 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 1
+        stand_in(path)
+        time.sleep(0.2)
+        os.utime(path, (1, 1))
+        time.sleep(0.2)
+        assert path.stat().st_mtime == 1
+
+
+def test_the_times_of_a_lease_are_those_of_the_documentation() -> None:
+    text = " ".join((ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").split())
+    assert f"Its holder touches it every {HEARTBEAT_SECONDS:g} s; after {STALE_SECONDS:g} s without" in text
 
 
 def test_an_unreadable_lease_is_taken_over(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from optimizer_examples import small_network
 from torch import nn
 
-from suite.optim import ConfigError, build, describe, parameter_roles, parse, rule_groups
+from suite.optim import CompositeOptimizer, ConfigError, build, describe, parameter_roles, parse, rule_groups
+from suite.optim.config import decay_delta
 from suite.optim.parsing import resolve
 
 
@@ -212,3 +213,22 @@ def test_the_groups_of_a_composite_are_fixed() -> None:
     optimizer = build({"name": "hybrid", "adam": {"on": ["head"], "lr": 1}, "sgd": {"lr": 1}}, Transformer())
     with pytest.raises(ValueError, match="fixed"):
         optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+
+
+def test_a_composite_records_gradients_in_the_closure_and_in_no_part() -> None:
+    recorded = []
+
+    class Bare(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            recorded.append((len(self.param_groups), closure, torch.is_grad_enabled()))
+
+    parts = [Bare([nn.Parameter(torch.zeros(2))], lr=1.0) for _ in range(2)]
+    optimizer = CompositeOptimizer(parts)
+    assert optimizer.step() is None and optimizer.step(torch.is_grad_enabled) is True
+    assert recorded == [(1, None, False)] * 4
+
+
+@pytest.mark.parametrize("peak", [0.0, torch.zeros(2, 1)], ids=["number", "tensor"])
+def test_independent_decay_rests_where_the_peak_is_zero(peak: Any) -> None:
+    hyper = {"lr": peak, "weight_decay": 0.1, "peak_lr": peak}
+    assert torch.equal(decay_delta("independent", torch.zeros(2, 3), torch.ones(2, 3), hyper), torch.zeros(2, 3))

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from suite.optim import build, parse
-from suite.optim.broadcast import LaterStep
+from suite.optim.broadcast import LaterStep, elapsed, rounded
 
 # Slow and obvious: one coordinate vector, plain formulas. x weights, g gradient, t step from 1, s averages so far.
 
@@ -398,3 +399,33 @@ def test_a_traced_step_is_the_step() -> None:
             plain = config.update(grad, param, state, config.hyperparameters(), number)
             traced_step = config.update(grad, param, state, hyper, traced)  # type: ignore[arg-type]
             torch.testing.assert_close(plain, traced_step, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("view", [lambda t: t.view(20, 12).t(), lambda t: t.view(2, 3, 4, 10)[..., ::2]])
+def test_a_parameter_that_is_a_view_moves_as_any_and_nothing_beside_it(name: str, view: Any) -> None:
+    memory, gradient = torch.arange(240.0), torch.sin(torch.arange(240.0))
+    results = []
+    for start in (view(memory), view(memory).contiguous()):
+        p = nn.Parameter(start)
+        p.grad = view(gradient) if start.data_ptr() == memory.data_ptr() else view(gradient).contiguous()
+        build({"name": name, "lr": 0.1}, [("p", p)], implementation="rule").step()
+        results.append(p.detach().contiguous())
+        view(memory).copy_(view(torch.arange(240.0)))
+    assert torch.equal(*results) and torch.equal(memory, torch.arange(240.0))
+
+
+def test_a_factor_is_settled_in_a_trace_alone() -> None:
+    number, like = torch.tensor(0.5), torch.ones(3)
+    assert rounded(number, like) is number and rounded(0.5, like) == 0.5
+    assert rounded(number.double(), like).dtype == torch.float32  # type: ignore[union-attr]
+    traced = make_fx(lambda number, like: rounded(number, like) * like)(number, like)
+    assert [node.name for node in traced.graph.nodes if "settled" in str(node.target)]
+
+
+def test_a_later_step_compares_with_the_first_alone() -> None:
+    later = LaterStep(torch.tensor(3.0, dtype=torch.float64))
+    assert [later == 1, later != 1, later > 1] == [False, True, True] and 2.0**later == 8
+    assert elapsed(later) is later.number and elapsed(3) == 3
+    with pytest.raises(TypeError, match="compared with 1 alone, got 2"):
+        bool(later == 2)

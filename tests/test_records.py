@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import multiprocessing
@@ -16,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from suite.records import Lease, LeaseHeld, Store, StoreError, final_losses, run_id_of
+from suite.records import Diagnosed, Lease, LeaseHeld, Store, StoreError, final_losses, loss_of, run_id_of
 from suite.records.files import write_atomically
 from suite.training import Data, Task
 from suite.training.opening import identity_of
@@ -81,6 +82,7 @@ def test_identity_changes_with_what_changes_the_numbers(path: str, value: object
 def test_identity_holds_the_data_and_does_not_depend_on_key_order() -> None:
     base = run_id(CONFIG)
     assert run_id(dict(reversed(CONFIG.items()))) == base and len(base) == 16
+    assert run_id_of({"a": 1, "b": {"c": 2, "d": 3}})[0] == run_id_of({"b": {"d": 3, "c": 2}, "a": 1})[0]
     assert run_id(CONFIG, fingerprint="g") != base
     assert run_id(CONFIG, micro_batch=2) != base
     assert identity_of(CONFIG, Task, Data, fingerprint="f")["data"]["fingerprint"] == "f"
@@ -96,6 +98,14 @@ def test_final_losses_by_hand() -> None:
     assert final == pytest.approx({"ema": average, "min_last_1pct": 4, "mean_last_1pct": 4, "mean_last_100": 7 / 3})
     assert final_losses([float(i) for i in range(400)])["min_last_1pct"] == 396
     assert final_losses(losses, 1.5)["val"] == 1.5
+    assert final_losses([100.0] + [0.0] * 99)["mean_last_100"] == 1
+    assert final_losses([100.0] + [0.0] * 100)["mean_last_100"] == 0
+
+
+@pytest.mark.parametrize(("final", "words"), [({"ema": 1.0, "a": 2.0}, "holds a, ema;"), ({}, "holds none;")])
+def test_a_final_loss_that_a_record_lacks_is_named_beside_those_it_has(final: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=f"final loss 'val', it {words}"):
+        loss_of(make_record(final=final), "val")
 
 
 def test_ema_is_pandas() -> None:
@@ -139,6 +149,104 @@ def test_broken_records_are_named_and_set_aside(tmp_path: Path) -> None:
         reasons, ["cannot be read", "JSON object", "schema 0", "'final'", "another run's"], strict=True
     ):
         assert part in reason
+
+
+def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="with a folder runs or sweeps, but there is none"):
+        Store.existing(tmp_path)
+    Store(tmp_path / "runs").write_plan(make_plan("a-1"))
+    with pytest.raises(StoreError, match=f"one folder deeper; take {tmp_path / 'runs'}"):
+        Store.existing(tmp_path)
+    assert Store.existing(tmp_path / "runs").plan("a-1")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="must be a folder, but it is none"):
+        Store(tmp_path / "file")
+
+
+def test_weights_are_those_of_the_record(tmp_path: Path) -> None:
+    store, run_id = Store(tmp_path / "a"), "0" * 16
+    with pytest.raises(StoreError, match="has no record in"):
+        store.weights(run_id, 2)
+    store.write_weights(run_id, 2, lambda path: path.write_bytes(b"w"))
+    sums = store.sums_of_weights(run_id, [2, 4])
+    assert sums == {"2": hashlib.sha256(b"w").hexdigest()}
+    store.write_record(make_record(status="interrupted", weights=sums), make_curves())
+    assert not store.settled(run_id)
+    with pytest.raises(StoreError, match="has status interrupted in"):
+        store.weights(run_id, 2)
+    store.write_record(make_record(weights=sums), make_curves())
+    assert store.weights(run_id, 2).read_bytes() == b"w"
+    assert store.settled(run_id, [2]) and not store.settled(run_id, [2, 4])
+    with pytest.raises(StoreError, match="its weights after step 4"):
+        store.weights(run_id, 4)
+    files = store.export_record(run_id)
+    assert [*files] == ["weights_2.pt", "curves.parquet", "record.json"] and "weights_2.pt" in store.export_record(
+        run_id, [2]
+    )
+    assert [*store.export_record(run_id, [4])] == ["curves.parquet", "record.json"]
+    copy = Store(tmp_path / "b")
+    copy.import_record(run_id, {**files, "weights_x.pt": b"", "other": b""})
+    assert copy.weights(run_id, 2).read_bytes() == b"w" and len([*copy.run_folder(run_id).iterdir()]) == 3
+    store.weights(run_id, 2).write_bytes(b"x")
+    with pytest.raises(StoreError, match="as they were written"):
+        store.weights(run_id, 2)
+    store.write_record(make_record("1" * 16, status="diverged"), make_curves())
+    assert store.settled("1" * 16, [2])
+
+
+def test_only_a_result_replaces_a_result(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for status, kept in (
+        ("failed", "failed"),
+        ("diverged", "diverged"),
+        ("interrupted", "diverged"),
+        ("finished",) * 2,
+    ):
+        store.write_record(make_record(status=status), make_curves())
+        assert (store.record("0" * 16) or {})["status"] == kept
+
+
+def test_what_is_broken_is_kept_under_a_number(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_plan(make_plan("a-1"))
+    for path, write in (
+        (store.run_folder("0" * 16) / "record.json", lambda: store.write_record(make_record(), make_curves())),
+        (tmp_path / "sweeps" / "a-1" / "plan.json", lambda: store.write_plan(make_plan("a-1"))),
+    ):
+        write()
+        for text in ("first", "second"):
+            path.write_text(text)
+            write()
+        kept = sorted(path.parent.glob("*.set_aside_*"))
+        assert [file.name for file in kept] == [f"{path.stem}.set_aside_{number}.json" for number in (0, 1)]
+        assert [file.read_text() for file in kept] == ["first", "second"]
+
+
+def test_problems_are_those_since_records_were_last_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_record(make_record(), make_curves())
+    path = store.run_folder("0" * 16) / "record.json"
+    text = path.read_text()
+    path.write_text("")
+    assert store.record("0" * 16) is None and list(store.records()) == [] and len(store.problems) == 1
+    path.write_text(text)
+    assert len(list(store.records())) == 1 and store.problems == []
+
+
+def test_diagnostics_are_there_where_the_record_names_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.diagnostics("0" * 16) is None
+    store.write_record(make_record(), make_curves())
+    assert store.diagnostics("0" * 16) is None
+    table = pa.table({"step": [0], "diagnostic": ["noise"], "quantity": ["a"], "group": [""], "value": [1.0]})
+    store.write_record(make_record(), make_curves(), diagnosed=Diagnosed(table, ["noise"], 0.5))
+    written = (store.record("0" * 16) or {})["diagnostics"]
+    assert (written["names"], written["seconds"], written["rows"]) == (["noise"], 0.5, 1)
+    assert table.equals(store.diagnostics("0" * 16))
+    (store.run_folder("0" * 16) / "diagnostics.parquet").unlink()
+    with pytest.raises(StoreError, match="has no diagnostics in"):
+        store.diagnostics("0" * 16)
+    assert store.curves("0" * 16).equals(make_curves())
 
 
 def test_changed_curves_are_refused(tmp_path: Path) -> None:
@@ -200,6 +308,15 @@ def test_lease_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
             assert lease.held()
     finally:
         holder.kill()
+
+
+def test_a_holder_that_ends_without_a_release_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    code = f"from pathlib import Path; from suite.records import Lease; Lease(Path({str(path)!r})).__enter__()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    assert path.exists()
+    with Lease(path) as lease:
+        assert lease.held()
 
 
 def test_lease_of_a_silent_host_is_taken_over(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from whole_store import changed, places, rewrite, write_sweep
 from suite.cli.main import main
 from suite.execution.sweeping import Sweep
 from suite.records import Store, StoreError
-from suite.records.files import make_folder, parse_json
+from suite.records.files import make_folder
 from suite.sweep import read_spec
 
 HERE = types.SimpleNamespace(here=True, slots=1, sharing=1)
@@ -270,21 +270,6 @@ def test_no_value_breaks_any_command(
         if number % every == 0:
             rewrite(path, document)
             said(words.get(command, [command, "s.yaml", "--store", "runs"]), capsys, codes=(0, 1, 2))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"[" * 100_000, b"NaN", b"[Infinity]", b"1e999", b'{"a": -1e999}', b"9" * 5000, b"9" * 400, b'"\\ud800"', b"\xff",
-     b'{"\\udfff": 1}', b"", json.dumps(json.loads("[" * 45 + "]" * 45)).encode()],
-)  # fmt: skip
-def test_json_is_plain_and_finite_or_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
-        parse_json(content)
-
-
-def test_json_keeps_what_records_hold() -> None:
-    values = {"a": [1, -(2**63), 1e-300, True, None, "\u00e4\N{GRINNING FACE}"], "b": {"c": {}}}
-    assert parse_json(json.dumps(values).encode()) == values
 
 
 def test_curves_that_would_fill_the_memory_are_refused(store: Store) -> None:

@@ -22,12 +22,14 @@ def of_a_parser(message: str) -> str:
         return needs(missing[1])
     keys = re.findall(r'Parser key "([^"]+)"', message)
     kinds = re.findall(r"Expected a typing.Literal\[(.*)\]", message)
-    kinds += [_KINDS.get(kind, kind) for kind in re.findall(r"Expected an? <class '(\w+)'>", message)]
+    union = re.findall(r"Subtypes: \[(.*)\]", message)  # not all of its errors name what they expected
+    classes = re.findall(r"<class '(\w+)'>", " ".join(union)) + re.findall(r"Expected an? <class '(\w+)'>", message)
+    kinds += [_KINDS.get(kind, kind) for kind in classes]
     values = re.findall(r"(?:Given|Got) value: (.*)", message)
     if keys and keys[-1] in ("model", "data"):
         kinds = ["a mapping with class_path and init_args"]
     if keys and kinds and values:
-        return f"{keys[-1]} must be {' or '.join(dict.fromkeys(kinds))}, got {values[-1]!r}."
+        return f"{keys[-1]} must be {' or '.join(dict.fromkeys(kinds))}, got {values[-1]!r:.80}."
     unknown = re.search(r"Option '([^']+)' is not accepted", message)
     if unknown:
         return f"There is no setting {unknown.group(1)!r} here; --print_config shows those there are."

@@ -96,8 +96,7 @@ class BatchPlan:
 
 @lru_cache(maxsize=2)
 def _permutation(samples: int, seed: int, epoch: int) -> np.ndarray:
-    dtype = np.uint32 if samples < 2**32 else np.int64
-    order = np.arange(samples, dtype=dtype)
+    order = np.arange(samples, dtype=_index_type(samples))
     np.random.default_rng([seed, epoch]).shuffle(order)
     order.flags.writeable = False
     return order
@@ -106,7 +105,7 @@ def _permutation(samples: int, seed: int, epoch: int) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _windowed_permutation(shards: tuple[int, ...], window: int, seed: int, epoch: int) -> np.ndarray:
     rng = np.random.default_rng([seed, epoch])
-    dtype = np.uint32 if sum(shards) < 2**32 else np.int64
+    dtype = _index_type(sum(shards))
     ends = np.cumsum(shards)
     stored = [np.arange(end - length, end, dtype=dtype) for end, length in zip(ends, shards, strict=True)]
     drawn = rng.permutation(len(shards))
@@ -118,3 +117,8 @@ def _windowed_permutation(shards: tuple[int, ...], window: int, seed: int, epoch
     order = np.concatenate(windows)
     order.flags.writeable = False
     return order
+
+
+def _index_type(samples: int) -> type[np.integer]:
+    """Four bytes where the indices of so many samples fit into them, else eight."""
+    return np.uint32 if samples <= 2**32 else np.int64
