@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
+from suite.diagnostics.at_weights import at_weights
 from suite.diagnostics.diagnostic import Diagnostic
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import batch_gradient, split
 from suite.diagnostics.rows import Rows
-from suite.diagnostics.undisturbed import at_weights, undisturbed
 from suite.optim import build
 from suite.training.data import Data
 from suite.training.task import Task
+from suite.training.undisturbed import undisturbed
 
 
 class Checkpointed:

@@ -176,8 +176,8 @@ def _move(
     shaped = {name: value.reshape(-1, *ones) for name, value in hyper.items()}
     delta, new = config.update(grad, param, dict(state), shaped, step.count)
     param.add_(delta if step.alive is None else torch.where(step.alive.reshape(-1, *ones), delta, 0.0))
-    for name, value in state.items():
-        value.copy_(new[name])
+    for name, value in new.items():
+        state[name].copy_(value)
 
 
 def fixed_part(group: RuleGroup) -> tuple[Any, ...]:

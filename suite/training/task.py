@@ -14,10 +14,11 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 
 from suite.fields import check_ranges, configurable, require, require_methods
-from suite.optim import Clipping, build, evaluation_weights, has_evaluation_weights
+from suite.optim import Clipping, build, draw_labels, evaluation_weights, has_evaluation_weights
 from suite.optim.parsing import parse
 from suite.optim.schedule import parse_schedule
 from suite.training.captured_run import CapturedGradients
@@ -25,6 +26,7 @@ from suite.training.captured_step import capture_of
 from suite.training.mean import Mean
 from suite.training.observer import Observer, callback_of
 from suite.training.running_statistics import RunningStatistics
+from suite.training.sampled_gradient import label_uniforms, second_pass
 from suite.training.stopping import is_paused
 from suite.training.weights import StartingPoint
 
@@ -103,6 +105,12 @@ class Task(LightningModule):
         self.optimizer_config = None if self.optimizer is None else parse(self.optimizer)
         self.lr_schedule = parse_schedule(self.schedule or {"name": "warmup_cosine"})
         self.clipping = Clipping(max_norm=self.clip_norm, max_coordinate=self.clip_coordinate)
+        self._samples = self.optimizer_config is not None and self.optimizer_config.sampled_every > 0
+        if self._samples and not self.predicts_classes:
+            raise ValueError(
+                f"{(self.optimizer or {}).get('name')} draws labels from a network's predictions of classes, which "
+                f"{self.pair_name} has not; take sophia_ef, which needs the batch's gradient alone."
+            )
         self.start = None if self.initial is None else StartingPoint.parse(self.initial)
         self.kept_steps = tuple(self.keep_weights_at or ())
         self.seed = 0
@@ -159,6 +167,30 @@ class Task(LightningModule):
             f"The diagnostic frequency needs a task that predicts classes, got {self.pair_name}; leave it out of "
             "model.diagnostics."
         )
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether the network's outputs are logits of classes, from which labels can be drawn."""
+        return type(self).element_classes is not Task.element_classes
+
+    def sampled_inputs(self, batch: Any, uniforms: Tensor) -> tuple[Any, ...]:
+        """What the network takes for `sampled_loss`; as `inputs` unless a task overrides it."""
+        return self.inputs(batch)
+
+    def sampled_loss(self, outputs: Any, batch: Any, uniforms: Tensor) -> tuple[Tensor, int]:
+        """The loss with labels drawn from the network's own predictions, for rules such as Sophia.
+
+        Args:
+            outputs: logits ``[..., K]`` of the predictions that `element_classes` has the true classes of.
+            batch: whose other labels do not count, those of MixUp neither.
+            uniforms: a number in (0, 1) for every prediction, ``[...]``; see `suite.optim.draw_labels`.
+
+        Returns:
+            Cross-entropy in nats, summed, 0-d, and the number of predictions.
+        """
+        labels = draw_labels(outputs, uniforms)
+        total = F.cross_entropy(outputs.flatten(0, -2).float(), labels.flatten(), reduction="sum")
+        return total, labels.numel()
 
     def twice_differentiable(self) -> AbstractContextManager[Any]:
         """A context in which the loss has second derivatives; a task with a fused loss overrides it."""
@@ -233,6 +265,8 @@ class Task(LightningModule):
         for micro_batches in block:
             observer = watching if watching is not None and watching.attends(self.global_step) else None
             lrs.append(float(optimizer.param_groups[0]["lr"]))
+            if self._samples:
+                self._sample(optimizer.optimizer, micro_batches)
             if self._captured is not None and observer is None:
                 loss, norm = self._captured(
                     micro_batches, functools.partial(self._gradients, parameters, micro_batches)
@@ -288,6 +322,11 @@ class Task(LightningModule):
         """Set the learning rate of the first step: callbacks see the rate that comes. Look how steps may be taken."""
         optimizer: Any = self.optimizers()
         self._schedule_lr(optimizer)
+        if self._samples and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            raise ValueError(
+                f"{type(self.optimizer_config).__name__} takes a second gradient, which is not taken of scaled losses, "
+                "got trainer.precision 16-mixed; set it to bf16-mixed or 32-true."
+            )
         capture = capture_of(self.trainer) if self.cuda_graphs else None
         if capture is not None:
             assert self.network is not None
@@ -333,6 +372,48 @@ class Task(LightningModule):
             statistics.combine(len(micro_batches))
         return mean
 
+    def _sample(self, optimizer: Any, micro_batches: list[Any]) -> None:
+        """Give the optimizer the gradient on drawn labels, where its next step needs it."""
+        if optimizer.needs_sampled_gradient():
+            devices, rank = self.trainer.world_size, self.global_rank
+            first = rank * len(micro_batches)
+            terms = self.backward_on_drawn_labels(micro_batches, step=self.global_step, first=first, rank=rank)
+            optimizer.keep_sampled_gradient(terms=devices * terms)
+
+    def backward_on_drawn_labels(self, micro_batches: list[Any], *, step: int, first: int = 0, rank: int = 0) -> int:
+        """Add to the parameters' gradients those of the mean loss with labels drawn from the network's predictions.
+
+        Random state and running statistics stay as they are.
+
+        Args:
+            micro_batches: this device's of the step.
+            step: 0-based; with the run's seed it decides what is drawn.
+            first: number of the first micro-batch in the step, over all devices.
+            rank: of this device.
+
+        Returns:
+            The number of predictions in these micro-batches.
+        """
+        assert self.network is not None
+        terms = 0
+        with second_pass(self.network, self.seed, step, rank):
+            for i, batch in enumerate(micro_batches):
+                shape = self.element_classes(batch).shape
+                uniforms = label_uniforms(self.seed, step, first + i, shape).to(self.device)
+                with self._synchronised(i == len(micro_batches) - 1):
+                    outputs = self.network(*self.sampled_inputs(batch, uniforms))
+                    total, count = self.sampled_loss(outputs, batch, uniforms)
+                    self._backward(total / (count * len(micro_batches)))
+                terms += count
+        return terms
+
+    def _backward(self, loss: Tensor) -> None:
+        """The backward pass, by the trainer's strategy where there is one."""
+        if self._trainer is None:
+            loss.backward()
+        else:
+            self.manual_backward(loss)
+
     def _statistics_of_devices(self) -> RunningStatistics | None:
         """The running statistics before a step, to be combined after it; None where there is one device."""
         assert self.network is not None
@@ -340,7 +421,7 @@ class Task(LightningModule):
         return RunningStatistics(self.network, rank=self.global_rank, world_size=devices) if devices > 1 else None
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
-        strategy = self.trainer.strategy
+        strategy = None if self._trainer is None else self.trainer.strategy
         if last or not isinstance(strategy, ParallelStrategy):
             return nullcontext()
         return strategy.block_backward_sync()

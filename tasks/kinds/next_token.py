@@ -60,6 +60,10 @@ class NextToken(Task):
         total = F.cross_entropy(outputs.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return total, targets.numel()
 
+    def sampled_inputs(self, batch: Tensor, uniforms: Tensor) -> tuple[Any, ...]:
+        """The tokens that are predicted from, ``[B, T]``."""
+        return (batch[:, :-1],)
+
     @contextmanager
     def twice_differentiable(self) -> Iterator[None]:
         """Take the loss of plain logits: that of chunks has first derivatives alone."""
