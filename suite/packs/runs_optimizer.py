@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.fields import ConfigError
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import SAMPLED_GRADIENT, OptimizerConfig
 from suite.optim.factory import RuleGroup, rule_groups
 from suite.optim.trial import try_rule
 from suite.packs.runs_step import RunsStep
@@ -92,6 +92,7 @@ class RunsOptimizer(torch.optim.Optimizer):
         self.layout = layout
         self._flat = flat
         self._groups = [(same[0].config, list(same[0].names)) for same in groups]
+        self._samples = any(config.sampled_every for config, _ in self._groups)
         self._numbers = [_numbers(same, flat.device) for same in groups]
         self._torch = [TorchRows.of(same, flat.detach()) for same in groups]
 
@@ -118,6 +119,23 @@ class RunsOptimizer(torch.optim.Optimizer):
                 for key, columns, shape in self._stretches(config, names)
             }
         return state["parts"]
+
+    def needs_sampled_gradient(self) -> bool:
+        """Whether a rule's next step needs the gradient on drawn labels; see `OptimizerConfig.sampled_every`."""
+        return self._samples and any(config.needs_sampled_gradient(self.steps_done + 1) for config, _ in self._groups)
+
+    def buffers_with(self, sampled: Tensor) -> dict[str, dict[str, Tensor]]:
+        """`buffers` for the next step, with the sampled gradient for the rules that it is due for.
+
+        Args:
+            sampled: ``[R, P]``; see `OptimizerConfig.sampled_every`.
+        """
+        buffers = dict(self.buffers)
+        for config, names in self._groups:
+            if config.needs_sampled_gradient(self.steps_done + 1):
+                for key, columns, shape in self._stretches(config, names):
+                    buffers[key] = {**buffers[key], SAMPLED_GRADIENT: sampled[:, columns].unflatten(1, shape)}
+        return buffers
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
