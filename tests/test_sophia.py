@@ -21,7 +21,7 @@ from suite.optim import Adam, ConfigError, Sophia, build, draw_labels, parse
 from suite.optim.kernels import has_compiler
 from suite.optim.trial import _Trial
 from suite.records import Store
-from suite.training.sampled_gradient import label_uniforms
+from suite.training.sampled_gradient import backward_on_drawn_labels, label_uniforms
 from tasks.imagenet21k.data import ImageNet21kData
 from tasks.imagenet21k.resnet20 import ImageNet21kResNet20
 from tasks.zinc.gat import ZincGAT
@@ -311,13 +311,13 @@ def test_other_streams_and_running_statistics_are_untouched(data_dir: Path) -> N
     buffers = {name: value.clone() for name, value in task.network.named_buffers()}
     state = torch.get_rng_state()
     batch = next(iter(data.gather_steps(data.plan(), 0, 1)))
-    terms = task.backward_on_drawn_labels([batch], step=0)
+    terms = backward_on_drawn_labels(task, [batch], step=0)
     assert terms == 4 and torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(buffers[name], value) for name, value in task.network.named_buffers())
     first = [p.grad.clone() for p in task.network.parameters() if p.grad is not None]
     task.network.zero_grad()
     torch.rand(3)
-    task.backward_on_drawn_labels([batch], step=0)
+    backward_on_drawn_labels(task, [batch], step=0)
     assert all(torch.equal(p.grad, g) for p, g in zip(task.network.parameters(), first, strict=True))
 
 
@@ -374,7 +374,7 @@ def test_a_pack_of_hybrids_resumes_bit_equal(tmp_path: Path, data_dir: Path) -> 
 
 
 def test_runs_of_other_rules_ask_for_nothing(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suite.training.task.second_pass", None)
+    monkeypatch.setattr("suite.training.sampled_gradient.second_pass", None)
     monkeypatch.setattr("suite.packs.packed_task.second_pass", None)
     assert train(Store(tmp_path / "a"), make_data(data_dir, budget_steps=4), SGD).record["status"] == "finished"
     assert pack(Store(tmp_path / "b"), make_data(data_dir, budget_steps=4), [SGD])[0].record["status"] == "finished"

@@ -352,7 +352,7 @@ class PackedTask(LightningModule):
             return self._accumulate(tensors, micro_batches)
 
     def _sampled_gradient(self, tensors: NetworkTensors, micro_batches: list[Any]) -> Tensor:
-        """What `OptimizerConfig.sampled_every` describes, ``[R, P]``; as `Task.backward_on_drawn_labels` does it."""
+        """What `OptimizerConfig.sampled_every` describes, ``[R, P]``; as `backward_on_drawn_labels` does it."""
         first, step = self.tasks[0], self.global_step
         seeds = [self.tasks[row].seed for row in self.rows.tolist()]
         uniforms, terms = [], 0

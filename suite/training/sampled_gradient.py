@@ -1,26 +1,94 @@
-"""The random numbers of a run's sampled gradients: functions of its seed, the step and a sample's place in the batch.
+"""The second gradient that rules such as Sophia need on some steps, with labels drawn from the network's predictions.
 
-A rule such as Sophia's needs a second gradient on some steps, with labels drawn from the network's own predictions; see
-`suite.optim.OptimizerConfig`. It leaves no trace beside itself: not in the global random state, and not in BatchNorm's
-running statistics.
+What is drawn is a function of the run's seed, the step and a sample's place in the batch. Nothing is left but the
+gradient: the random state and BatchNorm's running statistics are what they were.
 """
 
 from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suite.optim import CompositeOptimizer, RuleOptimizer
 from suite.training.undisturbed import undisturbed
 
 _STREAM = zlib.crc32(b"drawn labels")
 
 _WORDS = 4
 """Random words per count of Philox's counter."""
+
+
+class DrawsLabels(Protocol):
+    """What a task has for it; see `suite.training.task.Task`."""
+
+    network: nn.Module | None
+    seed: int
+
+    def element_classes(self, batch: Any) -> Tensor:
+        """The true classes of all predictions in a batch, of which the shape counts."""
+
+    def sampled_inputs(self, batch: Any, uniforms: Tensor) -> tuple[Any, ...]:
+        """What the network takes."""
+
+    def sampled_loss(self, outputs: Any, batch: Any, uniforms: Tensor) -> tuple[Tensor, int]:
+        """The summed loss on drawn labels, and its number of terms."""
+
+
+def backward_on_drawn_labels(
+    task: DrawsLabels,
+    micro_batches: Sequence[Any],
+    *,
+    step: int,
+    rank: int = 0,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+    synchronised: Callable[[bool], AbstractContextManager[Any]] = lambda last: contextlib.nullcontext(),
+) -> int:
+    """Add to the parameters' gradients that of the mean loss with labels drawn from the network's predictions.
+
+    Args:
+        task: with its network.
+        micro_batches: this device's of the step.
+        step: 0-based; with the run's seed it decides what is drawn.
+        rank: of this device.
+        backward: takes the backward pass of a loss.
+        synchronised: a context for the passes of a micro-batch, given whether it is this device's last.
+
+    Returns:
+        The number of predictions in these micro-batches.
+    """
+    assert task.network is not None
+    device = next(task.network.parameters()).device
+    terms = 0
+    with second_pass(task.network, task.seed, step, rank):
+        for i, batch in enumerate(micro_batches):
+            number, shape = rank * len(micro_batches) + i, task.element_classes(batch).shape
+            uniforms = label_uniforms(task.seed, step, number, shape).to(device)
+            with synchronised(i == len(micro_batches) - 1):
+                outputs = task.network(*task.sampled_inputs(batch, uniforms))
+                total, count = task.sampled_loss(outputs, batch, uniforms)
+                backward(total / (count * len(micro_batches)))
+            terms += count
+    return terms
+
+
+def give_sampled_gradient(task: DrawsLabels, optimizer: Any, micro_batches: Sequence[Any], *, step: int) -> None:
+    """Give an optimizer on one device the sampled gradient, where its next step needs it.
+
+    Args:
+        task: with its network, whose parameters hold no gradients.
+        optimizer: any.
+        micro_batches: of the step.
+        step: 0-based.
+    """
+    if isinstance(optimizer, RuleOptimizer | CompositeOptimizer) and optimizer.needs_sampled_gradient():
+        optimizer.keep_sampled_gradient(terms=backward_on_drawn_labels(task, micro_batches, step=step))
 
 
 def label_uniforms(seed: int, step: int, number: int, shape: Sequence[int]) -> Tensor:

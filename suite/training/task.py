@@ -26,7 +26,7 @@ from suite.training.captured_step import capture_of
 from suite.training.mean import Mean
 from suite.training.observer import Observer, callback_of
 from suite.training.running_statistics import RunningStatistics
-from suite.training.sampled_gradient import label_uniforms, second_pass
+from suite.training.sampled_gradient import backward_on_drawn_labels
 from suite.training.stopping import is_paused
 from suite.training.weights import StartingPoint
 
@@ -375,44 +375,15 @@ class Task(LightningModule):
     def _sample(self, optimizer: Any, micro_batches: list[Any]) -> None:
         """Give the optimizer the gradient on drawn labels, where its next step needs it."""
         if optimizer.needs_sampled_gradient():
-            devices, rank = self.trainer.world_size, self.global_rank
-            first = rank * len(micro_batches)
-            terms = self.backward_on_drawn_labels(micro_batches, step=self.global_step, first=first, rank=rank)
-            optimizer.keep_sampled_gradient(terms=devices * terms)
-
-    def backward_on_drawn_labels(self, micro_batches: list[Any], *, step: int, first: int = 0, rank: int = 0) -> int:
-        """Add to the parameters' gradients those of the mean loss with labels drawn from the network's predictions.
-
-        Random state and running statistics stay as they are.
-
-        Args:
-            micro_batches: this device's of the step.
-            step: 0-based; with the run's seed it decides what is drawn.
-            first: number of the first micro-batch in the step, over all devices.
-            rank: of this device.
-
-        Returns:
-            The number of predictions in these micro-batches.
-        """
-        assert self.network is not None
-        terms = 0
-        with second_pass(self.network, self.seed, step, rank):
-            for i, batch in enumerate(micro_batches):
-                shape = self.element_classes(batch).shape
-                uniforms = label_uniforms(self.seed, step, first + i, shape).to(self.device)
-                with self._synchronised(i == len(micro_batches) - 1):
-                    outputs = self.network(*self.sampled_inputs(batch, uniforms))
-                    total, count = self.sampled_loss(outputs, batch, uniforms)
-                    self._backward(total / (count * len(micro_batches)))
-                terms += count
-        return terms
-
-    def _backward(self, loss: Tensor) -> None:
-        """The backward pass, by the trainer's strategy where there is one."""
-        if self._trainer is None:
-            loss.backward()
-        else:
-            self.manual_backward(loss)
+            terms = backward_on_drawn_labels(
+                self,
+                micro_batches,
+                step=self.global_step,
+                rank=self.global_rank,
+                backward=self.manual_backward,
+                synchronised=self._synchronised,
+            )
+            optimizer.keep_sampled_gradient(terms=terms * self.trainer.world_size)
 
     def _statistics_of_devices(self) -> RunningStatistics | None:
         """The running statistics before a step, to be combined after it; None where there is one device."""
@@ -421,7 +392,7 @@ class Task(LightningModule):
         return RunningStatistics(self.network, rank=self.global_rank, world_size=devices) if devices > 1 else None
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
-        strategy = None if self._trainer is None else self.trainer.strategy
+        strategy = self.trainer.strategy
         if last or not isinstance(strategy, ParallelStrategy):
             return nullcontext()
         return strategy.block_backward_sync()
