@@ -335,6 +335,18 @@ def test_scaled_losses_are_refused(tmp_path: Path, data_dir: Path, monkeypatch: 
         run_task(make_task(SOPHIA), data, trainer, config=config_of(SOPHIA, data, {}), store=Store(tmp_path))
 
 
+def test_a_loss_of_chunks_draws_the_same_labels(tmp_path: Path, data_dir: Path) -> None:
+    losses = []
+    for chunk in (None, 40):
+        stores = Store(tmp_path / f"{chunk}"), Store(tmp_path / f"pack{chunk}")
+        settings = {"budget_steps": 10, "batch_size": 4}
+        alone = train(stores[0], make_data(data_dir, **settings), SOPHIA, model={"loss_chunk": chunk})
+        together = pack(stores[1], make_data(data_dir, **settings), [SOPHIA], model={"loss_chunk": chunk})
+        losses += [curve(stores[0], alone), curve(stores[1], together[0])]
+    for others in losses[1:]:
+        np.testing.assert_allclose(others, losses[0], rtol=1e-5)
+
+
 # Packs.
 
 

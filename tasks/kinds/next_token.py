@@ -61,8 +61,14 @@ class NextToken(Task):
         return total, targets.numel()
 
     def sampled_inputs(self, batch: Tensor, uniforms: Tensor) -> tuple[Any, ...]:
-        """The tokens that are predicted from, ``[B, T]``."""
-        return (batch[:, :-1],)
+        """As `inputs`, with the numbers that targets are drawn by in place of targets, ``[B, T]``."""
+        return batch[:, :-1], uniforms, self.loss_chunk
+
+    def sampled_loss(self, outputs: Tensor, batch: Tensor, uniforms: Tensor) -> tuple[Tensor, int]:
+        """See `Task.sampled_loss`; ``outputs`` may be the sum itself, 0-d, as in `loss`."""
+        if outputs.ndim == 0:
+            return outputs, uniforms.numel()
+        return super().sampled_loss(outputs, batch, uniforms)
 
     @contextmanager
     def twice_differentiable(self) -> Iterator[None]:
