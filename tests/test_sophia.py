@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from pretended_capture import PretendedCapture
 from small_packs import config_of, curve, pack
 from small_runs import SGD, make_data, make_task, make_trainer, run_task, run_tasks, train
 from torch import Tensor, nn
@@ -325,6 +326,24 @@ def test_a_network_without_classes_is_refused_before_anything_is_trained() -> No
     for optimizer in (SOPHIA, HYBRID):
         with pytest.raises(ValueError, match=r"predictions of classes, which zinc/gat has not; take sophia_ef"):
             ZincGAT(optimizer=optimizer)
+
+
+@pytest.mark.parametrize("kind", ["single", "pack"])
+def test_steps_repeated_from_a_recording_are_the_plain_ones(
+    kind: str, tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = []
+    for launching in (0.0, 0.9):
+        capture = PretendedCapture(launching=launching)
+        for module in ("suite.training.task", "suite.packs.packed_task"):
+            monkeypatch.setattr(f"{module}.capture_of", lambda trainer, capture=capture: capture)
+        store, data = Store(tmp_path / str(launching)), make_data(data_dir, budget_steps=24)
+        outcome = (
+            train(store, data, SOPHIA) if kind == "single" else pack(store, data, [SOPHIA, {**SOPHIA, "rho": 1.0}])[0]
+        )
+        curves.append(curve(store, outcome))
+    assert capture.recordings == 1 and capture.repetitions > 3
+    np.testing.assert_allclose(*curves, rtol=1e-5)
 
 
 def test_scaled_losses_are_refused(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

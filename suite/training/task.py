@@ -20,6 +20,7 @@ from torchmetrics import Metric, MetricCollection
 from suite.fields import check_ranges, configurable, require, require_methods
 from suite.optim import Clipping, build, draw_labels, evaluation_weights, has_evaluation_weights
 from suite.optim.parsing import parse
+from suite.optim.registry import name_of
 from suite.optim.schedule import parse_schedule
 from suite.training.captured_run import CapturedGradients
 from suite.training.captured_step import capture_of
@@ -108,7 +109,7 @@ class Task(LightningModule):
         self._samples = self.optimizer_config is not None and self.optimizer_config.sampled_every > 0
         if self._samples and not self.predicts_classes:
             raise ValueError(
-                f"{(self.optimizer or {}).get('name')} draws labels from a network's predictions of classes, which "
+                f"{name_of(type(self.optimizer_config))} draws labels from a network's predictions of classes, which "
                 f"{self.pair_name} has not; take sophia_ef, which needs the batch's gradient alone."
             )
         self.start = None if self.initial is None else StartingPoint.parse(self.initial)
@@ -324,7 +325,7 @@ class Task(LightningModule):
         self._schedule_lr(optimizer)
         if self._samples and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             raise ValueError(
-                f"{type(self.optimizer_config).__name__} takes a second gradient, which is not taken of scaled losses, "
+                f"{name_of(type(self.optimizer_config))} needs a second gradient, which is not taken of scaled losses, "
                 "got trainer.precision 16-mixed; set it to bf16-mixed or 32-true."
             )
         capture = capture_of(self.trainer) if self.cuda_graphs else None
