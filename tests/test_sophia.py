@@ -18,6 +18,7 @@ from small_runs import SGD, make_data, make_task, make_trainer, run_task, run_ta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from suite.diagnostics.agreement import Agreement
 from suite.optim import Adam, ConfigError, Sophia, build, draw_labels, parse
 from suite.optim.kernels import has_compiler
 from suite.optim.trial import _Trial
@@ -235,6 +236,8 @@ def test_what_composes_no_second_gradient_refuses_it() -> None:
         ConfigError, match="grafted.direction must be a rule that needs the gradient of the batch alone"
     ):
         parse({"name": "grafted", "lr": 1, "magnitude": {"name": "sgd"}, "direction": {"name": "sophia"}})
+    with pytest.raises(ConfigError, match="optimizers.sophia must need the gradient of the batch alone"):
+        Agreement(optimizers={"sophia": {"name": "sophia"}})
 
 
 def test_a_rule_of_ones_own_may_need_it_and_is_tried_with_it() -> None:

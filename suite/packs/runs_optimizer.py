@@ -148,7 +148,10 @@ class RunsOptimizer(torch.optim.Optimizer):
         for (config, names), numbers, rows in zip(self._groups, step.numbers, self._torch, strict=True):
             hyper = {**numbers, "lr": step.rate.of(numbers["lr"])}
             is_later = not step.is_traced and step.count > 1
+            is_due = self._samples and not step.is_traced and config.needs_sampled_gradient(step.count)
             for key, columns, shape in self._stretches(config, names):
+                if is_due and SAMPLED_GRADIENT not in step.buffers[key]:
+                    config.require_sampled_gradient(step.count)
                 if rows is not None and is_later and columns.stop - columns.start >= SHORTEST:
                     rows.move(step, columns, step.buffers[key])
                     continue
