@@ -36,6 +36,10 @@ HYBRID = {
 }
 
 
+def uniforms(*place: Any) -> Tensor:
+    return torch.from_numpy(label_uniforms(*place))
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
@@ -64,12 +68,12 @@ def test_labels_are_the_same_one_run_at_a_time_and_in_pieces(monkeypatch: pytest
 
 
 def test_a_sample_has_one_number_however_the_batch_is_cut() -> None:
-    whole = label_uniforms(7, 3, 0, (6, 5))
+    whole = uniforms(7, 3, 0, (6, 5))
     for parts in (2, 3, 6):
-        cut = [label_uniforms(7, 3, number, (6 // parts, 5)) for number in range(parts)]
+        cut = [uniforms(7, 3, number, (6 // parts, 5)) for number in range(parts)]
         assert torch.equal(torch.cat(cut), whole)
     assert whole.min() > 0 and whole.max() < 1 and len(whole.unique()) == 30
-    for other in (label_uniforms(8, 3, 0, (6, 5)), label_uniforms(7, 4, 0, (6, 5)), label_uniforms(7, 3, 1, (6, 5))):
+    for other in (uniforms(8, 3, 0, (6, 5)), uniforms(7, 4, 0, (6, 5)), uniforms(7, 3, 1, (6, 5))):
         assert not (set(other.flatten().tolist()) & set(whole.flatten().tolist()))
 
 
@@ -86,7 +90,7 @@ def test_the_mean_of_the_estimate_is_the_diagonal_of_the_gauss_newton_matrix() -
     draws = []
     for number in range(4000):
         logits = network(x)
-        F.cross_entropy(logits, draw_labels(logits, label_uniforms(0, 0, number, (6,)))).backward()
+        F.cross_entropy(logits, draw_labels(logits, uniforms(0, 0, number, (6,)))).backward()
         optimizer.keep_sampled_gradient(terms=len(x))
         assert network.weight.grad is None
         draws.append(optimizer.state[network.weight]["sampled_gradient"].square())
@@ -125,7 +129,7 @@ def classifier() -> tuple[nn.Module, Tensor, Tensor]:
 
 def sampled_loss(network: nn.Module, x: Tensor, step: int) -> Tensor:
     logits = network(x)
-    return F.cross_entropy(logits, draw_labels(logits, label_uniforms(0, step, 0, logits.shape[:1])))
+    return F.cross_entropy(logits, draw_labels(logits, uniforms(0, step, 0, logits.shape[:1])))
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -261,7 +265,7 @@ def reference_run(task: Any, data: Any, steps: int) -> tuple[list[float], list[T
         loss = F.cross_entropy(logits, tokens[:, 1:].flatten())
         sampled = None
         if step % 3 == 0:
-            u = label_uniforms(42, step, 0, tokens[:, 1:].shape).flatten()
+            u = uniforms(42, step, 0, tokens[:, 1:].shape).flatten()
             edges = logits.detach().double().softmax(-1).cumsum(-1)
             drawn = torch.searchsorted(edges, u[:, None], right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
             on_drawn = F.cross_entropy(logits, drawn)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -25,7 +26,7 @@ from suite.packs.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared
 from suite.packs.runs_step import NetworkTensors, PackTensors, RunsStep
 from suite.training.captured_step import CapturedStep, Results, capture_of
 from suite.training.observer import Observer, callback_of
-from suite.training.sampled_gradient import label_uniforms, second_pass
+from suite.training.sampled_gradient import label_uniforms, second_pass, sent
 from suite.training.stopping import is_paused
 from suite.training.task import Task
 
@@ -75,6 +76,7 @@ class PackedTask(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.tasks = tuple(tasks)
+        self._seeds = [task.seed for task in tasks]  # of each row
         self.order_seeds = tuple(dict.fromkeys(order_seeds))
         self._several_orders = len(self.order_seeds) > 1
         self._captured: CapturedStep | None = None
@@ -161,6 +163,7 @@ class PackedTask(LightningModule):
         self.runs_optimizer.keep(rows)
 
     def _cut(self, rows: Tensor) -> None:
+        self._seeds = [self._seeds[row] for row in rows.tolist()]
         self.flat.data = self.flat.data[rows]
         for name in ("alive", "rows", *(_flat_name(name) for name in self._names_by_run)):
             setattr(self, name, getattr(self, name)[rows])
@@ -354,13 +357,12 @@ class PackedTask(LightningModule):
     def _sampled_gradient(self, tensors: NetworkTensors, micro_batches: list[Any]) -> Tensor:
         """What `OptimizerConfig.sampled_every` describes, ``[R, P]``; as `backward_on_drawn_labels` does it."""
         first, step = self.tasks[0], self.global_step
-        seeds = [self.tasks[row].seed for row in self.rows.tolist()]
         uniforms, terms = [], 0
         for number, batch in enumerate(micro_batches):
             of_one = pytree.tree_map_only(Tensor, lambda leaf: leaf[0], batch) if self._several_orders else batch
             shape = first.element_classes(of_one).shape
-            by_seed = {seed: label_uniforms(seed, step, number, shape) for seed in set(seeds)}
-            uniforms.append(torch.stack([by_seed[seed] for seed in seeds]).to(self.flat.device))
+            by_seed = {seed: label_uniforms(seed, step, number, shape) for seed in set(self._seeds)}
+            uniforms.append(sent(np.stack([by_seed[seed] for seed in self._seeds]), self.flat.device))
             terms += shape.numel()
         with second_pass(self, first.seed, step), torch.enable_grad():
             return self._accumulate(tensors, micro_batches, uniforms)[1] * math.sqrt(terms)

@@ -69,7 +69,7 @@ def backward_on_drawn_labels(
     with second_pass(task.network, task.seed, step, rank):
         for i, batch in enumerate(micro_batches):
             number, shape = rank * len(micro_batches) + i, task.element_classes(batch).shape
-            uniforms = label_uniforms(task.seed, step, number, shape).to(device)
+            uniforms = sent(label_uniforms(task.seed, step, number, shape), device)
             with synchronised(i == len(micro_batches) - 1):
                 outputs = task.network(*task.sampled_inputs(batch, uniforms))
                 total, count = task.sampled_loss(outputs, batch, uniforms)
@@ -91,7 +91,7 @@ def give_sampled_gradient(task: DrawsLabels, optimizer: Any, micro_batches: Sequ
         optimizer.keep_sampled_gradient(terms=backward_on_drawn_labels(task, micro_batches, step=step))
 
 
-def label_uniforms(seed: int, step: int, number: int, shape: Sequence[int]) -> Tensor:
+def label_uniforms(seed: int, step: int, number: int, shape: Sequence[int]) -> np.ndarray:
     """The uniform numbers by which the labels of one micro-batch are drawn.
 
     Micro-batches of one size take consecutive stretches of the step's numbers, so that a sample has the same number
@@ -104,14 +104,20 @@ def label_uniforms(seed: int, step: int, number: int, shape: Sequence[int]) -> T
         shape: of its predictions.
 
     Returns:
-        In (0, 1), float64, on the CPU.
+        In (0, 1), float64, of that shape.
     """
     size = int(np.prod(shape))
     count, skipped = divmod(number * size, _WORDS)
     generator = np.random.Philox(key=[seed, _STREAM], counter=[count, step, 0, 0])
     words = generator.random_raw(skipped + size)[skipped:]
     # 53 bits, in the middle of their cells.
-    return torch.from_numpy(((words >> np.uint64(11)) + 0.5) * 2.0**-53).reshape(tuple(shape))
+    return (((words >> np.uint64(11)) + 0.5) * 2.0**-53).reshape(tuple(shape))
+
+
+def sent(numbers: np.ndarray, device: torch.device) -> Tensor:
+    """Numbers on a device, sent from memory that the host need not wait for."""
+    here = torch.from_numpy(numbers)
+    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here.to(device)
 
 
 @contextlib.contextmanager
