@@ -42,6 +42,29 @@ def summed_cross_entropy(features_NC: Tensor, weight_VC: Tensor, targets_N: Tens
     return _Chunked.apply(features_NC, weight_VC, targets_N, chunk_tokens, torch.is_grad_enabled())
 
 
+@torch.no_grad()
+def drawn_targets(features_NC: Tensor, weight_VC: Tensor, uniforms_N: Tensor, *, chunk_tokens: int) -> Tensor:
+    """Draw a token for every row from ``softmax(features @ weight.T)``, without ever holding all logits.
+
+    It is the first token up to which the probabilities add up to more than the row's number; in double precision.
+
+    Args:
+        features_NC: input of the head.
+        weight_VC: weight of the head.
+        uniforms_N: numbers in [0, 1).
+        chunk_tokens: number of rows of logits that `summed_cross_entropy` holds; here they are an eighth of it.
+
+    Returns:
+        int64 token ids ``[N]``.
+    """
+    rows = max(1, chunk_tokens // 8)
+    drawn = []
+    for x_nC, u_n in zip(features_NC.split(rows), uniforms_N.split(rows), strict=True):
+        cumulative_nV = F.linear(x_nC, weight_VC).double().softmax(dim=-1).cumsum(dim=-1)
+        drawn.append((cumulative_nV <= u_n.double().unsqueeze(-1) * cumulative_nV[:, -1:]).sum(dim=-1))
+    return torch.cat(drawn).clamp(max=len(weight_VC) - 1)
+
+
 def torch_applies(features_NC: Tensor, weight_VC: Tensor) -> bool:
     """Whether torch's chunked `linear_cross_entropy` is present and computes in full precision here."""
     is_present = hasattr(F, "linear_cross_entropy") and hasattr(torch.nn, "LinearCrossEntropyOptions")

@@ -152,7 +152,7 @@ class Decoder(nn.Module):
 
         Args:
             tokens_BT: int64 token ids.
-            targets_BT: int64 ids of the next tokens, for the loss.
+            targets_BT: int64 ids of the next tokens, for the loss; or numbers by which they are drawn.
             loss_chunk: tokens whose logits are held at once; see `models.head.LossChunk`.
 
         Returns:

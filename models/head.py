@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from models.cross_entropy import summed_cross_entropy
+from models.cross_entropy import drawn_targets, summed_cross_entropy
 
 LossChunk = int | Literal["auto"] | None
 """Tokens whose logits are held at once; ``auto``: all while they are few, else a chunk; None: always all."""
@@ -41,7 +41,8 @@ class Head(nn.Linear):
 
         Args:
             x_BTC: features.
-            targets_BT: int64 token ids; None: logits are returned.
+            targets_BT: int64 token ids; or numbers in [0, 1), by each of which the target is drawn from the prediction;
+                None: logits are returned.
             loss_chunk: see `LossChunk`.
 
         Returns:
@@ -51,7 +52,10 @@ class Head(nn.Linear):
         chunk = None if targets_BT is None else chunk_tokens(loss_chunk, x_BTC.shape[:-1].numel(), self.out_features)
         if targets_BT is None or chunk is None:
             return super().forward(x_BTC)
-        return summed_cross_entropy(x_BTC.flatten(0, -2), self.weight, targets_BT.flatten(), chunk_tokens=chunk)
+        x_NC, targets_N = x_BTC.flatten(0, -2), targets_BT.flatten()
+        if targets_N.is_floating_point():
+            targets_N = drawn_targets(x_NC, self.weight, targets_N, chunk_tokens=chunk)
+        return summed_cross_entropy(x_NC, self.weight, targets_N, chunk_tokens=chunk)
 
 
 def chunk_tokens(loss_chunk: LossChunk, tokens: int, vocab_size: int) -> int | None:

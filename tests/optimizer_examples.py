@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from suite.optim import OptimizerConfig, list_optimizers
+from suite.optim import CompositeOptimizer, OptimizerConfig, RuleOptimizer, list_optimizers
+from suite.optim.config import SAMPLED_GRADIENT
 from suite.optim.external import External
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -42,6 +44,21 @@ def names() -> list[str]:
 def broadcasts(config: OptimizerConfig) -> bool:
     """Whether the config has a rule that can move several runs at once."""
     return not isinstance(config, External)
+
+
+def sampled(config: OptimizerConfig, state: dict[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+    """A rule's state for a step, with the gradient on drawn labels where the step needs one: any numbers."""
+    if not config.needs_sampled_gradient(step):
+        return state
+    like = next(iter(state.values()))
+    return {**state, SAMPLED_GRADIENT: torch.sin(torch.arange(like.numel()) + step).reshape(like.shape).to(like.dtype)}
+
+
+def give_sampled_gradient(optimizer: torch.optim.Optimizer, loss: Callable[[], torch.Tensor]) -> None:
+    """Give an optimizer whose next step needs it a second gradient: that of ``loss``."""
+    if isinstance(optimizer, RuleOptimizer | CompositeOptimizer) and optimizer.needs_sampled_gradient():
+        loss().backward()
+        optimizer.keep_sampled_gradient(terms=2)
 
 
 def small_network() -> nn.Module:

@@ -25,6 +25,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
         {"name": "hybrid", "adam": {"on": ["head", "norm"], "lr": lr}, "sgd": {"lr": 0.3, "momentum": 0.9}}
         for lr in (1e-3, 1e-2)
     ],
+    "sophia": [{"name": "sophia", "lr": 1e-3, "rho": rho, "every": 5} for rho in (1.0, 10.0)],
     "muon": [{"name": "muon", "lr": lr, "adam": {"lr": 1e-3}} for lr in (0.01, 0.02)],
 }
 

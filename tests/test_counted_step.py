@@ -80,6 +80,14 @@ def test_the_count_follows_samples_state_and_micro_batches() -> None:
     assert once.calls < often.calls < 4 * once.calls  # the update is taken once
 
 
+def test_a_second_gradient_counts() -> None:
+    sophia, twin = ({"name": name, "lr": 1e-3, "every": 3} for name in ("sophia", "sophia_ef"))
+    parameters = 4 * sum(p.numel() for p in make_task().make_network(FACTS).parameters())
+    once, twice = counted(8, twin), counted(8, sophia)
+    assert twice.held == once.held and twice.peak >= once.peak + parameters
+    assert 1.5 * once.calls < twice.calls < 3 * once.calls
+
+
 def test_half_precision_keeps_less() -> None:
     adam = {"name": "adam", "lr": 1e-3}
     half, whole = (counted(256, adam, precision=precision).peak for precision in ("bf16-mixed", "32-true"))

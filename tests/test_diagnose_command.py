@@ -39,6 +39,14 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.mark.parametrize("optimizer", ["sophia", "sophia_ef"])
+def test_the_next_update_may_need_a_second_gradient(optimizer: str, data_dir: Path) -> None:
+    at = Checkpointed(make_task({"name": optimizer, "lr": 1e-2}), make_data(data_dir), None, "cpu")
+    state = torch.get_rng_state()
+    rows = at.measure(parse({"updates": {}, "agreement": {"window": 2}, "sharpness": {"samples": 2}}))
+    assert rows.keys and torch.equal(state, torch.get_rng_state())
+
+
 def test_the_list_has_every_diagnostic(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", "--list"]) == 0
     told = capsys.readouterr().out

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matrix import resolved, settings
-from optimizer_examples import EXAMPLES, names, small_network
+from optimizer_examples import EXAMPLES, give_sampled_gradient, names, small_network
 from small_runs import make_data, make_task, make_trainer
 
 from suite.execution.matrix import describe_tasks
@@ -105,7 +105,12 @@ def test_every_optimizers_state_is_counted(name: str) -> None:
     config = parse({"name": name, **EXAMPLES.get(name, {"lr": 0.01})})
     network = small_network()
     optimizer = build(config, network)
-    sum(p.square().sum() for p in network.parameters()).backward()  # type: ignore[union-attr]
+
+    def squares() -> torch.Tensor:
+        return torch.stack([p.square().sum() for p in network.parameters()]).sum()
+
+    give_sampled_gradient(optimizer, squares)
+    squares().backward()
     optimizer.step()
     parts = getattr(optimizer, "parts", [optimizer])
     held = {id(x): x for part in parts for state in part.state.values() for x in state.values()}

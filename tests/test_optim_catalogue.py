@@ -14,7 +14,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from optimizer_examples import EXAMPLES, broadcasts, names, small_network
+from optimizer_examples import EXAMPLES, broadcasts, give_sampled_gradient, names, sampled, small_network
 
 from suite.optim import (
     ConfigError,
@@ -27,6 +27,7 @@ from suite.optim import (
     rule_groups,
 )
 from suite.optim.catalogue import CATALOGUE, LIBRARY
+from suite.optim.config import SAMPLED_GRADIENT
 from suite.optim.parsing import resolve
 
 
@@ -39,9 +40,13 @@ def spec(request: pytest.FixtureRequest) -> dict[str, object]:
 
 def quadratic_step(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
     """Distance of all parameters from 1, halved and squared, then one step on it."""
+
+    def distance() -> torch.Tensor:
+        return torch.stack([0.5 * (p - 1).square().sum() for p in network.parameters()]).sum()
+
     optimizer.zero_grad()
-    loss = sum(0.5 * (p - 1).square().sum() for p in network.parameters())
-    assert isinstance(loss, torch.Tensor)
+    give_sampled_gradient(optimizer, distance)
+    loss = distance()
     loss.backward()
     optimizer.step()
     return loss.item()
@@ -188,6 +193,9 @@ def test_every_rule_broadcasts_over_runs(spec: dict[str, object], seed: int, dat
         }
         for step in range(1, 5):
             grad = torch.randn(runs, *shape, generator=generator)
+            state = sampled(config, state, step)
+            given = {name: value for name, value in state.items() if name == SAMPLED_GRADIENT}
+            states = [{**of_run, **{k: v[r] for k, v in given.items()}} for r, of_run in enumerate(states)]
             delta, state = config.update(grad, param, state, hyper, step)
             param = param + delta
             for r in range(runs):
@@ -205,14 +213,16 @@ def test_every_rule_is_pure(spec: dict[str, object]) -> None:
         shape = (4, 6) if group.config.scope == "matrix" else (24,)
         grad, param = torch.randn(shape), torch.randn(shape)
         state = {name: value + 0.5 for name, value in group.config.init_state(param).items()}
+        kept = set(state)
         for step in (1, 2):
+            state = sampled(group.config, {name: state[name] for name in kept}, step)
             before = copy.deepcopy((grad, param, state, group.hyper))
             delta, new = group.config.update(grad, param, state, group.hyper, step)
             for old, now in zip(before[:2], (grad, param), strict=True):
                 assert torch.equal(old, now)
             assert all(torch.equal(before[2][name], state[name]) for name in state)
             assert before[3] == group.hyper
-            assert set(new) == set(state)
+            assert set(new) == kept
             assert delta.shape == param.shape and delta.dtype == param.dtype
             assert not any(
                 shares_memory(value, known) for value in new.values() for known in (grad, param, *state.values())

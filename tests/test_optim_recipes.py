@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from suite.optim import SGD, Adam, ConfigError, build, clip_global_norm, rule_groups
+from suite.optim import SGD, Adam, ConfigError, build, clip_global_norm, draw_labels, rule_groups
+from suite.optim.trial import try_rule
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "optimizers.md").read_text(encoding="utf-8")
 RECIPES = PAGE.partition("## Recipes")[2].partition("\n## ")[0]
@@ -38,7 +41,10 @@ def names() -> dict[str, Any]:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
     batches = [(x, x.sum(1, keepdim=True)) for x in torch.randn(30, 16, 3)]
+    classifier = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 3))
+    labelled = [(x, x.argmax(dim=1)) for x, _ in batches]
     return {
+        "classifier": classifier, "labelled_batches": labelled, "draw_labels": draw_labels,
         "torch": torch, "lightning": lightning, "build": build, "clip_global_norm": clip_global_norm, "SGD": SGD,
         "network": network, "batches": batches, "device": "cpu",
     }  # fmt: skip
@@ -52,7 +58,7 @@ def loss_of(names: dict[str, Any]) -> float:
 def test_there_is_a_recipe_for_every_habit() -> None:
     assert list(STARTS) == [
         "A plain loop with clipping and a schedule", "Mixed precision with loss scaling", "A compiled network",
-        "Several processes", "Lightning", "Hugging Face's Trainer",
+        "Several processes", "Lightning", "Hugging Face's Trainer", "A rule with a second gradient (`sophia`)",
     ]  # fmt: skip
 
 
@@ -61,6 +67,32 @@ def test_a_loop_of_a_recipe_trains(title: str, names: dict[str, Any]) -> None:
     before = loss_of(names)
     exec(STARTS[title], names)
     assert loss_of(names) < 0.95 * before
+
+
+def test_the_recipe_of_a_second_gradient_trains(names: dict[str, Any]) -> None:
+    def loss() -> float:
+        with torch.no_grad():
+            parts = [nn.functional.cross_entropy(names["classifier"](x), y) for x, y in names["labelled_batches"]]
+        return float(torch.stack(parts).mean())
+
+    before = loss()
+    exec(STARTS["A rule with a second gradient (`sophia`)"], names)
+    assert loss() < 0.8 * before
+
+
+def test_a_rule_of_ones_own_with_a_second_gradient_is_tried_and_trains(names: dict[str, Any]) -> None:
+    (code,) = re.findall(r"```python\n(# curved.py\n.*?)```", PAGE, re.DOTALL)
+    module = types.ModuleType("curved")
+    sys.modules["curved"] = module
+    try:
+        exec(code, module.__dict__)
+        config = module.Curved(lr=0.1)
+        assert not try_rule(config)
+        exec(STARTS["A rule with a second gradient (`sophia`)"].replace(
+            'build("sophia", classifier, lr=1e-2, rho=0.1, every=10)', "build(config, classifier)"
+        ), names | {"config": config})  # fmt: skip
+    finally:
+        del sys.modules["curved"]
 
 
 def test_the_recipe_of_several_processes_trains(names: dict[str, Any], tmp_path: Path) -> None:

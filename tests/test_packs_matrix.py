@@ -32,6 +32,12 @@ QUICK = ("fineweb/gcnn", "fineweb/gdn", "fineweb/gpt", "fineweb/transformer_160m
 
 CHAOTIC = "zinc/grit"
 
+SPECS: dict[str, dict[str, Any]] = {
+    "sgd": {"momentum": 0.9},
+    "adam": {"beta": 0.95},
+    "sophia": {"rho": 10.0, "every": 2},
+}
+
 
 @pytest.fixture(scope="module")
 def resolver() -> Resolver:
@@ -52,8 +58,8 @@ def configs_of(resolver: Resolver, pair: str, optimizer: str, data_dir: Path, st
     changed |= {f"data.budget_{unit}": "null" for unit in ("tokens", "samples", "epochs")}
     known = resolved(resolver, pair, {})["data"]["init_args"]
     config = resolved(resolver, pair, {k: v for k, v in changed.items() if "model" in k or k[5:] in known})
-    lr = (LEARNING_RATES.get(pair.rpartition("/")[2]) or LEARNING_RATES[kind_of(pair)])[optimizer == "adam"]
-    spec = {"momentum": 0.9} if optimizer == "sgd" else {"beta": 0.95}
+    lr = (LEARNING_RATES.get(pair.rpartition("/")[2]) or LEARNING_RATES[kind_of(pair)])[optimizer != "sgd"]
+    spec = SPECS[optimizer]
     configs = [copy.deepcopy(config) for _ in range(2)]
     for own, share in zip(configs, (1.0, 0.3), strict=True):
         own["model"]["init_args"]["optimizer"] = {"name": optimizer, "lr": share * lr, **spec}
@@ -119,6 +125,18 @@ def test_every_network_takes_the_first_steps_of_its_twins_on_batches_of_its_own(
 ) -> None:
     """Two runs of different seeds: other weights and other batches."""
     check(resolver, pair, "sgd", data_dir, tmp_path, 3, 1, 2)
+
+
+@pytest.mark.parametrize("pair", QUICK)
+def test_every_network_that_predicts_classes_takes_second_gradients_as_its_twins_do(
+    resolver: Resolver, data_dir: Path, tmp_path: Path, pair: str
+) -> None:
+    """The others are refused."""
+    if pair.startswith(("zinc/", "toy/linear_bigram", "toy/quadratic")):
+        with pytest.raises(ValueError, match="take sophia_ef"):
+            resolver.build(configs_of(resolver, pair, "sophia", data_dir, 3)[0])
+        return
+    check(resolver, pair, "sophia", data_dir, tmp_path, 3, 1, 2)
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ SMALL_TEXT = ["--data.seq_len=32", "--model.num_layers=2", "--model.width=48", "
 SMALL_GRAPH = ["--model.num_layers=2", "--model.width=16", "--model.num_heads=2"]
 CASES: dict[str, tuple[str, list[str]]] = {
     "gpt": ("fineweb/gpt", [*SMALL_TEXT, "--data.tokenizer=byte"]),
+    "gpt_sophia": ("fineweb/gpt", [*SMALL_TEXT, "--data.tokenizer=byte"]),
     "gdn": ("hg38/gdn", SMALL_TEXT),
     "grit": ("zinc/grit", SMALL_GRAPH),
     "gat": ("zinc/gat", SMALL_GRAPH),
@@ -45,7 +46,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
 decides ReLU's slope, of some thousand none does."""
 
 ADAM, SGD = {"name": "adam", "lr": 1e-3, "beta": 0.9}, {"name": "sgd", "lr": 2e-3, "momentum": 0.9}
-RULES = {"gpt": ADAM, "gdn": ADAM, "grit": SGD, "gat": SGD, "resnet20": SGD}
+SOPHIA = {"name": "sophia", "lr": 1e-3, "rho": 10.0, "every": 3}
+RULES = {"gpt": ADAM, "gpt_sophia": SOPHIA, "gdn": ADAM, "grit": SGD, "gat": SGD, "resnet20": SGD}
 """Name -> optimizer. Adam gives a coordinate whose gradient is rounding alone (the bias of a channel that BatchNorm
 cancels) a step as large as any other, so that rounding would decide the curves of networks with BatchNorm."""
 

@@ -33,6 +33,7 @@ _TITLES = {
     "mars": "MARS",
     "adopt": "ADOPT",
     "prodigy": "Prodigy",
+    "sophia": "Sophia",
     "sophia_ef": "Sophia-EF",
     "soap": "SOAP",
 }

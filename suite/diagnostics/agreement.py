@@ -86,6 +86,11 @@ class Agreement(Diagnostic):
         for label, config in self.configs().items():
             if config.scope != "element":
                 raise ConfigError(f"optimizers.{label} must work on single coordinates, got {type(config).__name__}.")
+            if config.sampled_every:
+                raise ConfigError(
+                    f"optimizers.{label} must need the gradient of the batch alone, got {type(config).__name__}, which "
+                    "needs one on drawn labels too."
+                )
 
     def configs(self) -> dict[str, OptimizerConfig]:
         """The configs of the compared optimizers, at learning rate 1, by label."""

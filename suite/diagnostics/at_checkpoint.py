@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
+from suite.diagnostics.at_weights import at_weights
 from suite.diagnostics.diagnostic import Diagnostic
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import batch_gradient, split
 from suite.diagnostics.rows import Rows
-from suite.diagnostics.undisturbed import at_weights, undisturbed
 from suite.optim import build
 from suite.training.data import Data
+from suite.training.sampled_gradient import give_sampled_gradient
 from suite.training.task import Task
+from suite.training.undisturbed import undisturbed
 
 
 class Checkpointed:
@@ -91,13 +93,16 @@ class Checkpointed:
         parameters = {name: p for name, p in moment.network.named_parameters() if p.requires_grad}
         for ahead in range(diagnostic.follows):
             moment.micro_batches = self._batches(ahead)
+            moment.due = ahead == diagnostic.follows - 1
+            if moment.due:
+                optimizer.zero_grad()
+                give_sampled_gradient(self.task, optimizer, moment.micro_batches, step=self.step + ahead)
             moment.raw = self._gradient(moment)
             for name, p in parameters.items():
                 p.grad = moment.raw[name].clone()
             self.task.clipping([p.grad for p in parameters.values() if p.grad is not None])
             moment.clipped = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
             moment.before = {name: p.detach().clone() for name, p in parameters.items()}
-            moment.due = ahead == diagnostic.follows - 1
             if moment.due:
                 optimizer.step()
                 moment.report = getattr(optimizer, "report", dict)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from suite.diagnostics.catalogue import parse
 from suite.diagnostics.recorder import Recorder
-from suite.diagnostics.undisturbed import undisturbed
 from suite.optim.clipping import clip_runs
 from suite.packs.packed_task import PackedTask, PackRefused
 from suite.training.data import Data
+from suite.training.undisturbed import undisturbed
 
 
 def pack_recorder_of(packed: PackedTask, data: Data) -> PackRecorder | None:

@@ -15,12 +15,12 @@ from suite.diagnostics.catalogue import parse
 from suite.diagnostics.diagnostic import Diagnostic, Part
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.rows import Rows
-from suite.diagnostics.undisturbed import undisturbed
 from suite.optim.sharding import is_sharded
 from suite.records import Diagnosed
 from suite.training.data import Data
 from suite.training.observer import Observer
 from suite.training.task import Task
+from suite.training.undisturbed import undisturbed
 
 
 def recorder_of(task: Task, data: Data) -> RunRecorder | None:

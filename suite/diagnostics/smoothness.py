@@ -17,10 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from suite.diagnostics.at_weights import at_weights
 from suite.diagnostics.diagnostic import Diagnostic, Part, Values
 from suite.diagnostics.moment import Moment
 from suite.diagnostics.probe import Probe, joined
-from suite.diagnostics.undisturbed import at_weights
 from suite.optim.norms import norm_of
 
 _Map = Callable[[Tensor], Tensor]

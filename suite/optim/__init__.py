@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from suite.optim.clipping import Clipping, clip_global_norm, clip_runs
     from suite.optim.composite import CompositeOptimizer
     from suite.optim.config import OptimizerConfig
+    from suite.optim.drawn_labels import draw_labels
     from suite.optim.external import External
     from suite.optim.factory import RuleGroup, build, evaluation_weights, has_evaluation_weights, rule_groups
     from suite.optim.parsing import describe, parse
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from suite.optim.rules.rmsprop import RMSprop
     from suite.optim.rules.sgd import SGD
     from suite.optim.rules.sign import EMASign, SignSGD, Signum
+    from suite.optim.rules.sophia import Sophia
     from suite.optim.rules.sophia_ef import SophiaEF
     from suite.optim.schedule import Constant, Linear, Schedule, WarmupCosine, WarmupStableDecay
     from suite.optim.statistic import StatisticConfig
@@ -49,6 +51,7 @@ _HOME = {
     "suite.optim.clipping": "Clipping clip_global_norm clip_runs",
     "suite.optim.composite": "CompositeOptimizer",
     "suite.optim.config": "OptimizerConfig",
+    "suite.optim.drawn_labels": "draw_labels",
     "suite.optim.external": "External",
     "suite.optim.factory": "RuleGroup build evaluation_weights has_evaluation_weights rule_groups",
     "suite.optim.parsing": "describe parse",
@@ -69,6 +72,7 @@ _HOME = {
     "suite.optim.rules.rmsprop": "RMSprop",
     "suite.optim.rules.sgd": "SGD",
     "suite.optim.rules.sign": "EMASign SignSGD Signum",
+    "suite.optim.rules.sophia": "Sophia",
     "suite.optim.rules.sophia_ef": "SophiaEF",
     "suite.optim.schedule": "Constant Linear Schedule WarmupCosine WarmupStableDecay",
     "suite.optim.statistic": "StatisticConfig",

@@ -49,6 +49,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "SGD, the largest coordinates clipped at a quantile after momentum (paper 2)",
     ),
     "signsgd": ("suite.optim.rules.sign.SignSGD", "sign of the gradient"),
+    "sophia": (
+        "suite.optim.rules.sophia.Sophia",
+        "Sophia-G: momentum over a Gauss-Newton diagonal, clipped; a second gradient every 10th step (Liu et al. 2023)",
+    ),
     "sophia_ef": (
         "suite.optim.rules.sophia_ef.SophiaEF",
         "Sophia's clipped step, with the empirical Fisher for its Hessian estimate (after Liu et al. 2023)",

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from suite.fields import ConfigError
+from suite.optim.rule_optimizer import RuleOptimizer
+
 
 def takes_closure(step: Callable[..., Any]) -> bool:
     """Whether a ``step`` may be called with ``closure=...``, as schedulers and trainers do with every optimizer's."""
@@ -42,6 +45,30 @@ class CompositeOptimizer(torch.optim.Optimizer):
         for part in self.parts:
             part.step()
         return loss
+
+    def needs_sampled_gradient(self) -> bool:
+        """Whether a part's next step needs the gradient on drawn labels, see `RuleOptimizer.keep_sampled_gradient`."""
+        return bool(self._sampling())
+
+    @torch.no_grad()
+    def keep_sampled_gradient(self, *, terms: int) -> None:
+        """Keep the gradients for the parts that need them, and clear all; see `RuleOptimizer.keep_sampled_gradient`.
+
+        Raises:
+            ConfigError: no part needs them; or there is no term.
+        """
+        sampling = self._sampling()
+        if not sampling:
+            raise ConfigError(
+                "No rule needs the gradient on drawn labels for its next step, got one; call keep_sampled_gradient "
+                "where needs_sampled_gradient() is true."
+            )
+        for part in sampling:
+            part.keep_sampled_gradient(terms=terms)
+        self.zero_grad()
+
+    def _sampling(self) -> list[RuleOptimizer]:
+        return [part for part in self.parts if isinstance(part, RuleOptimizer) and part.needs_sampled_gradient()]
 
     def __getstate__(self) -> dict[str, Any]:
         """The content of copies and pickles: the state of a torch optimizer, and the parts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 from suite.fields import ConfigError, check_ranges, plain, read, require
 
@@ -20,6 +20,10 @@ Role = Literal["norm", "embed", "head", "bias", "hidden"]
 Scope = Literal["element", "tensor", "matrix", "global"]
 
 NOT_NEGATIVE = {"at_least": 0}
+
+SAMPLED_GRADIENT = "sampled_gradient"
+"""Name in a rule's state of the gradient on drawn labels; see `OptimizerConfig.sampled_every`."""
+
 _ARITHMETIC = frozenset(
     ("rule", "init_state", "hyperparameters", "accumulate", "sketch", "statistic", "finish"),
 )
@@ -99,6 +103,34 @@ class OptimizerConfig:
         A class declares its scope as a plain attribute, ``scope = "tensor"``.
         """
         return "element"
+
+    @property
+    def sampled_every(self) -> int:
+        r"""Every how many steps, the first included, the rule needs the sampled gradient; 0: never.
+
+        It is the gradient of the mean loss on labels that are drawn from the network's own predictions for the batch,
+        times :math:`\sqrt{B}` for B terms of the loss: the mean of its square is the diagonal of the Gauss-Newton
+        matrix (Liu et al. 2023, algorithm 2). On such a step it is in the rule's ``state`` as ``sampled_gradient``,
+        shaped like ``grad``, and on no other; a rule does not return it. Training computes it; other loops give it by
+        `suite.optim.RuleOptimizer.keep_sampled_gradient`.
+        """
+        return 0
+
+    def needs_sampled_gradient(self, step: int) -> bool:
+        """Whether a step, 1 for the first, needs the sampled gradient; see `sampled_every`."""
+        return self.sampled_every > 0 and (step - 1) % self.sampled_every == 0
+
+    def require_sampled_gradient(self, step: int) -> NoReturn:
+        """Refuse a step that lacks the sampled gradient.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} needs the gradient on drawn labels for step {step}, got none; call backward() on "
+            "the loss with labels from suite.optim.draw_labels, and then optimizer.keep_sampled_gradient(terms=...), "
+            "wherever optimizer.needs_sampled_gradient() is true."
+        )
 
     def init_state(self, param: Tensor) -> State:
         """The state before the first step: tensors shaped like ``param``; by default zeros for each of ``buffers``."""

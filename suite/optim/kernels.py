@@ -135,16 +135,16 @@ def _move(
 ) -> None:
     delta, new = config.update(grad, param, state, hyper, step)
     param.add_(delta)
-    for name, old in state.items():
-        old.copy_(new[name])
+    for name, value in new.items():
+        state[name].copy_(value)
 
 
 def _accumulate(
     config: StatisticConfig, param: Tensor, grad: Tensor, state: _State, hyper: dict[str, Any], step: int
 ) -> None:
     new = config.accumulate(decay_gradient(config.decay, grad, param, hyper), param, state, hyper, step)
-    for name, old in state.items():
-        old.copy_(new[name])
+    for name, value in new.items():
+        state[name].copy_(value)
 
 
 def _finish(

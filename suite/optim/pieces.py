@@ -56,8 +56,8 @@ class Piece:
 
     def keep(self, new_state: dict[str, Tensor]) -> None:
         """Write a new state, one vector per name, into the state tensors."""
-        for name, tensors in self.state.items():
-            _write(torch._foreach_copy_, tensors, new_state[name])
+        for name, value in new_state.items():
+            _write(torch._foreach_copy_, self.state[name], value)
 
 
 def pieces_of(

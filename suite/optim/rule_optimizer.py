@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from suite.fields import ConfigError
-from suite.optim.config import OptimizerConfig
+from suite.fields import ConfigError, require
+from suite.optim.config import SAMPLED_GRADIENT, OptimizerConfig
 from suite.optim.kernels import Kernels, pays_off
 from suite.optim.pieces import WHOLE, Piece, joined, pieces_of
 from suite.optim.statistic import StatisticConfig
@@ -50,6 +51,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Take one step; parameters without a gradient do not change, sparse gradients raise `ConfigError`."""
         loss = None if closure is None else torch.enable_grad()(closure)()
+        if self.config.sampled_every:
+            self._require_sampled_gradients()
         batches = list(self._batches())
         if isinstance(self.config, StatisticConfig):
             self._statistic_steps(self.config, batches)
@@ -63,7 +66,41 @@ class RuleOptimizer(torch.optim.Optimizer):
             for hyper, step, params in batches:
                 for param in params:
                     self._move_whole(param, hyper, step)
+        if self.config.sampled_every:
+            for param in self._parameters():
+                self.state[param].pop(SAMPLED_GRADIENT, None)
         return loss
+
+    def needs_sampled_gradient(self) -> bool:
+        """Whether the next step needs the gradient on drawn labels, see `keep_sampled_gradient`."""
+        return self.config.sampled_every > 0 and any(map(self._is_due, self._parameters()))
+
+    @torch.no_grad()
+    def keep_sampled_gradient(self, *, terms: int) -> None:
+        """Keep the gradients that the parameters hold as the sampled gradient of the next step, and clear them.
+
+        They are to be of the mean loss on labels that were drawn from the network's own predictions, as
+        `suite.optim.draw_labels` does, and neither clipped nor scaled; a parameter without one counts as zero.
+
+        Args:
+            terms: number of terms of that mean: all predictions in the batch, over all devices and accumulation.
+
+        Raises:
+            ConfigError: the next step needs none; there is no term; or no parameter has a gradient.
+        """
+        require(terms >= 1, "terms", "at least 1", terms)
+        if not self.needs_sampled_gradient():
+            raise ConfigError(
+                f"{type(self.config).__name__} needs no gradient on drawn labels for its next step, got one; call "
+                "keep_sampled_gradient where needs_sampled_gradient() is true."
+            )
+        if all(param.grad is None for param in self._parameters()):
+            raise ConfigError("keep_sampled_gradient keeps the parameters' gradients, got none; call backward() first.")
+        for param in self._parameters():
+            grad, param.grad = param.grad, None
+            if self._is_due(param):
+                sampled = torch.zeros_like(param) if grad is None else grad * math.sqrt(terms)
+                self._state_of(param)[SAMPLED_GRADIENT] = sampled
 
     @torch.no_grad()
     def report(self) -> dict[str, dict[str, Tensor]]:
@@ -94,13 +131,34 @@ class RuleOptimizer(torch.optim.Optimizer):
                         f"{type(self.config).__name__} needs dense gradients, got a sparse one; set sparse=False in "
                         "the network's embeddings."
                     )
-                state = self.state[param]
-                if not state:
-                    state.update(step=0, **self.config.init_state(param.detach()))
+                state = self._state_of(param)
                 state["step"] += 1
                 by_step.setdefault(state["step"], []).append(param)
             hyper = {name: group[name] for name in self._hyper}
             yield from ((hyper, step, params) for step, params in by_step.items())
+
+    def _parameters(self) -> list[Tensor]:
+        return [param for group in self.param_groups for param in group["params"]]
+
+    def _state_of(self, param: Tensor) -> dict[str, Any]:
+        """The state of a parameter, which starts when it is first asked for."""
+        state = self.state[param]
+        if not state:
+            state.update(step=0, **self.config.init_state(param.detach()))
+        return state
+
+    def _is_due(self, param: Tensor) -> bool:
+        return self.config.needs_sampled_gradient(self._steps_of(param) + 1)
+
+    def _steps_of(self, param: Tensor) -> int:
+        return int(self.state[param].get("step", 0)) if param in self.state else 0
+
+    def _require_sampled_gradients(self) -> None:
+        """Refuse a step, before anything has changed, that needs a sampled gradient and has none."""
+        for param in self._parameters():
+            moves = param.grad is not None and param.numel() > 0
+            if moves and self._is_due(param) and SAMPLED_GRADIENT not in self._state_of(param):
+                self.config.require_sampled_gradient(self._steps_of(param) + 1)
 
     def _states(self, params: list[Tensor]) -> list[dict[str, Tensor]]:
         return [{name: value for name, value in self.state[p].items() if name != "step"} for p in params]
@@ -137,8 +195,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         old = {name: value.reshape(shape) for name, value in state.items()}
         delta, new = self.config.update(param.grad.reshape(shape), param.reshape(shape), old, hyper, step)
         param.add_(delta.reshape(param.shape))
-        for name, value in state.items():
-            value.copy_(new[name].reshape(value.shape))
+        for name, value in new.items():
+            state[name].copy_(value.reshape(param.shape))
 
     def _statistic_steps(self, config: StatisticConfig, batches: list[_Batch]) -> None:
         alone = [[(hyper, step, [param])] for hyper, step, params in batches for param in params]

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from suite.fields import ConfigError, raised
 from suite.optim.broadcast import Hyper, State
-from suite.optim.config import OptimizerConfig, Scope
+from suite.optim.config import SAMPLED_GRADIENT, OptimizerConfig, Scope
 from suite.optim.statistic import StatisticConfig
 
 _SHAPES: dict[Scope, list[tuple[int, ...]]] = {
@@ -162,6 +162,8 @@ class _Trial:
         state = self._start(_normal((2, *shape), 7, self.dtype))
         for step in _STEPS:
             grad = _gradients(shape, episode, step, generator).to(self.dtype)
+            if self.config.needs_sampled_gradient(step):
+                state = {**state, SAMPLED_GRADIENT: _gradients(shape, episode, step, generator).to(self.dtype)}
             param = _normal((2, *shape), step, self.dtype)
             alone = [
                 self._step(config, grad[row], param[row], _row(state, row), hyper, step)
@@ -177,7 +179,7 @@ class _Trial:
                     parts = self._parts(configs[row], grad[row], param[row], _row(state, row), numbers[row], step)
                     if not self._are_close(_outcome(parts), _outcome(alone[row])):
                         raise ConfigError(self._not_in_parts())
-            state = {name: torch.stack([new[name] for _, new in alone]) for name in state}
+            state = {name: torch.stack([new[name] for _, new in alone]) for name in _kept(state)}
 
     def _step(
         self,
@@ -194,7 +196,7 @@ class _Trial:
         try:
             with self._drawing(grad):
                 delta, new = config.rule(*copies, hyper, step)
-            shapes = {"the step": delta.shape, **{f"state {name!r}": new[name].shape for name in state}}
+            shapes = {"the step": delta.shape, **{f"state {name!r}": new[name].shape for name in _kept(state)}}
             more = new.keys() - state.keys()
         except ConfigError:
             raise
@@ -354,6 +356,11 @@ def _gradients(shape: tuple[int, ...], episode: int, step: int, generator: torch
 
 def _normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def _kept(state: State) -> list[str]:
+    """The names of what a rule keeps: all but the sampled gradient, which is there for a step alone."""
+    return [name for name in state if name != SAMPLED_GRADIENT]
 
 
 def _row(state: State, row: int) -> State:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -24,6 +26,7 @@ from suite.packs.runs_optimizer import Layout, RunsOptimizer, fixed_part, shared
 from suite.packs.runs_step import NetworkTensors, PackTensors, RunsStep
 from suite.training.captured_step import CapturedStep, Results, capture_of
 from suite.training.observer import Observer, callback_of
+from suite.training.sampled_gradient import label_uniforms, second_pass, sent
 from suite.training.stopping import is_paused
 from suite.training.task import Task
 
@@ -73,6 +76,7 @@ class PackedTask(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.tasks = tuple(tasks)
+        self._seeds = [task.seed for task in tasks]  # of each row
         self.order_seeds = tuple(dict.fromkeys(order_seeds))
         self._several_orders = len(self.order_seeds) > 1
         self._captured: CapturedStep | None = None
@@ -159,6 +163,7 @@ class PackedTask(LightningModule):
         self.runs_optimizer.keep(rows)
 
     def _cut(self, rows: Tensor) -> None:
+        self._seeds = [self._seeds[row] for row in rows.tolist()]
         self.flat.data = self.flat.data[rows]
         for name in ("alive", "rows", *(_flat_name(name) for name in self._names_by_run)):
             setattr(self, name, getattr(self, name)[rows])
@@ -168,7 +173,13 @@ class PackedTask(LightningModule):
         self._cut(checkpoint["state_dict"]["rows"].to(self.rows.device))
 
     def outputs(
-        self, parameters: dict[str, Tensor], tensors: NetworkTensors, batch: Any, *, stacked: bool = False
+        self,
+        parameters: dict[str, Tensor],
+        tensors: NetworkTensors,
+        batch: Any,
+        *,
+        stacked: bool = False,
+        uniforms: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """The mean losses ``[R]`` of a batch, and the outputs with a leading run dimension.
 
@@ -177,24 +188,30 @@ class PackedTask(LightningModule):
             tensors: the networks' tensors, of which only the buffers are used.
             batch: a batch that the runs share, or one of each.
             stacked: whether the batch's tensors have a leading run dimension.
+            uniforms: each run's numbers that its labels are drawn by, for `Task.sampled_loss`; None: the loss is that
+                of the batch's own labels.
         """
         task, network = self.tasks[0], self.skeleton[0]
         leaves, tree = pytree.tree_flatten(batch)
 
         def of_run(
-            parameters: dict[str, Tensor], buffers: dict[str, Tensor], of_batch: list[Tensor]
+            parameters: dict[str, Tensor], buffers: dict[str, Tensor], of_batch: list[Tensor], drawn_by: Tensor | None
         ) -> tuple[Tensor, Any]:
             rest = iter(of_batch)
             batch = pytree.tree_unflatten([next(rest) if isinstance(x, Tensor) else x for x in leaves], tree)
+            inputs = task.inputs(batch) if drawn_by is None else task.sampled_inputs(batch, drawn_by)
             with PackLayers(self.flat.device.type):
-                outputs = functional_call(network, {**parameters, **buffers, **tensors.shared}, task.inputs(batch))
-                total, count = task.loss(outputs, batch)
+                outputs = functional_call(network, {**parameters, **buffers, **tensors.shared}, inputs)
+                if drawn_by is None:
+                    total, count = task.loss(outputs, batch)
+                else:
+                    total, count = task.sampled_loss(outputs, batch, drawn_by)
             return total / count, outputs
 
         network.train(self.training)
-        in_dims = (0, 0 if tensors.by_run else None, 0 if stacked else None)
+        in_dims = (0, 0 if tensors.by_run else None, 0 if stacked else None, None if uniforms is None else 0)
         of_batch = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        return vmap(of_run, in_dims=in_dims, randomness="same")(parameters, tensors.by_run, of_batch)
+        return vmap(of_run, in_dims=in_dims, randomness="same")(parameters, tensors.by_run, of_batch, uniforms)
 
     @property
     def runs_optimizer(self) -> RunsOptimizer:
@@ -258,6 +275,10 @@ class PackedTask(LightningModule):
     def _take(self, rate: Rate, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
         micro_batches = self._of_runs(micro_batches)
         tensors, count = self._tensors(), self.runs_optimizer.steps_done + 1
+        if self.runs_optimizer.needs_sampled_gradient():
+            # One step in several: it is launched as it is, so that the others' graphs stay as they are.
+            buffers = self.runs_optimizer.buffers_with(self._sampled_gradient(tensors.network, micro_batches))
+            return self._step(tensors._replace(rule_buffers=buffers), count, rate, micro_batches)
         if self._compiled is not None and count > 1:  # some rules branch on the first step
             now = self._now(count, rate)
             try:
@@ -333,14 +354,30 @@ class PackedTask(LightningModule):
         with torch.enable_grad():
             return self._accumulate(tensors, micro_batches)
 
-    def _accumulate(self, tensors: NetworkTensors, micro_batches: list[Any]) -> tuple[Tensor, Tensor]:
-        """Mean losses ``[R]`` and gradients ``[R, P]`` over the micro-batches, in new tensors."""
+    def _sampled_gradient(self, tensors: NetworkTensors, micro_batches: list[Any]) -> Tensor:
+        """What `OptimizerConfig.sampled_every` describes, ``[R, P]``; as `backward_on_drawn_labels` does it."""
+        first, step = self.tasks[0], self.global_step
+        uniforms, terms = [], 0
+        for number, batch in enumerate(micro_batches):
+            of_one = pytree.tree_map_only(Tensor, lambda leaf: leaf[0], batch) if self._several_orders else batch
+            shape = first.element_classes(of_one).shape
+            by_seed = {seed: label_uniforms(seed, step, number, shape) for seed in set(self._seeds)}
+            uniforms.append(sent(np.stack([by_seed[seed] for seed in self._seeds]), self.flat.device))
+            terms += shape.numel()
+        with second_pass(self, first.seed, step), torch.enable_grad():
+            return self._accumulate(tensors, micro_batches, uniforms)[1] * math.sqrt(terms)
+
+    def _accumulate(
+        self, tensors: NetworkTensors, micro_batches: list[Any], uniforms: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean losses ``[R]`` and gradients ``[R, P]`` over the micro-batches, in new tensors; see `outputs`."""
         leaves = {name: view.detach().requires_grad_() for name, view in self.layout.views(tensors.flat).items()}
         share = 1 / len(micro_batches)
         mean: Tensor | None = None
         total: Tensor | None = None
-        for batch in micro_batches:
-            loss, _ = self.outputs(leaves, tensors, batch, stacked=self._several_orders)
+        for number, batch in enumerate(micro_batches):
+            drawn_by = None if uniforms is None else uniforms[number]
+            loss, _ = self.outputs(leaves, tensors, batch, stacked=self._several_orders, uniforms=drawn_by)
             loss = loss * share
             # A parameter that does not affect the loss gets a gradient of zero.
             grads = torch.autograd.grad(loss.sum(), list(leaves.values()), materialize_grads=True)

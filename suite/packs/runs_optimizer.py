@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.fields import ConfigError
-from suite.optim.config import OptimizerConfig
+from suite.optim.config import SAMPLED_GRADIENT, OptimizerConfig
 from suite.optim.factory import RuleGroup, rule_groups
 from suite.optim.trial import try_rule
 from suite.packs.runs_step import RunsStep
@@ -92,6 +92,7 @@ class RunsOptimizer(torch.optim.Optimizer):
         self.layout = layout
         self._flat = flat
         self._groups = [(same[0].config, list(same[0].names)) for same in groups]
+        self._samples = any(config.sampled_every for config, _ in self._groups)
         self._numbers = [_numbers(same, flat.device) for same in groups]
         self._torch = [TorchRows.of(same, flat.detach()) for same in groups]
 
@@ -119,6 +120,23 @@ class RunsOptimizer(torch.optim.Optimizer):
             }
         return state["parts"]
 
+    def needs_sampled_gradient(self) -> bool:
+        """Whether a rule's next step needs the gradient on drawn labels; see `OptimizerConfig.sampled_every`."""
+        return self._samples and any(config.needs_sampled_gradient(self.steps_done + 1) for config, _ in self._groups)
+
+    def buffers_with(self, sampled: Tensor) -> dict[str, dict[str, Tensor]]:
+        """`buffers` for the next step, with the sampled gradient for the rules that it is due for.
+
+        Args:
+            sampled: ``[R, P]``; see `OptimizerConfig.sampled_every`.
+        """
+        buffers = dict(self.buffers)
+        for config, names in self._groups:
+            if config.needs_sampled_gradient(self.steps_done + 1):
+                for key, columns, shape in self._stretches(config, names):
+                    buffers[key] = {**buffers[key], SAMPLED_GRADIENT: sampled[:, columns].unflatten(1, shape)}
+        return buffers
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Count the step that `move` has taken."""
@@ -130,7 +148,10 @@ class RunsOptimizer(torch.optim.Optimizer):
         for (config, names), numbers, rows in zip(self._groups, step.numbers, self._torch, strict=True):
             hyper = {**numbers, "lr": step.rate.of(numbers["lr"])}
             is_later = not step.is_traced and step.count > 1
+            is_due = self._samples and not step.is_traced and config.needs_sampled_gradient(step.count)
             for key, columns, shape in self._stretches(config, names):
+                if is_due and SAMPLED_GRADIENT not in step.buffers[key]:
+                    config.require_sampled_gradient(step.count)
                 if rows is not None and is_later and columns.stop - columns.start >= SHORTEST:
                     rows.move(step, columns, step.buffers[key])
                     continue
@@ -176,8 +197,8 @@ def _move(
     shaped = {name: value.reshape(-1, *ones) for name, value in hyper.items()}
     delta, new = config.update(grad, param, dict(state), shaped, step.count)
     param.add_(delta if step.alive is None else torch.where(step.alive.reshape(-1, *ones), delta, 0.0))
-    for name, value in state.items():
-        value.copy_(new[name])
+    for name, value in new.items():
+        state[name].copy_(value)
 
 
 def fixed_part(group: RuleGroup) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from suite.training.footprint import FusedAttention, network_on_meta
+from suite.training.sampled_gradient import give_sampled_gradient
 from suite.training.task import Task
 
 _ROUNDED_TO = 512
@@ -73,7 +74,8 @@ def counted_step(
             task.network = network.to_empty(device=device)
             batches = [move_data_to_device(batch, device) for batch in without_numbers]
             optimizer = task.configure_optimizers()
-            for _ in range(2):
+            every = 0 if task.optimizer_config is None else task.optimizer_config.sampled_every
+            for _ in range(1 + max(1, every)):  # the last takes a second gradient where any does
                 held, calls = memory.live, memory.calls
                 memory.peak = held
                 _step(task, batches, optimizer, autocast=_autocast(precision, device))
@@ -89,6 +91,7 @@ def _step(
     assert task.network is not None
     share = 1 / len(batches)
     with autocast:
+        give_sampled_gradient(task, optimizer, batches, step=0)
         for batch in batches:
             total, count = task.loss(task(batch), batch)
             loss = total * (share / count)

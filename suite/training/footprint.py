@@ -38,7 +38,7 @@ class Footprint:
 
     Attributes:
         weights: of the network, its buffers included.
-        gradients: of the weights that are trained.
+        gradients: of the weights that are trained; two where the optimizer needs a second one on some steps.
         optimizer: the optimizer's state.
         activations: what one micro-batch's forward pass keeps.
     """
@@ -120,7 +120,7 @@ class Counted:
         micro_batch = data.plan(world_size=trainer.world_size).indices(0).shape[1]
         return Footprint(
             weights=int(held * self._weights),
-            gradients=int(held * self._trained),
+            gradients=int(held * self._trained * (2 if optimizer is not None and optimizer.sampled_every else 1)),
             optimizer=int(held * self.state(optimizer)),
             activations=int(share * micro_batch * self._kept),
         )

@@ -14,17 +14,20 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
 
 from suite.fields import check_ranges, configurable, require, require_methods
-from suite.optim import Clipping, build, evaluation_weights, has_evaluation_weights
+from suite.optim import Clipping, build, draw_labels, evaluation_weights, has_evaluation_weights
 from suite.optim.parsing import parse
+from suite.optim.registry import name_of
 from suite.optim.schedule import parse_schedule
 from suite.training.captured_run import CapturedGradients
 from suite.training.captured_step import capture_of
 from suite.training.mean import Mean
 from suite.training.observer import Observer, callback_of
 from suite.training.running_statistics import RunningStatistics
+from suite.training.sampled_gradient import backward_on_drawn_labels
 from suite.training.stopping import is_paused
 from suite.training.weights import StartingPoint
 
@@ -103,6 +106,12 @@ class Task(LightningModule):
         self.optimizer_config = None if self.optimizer is None else parse(self.optimizer)
         self.lr_schedule = parse_schedule(self.schedule or {"name": "warmup_cosine"})
         self.clipping = Clipping(max_norm=self.clip_norm, max_coordinate=self.clip_coordinate)
+        self._samples = self.optimizer_config is not None and self.optimizer_config.sampled_every > 0
+        if self._samples and not self.predicts_classes:
+            raise ValueError(
+                f"{name_of(type(self.optimizer_config))} draws labels from a network's predictions of classes, which "
+                f"{self.pair_name} has not; take sophia_ef, which needs the batch's gradient alone."
+            )
         self.start = None if self.initial is None else StartingPoint.parse(self.initial)
         self.kept_steps = tuple(self.keep_weights_at or ())
         self.seed = 0
@@ -159,6 +168,30 @@ class Task(LightningModule):
             f"The diagnostic frequency needs a task that predicts classes, got {self.pair_name}; leave it out of "
             "model.diagnostics."
         )
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether the network's outputs are logits of classes, from which labels can be drawn."""
+        return type(self).element_classes is not Task.element_classes
+
+    def sampled_inputs(self, batch: Any, uniforms: Tensor) -> tuple[Any, ...]:
+        """What the network takes for `sampled_loss`; as `inputs` unless a task overrides it."""
+        return self.inputs(batch)
+
+    def sampled_loss(self, outputs: Any, batch: Any, uniforms: Tensor) -> tuple[Tensor, int]:
+        """The loss with labels drawn from the network's own predictions, for rules such as Sophia.
+
+        Args:
+            outputs: logits ``[..., K]`` of the predictions that `element_classes` has the true classes of.
+            batch: whose other labels do not count, those of MixUp neither.
+            uniforms: a number in (0, 1) for every prediction, ``[...]``; see `suite.optim.draw_labels`.
+
+        Returns:
+            Cross-entropy in nats, summed, 0-d, and the number of predictions.
+        """
+        labels = draw_labels(outputs, uniforms)
+        total = F.cross_entropy(outputs.flatten(0, -2).float(), labels.flatten(), reduction="sum")
+        return total, labels.numel()
 
     def twice_differentiable(self) -> AbstractContextManager[Any]:
         """A context in which the loss has second derivatives; a task with a fused loss overrides it."""
@@ -233,6 +266,8 @@ class Task(LightningModule):
         for micro_batches in block:
             observer = watching if watching is not None and watching.attends(self.global_step) else None
             lrs.append(float(optimizer.param_groups[0]["lr"]))
+            if self._samples:
+                self._sample(optimizer.optimizer, micro_batches)
             if self._captured is not None and observer is None:
                 loss, norm = self._captured(
                     micro_batches, functools.partial(self._gradients, parameters, micro_batches)
@@ -288,6 +323,11 @@ class Task(LightningModule):
         """Set the learning rate of the first step: callbacks see the rate that comes. Look how steps may be taken."""
         optimizer: Any = self.optimizers()
         self._schedule_lr(optimizer)
+        if self._samples and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            raise ValueError(
+                f"{name_of(type(self.optimizer_config))} needs a second gradient, which is not taken of scaled losses, "
+                "got trainer.precision 16-mixed; set it to bf16-mixed or 32-true."
+            )
         capture = capture_of(self.trainer) if self.cuda_graphs else None
         if capture is not None:
             assert self.network is not None
@@ -332,6 +372,19 @@ class Task(LightningModule):
         if statistics is not None:
             statistics.combine(len(micro_batches))
         return mean
+
+    def _sample(self, optimizer: Any, micro_batches: list[Any]) -> None:
+        """Give the optimizer the gradient on drawn labels, where its next step needs it."""
+        if optimizer.needs_sampled_gradient():
+            terms = backward_on_drawn_labels(
+                self,
+                micro_batches,
+                step=self.global_step,
+                rank=self.global_rank,
+                backward=self.manual_backward,
+                synchronised=self._synchronised,
+            )
+            optimizer.keep_sampled_gradient(terms=terms * self.trainer.world_size)
 
     def _statistics_of_devices(self) -> RunningStatistics | None:
         """The running statistics before a step, to be combined after it; None where there is one device."""

@@ -56,7 +56,8 @@ class Throughput:
         samples_per_second: over all devices.
         tokens_per_second: the same for sequences; None for what has no tokens.
         model_flops_per_sample: of the forward and the backward pass's products of matrices and convolutions, without
-            what is computed twice; None where no share of a device's can be told.
+            what is computed twice, but with the second gradient that a rule such as Sophia needs on some steps; None
+            where no share of a device's can be told.
         mfu: model FLOPs utilisation, their share of what the devices can do in bf16; None where that is not known.
     """
 
@@ -99,7 +100,7 @@ def throughput(task: Task, data: Data, trainer: Trainer, *, samples: int, second
 
 
 def training_flops(task: Task, data: Data) -> float | None:
-    """Model FLOPs per sample of a training, counted once per network; None where they cannot be counted.
+    """Model FLOPs per sample of a training, see `Throughput`, counted once per network; None where they cannot be.
 
     Args:
         task: of the run; its network need not be built.
@@ -116,7 +117,9 @@ def training_flops(task: Task, data: Data) -> float | None:
             _counted[key] = (1 + BACKWARD) * forward / samples
         except Exception:  # it looks at numbers, or calls what fake tensors have not, each in its own way
             _counted[key] = None
-    return _counted[key]
+    flops, config = _counted[key], task.optimizer_config
+    passes = 1 + 1 / config.sampled_every if config is not None and config.sampled_every else 1
+    return None if flops is None else flops * passes
 
 
 def forward_flops(task: Task, facts: dict[str, Any], batch: Any) -> float:

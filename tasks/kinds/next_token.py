@@ -60,6 +60,16 @@ class NextToken(Task):
         total = F.cross_entropy(outputs.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return total, targets.numel()
 
+    def sampled_inputs(self, batch: Tensor, uniforms: Tensor) -> tuple[Any, ...]:
+        """As `inputs`, with the numbers that targets are drawn by in place of targets, ``[B, T]``."""
+        return batch[:, :-1], uniforms, self.loss_chunk
+
+    def sampled_loss(self, outputs: Tensor, batch: Tensor, uniforms: Tensor) -> tuple[Tensor, int]:
+        """See `Task.sampled_loss`; ``outputs`` may be the sum itself, 0-d, as in `loss`."""
+        if outputs.ndim == 0:
+            return outputs, uniforms.numel()
+        return super().sampled_loss(outputs, batch, uniforms)
+
     @contextmanager
     def twice_differentiable(self) -> Iterator[None]:
         """Take the loss of plain logits: that of chunks has first derivatives alone."""

@@ -124,9 +124,10 @@ def storage_of(tensor: Tensor) -> int:
 
 def _pin(tensor: Tensor, device: Any = None) -> Tensor:
     if isinstance(tensor, FakeTensor):
-        return tensor
-    with _disable_current_modes():
         copy = tensor.clone()
+    else:
+        with _disable_current_modes():
+            copy = tensor.clone()
     pinned.add(storage_of(copy))
     _kept.append(copy)
     return copy

@@ -56,6 +56,11 @@ class Grafted(StatisticConfig):
                     f"grafted.{part} must be a rule of the catalogue that works on single coordinates, without weight "
                     f"decay, got {values.get('name')!r}."
                 )
+            if config.sampled_every:
+                raise ConfigError(
+                    f"grafted.{part} must be a rule that needs the gradient of the batch alone, got "
+                    f"{values.get('name')!r}, which needs one on drawn labels too."
+                )
             filled = {key: value for key, value in describe(config).items() if key not in _COMMON}
             object.__setattr__(self, part, filled)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -95,6 +96,11 @@ class Hybrid(OptimizerConfig):
     def plain_values(self) -> dict[str, Any]:
         """The factor on the learning rates, with the groups beside it."""
         return {"lr": self.lr, **plain(self.groups)}
+
+    @property
+    def sampled_every(self) -> int:
+        """Steps from one on which a group may need the sampled gradient to the next; 0: no group ever does."""
+        return math.gcd(*(_read_group(*group)[1].sampled_every for group in self.groups.items()))
 
     def hyperparameters(self) -> dict[str, float]:
         """The factor on the learning rates; the other numbers belong to the groups' rules."""

@@ -1,4 +1,4 @@
-"""Contexts in which diagnostics compute without changing the run."""
+"""A context in which further passes through a network do not change the run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
-
-from suite.diagnostics.moment import Tensors
 
 
 @contextlib.contextmanager
@@ -33,19 +31,3 @@ def undisturbed(network: nn.Module, *, full_precision: bool = True) -> Iterator[
         with torch.no_grad():
             for name, buffer in network.named_buffers():
                 buffer.copy_(buffers[name])
-
-
-@contextlib.contextmanager
-def at_weights(network: nn.Module, weights: Tensors) -> Iterator[None]:
-    """Give the network other weights, and restore its weights at the end, bit for bit."""
-    parameters = {name: p for name, p in network.named_parameters() if name in weights}
-    originals = {name: p.detach().clone() for name, p in parameters.items()}
-    try:
-        with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(weights[name])
-        yield
-    finally:
-        with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(originals[name])
