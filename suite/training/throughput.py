@@ -31,7 +31,7 @@ PEAKS = {
 with sparsity. The first that the name has counts. Sheets: Blackwell "GB200 NVL72", "HGX B200", "HGX B300"; Hopper "H100
 Tensor Core GPU Datasheet", "H200 Tensor Core GPU Datasheet" (NVL: 1,671 with sparsity); Ampere "A100 Tensor Core GPU
 Datasheet" and those of the A10, A30, A40; Ada "L4", "L40" and "L40S" datasheets; GeForce and RTX: the architecture
-whitepapers of GA102 and Ada (Tensor TFLOPS with FP32 accumulate)."""
+whitepapers of GA102 and Ada (Tensor TFLOPS with FP32 accumulate). Not held against a sheet: A10G, RTX 3090, A6000."""
 
 FP16_PEAKS = {"V100-SXM2": 125e12, "V100-PCIE": 112e12, "V100S-PCIE": 130e12, "T4": 65e12}
 """The same of devices that are fast in fp16 alone: NVIDIA's datasheets "Tesla V100" and "T4 Tensor Core GPU"."""
