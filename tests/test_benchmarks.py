@@ -36,7 +36,7 @@ SLOW = {
     "report": ["200"],
     "scale": ["--runs", "300", "--takers", "4", "--leased-runs", "10"],
 }
-ELSEWHERE = {"cost", "gpu", "results", "search", "search_figure"}
+ELSEWHERE = {"cost", "gpu", "gpu_sharing", "results", "search", "search_figure"}
 """They have tests of their own, or work on what is not in the project."""
 
 

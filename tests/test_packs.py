@@ -130,9 +130,9 @@ def test_a_pack_in_bf16_is_as_near_to_its_twins_as_bf16_to_float32(tmp_path: Pat
         twin = curve(low, train(low, make_data(data_dir, **settings), spec, trainer={"precision": "bf16-mixed"}))
         single = curve(full, train(full, make_data(data_dir, **settings), spec))
         ours = curve(store, outcome)
-        rounding = np.abs(twin / single - 1).max()
+        rounding = np.abs(twin / single - 1).mean()
         assert rounding > 0 and np.abs(ours / single - 1).max() > 0
-        assert np.abs(ours / twin - 1).max() < 2 * rounding
+        assert np.abs(ours / twin - 1).mean() < rounding
 
 
 def test_the_dead_leave_a_pack_and_the_living_go_on_as_before(tmp_path: Path, data_dir: Path) -> None:
