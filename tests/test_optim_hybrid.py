@@ -182,6 +182,18 @@ def test_weight_decay_needs_a_policy_and_an_external_class_has_its_own() -> None
         parse({"name": "torch.optim.NAdam", "lr": 0.1, "decay": "coupled"})
 
 
+@pytest.mark.parametrize("setting", ["lr", "weight_decay", "eps"])
+def test_what_must_not_be_negative_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{setting} must be (at least|above) 0, got -0\.5"):
+        parse({"name": "adam", "lr": 0.1, "decay": "decoupled", setting: -0.5})
+
+
+@pytest.mark.parametrize("key", ["name", "class_path"])
+def test_the_name_of_an_optimizer_is_a_text(key: str) -> None:
+    with pytest.raises(ConfigError, match="The optimizer's name must be a text, got 5"):
+        parse({key: 5, "lr": 0.1})
+
+
 def test_a_value_that_an_external_class_refuses_is_refused_before_anything_is_built() -> None:
     with pytest.raises(ConfigError, match="torch.optim.NAdam does not take these settings: Invalid beta parameter"):
         parse({"name": "torch.optim.NAdam", "lr": 0.1, "betas": [0.9, 1.0]})

@@ -97,6 +97,7 @@ def test_final_losses_by_hand() -> None:
     final = final_losses(losses)
     assert final == pytest.approx({"ema": average, "min_last_1pct": 4, "mean_last_1pct": 4, "mean_last_100": 7 / 3})
     assert final_losses([float(i) for i in range(400)])["min_last_1pct"] == 396
+    assert final_losses([0.0] * 197 + [5.0, 7.0])["mean_last_1pct"] == 7  # 1% of 199 steps is one
     assert final_losses(losses, 1.5)["val"] == 1.5
     assert final_losses([100.0] + [0.0] * 99)["mean_last_100"] == 1
     assert final_losses([100.0] + [0.0] * 100)["mean_last_100"] == 0

@@ -55,7 +55,12 @@ TESTS = {
     "suite/optim/broadcast.py": ("test_optim_reference.py", "test_optim_catalogue.py"),
     "suite/optim/clipping.py": ("test_optim_schedule.py", "test_optim_outside.py"),
     "suite/optim/composite.py": ("test_optim_hybrid.py", "test_optim_catalogue.py", "test_optim_outside.py"),
-    "suite/optim/config.py": ("test_optim_hybrid.py", "test_optim_reference.py", "test_optim_catalogue.py"),
+    "suite/optim/config.py": (
+        "test_optim_hybrid.py",
+        "test_optim_reference.py",
+        "test_optim_catalogue.py",
+        "test_sophia.py",
+    ),
     "suite/optim/factory.py": ("test_optim_hybrid.py", "test_optim_catalogue.py", "test_optim_outside.py"),
     "suite/optim/parsing.py": ("test_optim_hybrid.py", "test_optim_catalogue.py", "test_user_code.py"),
     "suite/optim/pieces.py": ("test_optim_reference.py", "test_optim_catalogue.py"),
