@@ -240,6 +240,15 @@ def test_a_composite_records_gradients_in_the_closure_and_in_no_part() -> None:
     assert recorded == [(1, None, False)] * 4
 
 
+def test_a_composite_goes_on_with_what_its_parts_have_kept() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    part = torch.optim.SGD([parameter], lr=1.0, momentum=0.5)
+    parameter.grad = torch.ones(2)
+    part.step()
+    CompositeOptimizer([part]).step()
+    assert torch.equal(parameter.detach(), torch.full((2,), -2.5))
+
+
 @pytest.mark.parametrize("peak", [0.0, torch.zeros(2, 1)], ids=["number", "tensor"])
 def test_independent_decay_rests_where_the_peak_is_zero(peak: Any) -> None:
     hyper = {"lr": peak, "weight_decay": 0.1, "peak_lr": peak}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -136,6 +137,14 @@ def test_settings_that_are_left_out_do_not_stand_in_the_plain_values() -> None:
     assert resolve_schedule(Linear())["init_args"] == {"warmup_share": 0.1, "final_share": 0.0}
     changed = Linear(warmup_steps=5, reaches_final=True, final_lr=1e-5)
     assert parse_schedule(resolve_schedule(changed)) == changed
+
+
+@pytest.mark.parametrize("module", ["aside", "zest"])
+def test_a_schedule_from_elsewhere_keeps_its_path(module: str) -> None:
+    outside = dataclasses.make_dataclass("Mine", [], bases=(Constant,), frozen=True)
+    outside.__module__ = module
+    assert resolve_schedule(outside())["class_path"] == f"{module}.Mine"
+    assert resolve_schedule(Constant())["class_path"] == "suite.optim.Constant"
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 1e6])
