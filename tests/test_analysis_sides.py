@@ -11,6 +11,7 @@ from test_analysis_csv import row, write
 from suite.analysis.sides_text import format_two_sides
 from suite.analysis.terminal import WIDTH
 from suite.analysis.two_sides import open_side, same_runs, two_sides
+from suite.analysis.words import named, optimizer_title
 from suite.cli.main import main
 
 SMALL = {"batch_sizes": (4, 64), "steps": 200, "momenta": (0.95, 0.99)}
@@ -60,6 +61,11 @@ def test_a_verdict_has_the_names_of_the_sweeps_yaml(stores):
     sides = two_sides(called("reported"), called("after"))
     assert "Heavy ball better" in set(sides.gaps["first_said"]) | set(sides.gaps["second_said"])
     assert "SGD" not in format_two_sides(sides, ("before", "after"))
+
+
+def test_a_name_sends_no_control_characters():
+    with named(["sgd"], {"sgd": "\x1b[31mX\u202e"}):
+        assert optimizer_title("sgd").isprintable() and "X" in optimizer_title("sgd")
 
 
 def test_a_store_is_compared_with_a_csv_by_settings(stores, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -94,7 +95,8 @@ def test_what_a_record_alone_names_is_not_imported(
     store = Store(tmp_path / "runs")
     run_id = next(store.records())["run_id"]
     path = store.run_folder(run_id) / "record.json"
-    path.write_text(path.read_text().replace("tasks.fineweb.gpt.FineWebGPT", "evil_module.Evil"))
+    record = json.loads(path.read_text().replace("tasks.fineweb.gpt.FineWebGPT", "evil_module.Evil"))
+    path.write_text(json.dumps({**record, "identity": {}}))
     Path("evil_module.py").write_text("open('trace', 'w').close()")
     for words in (["validate", run_id], ["predict", "--ckpt_path", str(path.with_name("final.ckpt"))]):
         assert "evil_module.Evil" in said(capsys, *words, code=2)

@@ -50,10 +50,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         ([*GPT, "--data.batch_size", "-1"], "data.batch_size must be at least 1, got -1."),
         ([*GPT, "--data.seq_len", "0"], "data.seq_len must be at least 1, got 0."),
-        ([*GPT, "--data.budget_steps", "-3"], "data.budget_steps must be at least 1, or null, got -3."),
+        (
+            [*GPT, "--data.budget_steps", "-3"],
+            "data.budget_steps must be at least 1 and at most 1000000000000000, or null, got -3.",
+        ),
         ([*GPT, "--data.eval_samples", "0"], "data.eval_samples must be at least 1, or null, got 0."),
         ([*GPT, "--data.num_workers", "-1"], "data.num_workers must be at least 1, or null, got -1."),
         ([*GPT, "--data.val_share", "1.5"], "data.val_share must be above 0 and below 1, got 1.5."),
+        ([*GPT, "--data.budget_steps", "9000000000000000000"], "data.budget_steps must be at least 1 and at most 1000"),
         ([*GPT, "--data.val_share", ".nan"], "data.val_share must be a finite number, got nan."),
         ([*GPT, "--data.order_seed", "-1"], "data.order_seed must be at least 0, or null, got -1."),
         ([*GPT, "--data.tokenizer", "nope"], "data.tokenizer must be gpt2"),

@@ -109,6 +109,20 @@ WRONG: dict[str, tuple[Callable[[], OptimizerConfig], str]] = {
         lambda: config(lambda self, g, p, s, h, n: (g if n < 100 else g / g.norm(dim=-1, keepdim=True), {})),
         "scope = 'tensor'",
     ),
+    "every twentieth": (
+        lambda: config(
+            lambda self, g, p, s, h, n: (
+                g / g.norm(dim=-1, keepdim=True) if n % self.every == self.every - 1 else g,
+                {},
+            ),
+            every=20,
+        ),
+        "scope = 'tensor'",
+    ),
+    "norm of a small parameter": (
+        lambda: config(lambda self, g, p, s, h, n: (g * p.norm(dim=-1, keepdim=True).clamp(max=1), {})),
+        "scope = 'tensor'",
+    ),
     "norm of the parameter": (
         lambda: config(lambda self, g, p, s, h, n: (g * p.norm(dim=-1, keepdim=True), {})),
         "scope = 'tensor'",

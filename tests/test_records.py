@@ -90,6 +90,11 @@ def test_identity_holds_the_data_and_does_not_depend_on_key_order() -> None:
         run_id(changed("seed_everything", math.nan))
 
 
+def test_a_store_has_a_name() -> None:
+    with pytest.raises(ValueError, match="must be a folder, got ''"):
+        Store("")
+
+
 def test_final_losses_by_hand() -> None:
     losses = [2.0, 1.0, 4.0]
     average = 2.0 + 0.01 * (1.0 - 2.0)

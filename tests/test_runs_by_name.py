@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -100,7 +101,8 @@ def test_a_run_is_repeated_by_its_record(
     (again,) = store.records()
     assert again["final"] == first["final"] and again["ended"] > first["ended"]
     path = store.run_folder(first["run_id"]) / "record.json"
-    path.write_text(path.read_text().replace("tasks.fineweb.gpt.FineWebGPT", "evil_module.Evil"))
+    record = json.loads(path.read_text().replace("tasks.fineweb.gpt.FineWebGPT", "evil_module.Evil"))
+    path.write_text(json.dumps({**record, "identity": {}}))
     Path("evil_module.py").write_text("open('trace', 'w').close()")
     assert "'evil_module.Evil', which neither the suite nor a file of yours does, and what only a store names" in said(
         capsys, "rerun", first["run_id"], "--store", "store", code=2

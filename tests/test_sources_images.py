@@ -137,6 +137,9 @@ def test_linked_folders_are_read(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere" / "inner", root / "dog" / "inner")
     data = open_images(root, tmp_path / "data")
     assert data.train_samples + data.val_samples == 25 and data.facts()["classes"] == 2
+    os.symlink(root / "dog", root / "hound")
+    with pytest.raises(ValueError, match="hound is a link to one that is read already"):
+        open_images(root, tmp_path / "data")
 
 
 def test_an_image_that_went_away_is_one_sentence(tmp_path: Path) -> None:
@@ -151,7 +154,9 @@ def test_an_image_that_went_away_is_one_sentence(tmp_path: Path) -> None:
 # Shards.
 
 
-@pytest.mark.parametrize("names", [("a.jpg", "a.cls"), ("a.jpg", "a.png"), ("x/a.jpg", "x/a.jpeg"), ("a.jpg", "a.jpg")])
+@pytest.mark.parametrize(
+    "names", [("a.jpg", "a.cls"), ("a.jpg", "a.png"), ("x/a.jpg", "x/a.jpeg"), ("a.jpg", "a.jpg"), ("a.jpg", "./a.jpg")]
+)
 def test_name_that_is_there_twice_is_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     content = {"cls": b"0"}
     stem = names[0].rpartition(".")[0]

@@ -14,12 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pretend_worker import record_of
 from whole_store import changed, places, rewrite, write_sweep
 
 from suite.cli.main import main
 from suite.execution.sweeping import Sweep
 from suite.records import Store, StoreError
 from suite.records.files import make_folder
+from suite.records.final_loss import final_losses
+from suite.records.identity import run_id_of
 from suite.sweep import read_spec
 
 HERE = types.SimpleNamespace(here=True, slots=1, sharing=1)
@@ -103,6 +106,40 @@ def test_a_flipped_digit_is_not_believed(store: Store, earlier: bool, capsys: py
         page = "".join(path.read_text() for path in store.path.rglob("index.html"))
         assert run_id in (text if command[0] != "report" else page), text
     assert "1 missing" in said(["gap", "s.yaml", "--store", "runs"], capsys)
+
+
+OTHERWISE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no validation loss": (lambda record: record["final"].pop("val"), "says nothing for the final loss val"),
+    "identity": (lambda record: record["identity"].update(seed_everything=9), "what it says was trained is another"),
+    "seed": (lambda record: record.update(seed=99), "says 99 for seed, its run had 3"),
+    "rate": (lambda record: record["optimizer"].update(lr=0.9), "says 0.9 for optimizer.lr, its run had 0.1"),
+    "batch size": (lambda record: record.update(batch_size=77), "says 77 for batch_size, its run had 4"),
+    "configuration": (
+        lambda record: record["config"]["model"]["init_args"].update(width=9), "says 9 for config.model.width"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", OTHERWISE)
+def test_a_record_that_contradicts_itself_or_its_curves_is_not_believed(tmp_path: Path, change: str) -> None:
+    store, (change_it, reason) = Store(tmp_path), OTHERWISE[change]
+    config = {
+        "seed_everything": 3, "data": {"init_args": {"batch_size": 4}},
+        "model": {"init_args": {"width": 8, "optimizer": {"init_args": {"lr": 0.1}}}},
+    }  # fmt: skip
+    run_id, identity = run_id_of({**config, "data": {**config["data"], "fingerprint": "f"}})
+    record = {
+        **record_of(run_id, 5), "seed": 3, "config": config, "identity": identity, "final": final_losses([1.0] * 5, 2.0)
+    }  # fmt: skip
+    store.write_record(record, pa.table({"step": range(5), "train_loss": [1.0] * 5}))
+    assert store.settled(run_id) and not store.problems
+    path = store.run_folder(run_id) / "record.json"
+    written = json.loads(path.read_text())
+    change_it(written)
+    rewrite(path, written)
+    assert not store.settled(run_id)
+    ((_, said_of_it),) = store.problems
+    assert reason in said_of_it
 
 
 def test_curves_that_are_not_the_records_say_nothing_against_it(store: Store) -> None:

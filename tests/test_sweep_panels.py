@@ -343,3 +343,5 @@ def test_a_target_changes_no_plan(tmp_path: Path) -> None:
     aimed = read_spec(write(tmp_path / "s.yaml", panels=panels, target=3.5))
     assert aimed.plan_id == panelled and aimed.targets == {"a": 3.5, "b": 1.25}
     assert Plan(aimed, identify).as_record(command="", title="")["targets"] == aimed.targets
+    with pytest.raises(ValueError, match="target must be a finite number"):
+        read_spec(write(tmp_path / "s.yaml", target=float("nan")))

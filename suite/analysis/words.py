@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.analysis.verdict import LEVEL, POWER
+from suite.fields import escaped
 from suite.records.tuning import Setting, is_time
 
 UNKNOWN = "\N{EN DASH}"
@@ -50,7 +51,7 @@ def named(labels: Iterable[str], titles: Mapping[str, str]) -> Iterator[None]:
         labels: all optimizers.
         titles: label -> title, of those that the YAML names.
     """
-    names = {label: titles.get(label) or _usual_title(label) for label in labels}
+    names = {label: escaped(titles.get(label) or _usual_title(label)) for label in labels}
     counts = Counter(names.values())
     token = _NAMES.set({label: name if counts[name] == 1 else f"{name} ({label})" for label, name in names.items()})
     try:

@@ -83,7 +83,7 @@ def check_ranges(cls: type, values: Mapping[str, Any], *, name: str) -> None:
         for number in items:
             if not isinstance(number, int | float) or isinstance(number, bool):
                 continue  # null, or a choice beside numbers such as auto
-            if bounds and isinstance(number, float) and not math.isfinite(number):
+            if (bounds or "finite" in f.metadata) and isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"{where} must be a finite number, got {value!s:.80}.")
             if not all(_BOUNDS[key][0](number, bound) for key, bound in bounds.items()):
                 expected = bounds_in_words(bounds)

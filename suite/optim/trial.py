@@ -30,6 +30,10 @@ _CUT = 7
 """Coordinates of the first of a vector's two parts."""
 
 _STEPS = (1, 2, 3, 5, 10, 100, 101, 1000, 10_000)
+"""Steps that are tried, beside those around the whole numbers of a config: it may do something every so many."""
+
+_SMALL_AT, _SMALL = (2, 100), 1e-4
+"""Steps at which parameters are small, and how small."""
 
 _tried: dict[Any, bool] = {}
 
@@ -160,11 +164,12 @@ class _Trial:
         numbers = [config.hyperparameters() for config in configs]
         both = {k: torch.tensor([n[k] for n in numbers], dtype=torch.float64).reshape(2, *ones) for k in numbers[0]}
         state = self._start(_normal((2, *shape), 7, self.dtype))
-        for step in _STEPS:
+        whole = {x for x in vars(self.config).values() if type(x) is int and 1 < x <= _STEPS[-1]}
+        for step in sorted({*_STEPS, *(x + off for x in whole for off in (-1, 0, 1))}):
             grad = _gradients(shape, episode, step, generator).to(self.dtype)
             if self.config.needs_sampled_gradient(step):
                 state = {**state, SAMPLED_GRADIENT: _gradients(shape, episode, step, generator).to(self.dtype)}
-            param = _normal((2, *shape), step, self.dtype)
+            param = _normal((2, *shape), step, self.dtype) * (_SMALL if step in _SMALL_AT else 1.0)
             alone = [
                 self._step(config, grad[row], param[row], _row(state, row), hyper, step)
                 for row, (config, hyper) in enumerate(zip(configs, numbers, strict=True))

@@ -26,6 +26,7 @@ from suite.records.files import (
     write_atomically,
 )
 from suite.records.final_loss import SETTLED
+from suite.records.identity import contradiction
 from suite.records.lease import Lease, is_live
 from suite.records.schema import PLAN, RECORD, fault
 from suite.records.tables import Write, read_table, write_table, wrong_final
@@ -75,6 +76,8 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if path == "":
+            raise ValueError("The store must be a folder, got ''; give --store a name.")
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"The store {path} must be a folder, but it is none; give another --store.")
@@ -373,6 +376,8 @@ class Store:
         if record["run_id"] != path.parent.name:
             return self._refuse(path, f"is the record of run {record['run_id']}, in another run's folder")
         if record["status"] == "finished" and (wrong := wrong_final(record, path.with_name("curves.parquet"))):
+            return self._refuse(path, wrong)
+        if wrong := contradiction(record):
             return self._refuse(path, wrong)
         return record
 

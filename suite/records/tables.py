@@ -48,16 +48,17 @@ def wrong_final(record: Mapping[str, Any], path: Path) -> str | None:
     try:
         with open_regular(path) as file:
             computed = _final_of(pq.ParquetFile(file))
-            wrong = [
-                x for x in recorded if x in computed and not math.isclose(recorded[x], computed[x], rel_tol=_ROUNDING)
-            ]
+            wrong = [x for x in computed if not _is_same(recorded.get(x), computed[x])]
             if not wrong or sha256_of(file) != (record.get("curves") or {}).get("sha256"):
                 return None
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
         return None
-    return (
-        f"says {recorded[wrong[0]]!r} for the final loss {wrong[0]}, the curves beside it give {computed[wrong[0]]!r}"
-    )
+    said = repr(recorded[wrong[0]]) if wrong[0] in recorded else "nothing"
+    return f"says {said} for the final loss {wrong[0]}, the curves beside it give {computed[wrong[0]]!r}"
+
+
+def _is_same(recorded: float | None, computed: float) -> bool:
+    return recorded is not None and math.isclose(recorded, computed, rel_tol=_ROUNDING)
 
 
 def _final_of(curves: pq.ParquetFile) -> dict[str, float]:

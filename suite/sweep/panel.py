@@ -73,7 +73,7 @@ class PanelSettings:
     final_loss: str | None = None
     """Definition of the final loss by which settings are tuned."""
 
-    target: float | None = None
+    target: float | None = dataclasses.field(default=None, metadata={"finite": True})
     """Loss to which the steps are counted; null: the final loss of the worst tuned point."""
 
     vary: dict[str, list[Any]] | None = None

@@ -22,6 +22,8 @@ from suite.training.blocks import Pace, look_at_steps
 from suite.training.observer import callback_of
 from suite.training.timing import StepTimer
 
+BUDGET = {"at_least": 1, "at_most": 10**15}
+
 CORES = "SUITE_CORES"
 """Environment variable with the number of cores that a process may use; launchers give each worker its share."""
 
@@ -64,10 +66,10 @@ class Data(LightningDataModule):
     budget_epochs: float | None = dataclasses.field(default=None, metadata={"above": 0})
     """Passes over the training data. At most one budget may be set; without any, a run takes one epoch."""
 
-    budget_samples: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    budget_samples: int | None = dataclasses.field(default=None, metadata=BUDGET)
     """Number of samples that the run may consume."""
 
-    budget_steps: int | None = dataclasses.field(default=None, metadata={"at_least": 1})
+    budget_steps: int | None = dataclasses.field(default=None, metadata=BUDGET)
     """Number of optimizer steps, for comparisons at a fixed number of steps."""
 
     start_step: int = dataclasses.field(

@@ -7,6 +7,7 @@ its number.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tarfile
 import zipfile
@@ -54,6 +55,7 @@ def index_tar(path: Path) -> ShardIndex:
     """
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, int] = {}
+    names: set[str] = set()
     size = path.stat().st_size
     try:
         with open(path, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
@@ -65,8 +67,11 @@ def index_tar(path: Path) -> ShardIndex:
                 key, _, extension = member.name.rpartition(".")
                 if extension.lower() not in (LABEL_EXTENSION, *IMAGE_EXTENSIONS):
                     continue
-                if key in (labels if extension.lower() == LABEL_EXTENSION else images) or not member.isfile():
+                of_kind = labels if extension.lower() == LABEL_EXTENSION else images
+                name = posixpath.normpath(member.name)  # `a.jpg` and `./a.jpg` are one file
+                if key in of_kind or name in names or not member.isfile():
                     raise _ambiguous(path, member)
+                names.add(name)
                 if extension.lower() == LABEL_EXTENSION:
                     labels[key] = _read_label(raw, member, path)
                 else:
