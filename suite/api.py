@@ -137,7 +137,7 @@ class Results:
         Args:
             name: its name or plan id, see ``sweeps``.
             final_loss: definition of the final loss; None: the sweep's own.
-            reference: label of the optimizer that the others are compared with; None: Adam, else the first.
+            reference: label of the optimizer that the others are compared with; None: Adam, else AdamW, else the first.
             target: loss to which steps are counted; None: the sweep's own.
 
         Raises:

@@ -91,8 +91,9 @@ def test_torchs_two_betas_are_the_rules_two() -> None:
     assert parse({"name": "adam", "lr": 1, "betas": (0.8, 0.9)}) == parse(
         {"name": "adam", "lr": 1, "beta1": 0.8, "beta2": 0.9}
     )
-    with pytest.raises(ConfigError, match="no setting 'betas'"):
-        parse({"name": "sgd", "lr": 1, "betas": [0.8, 0.9]})
+    for spec in ({"name": "sgd"}, {"name": "adam", "beta1": 0.5}):
+        with pytest.raises(ConfigError, match="no setting 'betas'"):
+            parse({**spec, "lr": 1, "betas": [0.8, 0.9]})
 
 
 def test_registering_a_name_twice_raises_and_update_stays_the_base_classes() -> None:

@@ -37,7 +37,8 @@ CONFIG = {
 def make_record(run_id: str = "0" * 16, **changes: object) -> dict:
     return {
         "run_id": run_id, "status": "finished", "task": "fineweb/gpt", "optimizer": {"name": "sgd", "lr": 0.1},
-        "batch_size": 4, "seed": 42, "steps": 3, "final": {"ema": 1.0}, "metrics": {}, "config": CONFIG, **changes,
+        "batch_size": 4, "seed": 42, "steps": 3, "metrics": {}, "config": CONFIG,
+        "final": {"ema": 1.0} if changes.get("status", "finished") == "finished" else {}, **changes,
     }  # fmt: skip
 
 

@@ -137,6 +137,9 @@ def test_linked_folders_are_read(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere" / "inner", root / "dog" / "inner")
     data = open_images(root, tmp_path / "data")
     assert data.train_samples + data.val_samples == 25 and data.facts()["classes"] == 2
+    (tmp_path / "nothing").mkdir()
+    os.symlink(tmp_path / "nothing", root / "none")
+    assert open_images(root, tmp_path / "data").facts()["classes"] == 2
     os.symlink(root / "dog", root / "hound")
     with pytest.raises(ValueError, match="hound is a link to one that is read already"):
         open_images(root, tmp_path / "data")

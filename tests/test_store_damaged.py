@@ -109,10 +109,12 @@ def test_a_flipped_digit_is_not_believed(store: Store, earlier: bool, capsys: py
 
 
 OTHERWISE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "diverged": (lambda record: record.update(status="diverged", diverged_at=5), "are those of one that finished"),
     "no validation loss": (lambda record: record["final"].pop("val"), "says nothing for the final loss val"),
     "identity": (lambda record: record["identity"].update(seed_everything=9), "what it says was trained is another"),
     "seed": (lambda record: record.update(seed=99), "says 99 for seed, its run had 3"),
     "rate": (lambda record: record["optimizer"].update(lr=0.9), "says 0.9 for optimizer.lr, its run had 0.1"),
+    "momentum": (lambda record: record["optimizer"].update(momentum=0.5), "says 0.5 for optimizer.momentum"),
     "batch size": (lambda record: record.update(batch_size=77), "says 77 for batch_size, its run had 4"),
     "configuration": (
         lambda record: record["config"]["model"]["init_args"].update(width=9), "says 9 for config.model.width"
@@ -125,7 +127,7 @@ def test_a_record_that_contradicts_itself_or_its_curves_is_not_believed(tmp_path
     store, (change_it, reason) = Store(tmp_path), OTHERWISE[change]
     config = {
         "seed_everything": 3, "data": {"init_args": {"batch_size": 4}},
-        "model": {"init_args": {"width": 8, "optimizer": {"init_args": {"lr": 0.1}}}},
+        "model": {"init_args": {"width": 8, "optimizer": {"init_args": {"lr": 0.1, "momentum": 0.9}}}},
     }  # fmt: skip
     run_id, identity = run_id_of({**config, "data": {**config["data"], "fingerprint": "f"}})
     record = {

@@ -43,7 +43,7 @@ import pandas as pd
 
 from suite.analysis.tuned import tuned_points
 from suite.analysis.verdict import LEVEL, Interval, combined, errors_of_means, holm, seeds_for_power, verdict
-from suite.analysis.words import label_of_name
+from suite.analysis.words import labels_by_name
 from suite.records.tuning import MARGIN
 
 BASELINE = "adam"
@@ -81,14 +81,14 @@ def pair_optimizers(
     Raises:
         ValueError: a named optimizer is not in the sweep.
     """
-    called = label_of_name(labels, titles)
-    for name in filter(None, (reference, challenger)):
-        if name.lower() not in called:
+    called = labels_by_name(labels, titles)
+    for name in (reference, challenger):
+        if name is not None and name.lower() not in called:
             raise ValueError(
                 f"Expected an optimizer of this sweep ({', '.join(labels)}), got '{name}'; "
                 "change the optimizers to compare."
             )
-    reference, challenger = (name and called[name.lower()] for name in (reference, challenger))
+    reference, challenger = (None if name is None else called[name.lower()] for name in (reference, challenger))
     possible = [label for label in labels if label != challenger]
     if not possible:
         return []

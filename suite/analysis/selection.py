@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from suite.analysis.words import batch_sizes_text, label_of_name
+from suite.analysis.words import batch_sizes_text, labels_by_name
 
 _Value = TypeVar("_Value", str, int)
 
@@ -37,7 +37,7 @@ class Selection:
             ValueError: one of them has no runs.
         """
         labels = list(runs["optimizer"].drop_duplicates())
-        called = label_of_name(labels, titles)
+        called = labels_by_name(labels, titles)
         chosen = [called.get(name.lower(), name) for name in self.optimizers]
         _refuse_unknown(chosen, labels, "optimizers", "--optimizers")
         return runs[runs["optimizer"].isin(chosen)].reset_index(drop=True) if chosen else runs

@@ -65,7 +65,7 @@ def optimizer_title(label: str) -> str:
     return _NAMES.get({}).get(label) or _usual_title(label)
 
 
-def label_of_name(labels: Iterable[str], titles: Mapping[str, str]) -> dict[str, str]:
+def labels_by_name(labels: Iterable[str], titles: Mapping[str, str]) -> dict[str, str]:
     """Every name of an optimizer, a label or a title, in small letters -> its label.
 
     Args:

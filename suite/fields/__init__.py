@@ -5,6 +5,8 @@ A setting is a field of a dataclass, with a type, a default and a doc line. Ever
 
 ``at_least``, ``above``, ``at_most``, ``below``
     bounds of a number, or of every number in a list; None is allowed.
+``finite``
+    the number must not be infinite or NaN, which bounds demand too.
 ``most``
     the number of items that a list may have.
 ``different``

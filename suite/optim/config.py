@@ -218,8 +218,9 @@ class OptimizerConfig:
             ConfigError: a field is unknown, missing, or of the wrong type.
         """
         pair = values.get("betas")
-        if isinstance(pair, list | tuple) and len(pair) == 2 and {"beta1", "beta2"} <= cls.__dataclass_fields__.keys():
-            values = {"beta1": pair[0], "beta2": pair[1], **{key: x for key, x in values.items() if key != "betas"}}
+        two = {"beta1", "beta2"}
+        if isinstance(pair, list | tuple) and len(pair) == 2 and two <= cls.__dataclass_fields__.keys() - values.keys():
+            values = {**{key: x for key, x in values.items() if key != "betas"}, "beta1": pair[0], "beta2": pair[1]}
         return read(cls, values, name=name)
 
     def init_values(self) -> dict[str, Any]:

@@ -56,10 +56,10 @@ def contradiction(record: Mapping[str, Any]) -> str | None:
         "seed": (record.get("seed"), identity.get("seed_everything")),
         "config.seed_everything": (config.get("seed_everything"), identity.get("seed_everything")),
         "batch_size": (record.get("batch_size"), settings["data"].get("batch_size")),
-        "optimizer.lr": (
-            (record.get("optimizer") or {}).get("lr"),
-            _arguments(settings["model"], "optimizer").get("lr"),
-        ),
+        **{
+            f"optimizer.{name}": ((record.get("optimizer") or {}).get(name), value)
+            for name, value in _arguments(settings["model"], "optimizer").items()
+        },
         **{
             f"config.{part}.{name}": (_arguments(config, part).get(name), value)
             for part, arguments in settings.items()

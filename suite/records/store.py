@@ -375,7 +375,7 @@ class Store:
             return self._refuse(path, wrong)
         if record["run_id"] != path.parent.name:
             return self._refuse(path, f"is the record of run {record['run_id']}, in another run's folder")
-        if record["status"] == "finished" and (wrong := wrong_final(record, path.with_name("curves.parquet"))):
+        if record["status"] in SETTLED and (wrong := wrong_final(record, path.with_name("curves.parquet"))):
             return self._refuse(path, wrong)
         if wrong := contradiction(record):
             return self._refuse(path, wrong)

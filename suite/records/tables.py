@@ -38,21 +38,23 @@ Write = Callable[[Path, Callable[[Path], object]], None]
 
 
 def wrong_final(record: Mapping[str, Any], path: Path) -> str | None:
-    """Why the final losses of a finished record cannot be believed; None: they are those of the curves at ``path``.
+    """Why the final losses of a settled record cannot be believed; None: they are those of the curves at ``path``.
 
-    Curves that cannot be read, or are not those of the record, say nothing against it.
+    A run that diverged has none. Curves that cannot be read, or are not those of the record, say nothing against it.
     """
-    recorded = record["final"]
-    if "ema" not in recorded:
+    recorded, is_finished = record["final"], record["status"] == "finished"
+    if is_finished and "ema" not in recorded:
         return "'final' should hold ema, for the run has finished"
     try:
         with open_regular(path) as file:
             computed = _final_of(pq.ParquetFile(file))
-            wrong = [x for x in computed if not _is_same(recorded.get(x), computed[x])]
+            wrong = [x for x in computed if not (is_finished and _is_same(recorded.get(x), computed[x]))]
             if not wrong or sha256_of(file) != (record.get("curves") or {}).get("sha256"):
                 return None
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
         return None
+    if not is_finished:
+        return f"says that the run {record['status']}, the curves beside it are those of one that finished"
     said = repr(recorded[wrong[0]]) if wrong[0] in recorded else "nothing"
     return f"says {said} for the final loss {wrong[0]}, the curves beside it give {computed[wrong[0]]!r}"
 

@@ -16,7 +16,7 @@ def main(command: str, arguments: list[str]) -> int:
     description = "The gap (tuned Adam minus tuned SGD; positive: SGD better) at every batch size."
     parser = sweep_parser("gap", description, file="?")
     parser.add_argument("--csv", help="a table of runs in the form of paper 1's released results, instead of a sweep")
-    parser.add_argument("--reference", help="optimizer that the others are compared with (default: adam)")
+    parser.add_argument("--reference", help="optimizer that the others are compared with (default: adam, else adamw)")
     parser.add_argument("--challenger", help="compare only this one (default: all others)")
     parser.add_argument("--final-loss", choices=FINAL_LOSSES, help="definition (default: the sweep's; of a CSV: ema)")
     parser.add_argument("--export", type=Path, help="also write the sweep's runs, losses included, as such a table")

@@ -125,7 +125,7 @@ def _files_by_class(root: Path, left_out: LeftOut) -> dict[str, list[str]]:
     left_out.add("beside the class folders", loose)
     note_unread(left_out, walked._replace(files=sorted(set(unread) - set(loose))), lambda path: False)
     folders = {name for name in os.listdir(root) if os.path.isdir(root / name) and not is_hidden(name)}
-    links = sorted(name for name in folders - set(files) if os.path.islink(root / name))
+    links = sorted(name for name in folders - set(files) if os.path.islink(root / name) and os.listdir(root / name))
     if links:
         raise ValueError(
             f"Every class must have a folder of its own, but {root / links[0]} is a link to one that is read already; "
