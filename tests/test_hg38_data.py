@@ -131,7 +131,7 @@ def test_truncated_gzip_names_file_and_line_and_leaves_nothing(tmp_path):
         data = HG38(batch_size=1, source=str(path), data_dir=str(tmp_path / "data"))
         with pytest.raises(ValueError, match=r"cut\.fa\.gz must be a complete gzip file.* cut short in line \d+;"):
             data.ensure_open()
-    assert [p.name for p in (tmp_path / "data").iterdir()] == [".locks"]
+    assert not (tmp_path / "data").exists()
     broken = bytearray(whole)
     broken[-6] ^= 1  # the checksum
     path.write_bytes(broken)

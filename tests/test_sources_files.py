@@ -9,6 +9,8 @@ import logging
 import lzma
 import os
 import random
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from tasks.hg38.fasta import parse_fasta, read_chunks
 from tasks.hg38.genomes import LocalGenome
 from tasks.kinds import left_out, local_files
 from tasks.kinds.local_files import local_path, walk
-from tasks.kinds.prepared_folder import prepare_folder
+from tasks.kinds.prepared_folder import only_process, prepare_folder
 from tasks.kinds.text import documents, tokenizer
 from tasks.kinds.text.documents import LocalText, read_file, split_before_space
 from tasks.kinds.text.sample import SampleText
@@ -406,3 +408,39 @@ def test_too_many_unusable_molecules_are_an_error(tmp_path: Path) -> None:
         else:
             assert "At most 5 molecules may be left out, but 6 of 46" in refusal(data.ensure_open)
     assert not list((tmp_path / "data").glob("*.partial"))
+
+
+def test_what_is_refused_leaves_neither_a_lock_nor_the_folders_for_it(tmp_path: Path) -> None:
+    def refuse(working: Path) -> None:
+        raise ValueError("no")
+
+    for data_dir in (tmp_path / "new" / "data", tmp_path):
+        with pytest.raises(ValueError, match="no"):
+            prepare_folder(data_dir / "a", refuse, goes_on=False)
+        assert not list(tmp_path.iterdir())
+    prepare_folder(tmp_path / "b", lambda working: None, goes_on=False)
+    with pytest.raises(ValueError, match="no"):
+        prepare_folder(tmp_path / "a", refuse, goes_on=False)
+    assert [path.name for path in tmp_path.glob(".locks/*")] == ["b.lock"]
+
+
+def test_a_lock_that_its_holder_removes_is_not_held_twice(tmp_path: Path) -> None:
+    held, most, rounds = 0, 0, []
+
+    def hold() -> None:
+        nonlocal held, most
+        for _ in range(50):
+            with pytest.raises(ValueError, match="no"), only_process(tmp_path / "data" / "a"):
+                held += 1
+                most = max(most, held)
+                time.sleep(0.0005)
+                held -= 1
+                rounds.append(1)
+                raise ValueError("no")
+
+    threads = [threading.Thread(target=hold) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == 1 and len(rounds) == 300 and not list(tmp_path.rglob("*.lock"))

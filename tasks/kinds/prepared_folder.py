@@ -10,13 +10,16 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tasks.kinds.local_files import LOCKS, DamagedSource, one_line
 
 _RESERVE_BYTES = 64_000_000
+
+_TRIES = 1000
+"""Times that a folder for locks is made anew, where others remove it."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,34 +88,58 @@ def _failures_explained(folder: Path) -> Iterator[None]:
 def only_process(folder: Path) -> Iterator[None]:
     """Hold the lock of a prepared folder, which the kernel releases when its holder ends.
 
+    Where the work ends in an error and has left nothing, the lock and the folders made for it go too.
+
     Args:
         folder: the final folder, which need not exist; its parent is made.
 
     Raises:
         ValueError: the parent cannot be written or locked; the message says to set ``data.data_dir``.
     """
-    locks = folder.parent / LOCKS
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        # The file stays: removing it could hand the same lock to two processes.
-        lock = open(locks / f"{folder.name}.lock", "a+")  # noqa: SIM115
-    except OSError as error:
-        raise ValueError(
-            f"data.data_dir must be a folder that can be written, but {folder.parent} cannot "
-            f"({error.strerror}); set data.data_dir to another folder."
-        ) from error
-    with lock:
+    path = folder.parent / LOCKS / f"{folder.name}.lock"
+    made = [parent for parent in path.parents if not parent.exists()]
+    with _locked(path):
+        try:
+            yield
+        except BaseException:
+            if not folder.exists() and not folder.with_name(f"{folder.name}.partial").exists():
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # others have put something there
+                    for parent in made:
+                        parent.rmdir()
+            raise
+
+
+def _locked(path: Path) -> IO[str]:
+    """The locked file at a path; whoever held it before may have removed it, and then it is made anew."""
+    data_dir, tries = path.parents[1], _TRIES
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = open(path, "a+")  # noqa: SIM115
+        except OSError as error:
+            tries -= 1
+            if isinstance(error, FileNotFoundError) and tries:
+                continue  # the folder was removed just now
+            raise ValueError(
+                f"data.data_dir must be a folder that can be written, but {data_dir} cannot ({error.strerror}); set "
+                "data.data_dir to another folder."
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _log.info("Another process prepares %s; waiting for it.", folder)
+            _log.info("Another process prepares %s; waiting for it.", data_dir / path.stem)
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
+            lock.close()
             raise ValueError(
-                f"data.data_dir must lie on a file system with file locks, but {folder.parent} cannot be "
-                f"locked ({error.strerror}); set data.data_dir to another disk."
+                f"data.data_dir must lie on a file system with file locks, but {data_dir} cannot be locked "
+                f"({error.strerror}); set data.data_dir to another disk."
             ) from error
-        yield
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return lock
+        lock.close()
 
 
 def write_durably(path: Path, text: str) -> None:
