@@ -107,7 +107,7 @@ class RayLauncher:
                     running[task] = job, leases
                     attempts.start(job)
                     on_event(job, Event("started"))
-                ready, _ = self._ray.wait(list(running), timeout=_WAIT_SECONDS) if running else ([], [])
+                ready = self._ready(list(running)) if running else []
                 for task in ready:
                     job, leases = running.pop(task)
                     with leases:
@@ -123,6 +123,25 @@ class RayLauncher:
             for task, (_, leases) in running.items():
                 self._ray.cancel(task, force=True)
                 leases.close()
+
+    def _ready(self, tasks: list[Any]) -> list[Any]:
+        """Those of the tasks that have ended within a second.
+
+        Another thread waits: Ray's own code swallows what a signal's handler raises in it.
+        """
+        answers: queue.Queue[list[Any] | Exception] = queue.Queue()
+
+        def wait() -> None:
+            try:
+                answers.put(self._ray.wait(tasks, timeout=_WAIT_SECONDS)[0])
+            except Exception as error:
+                answers.put(error)
+
+        threading.Thread(target=wait, daemon=True).start()
+        ready = answers.get()
+        if isinstance(ready, Exception):
+            raise ready
+        return ready
 
     def _stop(self, tasks: list[Any]) -> None:
         """Have the jobs save their checkpoints, which stay where the nodes see the store."""
