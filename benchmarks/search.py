@@ -6,6 +6,8 @@
 FILE has a row per run: ``grid``, ``optimizer``, ``final_loss``, and the settings. A setting that has several values in
 a grid is one of its axes; ``steps``, ``batch_size`` and lists are none. A search may train the settings of the grid and
 nothing else. Regret is how far the lowest loss it has found lies above the grid's lowest, in percent of that.
+An archive of a sweep (`python -m suite archive`) is read too: the runs of its first seed, a grid per task, optimizer
+and batch size.
 
 ``surface`` is the suite's search, six settings and then rounds of four. ``neighbours`` is the same, knowing what
 ``surface`` has found in as many runs on the file's other grids of the same optimizer: what a sweep over batch sizes
@@ -20,6 +22,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from search_rivals import RIVALS, installed
 
+from suite.api import load
+from suite.records import Store
+from suite.records.restore import is_archive, restore
 from suite.surface.model import Results
 from suite.surface.space import Space
 from suite.sweep.search import START, Lattice
@@ -81,10 +87,24 @@ def read_grids(file: Path) -> list[Grid]:
     Raises:
         SystemExit: it has none of the columns that are needed.
     """
+    if is_archive(file):
+        return grids_of(archived(file))
     table = pd.read_parquet(file)
     if missing := {"grid", "optimizer", "final_loss"} - set(table.columns):
         raise SystemExit(f"{file} must have a row per run with {', '.join(sorted(missing))}; add the columns.")
     return grids_of(table)
+
+
+def archived(file: Path) -> pd.DataFrame:
+    """The runs of the sweeps in an archive, as a file of runs has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        restore(file, Store(folder))
+        results = load(folder)
+        sweeps = [results.sweep(plan).runs for plan in results.sweeps["plan_id"]]
+    runs = pd.concat([sweep[sweep["seed"] == sweep["seed"].iloc[0]] for sweep in sweeps], ignore_index=True)
+    names = [f"{run.task} {run.optimizer} {run.batch_size}" for run in runs.itertuples()]
+    kept = runs[["optimizer", "batch_size", "steps"]].assign(grid=names, final_loss=runs["loss"])
+    return kept.join(pd.DataFrame(runs["setting"].tolist()))
 
 
 def grids_of(table: pd.DataFrame) -> list[Grid]:

@@ -106,7 +106,7 @@ def test_what_a_record_alone_names_is_not_imported(
 def test_wrong_requests(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--store", str(trained / "runs"))
     run_id = next(Store(trained / "runs").records())["run_id"]
-    assert "No run in" in said(capsys, "predict", "ffffffff", *where, code=1)
+    assert "No run in" in said(capsys, "predict", "ffffffff", *where, code=2)
     assert "validate needs a RUN of the store" in said(capsys, "validate", code=2)
     assert "There is no checkpoint none.ckpt" in said(capsys, "validate", "--ckpt_path", "none.ckpt", code=2)
     assert "--out is a file for predictions" in said(capsys, "validate", run_id, *where, "--out", "x", code=2)

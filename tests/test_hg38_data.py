@@ -102,7 +102,9 @@ def test_memory_is_bounded_by_a_chunk(tmp_path):
     [
         (b"", r"a\.fa must hold a sequence, but it is empty \(0 lines\)"),
         (b"\n\n", r"is empty \(2 lines\)"),
-        (b">only\n>headers\n", r"has headers alone \(2 lines\)"),
+        (b">only\n", r"has headers alone \(1 lines\)"),
+        (b">one\nACGT\n>cut", r"a\.fa line 3 has the last header, 'cut', without a sequence"),
+        (b">one\nACGT\n>cut\n\n", r"a\.fa line 3 has the last header, 'cut', without a sequence"),
         (b"ACGT\nACGT\n", r"a\.fa line 1 must be a FASTA header .* got 'A'"),
         (b"\n\nhello", r"a\.fa line 3 must be a FASTA header .* got 'h'"),
         (b">a\nACGT\nAC-T\nACGT\n", r"a\.fa line 3 must hold nucleotides \(IUPAC letters\), got '-'"),

@@ -159,10 +159,10 @@ def test_broken_records_are_named_and_set_aside(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="with a folder runs or sweeps, but there is none"):
+    with pytest.raises(ValueError, match="with a folder runs or sweeps, but there is none"):
         Store.existing(tmp_path)
     Store(tmp_path / "runs").write_plan(make_plan("a-1"))
-    with pytest.raises(StoreError, match=f"one folder deeper; take {tmp_path / 'runs'}"):
+    with pytest.raises(ValueError, match=f"one folder deeper; take {tmp_path / 'runs'}"):
         Store.existing(tmp_path)
     assert Store.existing(tmp_path / "runs").plan("a-1")
     (tmp_path / "file").touch()

@@ -66,9 +66,9 @@ def test_a_run_is_shown_with_its_curve(store: Store, capsys: pytest.CaptureFixtu
     rows = [line for line in shown.splitlines() if "*" in line]
     assert rows[0].index("*") < rows[-1].rindex("*")  # it falls
     assert yaml.safe_load(said(capsys, "show", record["run_id"], "--config", *where)) == record["config"]
-    assert "No run in" in said(capsys, "show", "ffffffffffff", *where, code=1)
+    assert "No run in" in said(capsys, "show", "ffffffffffff", *where, code=2)
     ambiguous = next(c for c in "0123456789abcdef" if sum(r["run_id"][0] == c for r in store.records()) > 1)
-    assert "give more of the id" in said(capsys, "show", ambiguous, *where, code=1)
+    assert "give more of the id" in said(capsys, "show", ambiguous, *where, code=2)
 
 
 def test_dropped_runs_come_back_or_go(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,7 @@ def test_dropped_runs_come_back_or_go(store: Store, capsys: pytest.CaptureFixtur
     with store.lease(third):
         assert "is being trained" in said(capsys, "drop", third, *where, code=1)
     assert "Deleted 1 run." in said(capsys, "drop", "--empty", *where)
-    assert "it holds nothing" in said(capsys, "drop", "--back", second, *where, code=1)
+    assert "it holds nothing" in said(capsys, "drop", "--back", second, *where, code=2)
     assert "give it alone" in said(capsys, "drop", "--empty", first, *where, code=2)
 
 
@@ -179,10 +179,10 @@ def test_what_show_says_repeats_the_run_of_another_store(
 
 def test_a_store_that_is_not_there_is_no_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["runs"], ["show", "3f"], ["rerun", "3f"], ["drop", "--empty"], ["archive", "--to", "a.parquet"]):
-        assert "but there is none" in said(capsys, *command, "--store", str(tmp_path / "nope"), code=1)
+        assert "but there is none" in said(capsys, *command, "--store", str(tmp_path / "nope"), code=2)
     write_store(tmp_path / "runs", Planted(batch_sizes=(1,), steps=20))
-    assert "one folder deeper" in said(capsys, "runs", "--store", str(tmp_path), code=1)
-    assert "one folder deeper" in said(capsys, "restore", str(tmp_path), "--store", str(tmp_path / "b"), code=1)
+    assert "one folder deeper" in said(capsys, "runs", "--store", str(tmp_path), code=2)
+    assert "one folder deeper" in said(capsys, "restore", str(tmp_path), "--store", str(tmp_path / "b"), code=2)
 
 
 def test_an_archive_replaces_archives_alone(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

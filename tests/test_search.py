@@ -115,3 +115,13 @@ def test_the_benchmark_says_what_a_file_lacks(tmp_path: Path) -> None:
     pd.DataFrame({"grid": ["a"], "lr": [0.1]}).to_parquet(file)
     with pytest.raises(SystemExit, match="final_loss"):
         replay.main(["--data", str(file)])
+
+
+def test_an_archive_of_a_sweep_is_a_file_of_grids() -> None:
+    archive = Path(__file__).resolve().parents[1] / "docs" / "results" / "laptop_fineweb_gpt" / "grid.parquet"
+    grids = {grid.name: grid for grid in replay.read_grids(archive)}
+    assert len(grids) == 10 and sum(len(grid.losses) for grid in grids.values()) == 605
+    one = grids["fineweb/gpt sgd 1"]
+    best = int(one.losses.argmin())
+    assert one.axes == ["lr", "momentum"] and one.settings[best]["momentum"] == 0.8
+    assert one.losses[best] == pytest.approx(3.899684, abs=1e-6)

@@ -14,7 +14,7 @@ def find_run(store: Store, start: str) -> str:
     """The id of the one run of a store whose id begins so.
 
     Raises:
-        StoreError: there is none, or there are several.
+        ValueError: there is none, or there are several.
     """
     return _one(store.path / "runs" / start[:2] if len(start) >= 2 else store.path / "runs", start, store)
 
@@ -34,7 +34,8 @@ def bring_back(store: Store, start: str) -> str:
     """Move the run whose id begins so from the bin back to its place; returns its id.
 
     Raises:
-        StoreError: the bin has no such run, the store has it anew, or it cannot be moved.
+        ValueError: the bin has no such run, or several.
+        StoreError: the store has it anew, or it cannot be moved.
     """
     run_id = _one(_bin(store), start, store)
     _move(store, _bin(store) / run_id, store.run_folder(run_id))
@@ -76,9 +77,9 @@ def _one(folder: Path, start: str, store: Store) -> str:
     where = f"the bin of {store.path}" if is_bin else str(store.path)
     if ids:
         named = ", ".join(ids[:3])
-        raise StoreError(f"{len(ids)} runs in {where} begin with {start!r}, such as {named}; give more of the id.")
+        raise ValueError(f"{len(ids)} runs in {where} begin with {start!r}, such as {named}; give more of the id.")
     lists = f"it holds {', '.join(dropped(store)) or 'nothing'}" if is_bin else "`python -m suite runs` lists them"
-    raise StoreError(f"No run in {where} begins with {start!r}; {lists}.")
+    raise ValueError(f"No run in {where} begins with {start!r}; {lists}.")
 
 
 def _move(store: Store, old: Path, new: Path) -> Path:

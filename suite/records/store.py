@@ -89,14 +89,14 @@ class Store:
         """The store in a folder.
 
         Raises:
-            StoreError: there is none.
+            ValueError: there is none.
         """
         store = cls(path)
         runs, sweeps = store.path / "runs", store.path / "sweeps"
         if any((runs / name).is_dir() for name in ("runs", "sweeps")):
-            raise StoreError(f"There should be a store in {path}, but it is one folder deeper; take {runs}.")
+            raise ValueError(f"There should be a store in {path}, but it is one folder deeper; take {runs}.")
         if not runs.is_dir() and not sweeps.is_dir():
-            raise StoreError(f"There should be a store in {path}, with a folder runs or sweeps, but there is none.")
+            raise ValueError(f"There should be a store in {path}, with a folder runs or sweeps, but there is none.")
         return store
 
     @property

@@ -143,7 +143,7 @@ def _unix_lines(name: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Headers:
-    """The headers of a file; one that stands twice would give its sequence twice.
+    """The headers of a file: one that stands twice would give its sequence twice, a last one alone has lost its own.
 
     Args:
         name: name of the file, for messages.
@@ -153,6 +153,7 @@ class _Headers:
         self._name = name
         self._lines: dict[bytes, int] = {}
         self._begun = b""
+        self._waits: tuple[int, bytes] | None = None
 
     def add(self, text: bytes) -> None:
         """Go on with the header that is being read."""
@@ -167,6 +168,27 @@ class _Headers:
                 f"{self._name} line {line} has the header {header.decode(errors='replace')!r:.80} again, after line "
                 f"{earlier}: a sequence that stands twice would be trained on twice; take one of the two out."
             )
+        self._waits = line, header
+
+    def followed(self, codes: bytes) -> None:
+        """Note the nucleotides after the last header, which may be none."""
+        if codes:
+            self._waits = None
+
+    def finish(self, line: int) -> None:
+        """Refuse a header without a nucleotide at the end of the file, as a download leaves it that was cut off.
+
+        Raises:
+            DamagedSource: the last header is such.
+        """
+        if self._begun:
+            self.end(line)
+        if self._waits is not None:
+            line, header = self._waits
+            raise DamagedSource(
+                f"{self._name} line {line} has the last header, {header.decode(errors='replace')!r:.80}, "
+                "without a sequence; fetch the file again, or take the header out."
+            )
 
 
 def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
@@ -180,8 +202,8 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
         Stretches; together the nucleotides of all records in order.
 
     Raises:
-        DamagedSource: the text is empty, does not begin with a header, has a letter that is no nucleotide or a header
-            twice, or its gzip file is damaged; the message names file and line.
+        DamagedSource: the text is empty, does not begin with a header, has a letter that is no nucleotide, a header
+            twice or a last one without a sequence, or its gzip file is damaged; the message names file and line.
     """
     lines_before, nucleotides, headers = 0, 0, _Headers(name)
     in_header, at_line_start, starts_record, seen_header = False, True, False, False
@@ -212,6 +234,7 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
                 codes = chunk[at:end].translate(_TABLE, _LAYOUT)
                 if codes and (not seen_header or _INVALID in codes):
                     raise _misplaced(name, chunk[at:end], lines_before + chunk.count(b"\n", 0, at), seen_header)
+                headers.followed(codes)
                 yield Stretch(starts_record, codes)
                 nucleotides += len(codes)
                 starts_record = False
@@ -225,10 +248,16 @@ def parse_fasta(name: str, chunks: Iterable[bytes]) -> Iterator[Stretch]:
             "data.source."
         ) from error
     if not nucleotides:
-        raise DamagedSource(
-            f"{name} must hold a sequence, but it {'has headers alone' if seen_header else 'is empty'} "
-            f"({lines_before} lines); fetch it again or take it out of data.source."
-        )
+        raise _without_a_sequence(name, lines_before, seen_header)
+    headers.finish(lines_before + 1)
+
+
+def _without_a_sequence(name: str, lines: int, seen_header: bool) -> DamagedSource:
+    """The error for a text without a nucleotide."""
+    return DamagedSource(
+        f"{name} must hold a sequence, but it {'has headers alone' if seen_header else 'is empty'} ({lines} lines); "
+        "fetch it again or take it out of data.source."
+    )
 
 
 def _misplaced(name: str, text: bytes, lines_before: int, seen_header: bool) -> DamagedSource:

@@ -34,7 +34,7 @@ LOCKS = ".locks"
 
 _HEAD_BYTES = 1024
 _FEW_ZEROS = 8
-_SYSTEM = frozenset(["__MACOSX", "__pycache__", "@eaDir", "lost+found", "Thumbs.db", "desktop.ini"])
+_SYSTEM = frozenset(["$RECYCLE.BIN", "@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini", "lost+found"])
 _COMPANION = re.compile(
     r"(read_?me([-_ ].*)?|licen[cs]e(-.*)?|copying|notice|change(log|s)|citation|authors|contributors|version|"
     r"requirements|(.*[-_.])?(checksums?|(md5|sha\d+)(sums?)?))(\.(txt|md|rst|html?|pdf|cff|bib))?",
