@@ -1,9 +1,9 @@
 """Hand-written texts of `docs/results`, held to the tables.
 
 A text takes its numbers from the tables by marks: ``{gap 4}`` is the gap at batch size 4 in percent, ``{verdict 4}``
-the verdict; where there are several tasks or optimizers, ``{gap zinc/gat 64}``, ``{gap 4 muon}``. A percentage that is
-not a mark's is refused: it would go stale. A judgement over a paper's claim names the verdicts that it rests on, and
-is refused where one of them is another now, or is no verdict:
+the verdict; where there are several tasks (or panels) or optimizers, ``{gap zinc/gat 64}``, ``{gap 4 muon}``. A
+percentage that is not a mark's is refused: it would go stale. A judgement over a paper's claim names the verdicts that
+it rests on, and is refused where one of them is another now, or is no verdict:
 
     claim: "paper 1: SGD ahead at small batch sizes, Adam at large ones"
     judgement: agrees            # or contradicts, open, not comparable
@@ -44,8 +44,11 @@ def gap_at(gaps: pd.DataFrame, where: str) -> dict[str, Any]:
         ValueError: no row, or several, are meant.
     """
     rows = gaps
-    for word in where.split():
-        column = "batch_size" if word.isdecimal() else "task" if word in set(gaps["task"]) else "challenger"
+    task = max((str(task) for task in set(gaps["task"]) if f"{where} ".startswith(f"{task} ")), key=len, default="")
+    if task:
+        rows = rows[rows["task"] == task]
+    for word in where.removeprefix(task).split():
+        column = "batch_size" if word.isdecimal() else "challenger"
         rows = rows[rows[column].astype(str) == word]
     if len(rows) != 1:
         raise ValueError(f"{where!r} should mean one gap of the table, but means {len(rows)}.")

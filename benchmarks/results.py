@@ -44,6 +44,7 @@ FIGURES = ("branches", "panels", "gap", "tuned")
 """Figures of a report, the one that answers most first."""
 
 PAGES = {
+    "study": "Three studies",
     "laptop": "The suite's own sweeps",
     "paper1": "Paper 1",
     "paper2": "Paper 2",
@@ -166,6 +167,7 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
             "",
             wrapped(f"**{answer_of(results)}**"),
             "",
+            *(f"{wrapped(law)}\n" for law in results.laws),
             *gap_table(gaps),
             "",
             *(f"{wrapped(paragraph)}\n" for paragraph in paragraphs if paragraph),

@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from suite.analysis.budget_law import crossover_table, law_table
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
+from suite.analysis.critical import critical_sentences
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.figures.style import LOOKS, PAGE, Look, drawn
 from suite.analysis.profile import factors_of, profile, scores
@@ -188,8 +189,7 @@ class Results:
             run_id: its id, or the first letters of it.
 
         Raises:
-            StoreError: there is no such run, or several begin so.
-            ValueError: its record cannot be read.
+            ValueError: there is no such run, several begin so, or its record cannot be read.
         """
         run_id = find_run(self._store, str(run_id))
         record = self._store.record(run_id)
@@ -315,6 +315,18 @@ class SweepResults:
     def explained(self) -> pd.DataFrame:
         """One row per pair and batch size: the share of the gaps' variance between panels that the effects explain."""
         return self._comparison.effects[1]
+
+    @property
+    def laws(self) -> list[str]:
+        """What a sweep of several budgets says of them, a sentence each: crossovers, and critical batch sizes."""
+        comparison = self._comparison
+        with comparison.named():
+            several = len({law.family.name for law in comparison.budget_laws}) > 1
+            sentences = [law.sentence(named=several) for law in comparison.budget_laws]
+            if not comparison.retrained.empty:
+                several = comparison.retrained["task"].nunique() > 1
+                sentences += critical_sentences(comparison.critical, several=several)
+            return sentences
 
     @property
     def caveats(self) -> list[str]:

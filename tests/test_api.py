@@ -94,7 +94,7 @@ def test_what_is_not_there_is_named(folder: Path) -> None:
     ):
         with pytest.raises((ValueError, StoreError), match=sentence):
             call()
-    with pytest.raises(StoreError, match="begins with '0000"):
+    with pytest.raises(ValueError, match="begins with '0000"):
         results.record("0" * 16)
 
 

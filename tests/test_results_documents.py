@@ -43,6 +43,8 @@ def test_a_text_takes_its_numbers_from_the_table() -> None:
         filled("{gap 4}", GAPS)
     with pytest.raises(ValueError, match="but means 3"):
         filled("{gap a/b}", GAPS)
+    panels = pd.concat([GAPS.assign(task="tokens 1000"), GAPS.assign(task="tokens 10", relative_gap=7.0)])
+    assert filled("{gap tokens 1000 16} and {gap tokens 10 16 sgd}", panels) == "\N{MINUS SIGN}0.2% and +7.0%"
 
 
 def test_a_judgement_rests_on_verdicts() -> None:
