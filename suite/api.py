@@ -32,7 +32,7 @@ from suite.analysis.critical import critical_sentences
 from suite.analysis.curves import LossReader, store_losses
 from suite.analysis.figures.style import LOOKS, PAGE, Look, drawn
 from suite.analysis.profile import factors_of, profile, scores
-from suite.analysis.report.drawings import drawings_of
+from suite.analysis.report.drawings import drawings_of, overall_drawings
 from suite.analysis.target import with_target
 from suite.records import FINAL_LOSSES, SETTLED, Store
 from suite.records.dropped import find_run
@@ -344,7 +344,8 @@ class SweepResults:
 
         Args:
             name: one of `figures`.
-            task: where there are several, the one that is drawn; None: the first.
+            task: where there are several, the one that is drawn; None: all together for ``branches``, ``panels``,
+                ``budget_law`` and ``retrained-1``, the first for the others.
             look: width, type size and scales, or the name of a look: page, column, slide.
 
         Raises:
@@ -367,7 +368,9 @@ class SweepResults:
         if task is not None and task not in tasks:
             raise ValueError(f"There is no task {task!r}; there are: {', '.join(tasks)}.")
         comparison = self._comparison.of_task(task or tasks[0]) if len(tasks) > 1 else self._comparison
-        return drawings_of(comparison, self._losses, list(self._comparison.runs["optimizer"].drop_duplicates()))
+        labels = list(self._comparison.runs["optimizer"].drop_duplicates())
+        together = overall_drawings(self._comparison, labels) if task is None else {}
+        return together | drawings_of(comparison, self._losses, labels)
 
 
 _EMPTY: dict[str, Any] = {

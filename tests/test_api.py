@@ -131,3 +131,17 @@ def test_results_import_no_torch() -> None:
     code = "import sys; import suite.api; print(sorted({'torch', 'lightning'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
+
+
+def test_figures_of_all_panels_together_are_there_without_a_task() -> None:
+    archive = (
+        Path(__file__).resolve().parents[1] / "docs" / "results" / "study_crossover_budget_genome" / "runs.parquet"
+    )
+    results = load(archive)
+    sweep = results.sweep(results.sweeps["plan_id"].iloc[0])
+    together, one = sweep.figures(), sweep.figures(task="budget_tokens 250000")
+    assert [name for name in together if name not in one] == ["panels", "retrained-1"]
+    (axes,) = sweep.figure("panels").axes
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(sweep.gaps["task"].unique())
+    with pytest.raises(ValueError, match="There is no figure 'panels'"):
+        sweep.figure("panels", task="budget_tokens 250000")

@@ -103,17 +103,34 @@ class Easel:
         return Markup(heading + picture(svg, caption.alt, words, inline=caption.inline, others=names))
 
 
-def draw_overview(comparison: Comparison, easel: Easel) -> Markup:
-    """All gaps of a comparison: branches over the trunk's share, and panels where there are several series."""
-    gaps, labels = comparison.gaps, easel.labels
+def overall_drawings(comparison: Comparison, labels: Sequence[str]) -> dict[str, Draw]:
+    """The figures of all tasks together by name; those without anything to show draw None.
+
+    Branches over the trunk's share, panels where there are several series, the crossover over the budget, and for
+    every family of panels the steps to the target loss with the budget made for it.
+
+    Args:
+        comparison: of all tasks.
+        labels: optimizers in the order of their colours.
+    """
+    gaps = comparison.gaps
     apart = gaps[~gaps["task"].isin(list(comparison.points))]
-    drawings: list[tuple[str, Draw, Caption]] = [
-        ("branches", lambda: branches_figure(comparison.branch_gaps, labels), _BRANCHES),
-        ("panels", lambda: panels_figure(apart, comparison.published_gaps, labels), _OVERVIEW),
-    ]
-    if not comparison.points:
-        del drawings[0]
-    return Markup("".join(easel.place(draw, name, caption) for name, draw, caption in drawings))
+    drawings: dict[str, Draw] = {
+        "branches": lambda: branches_figure(comparison.branch_gaps, labels) if comparison.points else None,
+        "panels": lambda: panels_figure(apart, comparison.published_gaps, labels),
+        "budget_law": lambda: budget_law_figure(comparison.budget_laws),
+    }
+    for number, (family, steps) in enumerate(comparison.retrained.groupby("task", sort=False)):
+        critical = comparison.critical[comparison.critical["task"] == family]
+        drawings[f"retrained-{number + 1}"] = functools.partial(target_figure, steps, critical, labels)
+    return drawings
+
+
+def draw_overview(comparison: Comparison, easel: Easel) -> Markup:
+    """All gaps of a comparison: branches and panels."""
+    drawings = overall_drawings(comparison, easel.labels)
+    captions = {"branches": _BRANCHES, "panels": _OVERVIEW}
+    return Markup("".join(easel.place(drawings[name], name, caption) for name, caption in captions.items()))
 
 
 def drawings_of(comparison: Comparison, losses: LossReader, labels: Sequence[str]) -> dict[str, Draw]:
@@ -198,19 +215,18 @@ def draw_budget_law(comparison: Comparison, easel: Easel) -> Markup:
         "Batch size at which the gap passes zero, against the budget.",
         inline=True,
     )
-    return easel.place(lambda: budget_law_figure(comparison.budget_laws), "budget_law", caption)
+    return easel.place(overall_drawings(comparison, easel.labels)["budget_law"], "budget_law", caption)
 
 
 def draw_retrained(comparison: Comparison, easel: Easel) -> Markup:
     """Steps to the target where the budget was made for it, a figure per family of panels."""
-    parts = []
-    for number, (family, steps) in enumerate(comparison.retrained.groupby("task", sort=False)):
-        critical = comparison.critical[comparison.critical["task"] == family]
-        draw = functools.partial(target_figure, steps, critical, easel.labels)
-        named = f"{family}: " if comparison.retrained["task"].nunique() > 1 else ""
+    parts, drawings = [], overall_drawings(comparison, easel.labels)
+    families = list(comparison.retrained["task"].unique())
+    for number, family in enumerate(families, start=1):
+        named = f"{family}: " if len(families) > 1 else ""
         alt = "Steps and tokens to the target loss against batch size, with the budget made for it."
         caption = Caption("", alt, f"{named}Steps to the target loss, with the budget made for it.", inline=True)
-        parts.append(easel.place(draw, f"retrained-{number + 1}", caption))
+        parts.append(easel.place(drawings[f"retrained-{number}"], f"retrained-{number}", caption))
     return Markup("".join(parts))
 
 
