@@ -81,19 +81,25 @@ def folder_of(sweep: str) -> Path:
 
 
 def take(store: Path, sweep: str) -> None:
-    """Write the archive of a sweep from the plan of its file in a store; runs without a result are left out."""
-    plans = {plan["file"]: plan for plan in Store(store).plans()}
-    file = f"configs/sweeps/{sweep}.yaml"
-    found = [plan for name, plan in plans.items() if name.endswith(file)]
-    if not found:
-        raise SystemExit(f"{store} should hold a sweep of {file}, but has {', '.join(plans) or 'none'}.")
+    """Write the archive of a sweep from the plan of its file in a store; runs without a result are left out.
+
+    Of several plans, as a file leaves them that was changed, the one with most results is taken.
+    """
+    kept, file = Store(store), f"configs/sweeps/{sweep}.yaml"
+    plans = list(kept.plans())
+    settled = [
+        (plan, [run for run in plan["runs"] if kept.settled(run["run_id"])])
+        for plan in plans
+        if plan["file"].endswith(file)
+    ]
+    if not settled:
+        there = ", ".join(plan["file"] for plan in plans)
+        raise SystemExit(f"{store} should hold a sweep of {file}, but has {there or 'none'}.")
+    plan, runs = max(settled, key=lambda one: len(one[1]))
     command = f"python -m suite sweep {file} --sources sources.yaml"
-    kept = Store(store)
-    runs = [run for run in found[0]["runs"] if kept.settled(run["run_id"])]
     folder_of(sweep).mkdir(parents=True, exist_ok=True)
-    plan = {**found[0], "file": file, "command": command, "runs": runs}
-    write_archive(kept, folder_of(sweep) / "runs.parquet", plan)
-    print(f"{len(runs)} of {len(found[0]['runs'])} runs of {sweep} have a result and are archived.")
+    write_archive(kept, folder_of(sweep) / "runs.parquet", {**plan, "file": file, "command": command, "runs": runs})
+    print(f"{len(runs)} of {len(plan['runs'])} runs of {sweep} have a result and are archived.")
 
 
 def restored(sweeps: Iterable[str], folder: str) -> tuple[Store, dict[str, SweepResults]]:

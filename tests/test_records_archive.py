@@ -190,7 +190,7 @@ def test_the_commands_say_what_they_did(planted: Path, tmp_path: Path, capsys: p
     assert f"{count} runs of" in said and f"{count} runs and 1 plan of" in said
     assert main(["restore", str(planted / "runs"), *to]) == 0
     assert f"{count} runs already had" in capsys.readouterr().out
-    assert main(["archive", "--store", str(tmp_path / "none"), "--to", str(tmp_path / "d.parquet")]) == 1
+    assert main(["archive", "--store", str(tmp_path / "none"), "--to", str(tmp_path / "d.parquet")]) == 2
     assert main(["archive", "--store", str(tmp_path / "none"), "--to", "e", "--points", "0"]) == 2
     assert main(["restore", str(tmp_path / "none.parquet"), *to]) == 2
     assert not (tmp_path / "d.parquet").exists()
