@@ -127,19 +127,19 @@ class RayLauncher:
     def _ready(self, tasks: list[Any]) -> list[Any]:
         """Those of the tasks that have ended within a second.
 
-        Another thread waits: Ray's own code swallows what a signal's handler raises in it.
+        Another thread waits: what a signal's handler raises within Ray's own code leaves it as an error of Ray's.
         """
-        answers: queue.Queue[list[Any] | Exception] = queue.Queue()
+        answers: queue.Queue[list[Any] | BaseException] = queue.Queue()
 
         def wait() -> None:
             try:
                 answers.put(self._ray.wait(tasks, timeout=_WAIT_SECONDS)[0])
-            except Exception as error:
+            except BaseException as error:
                 answers.put(error)
 
         threading.Thread(target=wait, daemon=True).start()
         ready = answers.get()
-        if isinstance(ready, Exception):
+        if isinstance(ready, BaseException):
             raise ready
         return ready
 
