@@ -7,8 +7,9 @@ linear where settings compete, flat where they are out of the race. A run that d
 A dozen runs do not tell length scales. So none is fitted: `DRAWS` sets of them are drawn from the prior, each makes a
 process of its own (scikit-learn's, Matern 5/2), and each counts by its marginal likelihood. The prior says that losses
 change over a third of an axis as it was first laid out, that the axes were laid out around good settings (a shallow
-bowl), and that other batch sizes of the same optimizer resemble each other. `benchmarks/search.py` measures what
-follows from it.
+bowl), that other batch sizes of the same optimizer resemble each other, and that a momentum may lengthen a step: losses
+vary along ``lr`` (as those of averaged gradients do, Adam's), along ``lr / (1 - momentum)`` (heavy ball's), or between.
+`benchmarks/search.py` measures what follows from it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from scipy.special import ndtri
 from suite.surface.space import Space
 
 DRAWS = 64
-"""Sets of length scales, amplitudes and noises."""
+"""Sets of length scales, amplitudes, noises and shares of momentum."""
 
 RESOLUTION = 0.01
 """Share of the loss above the best one up to which the modelled quantity is nearly linear."""
@@ -122,7 +123,7 @@ class Surface:
         picks = np.minimum(np.searchsorted(np.cumsum(self._weights), strata), DRAWS - 1)
         parts = []
         for draw, times in zip(*np.unique(picks, return_counts=True), strict=True):
-            mean, covariance = self._processes[draw].predict(at, return_cov=True)
+            mean, covariance = self._processes[draw].predict(self._along_steps(at, draw), return_cov=True)
             covariance[np.diag_indices(len(at))] += _JITTER
             normal = self._random.standard_normal((times * PER_DRAW, len(at)))
             values = self._mean(at, draw) + mean + normal @ np.linalg.cholesky(covariance).T
@@ -133,7 +134,7 @@ class Surface:
     def lower_bounds(self, at: np.ndarray) -> np.ndarray:
         """The modelled quantity less its standard deviation at some settings, by the likeliest process."""
         draw = int(np.argmax(self._weights))
-        mean, deviation = self._processes[draw].predict(at, return_std=True)
+        mean, deviation = self._processes[draw].predict(self._along_steps(at, draw), return_std=True)
         result: np.ndarray = self._mean(at, draw) + mean - deviation
         return result
 
@@ -142,7 +143,8 @@ class Surface:
 
         space = self._space
         axes, numbers = max(space.kinds, default=-1) + 1, space.numbers
-        uniform = qmc.Sobol(axes + numbers + 3, seed=seed).random(DRAWS)
+        uniform = qmc.Sobol(axes + numbers + 3 + len(space.trades), seed=seed).random(DRAWS)
+        self._shares = uniform[:, axes + numbers + 3 :]
         normal = ndtri(np.clip(uniform, 1e-6, 1 - 1e-6))
         lengths = [_LENGTH] * numbers + [_CHOICE_LENGTH] * (axes - numbers)
         if space.has_groups:
@@ -153,6 +155,13 @@ class Surface:
         self._amplitudes, self._noises, self._roughness = (
             prior(normal[:, axes + numbers + number]) for number, prior in enumerate((_AMPLITUDE, _NOISE, _ROUGHNESS))
         )
+
+    def _along_steps(self, at: np.ndarray, draw: int) -> np.ndarray:
+        """Coordinates whose learning rates are longer by the draw's share of what their momenta lengthen a step by."""
+        result = at.copy()
+        for trade, share in zip(self._space.trades, self._shares[draw], strict=True):
+            result[:, trade.rate] += share * trade.size * at[:, trade.momentum]
+        return result
 
     def _condition(self, at: np.ndarray, values: np.ndarray, slopes: np.ndarray, is_unknown: np.ndarray) -> None:
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -165,7 +174,7 @@ class Surface:
             )
             noise = np.square(self._noises[draw] * slopes) + self._roughness[draw] ** 2 + UNKNOWN**2 * is_unknown
             process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)
-            self._processes.append(process.fit(at, values - self._mean(at, draw)))
+            self._processes.append(process.fit(self._along_steps(at, draw), values - self._mean(at, draw)))
         likelihoods = np.array([process.log_marginal_likelihood_value_ for process in self._processes])
         weights = np.exp(likelihoods - likelihoods.max())
         self._weights = weights / weights.sum()

@@ -3,8 +3,9 @@
 The start is spread (a Latin hypercube that keeps off the ends of the axes); where other batch sizes of the same
 optimizer have results, the settings that were best there come first. Then follow batches: each setting of a
 batch is the one that lowers the lowest loss known most in expectation, given those before it (the expected improvement
-of the batch, over losses drawn together from the surface). The search is over when the chance that an untried setting
-is better than every tried one by more than the asked precision, both without noise, is below `CHANCE`.
+of the batch, over losses without noise that are drawn together from the surface, for the tried settings too). The
+search is over when the chance that an untried setting is better than every tried one by more than the asked precision,
+by the same draws, is below `CHANCE`.
 
 Pure: the same results give the same proposals.
 """
@@ -101,12 +102,9 @@ class Lattice:
         asked = self._asked(surface, left)
         drawn = surface.samples(self.at[np.concatenate([np.array(tried, dtype=int), asked])], SAMPLES)
         of_tried, of_untried = drawn[:, : len(tried)].min(axis=1), drawn[:, len(tried) :]
-        if not np.isfinite(surface.best):
-            chance, level = 1.0, of_tried
-        else:
-            better = of_untried.min(axis=1) < of_tried - precision / 100 * abs(surface.best)
-            chance, level = float(better.mean()), np.full(len(drawn), surface.best)
-        chosen = _most_improvement(of_untried, level, min(count, len(asked)))
+        better = of_untried.min(axis=1) < of_tried - precision / 100 * abs(surface.best)
+        chance = float(better.mean()) if np.isfinite(surface.best) else 1.0
+        chosen = _most_improvement(of_untried, of_tried, min(count, len(asked)))
         return Proposal(tuple(int(asked[column]) for column in chosen), chance)
 
     def best(self, tried: Sequence[int], losses: np.ndarray, others: Sequence[Results] = ()) -> tuple[float, float]:
@@ -173,11 +171,19 @@ class Lattice:
 
 
 def _most_improvement(losses: np.ndarray, level: np.ndarray, count: int) -> list[int]:
-    """Settings that lower a level most in expectation, chosen one after the other; ``losses`` [samples, settings]."""
+    """Settings that lower a level most in expectation, chosen one after the other.
+
+    Args:
+        losses: ``[samples, settings]``.
+        level: the lowest loss known, ``[samples]``.
+        count: how many settings; where none lowers it in any sample, those of the lowest medians.
+    """
     chosen: list[int] = []
+    medians = np.median(losses, axis=0)
     for _ in range(count):
         gain = np.maximum(0.0, level[:, None] - losses).mean(axis=0)
         gain[chosen] = -1.0
-        chosen.append(int(np.argmax(gain)))
+        left = np.where(gain == gain.max(), medians, np.inf)
+        chosen.append(int(np.argmin(left)))
         level = np.minimum(level, losses[:, chosen[-1]])
     return chosen
