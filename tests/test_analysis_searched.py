@@ -42,6 +42,14 @@ def test_the_excess_is_what_the_lattice_leaves_below_the_chosen_setting() -> Non
     assert abs(excess.luck) < 0.01
 
 
+def test_a_search_over_choices_alone_has_an_excess_too() -> None:
+    several = [
+        Tried(setting=(("nesterov", choice),), loss=loss, seeds=2) for choice, loss in ((True, 3.0), (False, 3.1))
+    ]
+    excess = excess_of_search(several[0], several, (("nesterov", (True, False)),))
+    assert 0 <= excess.loss < 0.01 and 0 < excess.error < 0.1
+
+
 def test_a_setting_that_won_by_luck_lies_below_the_surface() -> None:
     several = [tried(rate, momentum, centre=-1.5) for rate, momentum in itertools.product(LRS[1:5], MOMENTA)]
     lucky = tried(LRS[3], 0.8, centre=-1.5, noise=-0.06)

@@ -62,7 +62,7 @@ def _between(here: np.ndarray, everywhere: np.ndarray, numbers: int) -> np.ndarr
         away = np.unique(everywhere[:, axis]) - here[axis]
         sides = [away[away < 0].max(initial=-np.inf), away[away > 0].min(initial=np.inf)]
         halves.append([0.0, *(step / 2 for step in sides if np.isfinite(step))])
-    steps = np.array(list(itertools.product(*halves))).reshape(-1, numbers)
+    steps = np.array(list(itertools.product(*halves)), dtype=float).reshape(math.prod(map(len, halves)), numbers)
     points = np.tile(here, (len(steps), 1))
     points[:, :numbers] += steps
     return points

@@ -84,7 +84,7 @@ class SweepSettings(PanelSettings):
     """Number of times that each edge of a grid may be extended when the best value lies on it."""
 
     extend_axes: list[str] = dataclasses.field(default_factory=lambda: ["lr"])
-    """The settings whose grids may be extended."""
+    """The settings whose grids may be extended; a search goes past any end."""
 
     search: str | SurfaceSearch | None = None
     """How settings are found: grid trains all of them (the default), surface a few; see `suite.sweep.search`."""
