@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import queue
+import signal
 import sys
 import tempfile
 import threading
@@ -236,6 +237,8 @@ def _work(
 
 def _answer(worker: WorkerProcess, request: WorkRequest) -> Event:
     """A worker's answer; a task that is cancelled has the worker save its checkpoint first."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited from a shell's background job; Ray cancels by it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     answers: queue.Queue[Event] = queue.Queue()
     threading.Thread(target=lambda: answers.put(worker.ask(request)), daemon=True).start()
     try:
