@@ -16,6 +16,7 @@ from small_search import chosen_by
 
 from suite.cli.main import Ended
 from suite.execution.jobs import Job
+from suite.execution.launchers import ray as ray_launcher
 from suite.execution.messages import Event
 from suite.records import Store
 
@@ -135,3 +136,26 @@ def test_a_stopped_sweep_has_its_jobs_save_their_checkpoints(
     assert Store(tmp_path).record(planned(20).run_id) is None and not list(tmp_path.glob("runs/*/*/lease.json"))
     (kind, _, step) = history(tmp_path)[-1]
     assert kind == "stops" and 0 < step < 20_000, history(tmp_path)
+
+
+def test_a_cancelled_job_is_told_so_where_a_shell_has_ctrl_c_ignored() -> None:
+    asked: list[float] = []
+    over = threading.Event()
+
+    class Worker:
+        def ask(self, request: object) -> Event:
+            over.wait(5)
+            return Event("done", ["finished"])
+
+        def ask_to_stop(self, seconds: float) -> None:
+            asked.append(seconds)
+            over.set()
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as background jobs of a script inherit it
+    try:
+        threading.Timer(0.5, _thread.interrupt_main).start()  # what Ray's cancel does in its worker
+        with pytest.raises(KeyboardInterrupt):
+            ray_launcher._answer(Worker(), None)  # type: ignore[arg-type]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(asked) == 1

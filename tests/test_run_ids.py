@@ -6,8 +6,7 @@ when an image ceased to be its own partner, those of the papers' recipes and swe
 papers (the rates of papers 2 and 3 end at 1e-5 after a first step that is idle, images of paper 1's heavy-tailed
 subset are flipped and cropped, grids, budgets and schedules follow the figures; the longest runs on SlimPajama keep
 enough of it to see no sample twice, those of 410M and 1B parameters have the paper's steps). Those of the papers'
-sweeps are what they were where a GPU was at hand, since precision is the recipe's and no longer the machine's. Figure 1
-of paper 1 and what shares its runs are trained at laptop scale with larger budgets, searched on finer axes.
+sweeps are what they were where a GPU was at hand, since precision is the recipe's and no longer the machine's.
 """
 
 from __future__ import annotations

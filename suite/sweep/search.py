@@ -110,7 +110,8 @@ class Lattice:
     def best(self, tried: Sequence[int], losses: np.ndarray, others: Sequence[Results] = ()) -> tuple[float, float]:
         """Between which losses the lowest of the whole lattice lies, at `LEVEL`.
 
-        The lowest loss tried is the upper end: training the rest can only lower it.
+        The lowest loss tried is the upper end: training the rest can only lower it. The lower end lies at most the
+        surface's scale (`suite.surface.model.RESOLUTION` of the loss) below it, which a handful of runs may miss by.
         """
         left = np.setdiff1d(np.arange(len(self.at)), np.array(tried, dtype=int))
         surface = self.surface(tried, losses, others)
