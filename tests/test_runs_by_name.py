@@ -96,11 +96,13 @@ def test_a_run_is_repeated_by_its_record(
     store = Store("store")
     (first,) = store.records()
     Path("run.yaml").write_text(said(capsys, "show", first["run_id"], "--config", "--store", "store"))
+    path = store.run_folder(first["run_id"]) / "record.json"
+    written = path.stat().st_mtime_ns
     assert "Already trained" in said(capsys, "fit", "--config", "run.yaml", "--store", "store")
+    assert path.stat().st_mtime_ns == written
     assert "Trained: fineweb/gpt" in said(capsys, "rerun", first["run_id"][:6], "--store", "store")
     (again,) = store.records()
-    assert again["final"] == first["final"] and again["ended"] > first["ended"]
-    path = store.run_folder(first["run_id"]) / "record.json"
+    assert again["final"] == first["final"] and path.stat().st_mtime_ns > written
     record = json.loads(path.read_text().replace("tasks.fineweb.gpt.FineWebGPT", "evil_module.Evil"))
     path.write_text(json.dumps({**record, "identity": {}}))
     Path("evil_module.py").write_text("open('trace', 'w').close()")
