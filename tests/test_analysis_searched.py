@@ -92,6 +92,9 @@ def test_the_rule_of_a_search_is_stated_with_what_it_saved() -> None:
     sentence = search_sentence(PLAN, table)
     assert "6 runs chose (3.0 minutes of training), where the whole grid has 84 (about 42.0 minutes)" in sentence
     assert "0.25%" in sentence and "10%" in sentence and "1 of 2 searches are not over" in sentence
+    assert "after 40 settings; the rule" in sentence
+    at_most = {**PLAN, "search": {**PLAN["search"], "most": 3}}
+    assert "after 3 settings, as 1 of 2 did; the rule" in search_sentence(at_most, table)
     assert search_sentence({"seeds": [1]}, table) == ""
 
 

@@ -112,20 +112,23 @@ def search_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:
     if not rule:
         return ""
     chose = runs[~runs["reporting"]]
-    seeds, grid, grid_seconds = len(plan.get("seeds") or [0]), 0, 0.0
+    seeds, grid, grid_seconds, at_most = len(plan.get("seeds") or [0]), 0, 0.0, 0
     for group in rule["groups"]:
         same = (chose["optimizer"] == group["optimizer"]) & (chose["batch_size"] == group["batch_size"])
         if group.get("panel"):
             same &= chose["task"] == group["panel"]
         each = chose.loc[same, "total_seconds"].mean()
+        at_most += group["over"] and chose.loc[same, "setting"].nunique() >= rule["most"]
         grid, grid_seconds = grid + seeds * group["grid"], grid_seconds + seeds * group["grid"] * each
     open_ones = sum(not group["over"] for group in rule["groups"])
     state = f" {open_ones} of {len(rule['groups'])} searches are not over." if open_ones else ""
+    as_some = f", as {at_most} of {len(rule['groups'])} did" if at_most else ""
     return (
         f"Settings were searched, not crossed: {len(chose)} runs chose ({_minutes(chose['total_seconds'].sum())} of "
         f"training), where the whole grid has {grid} (about {_minutes(grid_seconds)}). A search ends when the chance "
         f"that an untried setting is better by more than {rule['precision']:g}% of the loss is below "
-        f"{rule['chance']:.0%}, or after {rule['most']} settings; the rule is the same for every optimizer.{state}"
+        f"{rule['chance']:.0%}, or after {rule['most']} settings{as_some}; the rule is the same for every optimizer."
+        f"{state}"
     )
 
 
