@@ -29,6 +29,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "nsgd": {"lr": 0.1, "momentum": 0.5},
     "prodigy": {"lr": 1.0, "d0": 0.01},
     "schedule_free_sgd": {"lr": 0.1},
+    "scion": {"lr": 1e-4, "full_precision": True},
     "sgd": {"lr": 0.1, "momentum": 0.5},
     "sgd_coordinate_clip": {"lr": 0.1, "momentum": 0.5, "max_coordinate": 0.5},
     "sgd_quantile_clip": {"lr": 0.1, "momentum": 0.5, "share": 0.1},

@@ -27,6 +27,7 @@ SPECS: dict[str, list[dict[str, Any]]] = {
     ],
     "sophia": [{"name": "sophia", "lr": 1e-3, "rho": rho, "every": 5} for rho in (1.0, 10.0)],
     "muon": [{"name": "muon", "lr": lr, "adam": {"lr": 1e-3}} for lr in (0.01, 0.02)],
+    "scion": [{"name": "scion", "lr": 1e-4, "momentum": m, "full_precision": True} for m in (0.5, 0.9)],
 }
 
 

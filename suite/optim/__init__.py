@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from suite.optim.rules.muon import Muon
     from suite.optim.rules.nsgd import NSGD
     from suite.optim.rules.rmsprop import RMSprop
+    from suite.optim.rules.scion import Scion
     from suite.optim.rules.sgd import SGD
     from suite.optim.rules.sign import EMASign, SignSGD, Signum
     from suite.optim.rules.sophia import Sophia
@@ -70,6 +71,7 @@ _HOME = {
     "suite.optim.rules.muon": "Muon",
     "suite.optim.rules.nsgd": "NSGD",
     "suite.optim.rules.rmsprop": "RMSprop",
+    "suite.optim.rules.scion": "Scion",
     "suite.optim.rules.sgd": "SGD",
     "suite.optim.rules.sign": "EMASign SignSGD Signum",
     "suite.optim.rules.sophia": "Sophia",

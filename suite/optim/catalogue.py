@@ -39,6 +39,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "muon": ("suite.optim.rules.muon.Muon", "orthogonalised momentum on hidden matrices, Adam on the rest"),
     "nsgd": ("suite.optim.rules.nsgd.NSGD", "normalised SGD with momentum (paper 1, section 5)"),
     "rmsprop": ("suite.optim.rules.rmsprop.RMSprop", "Adam without momentum (paper 3)"),
+    "scion": (
+        "suite.optim.rules.scion.Scion",
+        "steps of a fixed norm, by layer: spectral, sign, root mean square (Pethick et al. 2025)",
+    ),
     "sgd": ("suite.optim.rules.sgd.SGD", "SGD with heavy-ball, damped or Nesterov momentum"),
     "sgd_coordinate_clip": (
         "suite.optim.rules.clipped_sgd.SGDCoordinateClip",
@@ -100,9 +104,6 @@ LIBRARY: dict[str, LibraryOptimizer] = {
         "pytorch_optimizer.ScheduleFreeSGD",
         "schedule-free SGD, evaluated at averaged weights (Defazio et al. 2024)",
         {},
-    ),
-    "scion": LibraryOptimizer(
-        "pytorch_optimizer.SCION", "Scion: norm-constrained steps per layer (Pethick et al. 2025)", {}
     ),
     "soap": LibraryOptimizer("pytorch_optimizer.SOAP", "SOAP: Adam in Shampoo's eigenbasis (Vyas et al. 2024)", {}),
 }
