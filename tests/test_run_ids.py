@@ -5,7 +5,8 @@ size and fingerprint. An id in it changes only with a reason that is worth a sto
 when an image ceased to be its own partner, those of the papers' recipes and sweeps when these came to be as in the
 papers (the rates of papers 2 and 3 end at 1e-5 after a first step that is idle, images of paper 1's heavy-tailed
 subset are flipped and cropped, grids, budgets and schedules follow the figures; the longest runs on SlimPajama keep
-enough of it to see no sample twice, those of 410M and 1B parameters have the paper's steps). Those of the papers'
+enough of it to see no sample twice, those of 410M and 1B parameters have the paper's steps), and those of Scion when
+it became a rule of the suite, with another meaning of its momentum. Those of the papers'
 sweeps are what they were where a GPU was at hand, since precision is the recipe's and no longer the machine's.
 """
 
