@@ -2,8 +2,9 @@
 
 A text takes its numbers from the tables by marks: ``{gap 4}`` is the gap at batch size 4 in percent, ``{verdict 4}``
 the verdict; where there are several tasks (or panels) or optimizers, ``{gap zinc/gat 64}``, ``{gap 4 muon}``. A
-percentage that is not a mark's is refused: it would go stale. A judgement over a paper's claim names the verdicts that
-it rests on, and is refused where one of them is another now, or is no verdict:
+percentage that is not a mark's is refused: it would go stale. ``figures`` names those of a report, ``tables`` those of
+`law_tables`, and ``rows_of`` the one task or panel whose gaps the page shows; all are in ``gap.csv``. A judgement over
+a paper's claim names the verdicts that it rests on, and is refused where one of them is another now, or is no verdict:
 
     claim: "paper 1: SGD ahead at small batch sizes, Adam at large ones"
     judgement: agrees            # or contradicts, open, not comparable

@@ -25,6 +25,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
+from law_tables import law_tables
 from result_texts import answer_of, filled, judged, row, wrapped
 from why_page import draw_why, measured, why_page
 
@@ -160,6 +161,7 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
     spec = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{sweep}.yaml").read_text())
     runs = results.runs
     took = f"{len(runs)} runs, {runs['total_seconds'].sum() / 60:.0f} minutes of training summed over them"
+    shown = gaps[gaps["task"] == answer["rows_of"]] if "rows_of" in answer else gaps
     paragraphs = [*filled(answer.get("text", ""), gaps).strip().split("\n\n"), judged(answer, gaps), *results.caveats]
     return "\n".join(
         [
@@ -173,8 +175,9 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
             "",
             wrapped(f"**{answer_of(results)}**"),
             "",
-            *(f"{wrapped(law)}\n" for law in results.laws),
-            *gap_table(gaps),
+            *(f"{wrapped(law)}\n" for law in results.laws if "tables" not in answer),
+            *law_tables(results, answer.get("tables", [])),
+            *gap_table(shown),
             "",
             *(f"{wrapped(paragraph)}\n" for paragraph in paragraphs if paragraph),
         ]

@@ -236,6 +236,10 @@ class Measuring:
             return []
 
         if jobs := list(jobs):
+            kinds = sorted({"single runs" if len(job) == 1 else "packs" for job in jobs}, reverse=True)
+            what = f"{len(jobs)} {'groups' if len(jobs) > 1 else 'group'} of runs, as {' and '.join(kinds)}"
+            how = ", compiled: up to a minute each on slow cores" if compiled else ""
+            print(f"Measuring steps of {what}{how}.", file=sys.stderr, flush=True)
             self.launcher.run(jobs, request, on_event)
         return measured
 
