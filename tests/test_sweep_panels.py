@@ -14,7 +14,7 @@ import yaml
 
 from suite.analysis.caveats import caveats
 from suite.analysis.comparison import compare_plan
-from suite.cli.plans import read_sources
+from suite.cli.plans import parse_sweep, read_sources, sweep_parser
 from suite.execution.jobs import jobs_of
 from suite.records import Store
 from suite.sweep import Plan, PlannedRun, RunSpec, read_spec
@@ -76,6 +76,26 @@ def test_every_dataset_finds_its_source(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ValueError, match="--sources"):
             read_sources(file)
+
+
+def test_one_panel_of_a_sweep_has_the_runs_that_it_has_in_the_whole(tmp_path: Path) -> None:
+    panels = {"web, small": {"overrides": {"model.width": 16}}, "genome": {"task": "hg38/gpt"}}
+    published = [{"panel": label, "gap": 0.1, "source": "x"} for label in panels]
+    file = write(tmp_path / "s.yaml", panels=panels, published=published)
+    words = [str(file), "--panel", "web, small", "--data.seq_len", "64"]
+    _, one, typed = parse_sweep(sweep_parser("gap", ""), words)
+    assert one is not None and typed == " --panel 'web, small' --data.seq_len 64"
+    assert [part.label for part in one.parts] == ["web, small"] and len(one.published) == 1
+    whole = read_spec(file).changed({"data.seq_len": 64})
+    of_panel = {run.run_id for run in Plan(one, identify).runs}
+    assert of_panel == {run.run_id for run in Plan(whole, identify).runs if run.panel == "web, small"}
+    assert one.plan_id != whole.plan_id and whole.only(list(panels)).plan_id == whole.plan_id
+    with pytest.raises(ValueError, match=r"s.yaml has no panel 'Genome' \(did you mean 'genome'"):
+        parse_sweep(sweep_parser("gap", ""), [str(file), "--panel", "Genome"])
+    with pytest.raises(ValueError, match=r"has no panel 'genome': it has none"):
+        read_spec(write(tmp_path / "t.yaml")).only(["genome"])
+    with pytest.raises(ValueError, match="--panel changes a sweep; give the sweep's YAML as well"):
+        parse_sweep(sweep_parser("report", "", file="?"), ["--panel", "genome"])
 
 
 def test_a_plan_of_panels_names_every_run_and_survives_the_command_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from suite.sweep import SweepSpec, read_spec
 
 EPILOG = """\
 Settings of the task can be changed as in fit, such as --data.source PATH or --data.budget_tokens 1e6; they are part of
-the sweep then, so status, gap and report need them too, like --search.
+the sweep then, so status, gap and report need them too, like --search and --panel.
 """
 
 
@@ -36,6 +37,12 @@ def sweep_parser(command: str, description: str, *, file: str | None = None) -> 
         help="train every setting of the grids, or a few (docs/search.md); with --dry-run, sweep says what both cost "
         "(default: what the YAML says)",
     )
+    parser.add_argument(
+        "--panel",
+        action="append",
+        metavar="NAME",
+        help="one panel of the sweep instead of all; given again, several. Its runs are those of the whole sweep",
+    )
     return parser
 
 
@@ -53,8 +60,9 @@ def parse_sweep(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespac
     if unknown:
         raise ValueError(f"{unknown[0]} is not an option of this command; see --help.")
     if options.file is None:
-        if extra:
-            raise ValueError(f"{extra[0]} changes a sweep; give the sweep's YAML as well.")
+        changes = [f"--{name}" for name in ("sources", "search", "panel") if getattr(options, name) is not None]
+        if extra or changes:
+            raise ValueError(f"{[*changes, *extra][0]} changes a sweep; give the sweep's YAML as well.")
         return options, None, ""
     spec = read_spec(options.file)
     typed = [f" {word}" for word in extra]
@@ -64,6 +72,9 @@ def parse_sweep(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespac
     if options.search is not None:
         spec = dataclasses.replace(spec, search=None if options.search == "grid" else options.search)
         typed.insert(0, f" --search {options.search}")
+    if options.panel is not None:
+        spec = spec.only(options.panel)
+        typed.insert(0, "".join(f" --panel {shlex.quote(label)}" for label in options.panel))
     if settings:
         spec = spec.changed({name: option_value(text, f"--{name}") for name, text in settings.items()})
     return options, spec, "".join(typed)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from suite.fields import ConfigError, field_types, nearest, plain, read, read_yaml, require
 from suite.records.tuning import LARGEST_SEED, MARGIN
-from suite.sweep.branching import branch_panels
 from suite.sweep.grid import read_axis
-from suite.sweep.panel import Branches, Panel, PanelSettings, varied_panels
+from suite.sweep.panel import Panel, PanelSettings
+from suite.sweep.parts import TITLE, parts_of, untitled
 from suite.sweep.published import Published
 from suite.sweep.surface_search import SurfaceSearch
 from suite.sweep.time_scales import with_times
@@ -28,9 +27,6 @@ MOST_RUNS = 150_000
 _BESIDE = ("file", "question", "source", "published", "diagnose", "margin", "until", "target")
 """Keys that do not count towards a plan's id: they describe the sweep, or add runs that do not affect its answer."""
 
-_TITLE = "label"
-"""Setting of an optimizer that names it for people: it is no setting of the optimizer, and no run depends on it."""
-
 _BESIDE_IN_PANELS = ("target",)
 """The same of a panel."""
 
@@ -39,8 +35,6 @@ _LATER_IN_PANELS = ("vary",)
 
 _LATER = ("vary", "panels", "finalists", "report_seeds", "trunk", "branches", "search", "skip")
 """Keys that count towards a plan's id only if they are given, so that plans in earlier stores keep their ids."""
-
-Part = TypeVar("Part", bound=Branches)
 
 _SEEDS = {"at_least": 0, "at_most": LARGEST_SEED, "different": True, "most": 10_000}
 
@@ -190,8 +184,8 @@ class SweepSpec(SweepSettings):
         titles: dict[str, str] = {}
         for optimizers in (self.optimizers, *(panel.optimizers or {} for panel in self.panels.values())):
             for label, values in optimizers.items():
-                if values and _TITLE in values:
-                    title = values[_TITLE]
+                if values and TITLE in values:
+                    title = values[TITLE]
                     is_title = isinstance(title, str) and 0 < len(title.strip()) <= 60 and title.isprintable()
                     require(is_title, f"optimizers.{label}.label", "a text of 1 to 60 printable characters", title)
                     if titles.setdefault(label, title) != title:
@@ -221,26 +215,25 @@ class SweepSpec(SweepSettings):
         parts: list[Panel] = []
         groups = 0
         for label, settings in (self.panels or {"": PanelSettings()}).items():
-            panel = Panel(
-                label=label,
-                task=settings.task or self.task,
-                batch_size=settings.batch_size or self.batch_size,
-                optimizers=_untitled(_merged_optimizers(self.optimizers, settings.optimizers or {})),
-                overrides={**self.overrides, **(settings.overrides or {})},
-                final_loss=settings.final_loss or self.final_loss,
-                target=self.target if settings.target is None else settings.target,
-            )
-            trunk, branches = _merged(self.trunk, settings.trunk), _merged(self.branches, settings.branches)
-            if branches and not trunk:
-                raise ConfigError("branches need a trunk, got branches without a trunk; add trunk.")
-            vary = {**(self.vary or {}), **(settings.vary or {})}
-            varied = varied_panels(panel, vary) if vary else [panel]
-            branching = [branch_panels(one, trunk, branches or Branches()) if trunk else [one] for one in varied]
-            for part in itertools.chain(*branching):
+            for part in parts_of(label, settings, self):
                 parts.append(part)
                 groups += max(1, len(part.optimizers) * len(part.batch_size))
                 _refuse_too_many(groups)
         return parts
+
+    def only(self, labels: Sequence[str]) -> SweepSpec:
+        """A copy of the sweep with some of its panels; its runs are those of the whole sweep.
+
+        Raises:
+            ConfigError: there is no such panel.
+        """
+        for label in labels:
+            if label not in self.panels:
+                there = f"{nearest(label, self.panels)}" if self.panels else ": it has none"
+                raise ConfigError(f"{self.file} has no panel {label!r}{there}.")
+        panels = {label: panel for label, panel in self.panels.items() if label in labels}
+        published = [one for one in self.published if one.panel is None or one.panel in labels]
+        return dataclasses.replace(self, panels=panels, published=published)
 
     def changed(self, overrides: Mapping[str, Any]) -> SweepSpec:
         """A copy of the sweep in which ``overrides`` change settings of the task in every panel."""
@@ -278,7 +271,7 @@ class SweepSpec(SweepSettings):
                 part.pop(key, None)
         for part in (settings, *(settings.get("panels") or {}).values()):
             if part.get("optimizers"):
-                part["optimizers"] = _untitled(part["optimizers"])
+                part["optimizers"] = untitled(part["optimizers"])
         counted = {k: v for k, v in settings.items() if k not in _BESIDE and (v or k not in _LATER)}
         digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
@@ -330,31 +323,3 @@ def _check_panel(panel: Panel) -> int:
             axes = [read_axis(f"{where}optimizers.{label}.{name}", value, size) for name, value in named.items()]
             settings += math.prod(len(axis.values) for axis in axes if axis)
     return settings
-
-
-def _untitled(optimizers: Mapping[str, Any]) -> dict[str, Any]:
-    """Optimizers' settings without what they are called."""
-    return {
-        label: {name: value for name, value in values.items() if name != _TITLE} if isinstance(values, dict) else values
-        for label, values in optimizers.items()
-    }
-
-
-def _merged_optimizers(shared: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        label: {**(shared.get(label) or {}), **(changes.get(label) or {})}
-        for label in dict.fromkeys([*shared, *changes])
-        if label not in changes or changes[label] is not None
-    }
-
-
-def _merged(shared: Part | None, panel: Part | None) -> Part | None:
-    """A panel's trunk or branches: those of the sweep, with the settings that the panel gives."""
-    if shared is None or panel is None:
-        return panel or shared
-    changes = {name: value for name, value in vars(panel).items() if value is not None}
-    if "overrides" in changes:
-        changes["overrides"] = {**(shared.overrides or {}), **changes["overrides"]}
-    if "optimizers" in changes:
-        changes["optimizers"] = _merged_optimizers(getattr(shared, "optimizers", None) or {}, changes["optimizers"])
-    return dataclasses.replace(shared, **changes)
