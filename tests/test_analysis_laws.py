@@ -19,6 +19,7 @@ from suite.analysis.effects import effects_tables
 from suite.analysis.families import factors, families, panel_settings
 from suite.analysis.power_law import power_law
 from suite.analysis.report import drawings, write_report
+from suite.analysis.table import is_heavy_ball
 from suite.analysis.tuned_laws import law_sentences, tuned_laws, tuned_values
 from suite.api import load
 
@@ -92,6 +93,30 @@ def test_tuned_settings_follow_the_planted_laws(tmp_path: Path) -> None:
     (adam, _) = law_sentences(compared.tuned_laws)
     assert adam.startswith("Adam: learning rate as the batch size to the 0.5")
     assert adam.endswith("which agrees with the rule 'square root' (0.5).")
+
+
+@pytest.mark.parametrize(
+    ("label", "settings", "expected"),
+    [
+        ("sgd", {}, True),
+        ("clipped", {"name": "sgd_coordinate_clip", "momentum": 0.9}, True),
+        ("nesterov", {"name": "torch.optim.SGD", "momentum": 0.9, "dampening": 0}, True),
+        ("sgd", {"name": "sgd", "momentum": 0.9, "damped": True}, False),
+        ("signum", {"name": "signum", "momentum": 0.9}, False),
+        ("schedule_free_sgd", {}, False),
+    ],
+)
+def test_steps_grow_with_a_momentum_that_sums(label: str, settings: dict[str, Any], expected: bool) -> None:
+    assert is_heavy_ball(label, settings) is expected
+
+
+def test_an_averaging_momentum_has_no_step_length(tmp_path: Path) -> None:
+    grids = {
+        "signum": {"lr": [0.1, 0.3, 1.0], "momentum": [0.5, 0.75, 0.875]},
+        "sgd": {"lr": [0.1, 0.3], "momentum": [0.5]},
+    }
+    store, plan = write_laws(tmp_path, grown, panels={"a": {}}, grids=grids, batch_sizes=(32, 64, 128))
+    assert set(compare_plan(store, plan).tuned_values["quantity"]) == {"lr", "1 - momentum"}
 
 
 def test_points_on_an_edge_are_bounds(tmp_path: Path) -> None:

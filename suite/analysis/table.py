@@ -59,7 +59,7 @@ def load_runs(
 
     Returns:
         The columns of this module's docstring, and the provenance columns ``diverged_at``, ``version``,
-        ``commit``, ``dirty``, ``packages``, ``device``, ``host``, ``parameters``,
+        ``commit``, ``dirty``, ``packages``, ``device``, ``host``, ``parameters``, ``heavy_ball`` (`is_heavy_ball`),
         ``tokens_per_sample`` (None for what has no tokens), ``data_name``,
         ``data_fingerprint``, ``started``, ``ended``, ``train_seconds``, ``eval_seconds``, ``log_seconds``,
         ``total_seconds``.
@@ -121,6 +121,7 @@ def _row(
         "host": facts.get("host"),
         "parameters": facts.get("parameters"),
         "thinned": facts.get("thinned"),
+        "heavy_ball": is_heavy_ball(planned["optimizer"], facts.get("optimizer") or {}),
         "tokens_per_sample": (facts.get("facts") or {}).get("seq_len"),
         "data_name": data.get("name"),
         "data_fingerprint": data.get("fingerprint"),
@@ -128,3 +129,14 @@ def _row(
         "ended": facts.get("ended"),
         **{f"{part}_seconds": seconds.get(part, math.nan) for part in ("train", "eval", "log", "total")},
     }
+
+
+def is_heavy_ball(label: str, settings: Mapping[str, Any]) -> bool:
+    """Whether an optimizer's momentum sums gradients, so that its steps are ``1 / (1 - momentum)`` times as long.
+
+    Args:
+        label: the optimizer's label in the sweep, which is its name if ``settings`` have none.
+        settings: those of its record.
+    """
+    name = str(settings.get("name") or label).rpartition(".")[2].lower()
+    return name.startswith("sgd") and not settings.get("damped") and not settings.get("dampening")

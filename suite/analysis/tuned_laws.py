@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from suite.analysis.power_law import PowerLaw, power_law
+from suite.analysis.table import is_heavy_ball
 from suite.analysis.tuned import POINT, choosing, lowest_losses
 from suite.analysis.verdict import LEVEL
 from suite.analysis.words import listed, optimizer_title, setting_title
@@ -71,7 +72,8 @@ def tuned_values(runs: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
             if is_ordered([value]) and (values := _value(group, name, value, dict(point.edges))) is not None
         }
         rows += [key | {"quantity": quantity_of(name)} | values for name, values in of_point.items()]
-        if {"lr", "momentum"} <= of_point.keys():
+        sums = group["heavy_ball"].all() if "heavy_ball" in group else is_heavy_ball(str(point.optimizer), {})
+        if sums and {"lr", "momentum"} <= of_point.keys():
             rows.append(key | {"quantity": "lr / (1 - momentum)"} | _length(of_point["lr"], of_point["momentum"]))
     return pd.DataFrame(rows, columns=POINTS)
 

@@ -59,7 +59,10 @@ def batch_size_axis(axes: Axes, sizes: Iterable[int], *, octaves: float = 0.8) -
 
 
 def decade_axis(axis: Axis, values: Iterable[float], most: int = 5) -> None:
-    """Label a logarithmic axis at powers of ten, or at its values where there are fewer than two powers."""
+    """Label a logarithmic axis at powers of ten, or at its values where there are fewer than two powers.
+
+    Of values that lie closer together than labels can be read the lowest is labelled.
+    """
     shown = sorted(set(values))
     first, last = math.ceil(math.log10(shown[0] / 1.7)), math.floor(math.log10(shown[-1] * 1.7))
     decades = [10.0**power for power in range(first, last + 1)]
@@ -67,7 +70,12 @@ def decade_axis(axis: Axis, values: Iterable[float], most: int = 5) -> None:
     if len(decades) > 1:
         fixed_ticks(axis, decades[::every], _power)
     else:
-        fixed_ticks(axis, shown[:: -(-len(shown) // most)], short)
+        closest = (shown[-1] / shown[0]) ** (1 / most)
+        labelled = shown[:1]
+        for value in shown[1:]:
+            if value >= closest * labelled[-1]:
+                labelled.append(value)
+        fixed_ticks(axis, labelled, short)
 
 
 def signed_axis(axes: Axes, values: Iterable[float]) -> None:
