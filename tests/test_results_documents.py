@@ -9,6 +9,9 @@ import pytest
 import results
 from result_texts import filled, judged
 
+from suite.analysis.words import verdict_text
+from suite.api import load
+
 GAPS = pd.DataFrame(
     {
         "task": ["a/b", "a/b", "a/b"],
@@ -62,3 +65,13 @@ def test_a_judgement_rests_on_verdicts() -> None:
     with pytest.raises(ValueError, match="should be one of agrees"):
         judged({**ANSWER, "judgement": "proves"}, GAPS)
     assert judged({**ANSWER, "judgement": "open"}, GAPS) == "Open (paper 1: SGD first)."
+
+
+def test_the_grid_beside_a_search_has_the_same_verdicts() -> None:
+    """README, docs/search.md and the page say so."""
+    verdicts = []
+    for name in ("runs", "grid"):
+        archive = load(results.folder_of("laptop_fineweb_gpt") / f"{name}.parquet")
+        (sweep,) = archive.sweeps["name"]
+        verdicts.append({row["batch_size"]: verdict_text(row) for row in archive.sweep(sweep).gaps.to_dict("records")})
+    assert verdicts[0] == verdicts[1] and len(verdicts[0]) == 5
