@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
-from suite.fields import ConfigError, check_ranges, plain, read, require
+from suite.fields import ConfigError, check_ranges, plain, read, require, without_beside
 
 if TYPE_CHECKING:
     import torch
@@ -224,8 +224,9 @@ class OptimizerConfig:
         return read(cls, values, name=name)
 
     def init_values(self) -> dict[str, Any]:
-        """Every field as a plain value: the arguments of the class."""
-        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}
+        """Every field as a plain value, but for fields that count `when_set` and are empty: arguments of the class."""
+        values = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}
+        return without_beside(type(self), values)
 
     def plain_values(self) -> dict[str, Any]:
         """Every setting as it is written in YAML beside ``name``; `from_values` reads it back."""
