@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,14 @@ def test_one_panel_of_a_sweep_has_the_runs_that_it_has_in_the_whole(tmp_path: Pa
         read_spec(write(tmp_path / "t.yaml")).only(["genome"])
     with pytest.raises(ValueError, match="--panel changes a sweep; give the sweep's YAML as well"):
         parse_sweep(sweep_parser("report", "", file="?"), ["--panel", "genome"])
+
+
+def test_one_panel_of_a_sweep_skips_what_the_whole_skips_of_it() -> None:
+    spec = read_spec(ROOT / "configs" / "sweeps" / "paper3" / "beta_map.yaml")
+    whole = [run.run_id for run in Plan(spec, identify).runs]
+    assert len(spec.panels) > 3
+    alone = [[run.run_id for run in Plan(spec.only([label]), identify).runs] for label in spec.panels]
+    assert sorted(itertools.chain(*alone)) == sorted(whole)
 
 
 def test_a_plan_of_panels_names_every_run_and_survives_the_command_line(tmp_path: Path) -> None:

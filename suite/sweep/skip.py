@@ -18,8 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from suite.fields import ConfigError, nearest
-from suite.sweep.grid import Axis
+from suite.sweep.grid import Axis, read_axes
+from suite.sweep.panel import Panel
 from suite.sweep.planned_run import GroupKey
+from suite.sweep.time_scales import with_times
 
 Entry = Mapping[str, Any]
 
@@ -53,6 +55,21 @@ def settings_of_grid(axes: Mapping[str, Axis], skip: Sequence[Entry], key: Group
     crossed = itertools.product(*(axis.values for axis in axes.values()))
     settings = (dict(zip(axes, values, strict=True)) for values in crossed)
     return [setting for setting in settings if not is_skipped(skip, key, setting)]
+
+
+def entries_about(skip: Sequence[Entry], panels: Sequence[Panel]) -> list[dict[str, Any]]:
+    """The entries that match a setting of some panels; those of the other panels of a sweep match none."""
+    if not skip:
+        return []
+    settings = [
+        (key, setting)
+        for panel in panels
+        for optimizer, values in panel.optimizers.items()
+        for size in panel.batch_size
+        for key in [GroupKey(panel.label, optimizer, size)]
+        for setting in settings_of_grid(read_axes(with_times(values), size), (), key)
+    ]
+    return [dict(entry) for entry in skip if any(is_skipped([entry], key, setting) for key, setting in settings)]
 
 
 def check_skip(skip: Sequence[Entry], settings: Mapping[GroupKey, Sequence[Mapping[str, Any]]]) -> None:

@@ -17,6 +17,7 @@ from suite.sweep.grid import read_axis
 from suite.sweep.panel import Panel, PanelSettings
 from suite.sweep.parts import TITLE, parts_of, untitled
 from suite.sweep.published import Published
+from suite.sweep.skip import entries_about
 from suite.sweep.surface_search import SurfaceSearch
 from suite.sweep.time_scales import with_times
 from suite.sweep.until import Until
@@ -224,6 +225,8 @@ class SweepSpec(SweepSettings):
     def only(self, labels: Sequence[str]) -> SweepSpec:
         """A copy of the sweep with some of its panels; its runs are those of the whole sweep.
 
+        What is published or skipped of other panels alone is left out.
+
         Raises:
             ConfigError: there is no such panel.
         """
@@ -233,7 +236,8 @@ class SweepSpec(SweepSettings):
                 raise ConfigError(f"{self.file} has no panel {label!r}{there}.")
         panels = {label: panel for label, panel in self.panels.items() if label in labels}
         published = [one for one in self.published if one.panel is None or one.panel in labels]
-        return dataclasses.replace(self, panels=panels, published=published)
+        some = dataclasses.replace(self, panels=panels, published=published)
+        return dataclasses.replace(some, skip=entries_about(self.skip, some.parts))
 
     def changed(self, overrides: Mapping[str, Any]) -> SweepSpec:
         """A copy of the sweep in which ``overrides`` change settings of the task in every panel."""

@@ -17,6 +17,9 @@ from suite.optim.newton_schulz import orthogonalised
 
 Norm = Literal["by_layer", "spectral", "max", "max_of_head", "rms"]
 
+_OF_MATRICES: Mapping[str, Norm] = {"embed": "max", "head": "max_of_head"}
+"""Role of a matrix -> its norm; of the others it is spectral."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scion(OptimizerConfig):
@@ -47,7 +50,7 @@ class Scion(OptimizerConfig):
 
     Attributes:
         momentum: decay of the average, 0 to below 1.
-        norm: one norm for all parameters that the rule moves, or ``by_layer``, as in the table.
+        norm: one norm for all parameters that the rule moves, or ``by_layer``, as above.
         radius: of every norm's ball but the head's.
         head_radius: of the ball of ``max_of_head``.
         constrained: keep the weights in the balls (Scion) or not (unconstrained Scion).
@@ -91,8 +94,7 @@ class Scion(OptimizerConfig):
         role_of = roles()
         names: dict[Norm, list[str]] = {"spectral": [], "max": [], "max_of_head": [], "rms": []}
         for name, parameter in parameters.items():
-            of_matrix: Norm = {"embed": "max", "head": "max_of_head"}.get(role_of[name], "spectral")  # type: ignore
-            names["rms" if parameter.ndim < 2 else of_matrix].append(name)
+            names["rms" if parameter.ndim < 2 else _OF_MATRICES.get(role_of[name], "spectral")].append(name)
         return [(norm, dataclasses.replace(self, norm=norm), there) for norm, there in names.items() if there]
 
     def rule(self, grad: Tensor, param: Tensor, state: State, hyper: Hyper, step: int) -> tuple[Tensor, State]:
