@@ -150,6 +150,20 @@ def gap_table(gaps: pd.DataFrame) -> list[str]:
     return lines
 
 
+def shown_gaps(gaps: pd.DataFrame, answer: dict[str, Any]) -> pd.DataFrame:
+    """The gaps that a page shows: those of the task or panel ``rows_of`` of its answer, or all.
+
+    Raises:
+        ValueError: there is no such task or panel.
+    """
+    shown = gaps[gaps["task"] == answer["rows_of"]] if "rows_of" in answer else gaps
+    if shown.empty:
+        raise ValueError(
+            f"{answer['title']}: rows_of should name a task or panel of the gaps, got {answer['rows_of']!r}."
+        )
+    return shown
+
+
 def _setting(setting: Any) -> str:
     """A setting with three digits per number."""
     return format_setting([(name, float(f"{x:.3g}") if isinstance(x, float) else x) for name, x in setting])
@@ -161,7 +175,6 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
     spec = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{sweep}.yaml").read_text())
     runs = results.runs
     took = f"{len(runs)} runs, {runs['total_seconds'].sum() / 60:.0f} minutes of training summed over them"
-    shown = gaps[gaps["task"] == answer["rows_of"]] if "rows_of" in answer else gaps
     paragraphs = [*filled(answer.get("text", ""), gaps).strip().split("\n\n"), judged(answer, gaps), *results.caveats]
     return "\n".join(
         [
@@ -177,7 +190,7 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
             "",
             *(f"{wrapped(law)}\n" for law in results.laws if "tables" not in answer),
             *law_tables(results, answer.get("tables", [])),
-            *gap_table(shown),
+            *gap_table(shown_gaps(gaps, answer)),
             "",
             *(f"{wrapped(paragraph)}\n" for paragraph in paragraphs if paragraph),
         ]

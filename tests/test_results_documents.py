@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import results
+from law_tables import law_tables
 from result_texts import filled, judged
 
 from suite.analysis.words import verdict_text
@@ -65,6 +68,41 @@ def test_a_judgement_rests_on_verdicts() -> None:
     with pytest.raises(ValueError, match="should be one of agrees"):
         judged({**ANSWER, "judgement": "proves"}, GAPS)
     assert judged({**ANSWER, "judgement": "open"}, GAPS) == "Open (paper 1: SGD first)."
+
+
+def test_a_page_may_show_the_gaps_of_one_panel() -> None:
+    two = pd.concat([GAPS, GAPS.assign(task="other")])
+    assert len(results.shown_gaps(two, ANSWER)) == 6
+    assert set(results.shown_gaps(two, {**ANSWER, "rows_of": "other"})["task"]) == {"other"}
+    with pytest.raises(ValueError, match="t: rows_of should name a task or panel of the gaps, got 'third'"):
+        results.shown_gaps(two, {**ANSWER, "rows_of": "third"})
+
+
+def test_a_page_may_show_tables_of_laws() -> None:
+    explained = {
+        "batch_size": 4, "panels": 8, "gap_at_first": 1.5, "explained_by_effects": 0.75,
+        "explained_with_interactions": 0.9, "noise_share": 0.05,
+    }  # fmt: skip
+    effect = {"batch_size": 4, "effect_of": "norm off", "effect": -2.0, "low": -3.0, "high": -1.0, "p": 0.01}
+    effect |= {"share_of_gap": math.nan, "share_low": math.nan, "share_high": math.nan}
+    pairs = [{"task": "a", "reference": "adam", "challenger": challenger} for challenger in ("sgd", "muon")]
+    critical = {"optimizer": "sgd", "stops_from": 4, "stops_at": 16, "power": 0.74, "fits": True, "critical": 24.7}
+    critical |= {"critical_low": 19.2, "critical_high": math.inf}
+    made = SimpleNamespace(
+        explained=pd.DataFrame([{**pairs[0], **explained}]),
+        effects=pd.DataFrame([{**pair, **effect} for pair in pairs]),
+        critical_batch_sizes=pd.DataFrame([{"task": task, **critical} for task in ("a", "b")]),
+        tuned_laws=pd.DataFrame(),
+    )
+    lines = law_tables(made, ["explained", "effects", "critical"])  # type: ignore[arg-type]
+    assert "| SGD against Adam | 4 | 8 | +1.50 % | 75 % | 90 % | 5 % |" in lines
+    muon = "| Muon against Adam | 4 | norm off | -2.00 % | -3.00 to -1.00 | towards Adam | \N{EN DASH} |"
+    assert muon.replace("-", "\N{MINUS SIGN}") in lines
+    assert "| b | SGD | 4 and 16 | 0.74 | 24.7 | 19.2 to \N{INFINITY} |" in lines
+    with pytest.raises(ValueError, match="'tuned_laws' has no row"):
+        law_tables(made, ["tuned_laws"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="should be one of critical, tuned_laws"):
+        law_tables(made, ["laws"])  # type: ignore[arg-type]
 
 
 def test_the_grid_beside_a_search_has_the_same_verdicts() -> None:

@@ -12,14 +12,13 @@ from suite.analysis.columns import Column, cells
 from suite.analysis.comparison import Comparison
 from suite.analysis.critical import critical_sentences
 from suite.analysis.gap import SERIES
+from suite.analysis.law_columns import EFFECTS, EXPLAINED, TUNED_LAWS
 from suite.analysis.report.page import Markup, bullets, element, section, table
 from suite.analysis.target import target_sentences
-from suite.analysis.tuned_laws import quantity_title
 from suite.analysis.verdict import LEVEL
 from suite.analysis.words import (
     UNKNOWN,
     count_text,
-    format_value,
     interval_text,
     number,
     optimizer_title,
@@ -68,27 +67,13 @@ def laws_section(comparison: Comparison, figure: Markup) -> Markup:
     laws = comparison.tuned_laws
     if laws.empty:
         return Markup("")
-    columns = [
-        *([Column("task", lambda row: row.task, words=True)] if laws["task"].nunique() > 1 else []),
-        Column("optimizer", lambda row: optimizer_title(row.optimizer), words=True),
-        Column("setting", lambda row: quantity_title(row.quantity), words=True),
-        Column("power of the batch size", lambda row: number(row.exponent, "+.2f")),
-        Column(f"{LEVEL:.0%} interval", lambda row: f"{number(row.low, '+.2f')} to {number(row.high, '+.2f')}"),
-        Column("at batch size 1", lambda row: format_value(float(f"{row.at_batch_size_1:.3g}"))),
-        Column("rule", lambda row: f"{row.rule}: {row.rule_exponent:g}" if row.rule else UNKNOWN, words=True),
-        Column("", lambda row: _JUDGED[row.judgement], words=True),
-        Column("points", lambda row: row.points),
-        Column("on an edge", lambda row: row.on_edge),
-    ]
+    task = [Column("task", lambda row: row.task, words=True)] if laws["task"].nunique() > 1 else []
     words = (
         "Power laws through the tuned settings; the scatter about them is at least that of values on a grid. Agrees: "
         "the interval holds the rule's power and excludes no dependence."
     )
-    body = table(*cells(columns, laws.itertuples(index=False)))
+    body = table(*cells([*task, *TUNED_LAWS], laws.itertuples(index=False)))
     return section("How the tuned settings move with the batch size", element("p", words), figure, body)
-
-
-_JUDGED = {"agrees": "agrees", "contradicts": "contradicts it", "open": "open", "": UNKNOWN}
 
 
 def budget_section(comparison: Comparison, figure: Markup) -> Markup:
@@ -126,24 +111,7 @@ def effects_section(comparison: Comparison) -> Markup:
         several = effects["task"].nunique() > 1
         parts.append(element("p", f"{f'{task}, ' if several else ''}{pair}: positive effects move the gap towards "
                              f"{optimizer_title(str(challenger))}."))  # fmt: skip
-        columns = [
-            Column("batch size", lambda row: row.batch_size),
-            Column("effect of", lambda row: row.effect_of, words=True),
-            Column("on the relative gap", lambda row: number(row.effect, "+.2f", " %")),
-            Column(f"{LEVEL:.0%} interval", lambda row: f"{number(row.low, '+.2f')} to {number(row.high, '+.2f')}"),
-            Column("", lambda row: _effect_words(row), words=True),
-            Column("share of the gap taken away", _share_text),
-        ]
-        parts.append(table(*cells(columns, rows.itertuples(index=False))))
-    columns = [
-        Column("pair", lambda row: pair_text(row.reference, row.challenger), words=True),
-        Column("batch size", lambda row: row.batch_size),
-        Column("panels", lambda row: row.panels),
-        Column("gap at the first values", lambda row: number(row.gap_at_first, "+.2f", " %")),
-        Column("explained by effects", lambda row: number(100 * row.explained_by_effects, ".0f", " %")),
-        Column("with interactions", lambda row: number(100 * row.explained_with_interactions, ".0f", " %")),
-        Column("noise", lambda row: number(100 * row.noise_share, ".0f", " %")),
-    ]
+        parts.append(table(*cells(EFFECTS, rows.itertuples(index=False))))
     words = (
         "An effect is the mean gap at a setting's value less that at its first value. Its share of the gap is of the "
         "gap at all settings' first values: at 100% it is closed. Explained: share of the variance of the gaps between "
@@ -153,21 +121,8 @@ def effects_section(comparison: Comparison) -> Markup:
         "Effects of the settings on the gap",
         element("p", words),
         *parts,
-        table(*cells(columns, explained.itertuples(index=False))),
+        table(*cells(EXPLAINED, explained.itertuples(index=False))),
     )
-
-
-def _effect_words(row: Any) -> str:
-    if not row.p <= 1 - LEVEL:
-        return "open"
-    return f"towards {optimizer_title(row.challenger if row.effect > 0 else row.reference)}"
-
-
-def _share_text(row: Any) -> str:
-    if math.isnan(row.share_of_gap):
-        return UNKNOWN
-    ends = " to ".join(number(100 * end, ".0f") for end in (row.share_low, row.share_high))
-    return f"{number(100 * row.share_of_gap, '.0f')} % ({ends})"
 
 
 def _steps_table(steps: pd.DataFrame) -> Markup:
