@@ -82,6 +82,36 @@ def test_a_finalist_that_wins_on_an_edge_is_followed_past_it(tmp_path: Path) -> 
     assert dict(point.setting) == {"lr": 0.1, "momentum": 0.8} and point.edges == ()
 
 
+def test_a_setting_that_becomes_the_best_after_the_report_reports_as_well(tmp_path: Path) -> None:
+    spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5]}, "report_seeds": [7], "batch_size": 1}
+    file = write(
+        tmp_path / "s.yaml", **spec, optimizers={"lion": {"lr": [0.1, 0.3], "betas": [[0.9, 0.99]]}},
+        until={"precision": 0.5, "level": 0.95, "most_runs": 100},
+    )  # fmt: skip
+    plan, store = Plan(read_spec(file), identify), Store(tmp_path / "store")
+    group = plan.groups[0]
+    for run, loss in zip(group.runs, [1.0, 1.1], strict=True):
+        record(store, run.run_id, loss)
+    first, second = plan.extend_group(group, store)
+    record(store, first.run_id, 1.0)
+    record(store, second.run_id, 1.1)
+    early = plan.extend_group(group, store)
+    assert {(run.axes["lr"], run.reporting) for run in early} == {(0.1, True)}
+    for run in early:
+        record(store, run.run_id, 1.0)
+    record(store, second.run_id, 0.8)  # dropped, and trained again on another machine
+    late = plan.extend_group(group, store)
+    assert {(run.axes["lr"], run.seed) for run in late} == {(0.3, run.seed) for run in early}
+    assert all(run.reporting for run in late)
+    for run in late:
+        record(store, run.run_id, 0.9)
+    assert plan.extend_group(group, store) == []
+    again = Plan(read_spec(file), identify)
+    again.remember(plan.as_record(command="", title="")["runs"])
+    (more,) = again.report_more({("", 1)}, [7, 8])
+    assert (more.axes["lr"], more.seed) == (0.3, 8)
+
+
 def test_values_that_are_lists_are_ranked_grown_around_and_reported(tmp_path: Path) -> None:
     pairs = [[0.9, 0.99], [0.95, 0.98]]
     spec = {"seeds": [42], "finalists": {"settings": 2, "seeds": [5]}, "report_seeds": [7], "batch_size": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite.records import Store, loss_of
@@ -34,6 +34,10 @@ class Group:
     axes: dict[str, Axis]
     runs: list[PlannedRun] = dataclasses.field(default_factory=list)
     extensions: Counter[tuple[str, Side]] = dataclasses.field(default_factory=Counter)
+
+    def reporting(self, axes: Mapping[str, Any]) -> list[PlannedRun]:
+        """The runs that repeat a setting, given by its values on the axes, with the reporting seeds."""
+        return [run for run in self.runs if run.reporting and setting_of(run.axes) == setting_of(axes)]
 
 
 def trials_of(runs: Sequence[PlannedRun], store: Store, final_loss: str) -> list[Trial]:

@@ -180,7 +180,7 @@ class Plan:
         A search trains the settings that its surface proposes until it is over; a grid is extended while the best
         setting lies on an edge. Then the finalists are trained with further seeds; if the best of them lies on an edge,
         its neighbour past the edge is trained with all these seeds. Last, the best setting is trained with the
-        reporting seeds, and once with the sweep's diagnostics.
+        reporting seeds, also where another one had been the best before, and once with the sweep's diagnostics.
         """
         panel = group.panel
         if self.searches_in(group):
@@ -201,7 +201,7 @@ class Plan:
         if self.spec.finalists and len(best_first) > 1 and not new and not chosen_among:
             for finalist in best_first[: self.spec.finalists.settings]:
                 new += [self._run(group, finalist, seed) for seed in seeds]
-        if not new and not any(run.reporting for run in group.runs):
+        if not new and not group.reporting(best):
             reporting = [self._run(group, best, seed) for seed in self.spec.looks[0]]
             new += [dataclasses.replace(run, reporting=True) for run in reporting]
         if self.spec.diagnose and not new and not any(run.diagnosed for run in group.runs):
@@ -213,11 +213,11 @@ class Plan:
         """Add the tuned settings of some panels and batch sizes with further reporting seeds; returns the new runs."""
         new = []
         for group in self.groups:
-            reporting = [run for run in group.runs if run.reporting]
-            if group.key[::2] not in points or not reporting:
+            tuned = next((run.axes for run in reversed(group.runs) if run.reporting), None)
+            if group.key[::2] not in points or tuned is None:
                 continue
-            had = {run.seed for run in reporting}
-            runs = [self._run(group, reporting[0].axes, seed) for seed in seeds if seed not in had]
+            had = {run.seed for run in group.reporting(tuned)}
+            runs = [self._run(group, tuned, seed) for seed in seeds if seed not in had]
             added = [dataclasses.replace(run, reporting=True) for run in runs]
             group.runs += added
             new += added
