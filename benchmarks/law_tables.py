@@ -21,8 +21,10 @@ TABLES: dict[str, tuple[Callable[[SweepResults], pd.DataFrame], list[Column]]] =
 """Name in ``tables`` of an answer -> the rows and the columns."""
 
 
-def law_tables(results: SweepResults, names: list[str]) -> list[str]:
+def law_tables(results: SweepResults, names: list[str], rows_of: str | None = None) -> list[str]:
     """Lines of Markdown: the named tables, each led by the task and the pair of optimizers where there are several.
+
+    Of a table that has the task or panel ``rows_of``, its rows alone are shown.
 
     Raises:
         ValueError: a name is unknown, or its table has no row.
@@ -31,10 +33,11 @@ def law_tables(results: SweepResults, names: list[str]) -> list[str]:
     for name in names:
         if name not in TABLES:
             raise ValueError(f"A table should be one of {', '.join(TABLES)}, got {name!r}.")
-        rows_of, columns = TABLES[name]
-        rows = rows_of(results)
+        table_of, columns = TABLES[name]
+        rows = table_of(results)
         if rows.empty:
             raise ValueError(f"The table {name!r} has no row.")
+        rows = rows[rows["task"] == rows_of] if rows_of in set(rows["task"]) else rows
         lead = [Column("task", lambda one: one.task)] if rows["task"].nunique() > 1 else []
         if "challenger" in rows and "pair" not in [column.heading for column in columns]:
             several = len(rows[["reference", "challenger"]].drop_duplicates()) > 1

@@ -3,7 +3,7 @@
 A text takes its numbers from the tables by marks: ``{gap 4}`` is the gap at batch size 4 in percent, ``{verdict 4}``
 the verdict; where there are several tasks (or panels) or optimizers, ``{gap zinc/gat 64}``, ``{gap 4 muon}``. A
 percentage that is not a mark's is refused: it would go stale. ``figures`` names those of a report, ``tables`` those of
-`law_tables`, and ``rows_of`` the one task or panel whose gaps the page shows; all are in ``gap.csv``. A judgement over
+`law_tables`, and ``rows_of`` the one task or panel that the page shows; all are in ``gap.csv``. A judgement over
 a paper's claim names the verdicts that it rests on, and is refused where one of them is another now, or is no verdict:
 
     claim: "paper 1: SGD ahead at small batch sizes, Adam at large ones"
@@ -74,14 +74,18 @@ def filled(text: str, gaps: pd.DataFrame) -> str:
     return _MARK.sub(value, text)
 
 
-def answer_of(results: SweepResults) -> str:
-    """The answer in the suite's own words."""
-    answers = list(dict.fromkeys(results.crossovers["answer"])) if len(results.crossovers) else []
+def answer_of(results: SweepResults, rows_of: str | None = None) -> str:
+    """The answer in the suite's own words, of all tasks and panels or of one."""
     crossovers = results.crossovers
-    if len(answers) == 1:
-        return str(answers[0])
-    several = crossovers["task"].nunique() > 1
-    names = crossovers["task"] if several else crossovers["challenger"].map(optimizer_title)
+    if rows_of is not None:
+        crossovers = crossovers[crossovers["task"] == rows_of]
+    if crossovers["answer"].nunique() == 1:
+        return str(crossovers["answer"].iloc[0])
+    leads = [
+        crossovers["task"].astype(str) if crossovers["task"].nunique() > 1 else None,
+        crossovers["challenger"].map(optimizer_title) if crossovers["challenger"].nunique() > 1 else None,
+    ]
+    names = [", ".join(name) for name in zip(*(lead for lead in leads if lead is not None), strict=True)]
     return " ".join(f"{name}: {answer}" for name, answer in zip(names, crossovers["answer"], strict=True))
 
 

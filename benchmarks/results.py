@@ -21,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
@@ -30,6 +31,7 @@ from result_texts import answer_of, filled, judged, row, wrapped
 from why_page import draw_why, measured, why_page
 
 from suite.analysis.csv_text import csv_text
+from suite.analysis.report.write import panel_suffix
 from suite.analysis.words import format_setting, number, optimizer_title, seeds_text, verdict_text
 from suite.api import SweepResults, load
 from suite.records import Store
@@ -121,7 +123,16 @@ def draw(results: SweepResults, folder: Path, names: list[str]) -> None:
         old.unlink()
     there = results.figures()
     for name in names or [name for name in FIGURES if name in there][:1]:
-        results.figure(name).savefig(folder / f"{name}.png", dpi=160)
+        figure_named(results, name).savefig(folder / f"{name}.png", dpi=160)
+
+
+def figure_named(results: SweepResults, name: str) -> Figure:
+    """A figure by the name of its file in the report, which ends on the panel where every panel has one."""
+    for order, task in enumerate(results.runs["task"].unique()):
+        alone = name.removesuffix(panel_suffix(order, task))
+        if alone != name:
+            return results.figure(alone, task=task)
+    return results.figure(name)
 
 
 def tables_of(results: SweepResults) -> dict[str, str]:
@@ -151,7 +162,7 @@ def gap_table(gaps: pd.DataFrame) -> list[str]:
 
 
 def shown_gaps(gaps: pd.DataFrame, answer: dict[str, Any]) -> pd.DataFrame:
-    """The gaps that a page shows: those of the task or panel ``rows_of`` of its answer, or all.
+    """The gaps that a page shows: those of the one task or panel that its answer names, or all.
 
     Raises:
         ValueError: there is no such task or panel.
@@ -172,6 +183,9 @@ def _setting(setting: Any) -> str:
 def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
     """One question: figure, command, cost, verdicts, judgement."""
     folder, gaps = folder_of(sweep), results.gaps
+    tables, rows_of = answer.get("tables", []), answer.get("rows_of")
+    figures = answer.get("figures") or [figure.stem for figure in sorted(folder.glob("*.png"))]
+    laws = results.laws[: len(results.budget_laws)] if "critical" in tables else results.laws
     spec = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{sweep}.yaml").read_text())
     runs = results.runs
     took = f"{len(runs)} runs, {runs['total_seconds'].sum() / 60:.0f} minutes of training summed over them"
@@ -182,14 +196,14 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
             "",
             wrapped(f"*{spec['question']}* ({spec['source']})"),
             "",
-            *(f"![{figure.stem}]({folder.name}/{figure.name})" for figure in sorted(folder.glob("*.png"))),
+            *(f"![{figure}]({folder.name}/{figure}.png)" for figure in figures),
             "",
             wrapped(f"`python -m suite sweep configs/sweeps/{sweep}.yaml --sources sources.yaml`: {took}."),
             "",
-            wrapped(f"**{answer_of(results)}**"),
+            wrapped(f"**{answer_of(results, rows_of)}**"),
             "",
-            *(f"{wrapped(law)}\n" for law in results.laws if "tables" not in answer),
-            *law_tables(results, answer.get("tables", [])),
+            *(f"{wrapped(law)}\n" for law in laws),
+            *law_tables(results, tables, rows_of),
             *gap_table(shown_gaps(gaps, answer)),
             "",
             *(f"{wrapped(paragraph)}\n" for paragraph in paragraphs if paragraph),
@@ -213,7 +227,8 @@ def documents(answers: dict[str, Any], found: dict[str, SweepResults]) -> dict[P
             for name, table in tables_of(results).items():
                 written[folder_of(sweep) / f"{name}.csv"] = table
             claim = judged(answers[sweep], results.gaps)
-            rows.append(row([f"[{title}]({page}.md#{anchor(title)})", answer_of(results), claim]))
+            said = answer_of(results, answers[sweep].get("rows_of"))
+            rows.append(row([f"[{title}]({page}.md#{anchor(title)})", said, claim]))
         if here:
             sections = [section(sweep, answers[sweep], found[sweep]) for sweep in here]
             written[OUT / f"{page}.md"] = "\n".join([f"# {heading}", "", *sections])
@@ -224,13 +239,22 @@ def documents(answers: dict[str, Any], found: dict[str, SweepResults]) -> dict[P
 
 
 def _with_tables(text: str, found: dict[str, SweepResults]) -> str:
-    """A document with the tables between its marks ``<!-- verdicts: SWEEP -->`` and ``<!-- end -->`` made anew."""
+    """A document with what stands between its marks made anew.
 
-    def table(mark: re.Match[str]) -> str:
-        results = found[mark[1]]
-        return "\n".join([mark[0].splitlines()[0], *gap_table(results.gaps), "", wrapped(answer_of(results)), mark[2]])
+    ``<!-- verdicts: SWEEP -->`` leads a table of gaps, ``<!-- laws: SWEEP -->`` the laws of the crossover over the
+    budget, those that there are; both go to ``<!-- end -->``.
+    """
 
-    return re.sub(r"<!-- verdicts: (\S+) -->\n.*?(<!-- end -->)", table, text, flags=re.DOTALL)
+    def between(mark: re.Match[str]) -> str:
+        results = found[mark[2]]
+        lines = [*gap_table(results.gaps), "", wrapped(answer_of(results))]
+        if mark[1] == "laws":
+            known = results.budget_laws["exponent"].notna().tolist()
+            laws = [law for law, is_known in zip(results.laws, known, strict=False) if is_known]
+            lines = [wrapped(f"- {law}").replace("\n", "\n  ") for law in laws]
+        return "\n".join([mark[0].splitlines()[0], *lines, mark[3]])
+
+    return re.sub(r"<!-- (verdicts|laws): (\S+) -->\n.*?(<!-- end -->)", between, text, flags=re.DOTALL)
 
 
 def main() -> int:

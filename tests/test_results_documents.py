@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import results
 from law_tables import law_tables
-from result_texts import filled, judged
+from result_texts import answer_of, filled, judged
 
 from suite.analysis.words import verdict_text
 from suite.api import load
@@ -99,10 +99,23 @@ def test_a_page_may_show_tables_of_laws() -> None:
     muon = "| Muon against Adam | 4 | norm off | -2.00 % | -3.00 to -1.00 | towards Adam | \N{EN DASH} |"
     assert muon.replace("-", "\N{MINUS SIGN}") in lines
     assert "| b | SGD | 4 and 16 | 0.74 | 24.7 | 19.2 to \N{INFINITY} |" in lines
+    lines = law_tables(made, ["explained", "critical"], "b")  # type: ignore[arg-type]
+    assert [line for line in lines if "SGD" in line] == [
+        "| SGD against Adam | 4 | 8 | +1.50 % | 75 % | 90 % | 5 % |",  # a table of a family, in which no panel stands
+        "| SGD | 4 and 16 | 0.74 | 24.7 | 19.2 to \N{INFINITY} |",
+    ]
     with pytest.raises(ValueError, match="'tuned_laws' has no row"):
         law_tables(made, ["tuned_laws"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="should be one of critical, tuned_laws"):
         law_tables(made, ["laws"])  # type: ignore[arg-type]
+
+
+def test_answers_are_led_by_what_tells_them_apart() -> None:
+    rows = [("a", "sgd", "No."), ("a", "muon", "Yes."), ("b", "sgd", "No."), ("b", "muon", "No.")]
+    made = SimpleNamespace(crossovers=pd.DataFrame(rows, columns=["task", "challenger", "answer"]))
+    assert answer_of(made) == "a, SGD: No. a, Muon: Yes. b, SGD: No. b, Muon: No."  # type: ignore[arg-type]
+    assert answer_of(made, "a") == "SGD: No. Muon: Yes."  # type: ignore[arg-type]
+    assert answer_of(made, "b") == "No."  # type: ignore[arg-type]
 
 
 def test_the_grid_beside_a_search_has_the_same_verdicts() -> None:
@@ -113,3 +126,13 @@ def test_the_grid_beside_a_search_has_the_same_verdicts() -> None:
         (sweep,) = archive.sweeps["name"]
         verdicts.append({row["batch_size"]: verdict_text(row) for row in archive.sweep(sweep).gaps.to_dict("records")})
     assert verdicts[0] == verdicts[1] and len(verdicts[0]) == 5
+
+
+def test_a_figure_of_one_panel_has_the_name_of_its_file_in_the_report() -> None:
+    there = SimpleNamespace(
+        runs=pd.DataFrame({"task": ["tokens 1e+06", "Zipf"]}),
+        figure=lambda name, task=None: (name, task),
+    )
+    assert results.figure_named(there, "tuned-1-tokens-1e-06") == ("tuned", "tokens 1e+06")
+    assert results.figure_named(there, "tuned_laws-2-zipf") == ("tuned_laws", "Zipf")
+    assert results.figure_named(there, "retrained-1") == ("retrained-1", None)

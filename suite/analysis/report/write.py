@@ -179,12 +179,16 @@ def _bodies(comparison: Comparison, losses: LossReader, diagnostics: DiagnosticR
     bodies = [published_section(comparison)]
     for number, task in enumerate(tasks):
         part = comparison.of_task(task)
-        slug = re.sub(r"[^a-z0-9]+", "-", task.lower()).strip("-")
-        suffix = f"-{number + 1}-{slug}"
+        suffix = panel_suffix(number, task)
         figures = draw_figures(part, losses, easel, suffix=suffix)
         bodies += [element("h1", comparison.task_title(task), class_="panel"), _body(part, figures)]
         bodies.append(draw_diagnosed(part, points[points["task"] == task], easel, suffix=suffix))
     return bodies
+
+
+def panel_suffix(number: int, task: str) -> str:
+    """What follows a figure's name where a sweep has several panels: ``-1-heterogeneous`` of the one of number 0."""
+    return f"-{number + 1}-" + re.sub(r"[^a-z0-9]+", "-", task.lower()).strip("-")
 
 
 def _body(comparison: Comparison, figures: Mapping[str, Markup], published: Markup | str = "") -> Markup:
