@@ -230,6 +230,7 @@ def test_effects_of_a_full_crossing_are_the_textbooks() -> None:
     assert rows["effect"].to_dict() == pytest.approx({"a true (not false)": 11, "b true (not false)": 3, "a with b": 1})
     assert rows["error"].to_numpy() == pytest.approx(0.5)  # four errors of 0.5, each with weight 1/2
     assert rows["freedom"].to_numpy() == pytest.approx(40)
+    assert rows["corrected"].tolist() == [True, True, False]
     half = 2.021075 * 0.5
     assert rows.loc["b true (not false)", ["low", "high"]].tolist() == pytest.approx([3 - half, 3 + half], rel=1e-5)
     assert rows.loc["a true (not false)", "share_of_gap"] == pytest.approx(11 / 8)  # of a gap of -8, which turns
@@ -254,6 +255,17 @@ def test_one_setting_at_a_time_is_compared_with_the_first() -> None:
 def test_effects_that_cannot_be_told_apart_are_none() -> None:
     panels = {"x": {"task": "t", "model.a": 0, "model.b": 0}, "y": {"task": "t", "model.a": 1, "model.b": 1}}
     assert all(table.empty for table in effects_tables(gaps_of({"x": 1.0, "y": 2.0}), panels))
+
+
+def test_effects_hold_after_correction_for_all_of_their_pair() -> None:
+    panels = crossed("model.a", "model.b")
+    values = dict(zip(panels, (-8.0, -6.9, 2.0, 3.1), strict=True))  # b: 1.1, which excludes zero alone
+    sizes = [gaps_of(values).assign(batch_size=size, freedom=1e6) for size in (4, 16)]
+    effects = effects_tables(pd.concat(sizes), panels)[0].set_index(["effect_of", "batch_size"])
+    assert effects["corrected"].dtype == bool and effects["corrected"].sum() == 2
+    assert effects.loc["b true (not false)", "p"].tolist() == pytest.approx([0.0278, 0.0278], abs=1e-4)
+    alone = effects_tables(pd.concat(sizes[:1]), {k: {**v, "model.c": 0} for k, v in panels.items()})[0]
+    assert alone["corrected"].tolist() == [True, False, False]
 
 
 def test_intervals_of_effects_and_shares_cover() -> None:

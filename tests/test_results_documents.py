@@ -84,7 +84,7 @@ def test_a_page_may_show_tables_of_laws() -> None:
         "explained_with_interactions": 0.9, "noise_share": 0.05,
     }  # fmt: skip
     effect = {"batch_size": 4, "effect_of": "norm off", "effect": -2.0, "low": -3.0, "high": -1.0, "p": 0.01}
-    effect |= {"share_of_gap": math.nan, "share_low": math.nan, "share_high": math.nan}
+    effect |= {"corrected": True, "share_of_gap": math.nan, "share_low": math.nan, "share_high": math.nan}
     pairs = [{"task": "a", "reference": "adam", "challenger": challenger} for challenger in ("sgd", "muon")]
     critical = {"optimizer": "sgd", "stops_from": 4, "stops_at": 16, "power": 0.74, "fits": True, "critical": 24.7}
     critical |= {"critical_low": 19.2, "critical_high": math.inf}

@@ -33,7 +33,7 @@ import pandas as pd
 
 from suite.analysis.families import Settings, factors, short_name
 from suite.analysis.gap import SERIES
-from suite.analysis.verdict import LEVEL, Interval, combined
+from suite.analysis.verdict import LEVEL, Interval, combined, holm
 from suite.analysis.words import format_value
 
 DRAWS = 2000
@@ -41,7 +41,7 @@ _SEED = 0
 
 COLUMNS = [
     "task", "reference", "challenger", "batch_size", "effect_of", "kind", "panels", "effect", "error", "freedom", "low",
-    "high", "p", "share_of_gap", "share_low", "share_high",
+    "high", "p", "corrected", "share_of_gap", "share_low", "share_high",
 ]  # fmt: skip
 
 EXPLAINED = [
@@ -74,8 +74,10 @@ def effects_tables(gaps: pd.DataFrame, panels: Mapping[str, Settings]) -> tuple[
 
     Returns:
         The columns `COLUMNS` and `EXPLAINED`. Effects and gaps are relative, in percent of the reference's loss;
-        ``low`` and ``high`` end 95% intervals; shares are between 0 and 1 and beyond. Both are without rows where fewer
-        than two panels of one task differ, or their effects cannot be told apart.
+        ``low`` and ``high`` end 95% intervals; ``corrected`` says whether an effect is not zero after Holm's correction
+        for the number of effects and interactions of its task and pair at all batch sizes; shares are between 0 and 1
+        and beyond. Both are without rows where fewer than two panels of one task differ, or their effects cannot be
+        told apart.
     """
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
@@ -92,7 +94,9 @@ def effects_tables(gaps: pd.DataFrame, panels: Mapping[str, Settings]) -> tuple[
                 added, summary = _effects(group, terms)
                 rows += [key | row for row in added]
                 summaries.append(key | summary)
-    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(summaries, columns=EXPLAINED)
+    effects = pd.DataFrame(rows, columns=COLUMNS)
+    effects["corrected"] = effects.groupby(SERIES, sort=False)["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))
+    return effects.astype({"corrected": bool}), pd.DataFrame(summaries, columns=EXPLAINED)
 
 
 def _terms(settings: Sequence[Settings], varied: Mapping[str, Sequence[Any]]) -> list[_Term]:

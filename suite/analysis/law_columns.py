@@ -75,7 +75,8 @@ def _critical_text(row: Any) -> str:
 def _effect_words(row: Any) -> str:
     if not row.p <= 1 - LEVEL:
         return "open"
-    return f"towards {optimizer_title(row.challenger if row.effect > 0 else row.reference)}"
+    towards = f"towards {optimizer_title(row.challenger if row.effect > 0 else row.reference)}"
+    return towards if row.corrected else f"{towards}, alone"
 
 
 def _share_text(row: Any) -> str:

@@ -113,9 +113,10 @@ def effects_section(comparison: Comparison) -> Markup:
                              f"{optimizer_title(str(challenger))}."))  # fmt: skip
         parts.append(table(*cells(EFFECTS, rows.itertuples(index=False))))
     words = (
-        "An effect is the mean gap at a setting's value less that at its first value. Its share of the gap is of the "
-        "gap at all settings' first values: at 100% it is closed. Explained: share of the variance of the gaps between "
-        "panels; noise: what their errors alone would make of it."
+        "An effect is the mean gap at a setting's value less that at its first value. It is named where its 95% "
+        "interval excludes zero, as alone where that does not hold after Holm's correction for the number of effects. "
+        "Its share of the gap is of the gap at all settings' first values: at 100% it is closed. Explained: share of "
+        "the variance of the gaps between panels; noise: what their errors alone would make of it."
     )
     return section(
         "Effects of the settings on the gap",
