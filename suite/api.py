@@ -345,7 +345,7 @@ class SweepResults:
         Args:
             name: one of `figures`.
             task: where there are several, the one that is drawn; None: all together for ``branches``, ``panels``,
-                ``budget_law`` and ``retrained-1``, the first for the others.
+                ``budget_law``, ``effects`` and ``retrained-1``, the first for the others.
             look: width, type size and scales, or the name of a look: page, column, slide.
 
         Raises:

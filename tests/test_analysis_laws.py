@@ -303,7 +303,7 @@ def test_laws_are_in_the_report_and_in_python(tmp_path: Path, monkeypatch: pytes
         assert said in words, said
     tables, figures = ({path.name for path in (tmp_path / "out" / name).iterdir()} for name in ("tables", "figures"))
     assert {"tuned_laws.csv", "budget_law.csv", "crossover_by_budget.csv", "effects.csv", "explained.csv"} <= tables
-    assert {"budget_law.svg", "tuned_laws-1-100000-0.svg"} <= figures
+    assert {"budget_law.svg", "effects.svg", "tuned_laws-1-100000-0.svg"} <= figures
     results, compared = load(store.path).sweep("laws"), compare_plan(store, plan)
     assert results.effects.equals(compared.effects[0]) and results.explained.equals(compared.effects[1])
     assert results.tuned_laws.equals(compared.tuned_laws) and len(results.budget_laws) == 2

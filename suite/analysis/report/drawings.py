@@ -16,6 +16,7 @@ from suite.analysis.figures.branches import branches_figure
 from suite.analysis.figures.budget_law import budget_law_figure
 from suite.analysis.figures.curves import curves_figure
 from suite.analysis.figures.diagnosed import described, diagnosed_figure
+from suite.analysis.figures.effects import effects_figure
 from suite.analysis.figures.gap import gap_figure
 from suite.analysis.figures.heatmap import heatmap_figure
 from suite.analysis.figures.panels import panels_figure
@@ -106,8 +107,9 @@ class Easel:
 def overall_drawings(comparison: Comparison, labels: Sequence[str]) -> dict[str, Draw]:
     """The figures of all tasks together by name; those without anything to show draw None.
 
-    Branches over the trunk's share, panels where there are several series, the crossover over the budget, and for
-    every family of panels the steps to the target loss with the budget made for it.
+    Branches over the trunk's share, panels where there are several series, the crossover over the budget, effects of
+    the settings that panels vary, and for every family of panels the steps to the target loss with the budget made
+    for it.
 
     Args:
         comparison: of all tasks.
@@ -119,6 +121,7 @@ def overall_drawings(comparison: Comparison, labels: Sequence[str]) -> dict[str,
         "branches": lambda: branches_figure(comparison.branch_gaps, labels) if comparison.points else None,
         "panels": lambda: panels_figure(apart, comparison.published_gaps, labels),
         "budget_law": lambda: budget_law_figure(comparison.budget_laws),
+        "effects": lambda: effects_figure(comparison.effects[0]),
     }
     for number, (family, steps) in enumerate(comparison.retrained.groupby("task", sort=False)):
         critical = comparison.critical[comparison.critical["task"] == family]
@@ -216,6 +219,17 @@ def draw_budget_law(comparison: Comparison, easel: Easel) -> Markup:
         inline=True,
     )
     return easel.place(overall_drawings(comparison, easel.labels)["budget_law"], "budget_law", caption)
+
+
+def draw_effects(comparison: Comparison, easel: Easel) -> Markup:
+    """The effects of the settings that panels vary."""
+    caption = Caption(
+        "",
+        "Effects of settings on the relative gap, with intervals, at every batch size.",
+        "Effects of the settings, and of two together, on the relative gap.",
+        inline=True,
+    )
+    return easel.place(overall_drawings(comparison, easel.labels)["effects"], "effects", caption)
 
 
 def draw_retrained(comparison: Comparison, easel: Easel) -> Markup:

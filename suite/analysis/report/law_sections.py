@@ -100,7 +100,7 @@ def _sizes_text(row: Any) -> str:
     return UNKNOWN if math.isnan(row.low) else interval_text((row.low, row.high)).partition("interval ")[2]
 
 
-def effects_section(comparison: Comparison) -> Markup:
+def effects_section(comparison: Comparison, figure: Markup) -> Markup:
     """The effects on the gap of the settings that panels vary; nothing where none are."""
     effects, explained = comparison.effects
     if effects.empty:
@@ -121,6 +121,7 @@ def effects_section(comparison: Comparison) -> Markup:
     return section(
         "Effects of the settings on the gap",
         element("p", words),
+        figure,
         *parts,
         table(*cells(EXPLAINED, explained.itertuples(index=False))),
     )
