@@ -25,6 +25,9 @@ from suite.api import SweepResults
 
 JUDGEMENTS = ("agrees", "contradicts", "open", "not comparable")
 
+_MOST_ANSWERS = 6
+"""Answers beyond which their verdicts are counted."""
+
 _MARK = re.compile(r"\{(gap|verdict|loss) ([^{}]+)\}")
 
 
@@ -75,18 +78,30 @@ def filled(text: str, gaps: pd.DataFrame) -> str:
 
 
 def answer_of(results: SweepResults, rows_of: str | None = None) -> str:
-    """The answer in the suite's own words, of all tasks and panels or of one."""
+    """The answer in the suite's own words, of all tasks and panels or of one; of many the verdicts, counted."""
     crossovers = results.crossovers
     if rows_of is not None:
         crossovers = crossovers[crossovers["task"] == rows_of]
     if crossovers["answer"].nunique() == 1:
         return str(crossovers["answer"].iloc[0])
+    if len(crossovers) > _MOST_ANSWERS:
+        return _counted(results.gaps[results.gaps["task"].isin(set(crossovers["task"]))])
     leads = [
         crossovers["task"].astype(str) if crossovers["task"].nunique() > 1 else None,
         crossovers["challenger"].map(optimizer_title) if crossovers["challenger"].nunique() > 1 else None,
     ]
     names = [", ".join(name) for name in zip(*(lead for lead in leads if lead is not None), strict=True)]
     return " ".join(f"{name}: {answer}" for name, answer in zip(names, crossovers["answer"], strict=True))
+
+
+def _counted(gaps: pd.DataFrame) -> str:
+    """How many gaps have which verdict."""
+    better = gaps[gaps["verdict"] == "better"]["better"].value_counts()
+    parts = [f"{optimizer_title(str(label))} is better in {count}" for label, count in better.items()]
+    others = gaps[gaps["verdict"] != "better"]["verdict"].value_counts()
+    words = {"level": "are level", "leans": "lean", "open": "are open"}
+    parts += [f"{count} {words[str(kind)]}" for kind, count in others.items()]
+    return f"Of {len(gaps)} gaps: {', '.join(parts)}."
 
 
 def judged(answer: dict[str, Any], gaps: pd.DataFrame) -> str:

@@ -116,6 +116,11 @@ def test_answers_are_led_by_what_tells_them_apart() -> None:
     assert answer_of(made) == "a, SGD: No. a, Muon: Yes. b, SGD: No. b, Muon: No."  # type: ignore[arg-type]
     assert answer_of(made, "a") == "SGD: No. Muon: Yes."  # type: ignore[arg-type]
     assert answer_of(made, "b") == "No."  # type: ignore[arg-type]
+    many = pd.DataFrame([(task, "sgd", f"{task}.") for task in "abcdefg"], columns=["task", "challenger", "answer"])
+    gaps = pd.concat([GAPS.assign(task=task) for task in "abcdefgh"])
+    made = SimpleNamespace(crossovers=many, gaps=gaps)
+    said = "Of 21 gaps: SGD is better in 7, Adam is better in 7, 7 are open."
+    assert answer_of(made) == said  # type: ignore[arg-type]
 
 
 def test_the_grid_beside_a_search_has_the_same_verdicts() -> None:
