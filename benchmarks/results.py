@@ -121,8 +121,10 @@ def draw(results: SweepResults, folder: Path, names: list[str]) -> None:
     """The figures of a question, by default the one that answers most."""
     for old in folder.glob("*.png"):
         old.unlink()
-    there = results.figures()
-    for name in names or [name for name in FIGURES if name in there][:1]:
+    if not names:
+        there = results.figures()
+        names = [name for name in FIGURES if name in there][:1]
+    for name in names:
         figure_named(results, name).savefig(folder / f"{name}.png", dpi=160)
 
 

@@ -210,26 +210,9 @@ def _critical_within(comparison: Comparison) -> pd.DataFrame:
     return critical[~critical["retrained"].astype(bool)]
 
 
-def draw_budget_law(comparison: Comparison, easel: Easel) -> Markup:
-    """The crossover over the budget, of a sweep of several."""
-    caption = Caption(
-        "",
-        "Batch size of the crossover against the budget, with its power law.",
-        "Batch size at which the gap passes zero, against the budget.",
-        inline=True,
-    )
-    return easel.place(overall_drawings(comparison, easel.labels)["budget_law"], "budget_law", caption)
-
-
-def draw_effects(comparison: Comparison, easel: Easel) -> Markup:
-    """The effects of the settings that panels vary."""
-    caption = Caption(
-        "",
-        "Effects of settings on the relative gap, with intervals, at every batch size.",
-        "Effects of the settings, and of two together, on the relative gap.",
-        inline=True,
-    )
-    return easel.place(overall_drawings(comparison, easel.labels)["effects"], "effects", caption)
+def draw_law(comparison: Comparison, easel: Easel, name: str) -> Markup:
+    """A figure of the laws of all panels together: ``budget_law`` or ``effects``."""
+    return easel.place(overall_drawings(comparison, easel.labels)[name], name, _LAWS[name])
 
 
 def draw_retrained(comparison: Comparison, easel: Easel) -> Markup:
@@ -250,6 +233,21 @@ def _first_pair(comparison: Comparison) -> pd.DataFrame:
 
 
 _TIPS = "Point at a gap to see the tuned settings."
+
+_LAWS = {
+    "budget_law": Caption(
+        "",
+        "Batch size of the crossover against the budget, with its power law.",
+        "Batch size at which the gap passes zero, against the budget.",
+        inline=True,
+    ),
+    "effects": Caption(
+        "",
+        "Effects of settings on the relative gap, with intervals, at every batch size.",
+        "Effects of the settings, and of two together, on the relative gap.",
+        inline=True,
+    ),
+}
 
 _OVERVIEW = Caption(
     "",
