@@ -108,7 +108,7 @@ def test_a_setting_that_becomes_the_best_after_the_report_reports_as_well(tmp_pa
     assert plan.extend_group(group, store) == []
     again = Plan(read_spec(file), identify)
     again.remember(plan.as_record(command="", title="")["runs"])
-    (more,) = again.report_more({("", 1)}, [7, 8])
+    (more,) = again.report_more({("", 1)}, [7, 8], store)
     assert (more.axes["lr"], more.seed) == (0.3, 8)
 
 

@@ -201,11 +201,11 @@ def test_looks_double_the_seeds_and_use_none_that_chose() -> None:
 def test_further_reporting_seeds_are_those_of_the_points_that_need_them_and_are_remembered() -> None:
     spec, results = spec_of(search=None, batch_size=[1, 4], until=Until()), Results()
     plan, _ = carry_out(spec, results)
-    added = plan.report_more({("", 4)}, spec.looks[1])
+    added = plan.report_more({("", 4)}, spec.looks[1], results)
     assert {run.batch_size for run in added} == {4}
     assert all(run.reporting for run in added)
     assert {(run.optimizer, run.seed) for run in added} == {(o, s) for o in OPTIMIZERS for s in (5, 6, 7)}
-    assert plan.report_more({("", 4)}, spec.looks[1]) == []
+    assert plan.report_more({("", 4)}, spec.looks[1], results) == []
     again = Plan(spec, identify)
     again.remember(plan.as_record(command="", title="")["runs"])
     assert settings_of(again) == settings_of(plan)

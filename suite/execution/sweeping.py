@@ -202,7 +202,7 @@ class Sweep:
         """
         spec = self.plan.spec
         before = len(self.plan.runs)
-        added = self.plan.report_more(points, spec.looks[look])
+        added = self.plan.report_more(points, spec.looks[look], self.store)
         if spec.until is not None and len(self.plan.runs) > spec.until.most_runs:
             for group in self.plan.groups:
                 group.runs = [run for run in group.runs if run not in added]

@@ -209,13 +209,16 @@ class Plan:
         group.runs += new
         return new
 
-    def report_more(self, points: Collection[tuple[str, int]], seeds: Sequence[int]) -> list[PlannedRun]:
+    def report_more(self, points: Collection[tuple[str, int]], seeds: Sequence[int], store: Store) -> list[PlannedRun]:
         """Add the tuned settings of some panels and batch sizes with further reporting seeds; returns the new runs."""
         new = []
         for group in self.groups:
-            tuned = next((run.axes for run in reversed(group.runs) if run.reporting), None)
-            if group.key[::2] not in points or tuned is None:
+            if group.key[::2] not in points or not any(run.reporting for run in group.runs):
                 continue
+            best_first = ranked_settings(group.runs, store, group.panel.final_loss)
+            if not best_first:
+                continue
+            tuned = best_first[0]
             had = {run.seed for run in group.reporting(tuned)}
             runs = [self._run(group, tuned, seed) for seed in seeds if seed not in had]
             added = [dataclasses.replace(run, reporting=True) for run in runs]
