@@ -159,6 +159,16 @@ def test_seeds_for_level_for_a_surface_and_for_nothing():
     assert seeds_for_power(1.0, 0.0) == 2 and seeds_for_power(0.5, 1.0, sizes=4) <= seeds_for_power(0.5, 1.0)
 
 
+@pytest.mark.parametrize("sizes", [1, 5])
+@pytest.mark.parametrize("margin", [0.0, 0.02])
+def test_a_larger_gap_never_needs_more_seeds(sizes, margin):
+    needed = [
+        seeds_for_power(gap, 0.02, surface_error=0.01, margin=margin, sizes=sizes)
+        for gap in np.geomspace(0.05, 50, 400)
+    ]
+    assert needed[-1] == 2 and needed == sorted(needed, reverse=True)
+
+
 def test_coordinates_are_where_the_loss_is_smooth():
     assert coordinates("lr", [0.1, 1.0]) == pytest.approx([math.log(0.1), 0])
     assert coordinates("inner.momentum", [0, 0.9]) == pytest.approx([0, math.log(10)])

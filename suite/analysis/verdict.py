@@ -58,8 +58,9 @@ SURFACE_FREEDOM = 10.0
 
 MOST_SEEDS = 1000
 
-_FAR = 50.0
-"""Standard errors beyond which a chance is as good as one."""
+_FAR = 30.0
+"""Standard errors beyond which a chance is as good as one (0.98 with one degree of freedom). From 35 on the noncentral
+t may have no value in double precision."""
 
 Kind = Literal["better", "level", "leans", "open"]
 
@@ -289,7 +290,7 @@ def seeds_for_power(
 
         def chance(distance: float) -> float:
             """That an interval around a gap this far from a bound lies on the right side of it."""
-            away = min(distance / max(float(total), 1e-300), _FAR)
+            away = max(-_FAR, min(distance / max(float(total), 1e-300), _FAR))
             return 1 - float(nctdtr(freedom, away, quantile))
 
         away = abs(estimate)
