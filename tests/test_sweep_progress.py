@@ -46,6 +46,23 @@ def test_time_to_go_from_measured_costs_then_from_what_runs_took(monkeypatch: py
     assert progress.line() == "sweep: 18 finished, 0 running, 0 diverged, 0 left of 18; done"
 
 
+def test_lines_of_a_log_count_what_every_worker_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    first, second = runs_of(1, 1000), runs_of(64, 15)
+    progress = SweepProgress(total=18, left=[*first, *second], workers=2)
+    progress.update(first[:5], Event("started"))
+    progress.update(second[:1], Event("started"))
+    capsys.readouterr()
+    clock[0] += 60
+    progress.update(second[:1], Event("done", ["finished"], seconds=60.0))
+    assert capsys.readouterr().err == ""
+    progress.update(second[1:2], Event("started"))
+    assert capsys.readouterr().err.startswith("sweep: 1 finished, 6 running, 0 diverged, 11 left of 18; ")
+
+
 def test_batch_sizes_nobody_has_trained_cost_per_step_what_the_nearest_does() -> None:
     small, middle, large = runs_of(1, 1000), runs_of(16, 60), runs_of(64, 15)
     progress = SweepProgress(total=27, left=[*small, *middle, *large], workers=1)

@@ -57,7 +57,10 @@ class SweepProgress:
             self.left.pop(run.run_id, None)
 
     def update(self, job: Job, event: Event) -> None:
-        """Update the counts after an event of a job, and draw them."""
+        """Update the counts after an event of a job, and draw them.
+
+        A log has a line when a job starts: when one has just ended, its worker has no other yet.
+        """
         for number, run in enumerate(job):
             if event.kind == "started":
                 self.running[run.run_id] = time.monotonic(), len(job)
@@ -70,7 +73,7 @@ class SweepProgress:
                     seconds, steps = self._spent.get(run.key, (0.0, 0))
                     self._spent[run.key] = seconds + event.seconds / len(job), steps + run.steps
         now = time.monotonic()
-        if self._terminal or now - self._drawn > LOG_EVERY_SECONDS:
+        if self._terminal or (event.kind == "started" and now - self._drawn > LOG_EVERY_SECONDS):
             self._drawn = now
             self._draw("" if self._terminal else "\n")
 
