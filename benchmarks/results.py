@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def folder_of(sweep: str) -> Path:
     return OUT / sweep.replace("/laptop/", "_")
 
 
+def command_of(sweep: str, trained: Collection[str]) -> str:
+    """The command that trains a sweep again, with `--panel` where only some of its file's panels are trained."""
+    spec = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{sweep}.yaml").read_text())
+    panels = spec.get("panels") or {}
+    there = [panel for panel in panels if panel in trained]
+    some = there if len(there) < len(panels) else []
+    return " ".join(
+        [
+            f"python -m suite sweep configs/sweeps/{sweep}.yaml --sources sources.yaml",
+            *(f"--panel {shlex.quote(panel)}" for panel in some),
+        ]
+    )
+
+
 def take(store: Path, sweep: str) -> None:
     """Write the archive of a sweep from the plan of its file in a store; runs without a result are left out.
 
@@ -99,7 +114,7 @@ def take(store: Path, sweep: str) -> None:
         there = ", ".join(plan["file"] for plan in plans)
         raise SystemExit(f"{store} should hold a sweep of {file}, but has {there or 'none'}.")
     plan, runs = max(settled, key=lambda one: len(one[1]))
-    command = f"python -m suite sweep {file} --sources sources.yaml"
+    command = command_of(sweep, plan["panels"] or ())
     folder_of(sweep).mkdir(parents=True, exist_ok=True)
     write_archive(kept, folder_of(sweep) / "runs.parquet", {**plan, "file": file, "command": command, "runs": runs})
     print(f"{len(runs)} of {len(plan['runs'])} runs of {sweep} have a result and are archived.")
@@ -200,7 +215,7 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
             "",
             *(f"![{figure}]({folder.name}/{figure}.png)" for figure in figures),
             "",
-            wrapped(f"`python -m suite sweep configs/sweeps/{sweep}.yaml --sources sources.yaml`: {took}."),
+            wrapped(f"`{command_of(sweep, set(gaps['task']))}`: {took}."),
             "",
             wrapped(f"**{answer_of(results, rows_of)}**"),
             "",
