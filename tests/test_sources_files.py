@@ -430,7 +430,7 @@ def test_a_lock_that_its_holder_removes_is_not_held_twice(tmp_path: Path) -> Non
     def hold() -> None:
         nonlocal held, most
         for _ in range(50):
-            with pytest.raises(ValueError, match="no"), only_process(tmp_path / "data" / "a"):
+            with pytest.raises(ValueError, match="^no$"), only_process(tmp_path / "data" / "a"):
                 held += 1
                 most = max(most, held)
                 time.sleep(0.0005)
@@ -444,3 +444,24 @@ def test_a_lock_that_its_holder_removes_is_not_held_twice(tmp_path: Path) -> Non
     for thread in threads:
         thread.join(60)
     assert most == 1 and len(rounds) == 300 and not list(tmp_path.rglob("*.lock"))
+
+
+def test_a_folder_of_locks_that_goes_while_it_is_made_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, refused = Path.mkdir, [FileExistsError(17, "File exists"), FileNotFoundError(2, "No such file or directory")]
+
+    def mkdir(path: Path, *args: object, **options: object) -> None:
+        if refused:
+            raise refused.pop()  # what `mkdir` says when another process removes the folder under it
+        make(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with only_process(tmp_path / "data" / "a"):
+        assert (tmp_path / "data" / ".locks" / "a.lock").exists() and not refused
+
+
+def test_a_file_where_the_folder_of_locks_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".locks").write_text("")
+    said = refusal(lambda: prepare_folder(tmp_path / "a", lambda working: None, goes_on=False))
+    assert f"but {tmp_path} cannot (File exists)" in said

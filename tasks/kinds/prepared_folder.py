@@ -119,8 +119,8 @@ def _locked(path: Path) -> IO[str]:
             lock = open(path, "a+")  # noqa: SIM115
         except OSError as error:
             tries -= 1
-            if isinstance(error, FileNotFoundError) and tries:
-                continue  # the folder was removed just now
+            if isinstance(error, FileNotFoundError | FileExistsError) and tries:
+                continue  # the folder was removed just now: before the file was opened, or while `mkdir` looked at it
             raise ValueError(
                 f"data.data_dir must be a folder that can be written, but {data_dir} cannot ({error.strerror}); set "
                 "data.data_dir to another folder."
