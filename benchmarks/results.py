@@ -6,46 +6,36 @@
 
 `docs/results/SWEEP/runs.parquet` (`python -m suite archive`) holds the runs behind a question. Its figure, `gap.csv`
 and `tuned.csv` are made from it; the words of a verdict are the suite's. `docs/results/answers.yaml` adds what is
-judged by hand; `result_texts.py` holds it to the tables. A question without an archive is not in these pages.
+judged by hand; `result_texts.py` holds it to the tables. Archives and figures are those of `result_archives.py`. A
+question without an archive is not in these pages.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import sys
 import tempfile
-from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 from law_tables import law_tables
+from result_archives import OUT, command_of, draw, folder_of, restored, spec_of, take
 from result_texts import answer_of, filled, judged, row, wrapped
 from why_page import draw_why, measured, why_page
 
 from suite.analysis.csv_text import csv_text
-from suite.analysis.report.write import panel_suffix
 from suite.analysis.words import format_setting, number, optimizer_title, seeds_text, verdict_text
-from suite.api import SweepResults, load
-from suite.records import Store
-from suite.records.archive import write_archive
-from suite.records.restore import restore
-
-OUT = ROOT / "docs" / "results"
+from suite.api import SweepResults
 
 LEAST = 1e-12
 """Smaller numbers in a table are zero."""
-
-FIGURES = ("branches", "panels", "gap", "tuned")
-"""Figures of a report, the one that answers most first."""
 
 PAGES = {
     "study": "Three studies",
@@ -77,79 +67,6 @@ have a sign at 95% with the seeds they had. The runs behind them are lost, and a
 withdrawn. Where a question has been trained again, 8 of its 14 resolved gaps have the same verdict now. The sweeps are
 in `configs/sweeps/`, unanswered; `python -m suite papers` lists them.
 """
-
-
-def folder_of(sweep: str) -> Path:
-    """Where the archive, the tables and the figures of a sweep are."""
-    return OUT / sweep.replace("/laptop/", "_")
-
-
-def command_of(sweep: str, trained: Collection[str]) -> str:
-    """The command that trains a sweep again, with `--panel` where only some of its file's panels are trained."""
-    spec = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{sweep}.yaml").read_text())
-    panels = spec.get("panels") or {}
-    there = [panel for panel in panels if panel in trained]
-    some = there if len(there) < len(panels) else []
-    return " ".join(
-        [
-            f"python -m suite sweep configs/sweeps/{sweep}.yaml --sources sources.yaml",
-            *(f"--panel {shlex.quote(panel)}" for panel in some),
-        ]
-    )
-
-
-def take(store: Path, sweep: str) -> None:
-    """Write the archive of a sweep from the plan of its file in a store; runs without a result are left out.
-
-    Of several plans, as a file leaves them that was changed, the one with most results is taken.
-    """
-    kept, file = Store(store), f"configs/sweeps/{sweep}.yaml"
-    plans = list(kept.plans())
-    settled = [
-        (plan, [run for run in plan["runs"] if kept.settled(run["run_id"])])
-        for plan in plans
-        if plan["file"].endswith(file)
-    ]
-    if not settled:
-        there = ", ".join(plan["file"] for plan in plans)
-        raise SystemExit(f"{store} should hold a sweep of {file}, but has {there or 'none'}.")
-    plan, runs = max(settled, key=lambda one: len(one[1]))
-    command = command_of(sweep, plan["panels"] or ())
-    folder_of(sweep).mkdir(parents=True, exist_ok=True)
-    write_archive(kept, folder_of(sweep) / "runs.parquet", {**plan, "file": file, "command": command, "runs": runs})
-    print(f"{len(runs)} of {len(plan['runs'])} runs of {sweep} have a result and are archived.")
-
-
-def restored(sweeps: Iterable[str], folder: str) -> tuple[Store, dict[str, SweepResults]]:
-    """A store of the archives that there are, and the results of their sweeps."""
-    store = Store(folder)
-    archives = {sweep: folder_of(sweep) / "runs.parquet" for sweep in sweeps}
-    archives = {sweep: path for sweep, path in archives.items() if path.exists()}
-    for path in archives.values():
-        restore(path, store)
-    plans = {plan["file"]: plan["plan_id"] for plan in store.plans()}
-    results = load(folder)
-    return store, {sweep: results.sweep(plans[f"configs/sweeps/{sweep}.yaml"]) for sweep in archives}
-
-
-def draw(results: SweepResults, folder: Path, names: list[str]) -> None:
-    """The figures of a question, by default the one that answers most."""
-    for old in folder.glob("*.png"):
-        old.unlink()
-    if not names:
-        there = results.figures()
-        names = [name for name in FIGURES if name in there][:1]
-    for name in names:
-        figure_named(results, name).savefig(folder / f"{name}.png", dpi=160)
-
-
-def figure_named(results: SweepResults, name: str) -> Figure:
-    """A figure by the name of its file in the report, which ends on the panel where every panel has one."""
-    for order, task in enumerate(results.runs["task"].unique()):
-        alone = name.removesuffix(panel_suffix(order, task))
-        if alone != name:
-            return results.figure(alone, task=task)
-    return results.figure(name)
 
 
 def tables_of(results: SweepResults) -> dict[str, str]:
@@ -203,8 +120,7 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
     tables, rows_of = answer.get("tables", []), answer.get("rows_of")
     figures = answer.get("figures") or [figure.stem for figure in sorted(folder.glob("*.png"))]
     laws = results.laws[: len(results.budget_laws)] if "critical" in tables else results.laws
-    spec = yaml.safe_load((ROOT / "configs" / "sweeps" / f"{sweep}.yaml").read_text())
-    runs = results.runs
+    spec, runs = spec_of(sweep), results.runs
     took = f"{len(runs)} runs, {runs['total_seconds'].sum() / 60:.0f} minutes of training summed over them"
     paragraphs = [*filled(answer.get("text", ""), gaps).strip().split("\n\n"), judged(answer, gaps), *results.caveats]
     return "\n".join(

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import result_archives
 import results
 from law_tables import law_tables
 from result_texts import answer_of, filled, judged
@@ -127,7 +128,7 @@ def test_the_grid_beside_a_search_has_the_same_verdicts() -> None:
     """README, docs/search.md and the page say so."""
     verdicts = []
     for name in ("runs", "grid"):
-        archive = load(results.folder_of("laptop_fineweb_gpt") / f"{name}.parquet")
+        archive = load(result_archives.folder_of("laptop_fineweb_gpt") / f"{name}.parquet")
         (sweep,) = archive.sweeps["name"]
         verdicts.append({row["batch_size"]: verdict_text(row) for row in archive.sweep(sweep).gaps.to_dict("records")})
     assert verdicts[0] == verdicts[1] and len(verdicts[0]) == 5
@@ -138,6 +139,6 @@ def test_a_figure_of_one_panel_has_the_name_of_its_file_in_the_report() -> None:
         runs=pd.DataFrame({"task": ["tokens 1e+06", "Zipf"]}),
         figure=lambda name, task=None: (name, task),
     )
-    assert results.figure_named(there, "tuned-1-tokens-1e-06") == ("tuned", "tokens 1e+06")
-    assert results.figure_named(there, "tuned_laws-2-zipf") == ("tuned_laws", "Zipf")
-    assert results.figure_named(there, "retrained-1") == ("retrained-1", None)
+    assert result_archives.figure_named(there, "tuned-1-tokens-1e-06") == ("tuned", "tokens 1e+06")
+    assert result_archives.figure_named(there, "tuned_laws-2-zipf") == ("tuned_laws", "Zipf")
+    assert result_archives.figure_named(there, "retrained-1") == ("retrained-1", None)
