@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from suite.analysis.budget_law import crossover_table, law_table
 from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.effects import effects_tables
 from suite.analysis.families import factors, families, panel_settings
+from suite.analysis.figures.budget_law import budget_law_figure
 from suite.analysis.power_law import power_law
 from suite.analysis.report import drawings, write_report
 from suite.analysis.table import is_heavy_ball
@@ -143,10 +145,15 @@ def test_a_value_between_grid_points_is_found(tmp_path: Path) -> None:
 
 def turning(power: float) -> Any:
     """A gap whose zero moves as a power of the budget: 4 at 1e5 tokens."""
+    return turning_at(lambda tokens: 4 * (tokens / 1e5) ** power)
+
+
+def turning_at(zero_of: Callable[[float], float]) -> Any:
+    """A gap with a zero at a batch size for every budget; NaN: no gap at any batch size."""
 
     def loss(panel: str, optimizer: str, size: int, setting: Any, share: float) -> float:
-        zero = 4 * (float(panel) / 1e5) ** power
-        gap = -0.02 * math.log2(size / zero)
+        zero = zero_of(float(panel))
+        gap = 0.0 if math.isnan(zero) else -0.02 * math.log2(size / zero)
         return 4 - (gap if optimizer == "sgd" else 0.0) + 0.1 * math.log10(setting["lr"] / 0.1) ** 2
 
     return loss
@@ -156,9 +163,13 @@ GRIDS = {name: {"lr": [0.01, 0.0316228, 0.1, 0.316228, 1.0]} for name in ("sgd",
 
 
 def of_budgets(path: Path, budgets: list[float], power: float, **others: Any) -> Comparison:
+    return of_loss(path, budgets, turning(power), **others)
+
+
+def of_loss(path: Path, budgets: list[float], loss: Any, **others: Any) -> Comparison:
     panels = {f"{tokens:g}": {"data.budget_tokens": tokens} for tokens in budgets}
     options: dict[str, Any] = {"panels": panels, "grids": GRIDS, "batch_sizes": SIZES, "noise": 0.004, **others}
-    return compare_plan(*write_laws(path, turning(power), **options))
+    return compare_plan(*write_laws(path, loss, **options))
 
 
 @pytest.mark.parametrize(("power", "judgement"), [(0.5, "agrees"), (0.0, "contradicts")])
@@ -173,15 +184,47 @@ def test_the_crossover_follows_the_planted_power_of_the_budget(tmp_path: Path, p
     assert table["budget"].tolist() == pytest.approx([1e5, 4e5, 1.6e6], rel=1e-3) and table["claimed"].all()
     assert table["unit"].unique().tolist() == ["tokens"]
     assert law_table([law])["judgement"].tolist() == [judgement]
-    words = "agrees with theory's 0.5 and excludes no dependence" if power else "contradicts theory's 0.5"
+    words = "theory's 0.5 lies within it, no dependence (0) does not" if power else "contradicts theory's 0.5"
     assert words in law.sentence()
 
 
 def test_budgets_without_a_crossover_are_named(tmp_path: Path) -> None:
-    (law,) = of_budgets(tmp_path, [1e5, 1e9], 0.5).budget_laws
-    assert math.isnan(law.exponent) and law.judgement is None
+    places = {1e5: 8.0, 4e5: math.nan}
+    (law,) = of_loss(tmp_path, list(places), turning_at(places.__getitem__)).budget_laws
+    assert math.isnan(law.exponent) and law.judgement is None and not law.bounds
     assert "takes two claimed crossovers" in law.sentence()
-    assert "No crossover is claimed at 1B tokens" in law.sentence()
+    assert "No crossover is claimed at 400,000 tokens" in law.sentence()
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_a_budget_with_one_winner_bounds_the_law(tmp_path: Path, falls: bool) -> None:
+    # Powers of 1 and more, so that the bound is what the third budget says: from 30 over 60, and from 34 over 17.
+    third, bound = (3.2e6, (0.0, 1.0)) if falls else (1e6, (256.0, math.inf))
+    places = {1e5: 34.0, 2e5: 17.0, third: 0.2} if falls else {1e5: 30.0, 2e5: 60.0, third: 1500.0}
+    bounded, alone = (
+        of_loss(tmp_path / str(count), budgets, turning_at(places.__getitem__), noise=0.006).budget_laws[0]
+        for count, budgets in enumerate((list(places), list(places)[:2]))
+    )
+    assert bounded.zeros == alone.zeros and bounded.bounds == {third: bound} and not bounded.bends
+    assert ("below 1 at 3.2M tokens" if falls else "above 256 at 1M tokens") in bounded.sentence()
+    assert "No crossover is claimed" not in bounded.sentence()
+    steepest = math.log2(1 / places[2e5] if falls else 256 / places[2e5]) / math.log2(third / 2e5)
+    end = 1 if falls else 0
+    assert bounded.interval[end] == pytest.approx(steepest, abs=0.15)
+    assert abs(alone.interval[end]) < abs(steepest) - 0.15
+    assert bounded.interval[1 - end] == pytest.approx(alone.interval[1 - end], abs=0.15)
+    assert crossover_table([bounded])[["low", "high"]].iloc[2].tolist() == list(bound)
+
+
+def test_bounds_that_no_power_fits_are_said(tmp_path: Path) -> None:
+    places = {1e5: 8.0, 2e5: 8.0, 4e5: 3000.0}
+    (law,) = of_loss(tmp_path, list(places), turning_at(places.__getitem__)).budget_laws
+    assert law.bends and law.judgement is None and law.bounds == {4e5: (256.0, math.inf)}
+    assert "follows no power of the budget" in law.sentence() and "above 256 at 400,000 tokens" in law.sentence()
+    figure = budget_law_figure([law])
+    assert figure is not None
+    (arrow,) = figure.axes[0].texts
+    assert arrow.arrow_patch is not None and arrow.xy[1] > 256 and figure.axes[0].get_ylim()[1] > arrow.xy[1]
 
 
 def test_panels_that_differ_in_more_are_several_families() -> None:

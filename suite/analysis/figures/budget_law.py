@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,9 @@ from suite.analysis.figures.palette import series_style
 from suite.analysis.figures.scales import fixed_ticks
 from suite.analysis.figures.style import FAINT, explain, scaled
 from suite.analysis.words import batch_size_text, count_text, pair_text
+
+ARROW = 1.6
+"""Length of an arrow from a bound, as a ratio of batch sizes."""
 
 
 def budget_law_figure(laws: list[BudgetLaw]) -> Figure | None:
@@ -57,7 +61,8 @@ def _draw(axes: Axes, law: BudgetLaw, number: int, *, several: bool) -> None:
     intervals(axes, budgets, zeros, np.stack([zeros - low, high - zeros]), looks["color"])
     for budget, zero in law.zeros.items():
         tip(axes, budget, zero, f"{name}: {batch_size_text(zero)} at {count_text(budget)} {law.family.unit}")
-    if math.isnan(law.exponent):
+    _draw_bounds(axes, law, name, looks)
+    if math.isnan(law.exponent) or law.bends:
         return
     along = np.geomspace(law.family.budgets[0], law.family.budgets[-1], 40)
     fitted = law.factor * along**law.exponent
@@ -66,6 +71,20 @@ def _draw(axes: Axes, law: BudgetLaw, number: int, *, several: bool) -> None:
     theory = law.factor * centre**law.exponent * (along / centre) ** THEORY
     axes.plot(along, theory, color=FAINT, linestyle=":", linewidth=scaled(1.1), zorder=1.8)
     explain(axes, "Dotted: as the square root of the budget, theory's law.")
+
+
+def _draw_bounds(axes: Axes, law: BudgetLaw, name: str, looks: dict[str, Any]) -> None:
+    """An arrow from every bound to where the crossover lies."""
+    size = scaled(4.6)
+    style = {"arrowstyle": "-|>", "color": looks["color"], "linewidth": scaled(1.2), "shrinkA": size / 2, "shrinkB": 0}
+    for budget, (low, high) in law.bounds.items():
+        side, at, end = ("above", low, low * ARROW) if math.isinf(high) else ("below", high, high / ARROW)
+        hollow = looks | {"markerfacecolor": "white"}
+        axes.plot([budget], [at], linestyle="none", zorder=3, markersize=size, **hollow)
+        axes.plot([budget], [end], linestyle="none", marker="none")
+        axes.annotate("", (budget, end), (budget, at), arrowprops=style)
+        tip(axes, budget, at, f"{name}: {side} {batch_size_text(at)} at {count_text(budget)} {law.family.unit}")
+        explain(axes, "Arrows: the crossover lies beyond, as one optimizer is better up to there.")
 
 
 def _limits(axes: Axes, laws: list[BudgetLaw]) -> None:
@@ -79,6 +98,6 @@ def _limits(axes: Axes, laws: list[BudgetLaw]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for law in laws:
         for budget, crossover in zip(law.family.budgets, law.crossovers, strict=True):
-            if not crossover.claimed:
+            if not crossover.claimed and budget not in law.bounds:
                 axes.axvline(budget, color=FAINT, linewidth=scaled(0.8), linestyle=(0, (1, 3)), zorder=1)
                 explain(axes, "Vertical lines: budgets at which no crossover is claimed.")
