@@ -62,6 +62,8 @@ def test_planted_settings_and_gaps_are_recovered(planted):
         assert row.gap == pytest.approx(SMALL.gap(row.batch_size), abs=0.005)
         assert row.gap == pytest.approx(row.reference_loss - row.challenger_loss, abs=1e-9)
         assert row.relative_gap == pytest.approx(100 * row.gap / row.reference_loss)
+        at = planted.tuned[planted.tuned["batch_size"] == row.batch_size].set_index("optimizer")["mean_loss"]
+        assert row.relative_measured == pytest.approx(100 * (at["adam"] - at["sgd"]) / at["adam"])
         assert row.better == ("sgd" if row.batch_size < SMALL.crossing else "adam") and row.together and row.seeds == 4
 
 

@@ -57,6 +57,7 @@ COLUMNS = [
     "task", "batch_size", "challenger", "reference",
     "challenger_loss", "reference_loss",
     "gap", "error", "freedom", "uncertainty", "relative_gap", "relative_error", "relative_uncertainty",
+    "relative_measured",
     "verdict", "better", "leans", "together", "corrected", "margin", "p",
     "slowdown", "seeds", "seed_spread", "seeds_needed",
     "challenger_setting", "reference_setting", "challenger_edges", "reference_edges", "provisional",
@@ -121,7 +122,8 @@ def gap_table(
     Returns:
         The columns `COLUMNS`, ordered by task, pair and batch size. Losses, ``gap``, ``error`` (standard error, with
         ``freedom``), ``uncertainty`` (half the 95% interval) and ``seed_spread`` (between the differences by seed) have
-        the loss's unit; the relative ones are percent of the reference's loss. ``verdict`` is a kind of
+        the loss's unit; the relative ones are percent of the reference's loss. ``relative_measured`` is the gap of the
+        losses as they were measured, before an excess or luck is taken off. ``verdict`` is a kind of
         `suite.analysis.verdict.Kind` or None without a result; ``better`` and ``leans`` name an optimizer or None;
         ``together`` tells whether a winner holds after correction for the number of batch sizes, ``corrected``; ``p``
         is two-sided.
@@ -172,6 +174,13 @@ class _Pair:
         if len(self.differences):
             taken_off = [float(point["mean_loss"] - point["loss"]) for point in (reference, challenger)]
             self.gap = float(self.differences.mean()) - (taken_off[0] - taken_off[1])
+
+    @property
+    def measured(self) -> float:
+        """The gap of the losses as they were measured, in percent of the reference's."""
+        losses, others = (float(point["mean_loss"]) for point in (self.reference, self.challenger))
+        gap = float(self.differences.mean()) if len(self.differences) else losses - others
+        return gap * _percent_of(losses, others) if math.isfinite(gap) else gap
 
     @property
     def seeds(self) -> int:
@@ -242,6 +251,7 @@ def _row(pair: _Pair, interval: Interval, margin: float, level: float) -> dict[s
         "relative_gap": gap * scale if math.isfinite(gap) else gap,
         "relative_error": abs(interval.error * scale) if math.isfinite(gap) else math.nan,
         "relative_uncertainty": abs(half * scale),
+        "relative_measured": pair.measured,
         "verdict": kind,
         "better": said.ahead if kind == "better" else None,
         "leans": said.ahead if kind == "leans" else None,
