@@ -52,10 +52,10 @@ INTRODUCTION = """# Results at laptop scale
 Questions as their laptop sweeps answer them: real slices of the papers' data (photos of 97 classes with a heavy tail
 stand in for ImageNet), networks of about 0.1M parameters, two CPU cores. Gap is Adam's tuned final loss minus the
 other's, in percent of Adam's: positive where the other is better. Verdicts hold at 95% by the rules of
-[analysis.md](../analysis.md); ± is half the 95% interval. *Measured* is the gap of the reporting seeds' mean losses, from
-which the estimated excess of each setting over the best one between the tried ones is taken off. Where reporting seeds
-were added by looks at the verdicts, as a page then says, a verdict takes 98.75% at every look, so that a gap a little
-larger than its ± only leans. What is said here is said of this scale alone.
+[analysis.md](../analysis.md); ± is half the 95% interval. *Measured* is the gap of the reporting seeds' mean losses;
+each loss is then lowered by the estimated excess of its setting over the best one between the tried ones. Where
+reporting seeds were added by looks at the verdicts, as a page then says, a verdict takes 98.75% at every look, so that
+a gap a little larger than its ± only leans. What is said here is said of this scale alone.
 
 Every number of an answer comes from the archive of runs in its question's folder: `python benchmarks/results.py` draws
 and writes all of this anew from them, and `python -m suite restore docs/results/NAME/runs.parquet --store runs` makes
