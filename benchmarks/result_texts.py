@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from suite.analysis.words import number, optimizer_title, verdict_text
+from suite.analysis.words import counted, number, optimizer_title, verdict_text
 from suite.api import SweepResults
 
 JUDGEMENTS = ("agrees", "contradicts", "open", "not comparable")
@@ -99,8 +99,8 @@ def _counted(gaps: pd.DataFrame) -> str:
     better = gaps[gaps["verdict"] == "better"]["better"].value_counts()
     parts = [f"{optimizer_title(str(label))} is better in {count}" for label, count in better.items()]
     others = gaps[gaps["verdict"] != "better"]["verdict"].value_counts()
-    words = {"level": "are level", "leans": "lean", "open": "are open"}
-    parts += [f"{count} {words[str(kind)]}" for kind, count in others.items()]
+    words = {"level": ("is level", "are level"), "leans": ("leans", "lean"), "open": ("is open", "are open")}
+    parts += [counted(count, *words[str(kind)]) for kind, count in others.items()]
     return f"Of {len(gaps)} gaps: {', '.join(parts)}."
 
 

@@ -31,7 +31,7 @@ from result_texts import answer_of, filled, judged, row, wrapped
 from why_page import draw_why, measured, why_page
 
 from suite.analysis.csv_text import csv_text
-from suite.analysis.words import format_setting, number, optimizer_title, seeds_text, verdict_text
+from suite.analysis.words import format_setting, number, optimizer_title, seeds_needed_text, verdict_text
 from suite.api import SweepResults
 
 LEAST = 1e-12
@@ -92,12 +92,7 @@ def gap_table(gaps: pd.DataFrame) -> list[str]:
     for one in gaps.to_dict("records"):
         cells = [one["task"]] * several + [optimizer_title(one["challenger"])] * pairs
         cells += [one["batch_size"], number(one["relative_gap"], "+.2f"), number(one["relative_uncertainty"], ".2f")]
-        cells += [
-            number(one["relative_measured"], "+.2f"),
-            verdict_text(one),
-            one["seeds"],
-            seeds_text(one["seeds_needed"]),
-        ]
+        cells += [number(one["relative_measured"], "+.2f"), verdict_text(one), one["seeds"], seeds_needed_text(one)]
         cells += [] if pairs else [_setting(one["reference_setting"]), _setting(one["challenger_setting"])]
         lines.append(row(cells))
     return lines

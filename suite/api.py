@@ -287,7 +287,7 @@ class SweepResults:
 
     @property
     def critical_batch_sizes(self) -> pd.DataFrame:
-        """One row per task and optimizer: where doubling the batch stops to halve the steps, and E / S of S + E / B."""
+        """One row per task and optimizer: where doubling the batch stops halving the steps, and E / S of S + E / B."""
         return self._comparison.critical
 
     @property

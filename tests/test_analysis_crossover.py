@@ -50,8 +50,22 @@ def test_no_crossover_says_who_wins_everywhere_after_correction():
     weak = crossover(gap_rows([2.3, 2.3, 2.3], error=1.0))
     assert weak.winners == {} and weak.alone == (1, 4, 16)
     assert weak.sentence() == (
-        "No crossover is claimed: SGD is better at batch sizes 1, 4, 16. Corrected for 3 batch sizes, "
-        "batch sizes 1, 4, 16 would not hold."
+        "No crossover is claimed: SGD is better at batch sizes 1, 4, 16 (none of them after correction for 3 batch "
+        "sizes)."
+    )
+
+
+def test_what_does_not_hold_after_correction_stands_beside_its_claim():
+    some = crossover(gap_rows([0.1, -2.3, -9.0, -9.0], error=1.0))
+    assert some.alone == (4,)
+    assert some.sentence() == (
+        "No crossover is claimed: the gap is open at batch size 1; Adam is better at batch sizes 4, 16, 64 (batch size "
+        "4 not after correction for 4 batch sizes)."
+    )
+    one = crossover(gap_rows([2.3, 0.1], error=1.0))
+    assert one.sentence() == (
+        "No crossover is claimed: SGD is better at batch size 1 (not after correction for 2 batch sizes); the gap is "
+        "open at batch size 4."
     )
 
 

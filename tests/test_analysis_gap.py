@@ -1,5 +1,6 @@
 """A planted gap is found again: tuned points, gap, uncertainty, edges, divergence, seeds, missing runs."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -11,12 +12,13 @@ import pytest
 from scipy import stats
 from synthetic_records import Planted, run_id_for, write_store
 
+from suite.analysis.caveats import verdict_notes
 from suite.analysis.comparison import compare_plan
 from suite.analysis.gap import _margin, _percent_of, gap_table, on_edge, pair_optimizers
 from suite.analysis.table import load_runs
 from suite.analysis.terminal import WIDTH, format_answers, format_gap_table, text_table
 from suite.analysis.tuned import tuned_points
-from suite.analysis.words import format_setting, format_value
+from suite.analysis.words import UNKNOWN, format_setting, format_value, seeds_needed_text
 from suite.records.tuning import setting_of
 
 SMALL = Planted(steps=900, noise=0.004, momentum_cost=0.02, report_seeds=(7, 8, 9, 10))
@@ -262,6 +264,39 @@ def test_seeds_that_would_decide_are_said_with_their_command(tmp_path):
             "1 of 1 gap is not decided; seeds that would decide one of the measured size with a chance of 90%" in said
         )
         assert "has 2" in said and "report_seeds: [7, 8, 43" in said
+
+
+def test_gaps_that_no_seeds_would_decide_are_named_after_those_that_some_would(planted):
+    def said(needed):
+        gaps = planted.gaps.assign(verdict="open", better=None, seeds_needed=needed)
+        (note,) = [note for note in verdict_notes(dataclasses.replace(planted, gaps=gaps)) if "not decided" in note]
+        return note
+
+    some = said([18.0, math.inf, math.inf, 7.0, math.inf])
+    assert some.startswith(
+        "5 of 5 gaps are not decided; seeds that would decide one of the measured size with a chance of 90%: SGD at 1 "
+        "(18, has 4); SGD at 64 (7, has 4). To get more: `report_seeds: [7, 8, 9, 10, "
+    )
+    assert some.endswith(
+        "No number of seeds up to 1000 would decide 3 of them, since they are small beside what is not known of the "
+        "best settings (a finer grid or finalists would tell more): SGD at 4; SGD at 16; SGD at 256."
+    )
+    none = said(math.inf)
+    assert none.startswith("5 of 5 gaps are not decided. No number of seeds up to 1000 would decide them, since")
+    assert "report_seeds" not in none and "has 4" not in none
+    last = said([2.0, 2.0, 2.0, 2.0, math.inf])
+    assert "would decide 1 of them, since it is small" in last and last.endswith("would tell more): SGD at 256.")
+
+
+def test_seeds_needed_are_shown_where_the_verdict_is_not_decided(planted):
+    needed = {"seeds_needed": 25.0}
+    shown = {
+        kind: seeds_needed_text({"verdict": kind, **needed}) for kind in ("better", "level", "leans", "open", None)
+    }
+    assert shown == {"better": UNKNOWN, "level": UNKNOWN, "leans": "25", "open": "25", None: UNKNOWN}
+    assert planted.gaps["verdict"].eq("better").all() and planted.gaps["seeds_needed"].notna().all()
+    rows = [line.split() for line in format_gap_table(planted).splitlines() if " better " in line and "%" in line]
+    assert len(rows) == 5 and {row[-1] for row in rows} == {"-"}
 
 
 def test_a_margin_makes_two_level():

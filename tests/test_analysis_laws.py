@@ -22,7 +22,7 @@ from suite.analysis.figures.budget_law import budget_law_figure
 from suite.analysis.power_law import power_law
 from suite.analysis.report import drawings, write_report
 from suite.analysis.table import is_heavy_ball
-from suite.analysis.tuned_laws import law_sentences, tuned_laws, tuned_values
+from suite.analysis.tuned_laws import law_sentences, rule_of, tuned_laws, tuned_values
 from suite.api import load
 
 SIZES = (1, 4, 16, 64, 256)
@@ -95,6 +95,9 @@ def test_tuned_settings_follow_the_planted_laws(tmp_path: Path) -> None:
     (adam, _) = law_sentences(compared.tuned_laws)
     assert adam.startswith("Adam: learning rate as the batch size to the 0.5")
     assert adam.endswith("which agrees with the rule 'square root' (0.5).")
+    assert laws.loc[("sgd", "1 - momentum"), "rule"] == "half-life of beta2, applied here"
+    assert rule_of("1 - beta2") == rule_of("1 - adam.beta2") == ("half-life of beta2", 1.0)
+    assert rule_of("1 - beta") == rule_of("1 - muon.beta1") == ("half-life of beta2, applied here", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +345,7 @@ def test_laws_are_in_the_report_and_in_python(tmp_path: Path, monkeypatch: pytes
     for said in (
         "How the tuned settings move with the batch size", "The crossover over the budget", "Effects of the settings",
         "scale 0: SGD against Adam", "scale 1 (not 0)", "budget tokens 400000 (not 100000)",
+        "fitted gap at the first values", "share of the gap taken away (negative: widened)",
     ):  # fmt: skip
         assert said in words, said
     tables, figures = ({path.name for path in (tmp_path / "out" / name).iterdir()} for name in ("tables", "figures"))

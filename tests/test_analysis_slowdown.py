@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from suite.analysis.slowdown import Curve, curve_of, slowdown
+from suite.analysis.slowdown import Curve, curve_of, slowdown, slowdown_sentences
 
 STEPS = 2000
 
@@ -66,3 +67,11 @@ def test_curves_that_contradict_the_final_losses_give_none() -> None:
 
 def test_a_level_from_the_first_step_on_is_reached_at_once() -> None:
     assert slowdown([train(np.full(50, 1.0))], [train(np.full(50, 2.0))]) == pytest.approx(1 / 50)
+
+
+def test_a_slowdown_that_is_not_computed_is_no_finding() -> None:
+    gaps = pd.DataFrame({"task": ["a", "a", "b"], "batch_size": [1, 4, 16], "gap": 0.1, "slowdown": math.nan})
+    by_validation, by_train = slowdown_sentences(gaps, {"a": "val", "b": "ema"})
+    assert by_validation.startswith("The slowdown is not computed at batch sizes 1, 4: it takes 5 evaluations of")
+    assert by_train.startswith("The slowdown is not computed at batch size 16: it takes the train losses")
+    assert slowdown_sentences(gaps.assign(slowdown=0.5), {"a": "val", "b": "ema"}) == []

@@ -101,7 +101,10 @@ def test_retrained_budgets_and_critical_batch_sizes(compared: Comparison) -> Non
         assert row["critical_high"] / row["critical_low"] < 1.5
     assert critical.loc["sgd", "stops_from"] == 1 and critical.loc["sgd", "power_high"] < 1
     (sentence, _) = critical_sentences(compared.critical, several=False)
-    assert "SGD: doubling the batch has stopped to halve the steps between 1 and 4" in sentence
+    assert sentence.startswith(
+        "SGD, steps to a loss of 2.2500: doubling the batch has stopped halving them between 1 and 4 (they fall as its "
+    )
+    assert critical.loc["sgd", "largest_batch_size"] <= 256
 
 
 def test_who_is_sooner_is_said_where_the_interval_says_so(compared: Comparison) -> None:
@@ -157,6 +160,26 @@ def test_no_critical_batch_size_where_the_form_contradicts() -> None:
     halving = halving.assign(steps_low=halving["steps"] * 0.98, steps_high=halving["steps"] * 1.02)
     (row,) = critical_table(halving, retrained=False).itertuples()
     assert row.fits and row.critical_low > 100 and math.isinf(row.critical_high) and math.isnan(row.stops_from)
+    (sentence,) = critical_sentences(critical_table(halving, retrained=False), several=True)
+    assert sentence.startswith(
+        "t, SGD, steps to a loss of 1.0000: doubling the batch still halves them up to 8, as far as their intervals "
+    )
+
+
+def test_a_critical_batch_size_without_an_interval_is_not_given() -> None:
+    sizes = np.array([1, 4, 16, 64])
+    steps = pd.DataFrame({"task": "t", "optimizer": "sgd", "target": 1.0, "outcome": "reached", "batch_size": sizes})
+    steps = steps.assign(steps=100 * (1 + 8 / sizes), steps_low=math.nan, steps_high=math.nan)
+    table = critical_table(steps, retrained=False)
+    (row,) = table.itertuples()
+    assert row.critical == pytest.approx(8) and math.isnan(row.critical_low) and row.largest_batch_size == 64
+    assert critical_sentences(table, several=False) == [
+        "SGD, steps to a loss of 1.0000: their intervals do not tell whether doubling the batch stops halving them; no "
+        "critical batch size is given, because its interval is not known."
+    ]
+    wide = steps.assign(steps_low=steps["steps"] / 8, steps_high=steps["steps"] * 8)
+    (sentence,) = critical_sentences(critical_table(wide, retrained=False), several=False)
+    assert "do not tell whether doubling the batch stops halving them; critical batch size 8 (95% interval" in sentence
 
 
 def test_the_default_target_is_that_of_the_worst_point(sweep: tuple[Store, dict[str, Any]]) -> None:
@@ -192,5 +215,5 @@ def test_steps_are_in_the_report_in_python_and_on_the_terminal(tmp_path: Path, m
     assert results.steps_to_target.equals(compared.to_target) and results.critical_batch_sizes.equals(compared.critical)
     assert results.steps_retrained.equals(compared.retrained)
     printed = format_gap_table(compared)
-    assert "target loss 2.2500" in printed and "has stopped to halve" in printed
+    assert "target loss 2.2500" in printed and "has stopped halving" in printed
     assert max(map(len, printed.splitlines())) <= 100

@@ -12,10 +12,11 @@ from synthetic_records import Planted, write_store
 from test_analysis_gap import runs_table
 
 from suite.analysis.comparison import compare_plan
+from suite.analysis.figures.tuning_cost import tuning_cost_figure
 from suite.analysis.gap import gap_table
 from suite.analysis.lr_width import lr_width_sentences, lr_width_table
 from suite.analysis.tuned import tuned_points
-from suite.analysis.tuning_cost import best_of_draws, tuning_cost_sentences, tuning_cost_table
+from suite.analysis.tuning_cost import COLUMNS, best_of_draws, tuning_cost_sentences, tuning_cost_table
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=7))
@@ -46,7 +47,10 @@ def test_a_winner_that_depends_on_the_trials_is_named():
     assert first["challenger_loss"] == pytest.approx((2.5 + 0.9 + 0.92 + 3.0) / 4)  # diverged: the untrained loss
     assert last["gap"] == pytest.approx(0.1) and gaps["better"][0] == "sgd"
     (sentence,) = tuning_cost_sentences(cost)
-    assert "depends on the number of random trials: at batch size 4 Adam from 1, SGD from" in sentence
+    assert sentence.startswith(
+        "Which of Adam and SGD has the lower expected loss depends on the number of random trials: at batch size 4 "
+        "Adam from 1, SGD from"
+    )
     unknown = tuning_cost_table(runs, gaps)
     assert unknown.iloc[0]["challenger_loss"] == pytest.approx((2.5 + 0.9 + 0.92 + 2.5) / 4)
 
@@ -63,10 +67,28 @@ def test_a_curve_that_changes_sign_is_not_called_independent_of_the_trials():
     (sentence,) = tuning_cost_sentences(pd.concat([same, turns]))
     assert "changes sign with the number of random trials at batch size 16, though not beyond" in sentence
     (sentence,) = tuning_cost_sentences(pd.concat([same, nobody]))
-    assert sentence.endswith(
-        "does not depend on the number of random trials at batch size 4; elsewhere there is no winner."
+    assert sentence == (
+        "Which of Adam and SGD has the lower expected loss does not depend on the number of random trials at batch "
+        "size 4; elsewhere neither is lower by more than the tuned gap's uncertainty."
     )
     assert tuning_cost_sentences(nobody) == []
+    (sentence, _) = tuning_cost_sentences(pd.concat([turns, same.assign(task="u")]))
+    assert sentence.startswith("The expected gap between Adam and SGD on t changes sign")
+
+
+def test_nothing_is_said_of_random_trials_where_settings_were_searched():
+    rows = [(optimizer, size, 0.1 * k, 1.0 + k) for optimizer in ("adam", "sgd") for size in (4, 16) for k in (1, 2)]
+    runs = runs_table([(*row, seed) for row in rows for seed in (1, 2)])
+    lattice = (("lr", (0.1, 0.2, 0.3)),)
+    searched = (runs["batch_size"] == 4) & (runs["optimizer"] == "sgd")
+    runs["lattice"] = [lattice if each else () for each in searched]
+    gaps = gap_table(runs)
+    assert set(gaps["batch_size"]) == {4, 16}
+    assert set(tuning_cost_table(runs, gaps)["batch_size"]) == {16}
+    runs["lattice"] = [lattice] * len(runs)
+    none = tuning_cost_table(runs, gaps)
+    assert none.empty and list(none) == COLUMNS and tuning_cost_sentences(none) == []
+    assert tuning_cost_figure(none, ["adam", "sgd"]) is None
 
 
 def test_a_winner_that_does_not_depend_on_the_trials_is_said_too(tmp_path):

@@ -97,6 +97,7 @@ def test_a_page_may_show_tables_of_laws() -> None:
     )
     lines = law_tables(made, ["explained", "effects", "critical"])  # type: ignore[arg-type]
     assert "| SGD against Adam | 4 | 8 | +1.50 % | 75 % | 90 % | 5 % |" in lines
+    assert "| pair | batch size | panels | fitted gap at the first values |" in lines[0]
     muon = "| Muon against Adam | 4 | norm off | -2.00 % | -3.00 to -1.00 | towards Adam | \N{EN DASH} |"
     assert muon.replace("-", "\N{MINUS SIGN}") in lines
     assert "| b | SGD | 4 and 16 | 0.74 | 24.7 | 19.2 to \N{INFINITY} |" in lines
@@ -105,6 +106,10 @@ def test_a_page_may_show_tables_of_laws() -> None:
         "| SGD against Adam | 4 | 8 | +1.50 % | 75 % | 90 % | 5 % |",  # a table of a family, in which no panel stands
         "| SGD | 4 and 16 | 0.74 | 24.7 | 19.2 to \N{INFINITY} |",
     ]
+    critical |= {"task": "a", "critical_low": math.nan, "critical_high": math.nan}
+    made.critical_batch_sizes = pd.DataFrame([critical])
+    dashes = "| SGD | 4 and 16 | 0.74 | - | - |".replace("-", "\N{EN DASH}")
+    assert dashes in law_tables(made, ["critical"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'tuned_laws' has no row"):
         law_tables(made, ["tuned_laws"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="should be one of critical, tuned_laws"):
@@ -122,6 +127,20 @@ def test_answers_are_led_by_what_tells_them_apart() -> None:
     made = SimpleNamespace(crossovers=many, gaps=gaps)
     said = "Of 21 gaps: SGD is better in 7, Adam is better in 7, 7 are open."
     assert answer_of(made) == said  # type: ignore[arg-type]
+    gaps = pd.DataFrame({"task": "a", "verdict": ["leans", "level", "open", "open"], "better": None})
+    made = SimpleNamespace(crossovers=many, gaps=gaps)
+    assert answer_of(made) == "Of 4 gaps: 2 are open, 1 leans, 1 is level."  # type: ignore[arg-type]
+
+
+def test_seeds_needed_stand_where_a_verdict_is_not_decided() -> None:
+    gaps = GAPS.assign(relative_uncertainty=0.9, seeds=3, seeds_needed=[2.0, math.inf, 25.0])
+    gaps = gaps.assign(reference_setting=[()] * 3, challenger_setting=[()] * 3)
+    cells = [line.split(" | ")[3:6] for line in results.gap_table(gaps)[2:]]
+    assert cells == [
+        ["SGD better", "3", "\N{EN DASH}"],
+        ["open", "3", "over 1000"],
+        ["Adam better", "3", "\N{EN DASH}"],
+    ]
 
 
 def test_the_grid_beside_a_search_has_the_same_verdicts() -> None:

@@ -148,13 +148,7 @@ def verdict_notes(comparison: Comparison) -> list[str]:
         )
     undecided = undecided[~on_edge(undecided)]
     if len(undecided):
-        needs = [f"{_needs(row.seeds_needed)}, has {row.seeds}" for row in undecided.itertuples(index=False)]
-        wanted = undecided["seeds_needed"].replace(math.inf, math.nan).max()
-        command = "" if math.isnan(wanted) else f" {_more_seeds(comparison, 'more', int(min(wanted, MOST_ASKED)))}"
-        notes.append(
-            f"{_undecided(len(undecided), len(decided))}; seeds that would decide one of the measured size with a "
-            f"chance of {POWER:.0%}: {_named(comparison, undecided, undecided['challenger'], needs)}{command}"
-        )
+        notes.append(f"{_undecided(len(undecided), len(decided))}{_seeds_to_decide(comparison, undecided)}")
     alone = tuned[(tuned["seeds"] > 0) & ~tuned["apart"]]
     if len(alone):
         notes.append(_luck(comparison, alone))
@@ -182,9 +176,28 @@ def _luck(comparison: Comparison, alone: pd.DataFrame) -> str:
     )
 
 
-def _needs(seeds: float) -> str:
-    """A number of seeds; where none is enough, the gap is next to nothing or the choice of settings too uncertain."""
-    return f"none up to {MOST_SEEDS}: a finer grid or finalists" if math.isinf(seeds) else seeds_text(seeds)
+def _seeds_to_decide(comparison: Comparison, undecided: pd.DataFrame) -> str:
+    """The seeds that would decide some gaps, with their command; then the gaps that no number of seeds would."""
+    never = np.isinf(undecided["seeds_needed"].to_numpy(dtype=float))
+    by_seeds, others = undecided[~never], undecided[never]
+    said = "."
+    if len(by_seeds):
+        needs = [f"{seeds_text(row.seeds_needed)}, has {row.seeds}" for row in by_seeds.itertuples(index=False)]
+        wanted = by_seeds["seeds_needed"].max()
+        command = "" if math.isnan(wanted) else f" {_more_seeds(comparison, 'more', int(min(wanted, MOST_ASKED)))}"
+        said = (
+            f"; seeds that would decide one of the measured size with a chance of {POWER:.0%}: "
+            f"{_named(comparison, by_seeds, by_seeds['challenger'], needs)}{command}"
+        )
+    if len(others):
+        which = f"{len(others)} of them" if len(by_seeds) else "it" if len(others) == 1 else "them"
+        small = "it is small" if len(others) == 1 else "they are small"
+        said += (
+            f" No number of seeds up to {MOST_SEEDS} would decide {which}, since {small} beside what is not known of "
+            "the best settings (a finer grid or finalists would tell more): "
+            f"{_named(comparison, others, others['challenger'])}"
+        )
+    return said
 
 
 def _more_seeds(comparison: Comparison, what: str, count: int) -> str:
@@ -204,12 +217,15 @@ def _more_seeds(comparison: Comparison, what: str, count: int) -> str:
     )
 
 
-def _named(comparison: Comparison, rows: pd.DataFrame, labels: Iterable[str], remarks: Iterable[str]) -> str:
-    """The first points of a table, each with a remark (``SGD at 4 (lr largest)``), and how many follow."""
+def _named(
+    comparison: Comparison, rows: pd.DataFrame, labels: Iterable[str], remarks: Iterable[str] | None = None
+) -> str:
+    """The first points of a table, each with its remark if any (``SGD at 4 (lr largest)``), and how many follow."""
     several = comparison.runs["task"].nunique() > 1
+    ends = [""] * len(rows) if remarks is None else [f" ({remark})" for remark in remarks]
     points = [
-        f"{optimizer_title(label)} at {size}{f' on {comparison.task_title(task)}' if several else ''} ({remark})"
-        for label, size, task, remark in zip(labels, rows["batch_size"], rows["task"], remarks, strict=True)
+        f"{optimizer_title(label)} at {size}{f' on {comparison.task_title(task)}' if several else ''}{end}"
+        for label, size, task, end in zip(labels, rows["batch_size"], rows["task"], ends, strict=True)
     ]
     more = [f"and {len(points) - MOST_NAMED} more"] if len(points) > MOST_NAMED else []
     return "; ".join(points[:MOST_NAMED] + more) + "."

@@ -1,4 +1,4 @@
-"""The critical batch size: where does doubling the batch stop to halve the steps to a target loss?
+"""The critical batch size: where does doubling the batch stop halving the steps to a target loss?
 
 Two answers, from the steps over batch sizes of one optimizer (`suite.analysis.target`, or with the budget made for the
 target `suite.analysis.retrained`):
@@ -27,14 +27,15 @@ from scipy.special import chdtrc, ndtri
 from suite.analysis.crossover import FIT, LEAST_POINTS
 from suite.analysis.target import quotient
 from suite.analysis.verdict import LEVEL
-from suite.analysis.words import batch_size_text, interval_text, optimizer_title
+from suite.analysis.words import batch_size_text, interval_text, optimizer_title, plain_number
 
 DRAWS = 2000
 _SEED = 0
 
 COLUMNS = [
-    "task", "optimizer", "target", "retrained", "points", "critical", "critical_low", "critical_high", "fits",
-    "least_steps", "least_samples", "stops_from", "stops_at", "power", "power_low", "power_high",
+    "task", "optimizer", "target", "retrained", "points", "largest_batch_size", "critical", "critical_low",
+    "critical_high", "fits", "least_steps", "least_samples", "stops_from", "stops_at", "power", "power_low",
+    "power_high",
 ]  # fmt: skip
 
 
@@ -46,10 +47,11 @@ def critical_table(steps: pd.DataFrame, *, retrained: bool) -> pd.DataFrame:
         retrained: whether the budgets were made for the target.
 
     Returns:
-        ``points``: batch sizes whose steps are known. ``critical`` with the ends of its 95% interval: by the form; NaN
-        with fewer than three points or where it contradicts them (``fits`` is False), infinite where the steps still
-        fall like 1 / B. ``least_steps`` and ``least_samples``: S and E. ``stops_from`` and ``stops_at``: the batch
-        sizes between which halving has stopped, with the ``power`` there and its interval; NaN where it has not.
+        ``points``: batch sizes whose steps are known, up to ``largest_batch_size``. ``critical`` with the ends of its
+        95% interval: by the form; NaN with fewer than three points or where it contradicts them (``fits`` is False),
+        infinite where the steps still fall like 1 / B. ``least_steps`` and ``least_samples``: S and E. ``stops_from``
+        and ``stops_at``: the batch sizes between which halving has stopped, with the ``power`` there and its interval;
+        NaN where it has not.
     """
     rows = []
     reached = steps[steps["outcome"] == "reached"]
@@ -58,7 +60,8 @@ def critical_table(steps: pd.DataFrame, *, retrained: bool) -> pd.DataFrame:
         if len(points) < 2:
             continue
         key = {"task": task, "optimizer": optimizer, "target": points["target"].iloc[0], "retrained": retrained}
-        rows.append(key | {"points": len(points)} | _by_the_form(points) | _stops(points))
+        key |= {"points": len(points), "largest_batch_size": int(points["batch_size"].iloc[-1])}
+        rows.append(key | _by_the_form(points) | _stops(points))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -105,7 +108,7 @@ def form(sizes: np.ndarray, steps: np.ndarray, weights: np.ndarray) -> tuple[np.
 
 
 def critical_sentences(table: pd.DataFrame, *, several: bool) -> list[str]:
-    """What is known of every critical batch size, a sentence each.
+    """What is known of every critical batch size, a sentence each; a critical batch size only with its interval.
 
     Args:
         table: see `critical_table`.
@@ -114,16 +117,21 @@ def critical_sentences(table: pd.DataFrame, *, several: bool) -> list[str]:
     sentences = []
     for row in table.itertuples(index=False):
         where = f"{row.task}, " if several else ""
-        if math.isnan(row.stops_from):
-            stops = "doubling the batch still halves the steps throughout, as far as their intervals tell"
-        else:
-            stops = (
-                f"doubling the batch has stopped to halve the steps between {row.stops_from:g} and {row.stops_at:g} "
-                f"(they fall as its power {row.power:.2f}, {LEVEL:.0%} interval {row.power_low:.2f} to "
-                f"{row.power_high:.2f})"
-            )
-        sentences.append(f"{where}{optimizer_title(row.optimizer)}: {stops}; {_critical_words(row)}.")
+        of_what = f"{where}{optimizer_title(row.optimizer)}, steps to a loss of {plain_number(row.target)}"
+        sentences.append(f"{of_what}: {_stops_words(row)}; {_critical_words(row)}.")
     return sentences
+
+
+def _stops_words(row: Any) -> str:
+    """Where halving has stopped, as a clause; not that it goes on where the form says that it has stopped."""
+    if not math.isnan(row.stops_from):
+        return (
+            f"doubling the batch has stopped halving them between {row.stops_from:g} and {row.stops_at:g} (they fall "
+            f"as its power {row.power:.2f}, {LEVEL:.0%} interval {row.power_low:.2f} to {row.power_high:.2f})"
+        )
+    if row.critical < row.largest_batch_size:
+        return "their intervals do not tell whether doubling the batch stops halving them"
+    return f"doubling the batch still halves them up to {row.largest_batch_size}, as far as their intervals tell"
 
 
 def _critical_words(row: Any) -> str:
@@ -133,12 +141,9 @@ def _critical_words(row: Any) -> str:
     if not row.fits:
         return "the form S + E / B contradicts the steps, so it gives no critical batch size"
     if math.isnan(row.critical_low):
-        interval = ", interval not known"
-    else:
-        interval = f" ({interval_text((row.critical_low, row.critical_high))})"
-    if math.isinf(row.critical):
-        return f"critical batch size beyond all of them{interval}"
-    return f"critical batch size {batch_size_text(row.critical)}{interval}"
+        return "no critical batch size is given, because its interval is not known"
+    size = "beyond all measured ones" if math.isinf(row.critical) else batch_size_text(row.critical)
+    return f"critical batch size {size} ({interval_text((row.critical_low, row.critical_high))})"
 
 
 def _stops(points: pd.DataFrame) -> dict[str, float]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,12 +165,18 @@ class Crossover:
         sizes: dict[str, list[int]] = {}
         for size, phrase in self.phrases.items():
             sizes.setdefault(phrase, []).append(size)
-        parts = [f"{phrase} at {batch_sizes_text(at)}" for phrase, at in sizes.items()]
-        doubt = ""
-        if self.alone:
-            doubt = f" Corrected for {self.corrected} batch sizes, {batch_sizes_text(self.alone)} would not hold."
+        parts = [f"{phrase} at {batch_sizes_text(at)}{self._doubt(at)}" for phrase, at in sizes.items()]
         claim = "No single crossover" if self.contrary else "No crossover is claimed"
-        return f"{claim}: {listed(parts)}.{doubt}"
+        return f"{claim}: {listed(parts)}."
+
+    def _doubt(self, sizes: Sequence[int]) -> str:
+        """Which of some batch sizes' verdicts do not hold after correction, in brackets; empty where all do."""
+        alone = [size for size in sizes if size in self.alone]
+        if not alone:
+            return ""
+        all_of_them = "none of them" if len(sizes) > 1 else "not"
+        which = f"{batch_sizes_text(alone)} not" if len(alone) < len(sizes) else all_of_them
+        return f" ({which} after correction for {self.corrected} batch sizes)"
 
     def _where(self) -> str:
         """The estimate of a claimed crossover, in words."""

@@ -10,9 +10,10 @@ the other.
 Errors are those of the gaps (`suite.analysis.gap`), propagated; intervals are Student's t with the degrees of freedom
 of the sum (Satterthwaite 1946).
 
-**Share of the gap.** What part of the gap at the settings' first values the effect takes away: 100% closes the gap,
-above that it turns, below 0% it widens. Its interval is that of `DRAWS` draws of the gaps. It is given where the gap at
-the first values excludes zero at 95%; the share of nothing is no number.
+**Share of the gap.** What part of the fitted gap at the settings' first values the effect takes away: 100% closes the
+gap, above that it turns, below 0% it widens. The fitted gap is what effects and interactions add up to there; the
+measured gap of the panel with these values may be another. The share's interval is that of `DRAWS` draws of the gaps.
+It is given where the fitted gap excludes zero at 95%; the share of nothing is no number.
 
 **Explained.** The share of the variance of the gaps between panels that the effects explain together, and that they
 explain with the interactions, where these leave panels to test them by; the rest is what settings do beyond that, and
@@ -76,8 +77,8 @@ def effects_tables(gaps: pd.DataFrame, panels: Mapping[str, Settings]) -> tuple[
         The columns `COLUMNS` and `EXPLAINED`. Effects and gaps are relative, in percent of the reference's loss;
         ``low`` and ``high`` end 95% intervals; ``corrected`` says whether an effect is not zero after Holm's correction
         for the number of effects and interactions of its task and pair at all batch sizes; shares are between 0 and 1
-        and beyond. Both are without rows where fewer than two panels of one task differ, or their effects cannot be
-        told apart.
+        and beyond; ``gap_at_first``, with its ends, is the fitted gap at all settings' first values. Both are without
+        rows where fewer than two panels of one task differ, or their effects cannot be told apart.
     """
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []

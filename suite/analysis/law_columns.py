@@ -21,7 +21,7 @@ CRITICAL = [
     Column("critical batch size", lambda row: _critical_text(row)),
     Column(_INTERVAL, lambda row: _ends_text(row.critical_low, row.critical_high, ".3g")),
 ]
-"""Of rows of `suite.analysis.critical.critical_table`."""
+"""Of rows of `suite.analysis.critical.critical_table`; a critical batch size stands there with its interval only."""
 
 TUNED_LAWS = [
     Column("optimizer", lambda row: optimizer_title(row.optimizer), words=True),
@@ -42,7 +42,7 @@ EFFECTS = [
     Column("on the relative gap", lambda row: number(row.effect, "+.2f", " %")),
     Column(_INTERVAL, lambda row: _ends_text(row.low, row.high, "+.2f")),
     Column("", lambda row: _effect_words(row), words=True),
-    Column("share of the gap taken away", lambda row: _share_text(row)),
+    Column("share of the gap taken away (negative: widened)", lambda row: _share_text(row)),
 ]
 """Of the first table of `suite.analysis.effects.effects_tables`."""
 
@@ -50,7 +50,7 @@ EXPLAINED = [
     Column("pair", lambda row: pair_text(row.reference, row.challenger), words=True),
     Column("batch size", lambda row: row.batch_size),
     Column("panels", lambda row: row.panels),
-    Column("gap at the first values", lambda row: number(row.gap_at_first, "+.2f", " %")),
+    Column("fitted gap at the first values", lambda row: number(row.gap_at_first, "+.2f", " %")),
     Column("explained by effects", lambda row: number(100 * row.explained_by_effects, ".0f", " %")),
     Column("with interactions", lambda row: number(100 * row.explained_with_interactions, ".0f", " %")),
     Column("noise", lambda row: number(100 * row.noise_share, ".0f", " %")),
@@ -69,6 +69,8 @@ def _stops_text(row: Any) -> str:
 def _critical_text(row: Any) -> str:
     if not row.fits:
         return "contradicted by the steps"
+    if math.isnan(row.critical_low):
+        return UNKNOWN
     return "beyond all" if math.isinf(row.critical) else number(row.critical, ".3g")
 
 

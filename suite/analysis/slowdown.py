@@ -156,7 +156,7 @@ def slowdowns(gaps: pd.DataFrame, tuned: pd.DataFrame, read: CurveReader) -> lis
 
 
 def slowdown_sentences(gaps: pd.DataFrame, definitions: Mapping[str, str]) -> list[str]:
-    """Where there is a gap but no slowdown, and why, a sentence for each way of comparing.
+    """Where there is a gap but the slowdown is not computed, and why, a sentence for each way of comparing.
 
     Args:
         gaps: see `suite.analysis.gap.gap_table`.
@@ -172,7 +172,7 @@ def slowdown_sentences(gaps: pd.DataFrame, definitions: Mapping[str, str]) -> li
         (~by_validation, "it takes the train losses of every run, lower at the end for the optimizer that is ahead"),
     )
     return [
-        f"No slowdown at {batch_sizes_text(without.loc[rows, 'batch_size'])}: {reason}."
+        f"The slowdown is not computed at {batch_sizes_text(without.loc[rows, 'batch_size'])}: {reason}."
         for rows, reason in reasons
         if rows.any()
     ]

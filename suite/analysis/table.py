@@ -131,6 +131,11 @@ def _row(
     }
 
 
+def was_searched(group: pd.DataFrame) -> bool:
+    """Whether a search chose the settings of one task, optimizer and batch size, rather than a grid."""
+    return "lattice" in group and bool(group["lattice"].iloc[0])
+
+
 def is_heavy_ball(label: str, settings: Mapping[str, Any]) -> bool:
     """Whether an optimizer's momentum sums gradients, so that its steps are ``1 / (1 - momentum)`` times as long.
 

@@ -31,7 +31,7 @@ from suite.analysis.words import (
     optimizer_title,
     plain_number,
     range_text,
-    seeds_text,
+    seeds_needed_text,
     series_names,
     verdict_text,
 )
@@ -193,7 +193,7 @@ def _gap_columns(reference: str, challenger: str) -> list[Column]:
         Column("gap %", lambda row: plain_number(row["relative_gap"], "+.2f")),
         Column("verdict", verdict_text),
         Column("slowdown", lambda row: plain_number(row["slowdown"], ".0%")),
-        Column("seeds needed", lambda row: "-" if math.isnan(row["seeds_needed"]) else seeds_text(row["seeds_needed"])),
+        Column("seeds needed", lambda row: seeds_needed_text(row).replace(UNKNOWN, "-")),
         Column("", lambda row: "provisional" if row["provisional"] else ""),
     ]
 

@@ -13,7 +13,9 @@ that a grid rounds: its step over the root of 12.
 
 **Rules.** The learning rate grows as the root of the batch size (Malladi et al. 2022, for adaptive optimizers), the
 step length of SGD as the batch size itself (Goyal et al. 2017); one minus a momentum or beta grows as the batch size
-where its half-life in tokens is kept (paper 4), and half-lives and time scales in tokens do not move.
+where its half-life in tokens is kept, and half-lives and time scales in tokens do not move. Paper 4 keeps the half-life
+of Adam's beta2; on momenta and other betas its rule is applied here, and what contradicts it there does not contradict
+the paper.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ LEAST_POINTS = 3
 RULES = {"lr": ("square root", 0.5), "lr / (1 - momentum)": ("linear", 1.0)}
 """Quantity -> name of its rule and the exponent."""
 
-_HALF_LIFE = ("half-life in tokens", 1.0)
+_HALF_LIFE = ("half-life of beta2", 1.0)
+_APPLIED = ("half-life of beta2, applied here", 1.0)
 _KEPT = ("kept in tokens", 0.0)
 
 
@@ -121,9 +124,9 @@ def tuned_laws(values: pd.DataFrame) -> pd.DataFrame:
 
 def rule_of(quantity: str) -> tuple[str, float]:
     """Name and exponent of the rule for a quantity; empty and NaN without one."""
+    last = quantity.removeprefix("1 - ").rpartition(".")[2]
     if quantity.startswith("1 - "):
-        return _HALF_LIFE
-    last = quantity.rpartition(".")[2]
+        return _HALF_LIFE if last == "beta2" else _APPLIED
     return _KEPT if is_time(quantity) else RULES.get(quantity) or RULES.get(last) or ("", math.nan)
 
 

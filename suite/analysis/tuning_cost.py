@@ -1,8 +1,9 @@
-"""What tuning costs: the loss to expect after k random trials, and whether the winner depends on k.
+"""What tuning costs: the loss to expect after k random trials, and whether it depends on k whose is lower.
 
 A tuned point says what the best of a whole grid reaches. Somebody who can afford k trials draws them at random from the
 grid and keeps the best (Sivaprasad et al. 2020, "Optimizer benchmarking needs to account for hyperparameter tuning").
 A comparison whose sign depends on k is a statement about tuning as much as about optimizers, and is reported as such.
+Settings that a search chose are no random draw of a grid, so nothing is said where an optimizer's were searched.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from suite.analysis.table import was_searched
 from suite.analysis.tuned import choosing, setting_results
 from suite.analysis.words import batch_sizes_text, optimizer_title
 
@@ -62,11 +64,13 @@ def tuning_cost_table(
     Returns:
         The columns `COLUMNS`. ``trials`` runs from 1 to the smaller grid; losses are expected ones, ``..._spread``
         their standard deviation over the draws; ``gap`` and ``relative_gap`` have the sign and unit of the gap table;
-        ``winner`` is None where the gap is below the tuned gap's uncertainty.
+        ``winner`` is None where the gap is below the tuned gap's uncertainty. Without rows where the settings of either
+        optimizer were searched.
     """
     losses = {
         key: np.array([result.loss for result in setting_results(group)])
         for key, group in choosing(runs).groupby(["task", "optimizer", "batch_size"], sort=False)
+        if not was_searched(group)
     }
     tables = [pd.DataFrame(columns=COLUMNS)]
     for row in gaps.itertuples(index=False):
@@ -99,26 +103,27 @@ def tuning_cost_table(
 
 
 def tuning_cost_sentences(table: pd.DataFrame) -> list[str]:
-    """One sentence per pair of optimizers: at which batch sizes the winner depends on the number of trials."""
+    """One sentence per pair of optimizers: where it depends on the number of trials whose expected loss is lower."""
     sentences, several = [], table["task"].nunique() > 1
     for (task, reference, challenger), rows in table.groupby(["task", "reference", "challenger"], sort=False):
         where = f" on {task}" if several else ""
-        names = f"{optimizer_title(str(reference))} and {optimizer_title(str(challenger))}{where}"
+        names = f"{optimizer_title(str(reference))} and {optimizer_title(str(challenger))}"
+        which = f"Which of {names} has the lower expected loss{where}"
         by_size = {int(size): at_size for size, at_size in rows.groupby("batch_size")}
         changes = [_change(size, at_size) for size, at_size in by_size.items()]
         turning = [size for size, at_size in by_size.items() if _changes_sign(at_size)]
         won = [size for size, at_size in by_size.items() if at_size["winner"].notna().any()]
         if any(changes):
-            where = "; ".join(filter(None, changes))
-            sentences.append(f"The winner between {names} depends on the number of random trials: {where}.")
+            sentences.append(f"{which} depends on the number of random trials: {'; '.join(filter(None, changes))}.")
         elif turning:
             sentences.append(
-                f"The gap between {names} changes sign with the number of random trials at "
-                f"{batch_sizes_text(turning)}, though not beyond its uncertainty on both sides."
+                f"The expected gap between {names}{where} changes sign with the number of random trials at "
+                f"{batch_sizes_text(turning)}, though not beyond the tuned gap's uncertainty on both sides."
             )
         elif won:
-            where = "" if len(won) == len(by_size) else f" at {batch_sizes_text(won)}; elsewhere there is no winner"
-            sentences.append(f"The winner between {names} does not depend on the number of random trials{where}.")
+            rest = "elsewhere neither is lower by more than the tuned gap's uncertainty"
+            at = "" if len(won) == len(by_size) else f" at {batch_sizes_text(won)}; {rest}"
+            sentences.append(f"{which} does not depend on the number of random trials{at}.")
     return sentences
 
 
@@ -128,7 +133,7 @@ def _changes_sign(rows: pd.DataFrame) -> bool:
 
 
 def _change(size: int, rows: pd.DataFrame) -> str:
-    """Who wins from how many trials on, where both optimizers win for some number; else nothing."""
+    """Whose expected loss is lower from how many trials on, where that is either's for some number; else nothing."""
     won = rows[rows["winner"].notna()].sort_values("trials")
     if won["winner"].nunique() < 2:
         return ""

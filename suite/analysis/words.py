@@ -262,6 +262,15 @@ def seeds_text(needed: float) -> str:
     return "over 1000" if math.isinf(needed) else f"{needed:.0f}"
 
 
+def seeds_needed_text(gap: Mapping[str, Any]) -> str:
+    """The seeds that would decide a gap, in a table's cell; an en dash where its verdict is decided or there is none.
+
+    Args:
+        gap: a row of `suite.analysis.gap.gap_table`.
+    """
+    return seeds_text(gap["seeds_needed"]) if gap["verdict"] in ("leans", "open") else UNKNOWN
+
+
 def grouped(named_sentences: Sequence[tuple[str, str]]) -> list[str]:
     """Sentences with what they are about in front; those that say the same stand once, for all of it."""
     about: dict[str, list[str]] = {}
@@ -315,7 +324,7 @@ def verdict_phrase(gap: Mapping[str, Any]) -> str:
 VERDICT_WORDS = (
     f"Better: the {LEVEL:.0%} interval excludes zero (and the other's tuned point lies on no edge of its grid). Level: "
     "the whole interval lies within the margin. Leans: the 80% interval excludes zero. Open: none of these. Seeds "
-    "needed: the fewest reporting seeds that would make a gap of the measured size better, or level, with a chance of "
-    f"{POWER:.0%}."
+    "needed, where the gap leans or is open: the fewest reporting seeds that would make a gap of the measured size "
+    f"better, or level, with a chance of {POWER:.0%}."
 )
 """What the words of a verdict mean, for readers of a table."""

@@ -70,7 +70,8 @@ def laws_section(comparison: Comparison, figure: Markup) -> Markup:
     task = [Column("task", lambda row: row.task, words=True)] if laws["task"].nunique() > 1 else []
     words = (
         "Power laws through the tuned settings; the scatter about them is at least that of values on a grid. Agrees: "
-        "the interval holds the rule's power and excludes no dependence."
+        "the interval holds the rule's power and excludes no dependence. That a half-life in tokens is kept is paper "
+        "4's rule for Adam's beta2; on momenta and other betas it is applied here."
     )
     body = table(*cells([*task, *TUNED_LAWS], laws.itertuples(index=False)))
     return section("How the tuned settings move with the batch size", element("p", words), figure, body)
@@ -115,8 +116,9 @@ def effects_section(comparison: Comparison, figure: Markup) -> Markup:
     words = (
         "An effect is the mean gap at a setting's value less that at its first value. It is named where its 95% "
         "interval excludes zero, as alone where that does not hold after Holm's correction for the number of effects. "
-        "Its share of the gap is of the gap at all settings' first values: at 100% it is closed. Explained: share of "
-        "the variance of the gaps between panels; noise: what their errors alone would make of it."
+        "Its share of the gap is of the gap at all settings' first values as the effects and interactions fit it: at "
+        "100% that is closed, below 0% it is widened. Explained: share of the variance of the gaps between panels; "
+        "noise: what their errors alone would make of it."
     )
     return section(
         "Effects of the settings on the gap",

@@ -27,7 +27,7 @@ from suite.analysis.words import (
     number,
     optimizer_title,
     pair_text,
-    seeds_text,
+    seeds_needed_text,
     series_names,
     verdict_text,
 )
@@ -84,7 +84,7 @@ def gap_section(comparison: Comparison) -> Markup:
     """The gap tables, a pair of optimizers each."""
     after = [
         Column("slowdown", lambda row: number(100 * row["slowdown"], ".0f", " %")),
-        Column("seeds needed", lambda row: seeds_text(row["seeds_needed"])),
+        Column("seeds needed", seeds_needed_text),
     ]
     parts = _gap_tables(comparison.gaps, "", [Column("batch size", lambda row: row["batch_size"])], after)
     if not parts:
@@ -227,7 +227,7 @@ def settings_section(comparison: Comparison) -> Markup:
 
 
 def cost_section(comparison: Comparison, figure: Markup) -> Markup:
-    """What tuning costs: the figure, and whether the winner depends on the number of trials."""
+    """What tuning costs: the figure, and whether it depends on the number of trials whose expected loss is lower."""
     return Markup(figure + bullets(tuning_cost_sentences(comparison.tuning_cost)))
 
 

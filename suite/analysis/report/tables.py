@@ -22,8 +22,9 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
 
     Args:
         comparison: what was compared.
-        folder: where ``gap``, ``tuned``, ``runs``, ``tuning_cost`` and ``lr_width`` go as CSV; all but the runs and the
-            tuning cost as LaTeX too; of a branching sweep ``branches`` (gaps by branch point) and ``trunks`` as CSV.
+        folder: where ``gap``, ``tuned``, ``runs``, ``lr_width`` and, of grids, ``tuning_cost`` go as CSV; all but the
+            runs and the tuning cost as LaTeX too; of a branching sweep ``branches`` (gaps by branch point) and
+            ``trunks`` as CSV.
     """
     runs = comparison.runs
     axes = pd.DataFrame([dict(setting) for setting in runs["setting"]], index=runs.index)
@@ -31,10 +32,11 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         "gap": comparison.gaps,
         "tuned": comparison.tuned,
         "runs": pd.concat([runs, axes.add_prefix("axis_")], axis=1),
-        "tuning_cost": comparison.tuning_cost,
         "lr_width": comparison.lr_widths,
     }
     frames["steps_to_target"] = comparison.to_target
+    if not comparison.tuning_cost.empty:
+        frames["tuning_cost"] = comparison.tuning_cost
     if not comparison.critical.empty:
         frames["critical_batch_size"] = comparison.critical
     if not comparison.retrained.empty:
