@@ -133,9 +133,9 @@ def test_answers_are_led_by_what_tells_them_apart() -> None:
 
 
 def test_seeds_needed_stand_where_a_verdict_is_not_decided() -> None:
-    gaps = GAPS.assign(relative_uncertainty=0.9, seeds=3, seeds_needed=[2.0, math.inf, 25.0])
+    gaps = GAPS.assign(relative_uncertainty=0.9, relative_measured=1.0, seeds=3, seeds_needed=[2.0, math.inf, 25.0])
     gaps = gaps.assign(reference_setting=[()] * 3, challenger_setting=[()] * 3)
-    cells = [line.split(" | ")[3:6] for line in results.gap_table(gaps)[2:]]
+    cells = [line.split(" | ")[4:7] for line in results.gap_table(gaps)[2:]]
     assert cells == [
         ["SGD better", "3", "\N{EN DASH}"],
         ["open", "3", "over 1000"],
