@@ -1,5 +1,6 @@
 """Figures of several series, of long names and of values of many magnitudes."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from suite.analysis.figures.sensitivity import sensitivity_figure
 from suite.analysis.figures.style import COLUMN, LOOKS, PAGE, SLIDE, Look, caption_of, drawn, save, style
 from suite.analysis.figures.tuned import tuned_figure
 from suite.analysis.published import published_gaps, published_losses
-from suite.analysis.words import optimizer_title
+from suite.analysis.words import batch_size_text, optimizer_title
 
 CHALLENGERS = ["sgd", "lion", "a_hybrid_of_many_optimizers_with_a_long_name"]
 
@@ -221,6 +222,54 @@ def test_the_crossover_is_named_within_its_panel(gaps: list[float]) -> None:
         (named,) = [text for text in axes.texts if "crossover" in text.get_text()]
         box, frame = named.get_window_extent(), axes.get_window_extent()
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1
+
+
+def test_a_crossover_has_its_interval_and_where_that_is_not_known_its_bracket() -> None:
+    rows = gap_rows([3.0, 1.0, -1.0])
+    rows["reference_setting"] = rows["challenger_setting"] = [()] * len(rows)
+    found = crossover(rows)
+    assert found.line_interval is not None and (found.low, found.high) == (4, 16)
+    low, high = map(batch_size_text, found.line_interval)
+    cases = {f"(95%: {low} to {high})": found.line_interval, "(95%: up to 30)": (0.0, 30.0), "(between 4 and 16)": None}
+    for said, interval in cases.items():
+        with style():
+            figure = gap_figure(rows, [dataclasses.replace(found, line_interval=interval)], ["adam", "sgd"])
+        for axes in figure.axes:
+            (named,) = [text.get_text() for text in axes.texts if "crossover" in text.get_text()]
+            assert named.replace("\n", " ").endswith(said)
+
+
+def test_every_line_of_a_lone_gap_is_named() -> None:
+    rows = gap_rows([3.0, 1.0, -1.0])
+    rows["reference_setting"] = rows["challenger_setting"] = [()] * len(rows)
+    figure = gap_figure(rows, [crossover(rows)], ["adam", "sgd"], fit=np.log)
+    (legend,) = figure.legends
+    names = {text.get_text() for text in legend.get_texts()}
+    assert names == {
+        "measured",
+        "weighted line, 95% band",
+        "theory's three terms, fitted",
+        "crossover between 4 and 16",
+    }
+
+
+@pytest.mark.parametrize(("other", "count"), [([-7.0, 2.0, -1.0], 1), ([-70.0, 2.0, -40.0], 2)])
+def test_panels_of_one_pair_share_an_axis_where_their_ranges_are_alike(other: list[float], count: int) -> None:
+    tasks = {"GAT": [1.0, -2.0, -3.0], "ResNet": other}
+    gaps = pd.concat([gap_rows(relative).assign(task=task) for task, relative in tasks.items()], ignore_index=True)
+    gaps["reference_setting"] = gaps["challenger_setting"] = [()] * len(gaps)
+    entry = {"panel": "GAT", "challenger": "sgd", "batch_size": 16, "relative_gap": 1.5, "source": "text"}
+    figure = panels_figure(gaps, published_gaps([entry], gaps))
+    assert figure is not None and len(figure.axes) == count
+    (legend,) = figure.legends
+    assert legend.get_texts()[-1].get_text() == "the paper's, its network and budget"
+    if count == 2:
+        heights = [np.ptp(axes.get_ylim()) for axes in figure.axes]
+        assert heights[1] > 5 * heights[0]
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low < 0 < high and axes.yaxis.get_major_ticks()[0].label1.get_visible()
+        assert [line for line in axes.lines if list(line.get_ydata()) == [0, 0]], "the line of zero"
 
 
 def test_panels_of_several_optimizers_have_axes_of_their_own() -> None:

@@ -10,14 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from suite.analysis.crossover import Crossover
-from suite.analysis.figures.gap_series import GapSeries, draw_gaps
+from suite.analysis.crossover import Crossover, trend
+from suite.analysis.figures.gap_series import DASHES, GapSeries, draw_gaps
 from suite.analysis.figures.layout import legend_above, legend_entries, panel_ems
-from suite.analysis.figures.marks import tip
+from suite.analysis.figures.marks import PAPERS, tip
 from suite.analysis.figures.palette import optimizer_style
 from suite.analysis.figures.scales import batch_size_axis, zero_line
 from suite.analysis.figures.style import FAINT, INK, Captioned, em, explain, look, scaled
-from suite.analysis.words import batch_size_text, optimizer_title
+from suite.analysis.verdict import LEVEL
+from suite.analysis.words import batch_size_text, interval_text, optimizer_title
 
 _TWO_PANELS = 38
 """Ems of width from which the absolute gap stands beside the relative one."""
@@ -56,7 +57,8 @@ def gap_figure(
         _panel(axes, gaps, crossovers, labels, published, relative=relative)
         if fit is not None and not relative:
             sizes = np.geomspace(gaps["batch_size"].min(), gaps["batch_size"].max(), 200)
-            axes.plot(sizes, fit(sizes), color=FAINT, linewidth=scaled(1.1), linestyle="-.", zorder=1.7)
+            looks: dict[str, Any] = {"color": FAINT, "linewidth": scaled(1.1), "linestyle": "-.", "zorder": 1.7}
+            axes.plot(sizes, fit(sizes), label="theory's three terms, fitted", **looks)
             explain(axes, "Dash-dotted: the theory's three terms, fitted.")
     handles, names = legend_entries(panels)
     if len(names) > 1:
@@ -86,13 +88,15 @@ def _panel(
         title = optimizer_title(str(challenger))
         series.append(GapSeries(rows=rows, relative=relative, name=title if len(pairs) > 1 else "", **looks))
         axes.plot([], [], linestyle="none", label=title if len(pairs) > 1 else "measured", **looks)
+        if len(pairs) == 1 and trend(rows, relative=relative) is not None:
+            axes.plot([], [], linestyle=DASHES, linewidth=scaled(1), color=INK, label="weighted line, 95% band")
     draw_gaps(axes, series, list(papers["value"]))
     zero_line(axes)
     name_sides(axes, gaps, labels)
     if len(crossovers) == 1:
         _mark_crossover(axes, crossovers[0])
     if len(papers):
-        axes.plot(papers["batch_size"], papers["value"], "x", color=FAINT, label="the paper's", zorder=3)
+        axes.plot(papers["batch_size"], papers["value"], "x", color=FAINT, label=PAPERS, zorder=3)
         explain(axes, "Crosses: values that the paper prints.")
     for row in papers.itertuples(index=False):
         tip(axes, row.batch_size, row.value, f"the paper: {row.value:+.4g}\n{row.source}")
@@ -145,15 +149,24 @@ def name_sides(axes: Axes, gaps: pd.DataFrame, labels: Sequence[str]) -> None:
 def _mark_crossover(axes: Axes, crossover: Crossover) -> None:
     if crossover.low is None or crossover.high is None:
         return
-    axes.axvspan(crossover.low, crossover.high, color=FAINT, alpha=0.13, linewidth=0, zorder=0.5)
+    between = f"between {crossover.low} and {crossover.high}"
+    looks: dict[str, Any] = {"color": FAINT, "alpha": 0.13, "linewidth": 0, "zorder": 0.5}
+    axes.axvspan(crossover.low, crossover.high, label=f"crossover {between}", **looks)
     explain(axes, "Grey: between the batch sizes of the claimed crossover.")
-    zero = crossover.line_zero or crossover.interpolated
+    zero = crossover.interpolated if crossover.line_zero is None else crossover.line_zero
     if zero is None:
         return
     axes.axvline(zero, color=INK, linewidth=scaled(0.9), linestyle=(0, (1, 1.6)), zorder=1.4)
     share = float(axes.transAxes.inverted().transform(axes.transData.transform((zero, 0)))[0])
-    words = f"crossover \N{ALMOST EQUAL TO} {batch_size_text(zero)} ({crossover.low} to {crossover.high})"
-    # Above the panel, where no data are, and within its width.
-    half = 0.27 * len(words) / (panel_ems(axes) - 2)
+    interval = crossover.interpolated_interval if crossover.line_zero is None else crossover.line_interval
+    spread = f"{LEVEL:.0%}: {interval_text(interval).removeprefix(f'{LEVEL:.0%} interval ')}"
+    words = f"crossover \N{ALMOST EQUAL TO} {batch_size_text(zero)} ({between if interval is None else spread})"
+    # Above the panel, where no data are, and within its width; on as many lines in every panel.
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    share_of_letter = 0.47 / (min(map(panel_ems, figure.axes)) - 2)
+    if share_of_letter * len(words) > 1:
+        words = words.replace(" (", "\n(")
+    half = share_of_letter * max(map(len, words.split("\n"))) / 2
     middle = min(max(share, half), 1 - half) if half < 0.5 else 0.5
     axes.text(middle, 1.01, words, ha="center", va="bottom", fontsize=scaled(8), transform=axes.transAxes)

@@ -11,8 +11,11 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from suite.analysis.figures.style import TIP, explain, scaled
 
-MARKER, CAP = 4.6, 3.6
-"""Size of a marker, and half the width of an interval's cap, in printer's points at a type size of 9."""
+MARKER, CAP, ARROW = 4.6, 3.6, 4.5
+"""Sizes of a marker, of half an interval's cap and of its arrowhead, in printer's points at a type size of 9."""
+
+PAPERS = "the paper's, its network and budget"
+"""Name of a paper's values in a legend: they are of its scale, whatever ours is."""
 
 _STEP = 6.5
 """Distance of points that stand side by side, likewise."""
@@ -83,7 +86,9 @@ def _step(axes: Axes, series: Sequence[Mapping[float, tuple[float, float]]], cou
     return float(min(scaled(_STEP), 0.6 * nearest / count))
 
 
-def intervals(axes: Axes, x: Any, y: Any, bars: Any, color: str, *, moved: Transform | None = None) -> None:
+def intervals(
+    axes: Axes, x: Any, y: Any, bars: Any, color: str, *, moved: Transform | None = None, goes_on: Any = False
+) -> None:
     """Draw intervals whose caps are wider than the markers, so that a short one is a line through its point.
 
     Args:
@@ -93,18 +98,26 @@ def intervals(axes: Axes, x: Any, y: Any, bars: Any, color: str, *, moved: Trans
         bars: half intervals, or lower and upper parts of shape ``[2, points]``; NaN where not known.
         color: of the bars.
         moved: see `beside`.
+        goes_on: whether an interval goes on beyond an end, which is an arrowhead then; of shape ``[2, points]``.
     """
     x, y, bars = (np.asarray(values, dtype=float) for values in (x, y, bars))
     is_known = np.isfinite(bars).reshape(-1, len(x)).all(axis=0)
     if not is_known.any():
         return
+    is_open = np.broadcast_to(goes_on, (2, len(x)))[:, is_known]
     x, y, bars = x[is_known], y[is_known], bars[..., is_known]
-    looks: dict[str, Any] = {"fmt": "none", "ecolor": color, "elinewidth": scaled(1.0), "capsize": scaled(CAP)}
-    looks |= {"capthick": scaled(1.0), "zorder": 3.5}
-    if moved is not None:
-        looks["transform"] = moved
-    axes.errorbar(x, y, yerr=bars, **looks)
+    looks: dict[str, Any] = {"color": color, "zorder": 3.5} | ({} if moved is None else {"transform": moved})
+    axes.errorbar(x, y, yerr=bars, fmt="none", elinewidth=scaled(1.0), **looks)
+    lower, upper = np.broadcast_to(bars, (2, len(x)))
+    cap: dict[str, Any] = {"marker": "_", "markersize": 2 * scaled(CAP), "markeredgewidth": scaled(1.0)}
+    for ends, without, arrow in ((y - lower, is_open[0], "v"), (y + upper, is_open[1], "^")):
+        head: dict[str, Any] = {"marker": arrow, "markersize": scaled(ARROW)}
+        for chosen, mark in ((~without, cap), (without, head)):
+            if chosen.any():
+                axes.plot(x[chosen], ends[chosen], linestyle="none", **looks, **mark)
     explain(axes, "Bars: 95% intervals.")
+    if is_open.any():
+        explain(axes, "Arrows: the interval goes on.")
 
 
 def plot_points(axes: Axes, x: np.ndarray, y: np.ndarray, is_open: np.ndarray, color: str, **looks: Any) -> None:

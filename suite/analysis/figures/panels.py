@@ -14,12 +14,15 @@ from matplotlib.figure import Figure
 from suite.analysis.figures.gap import name_sides
 from suite.analysis.figures.gap_series import GapSeries, draw_gaps, gap_tip
 from suite.analysis.figures.layout import at_left, label_bottoms, legend_above, legend_entries, panel_grid
-from suite.analysis.figures.marks import CAP, MARKER, tip
+from suite.analysis.figures.marks import CAP, MARKER, PAPERS, tip
 from suite.analysis.figures.palette import optimizer_style, series_style
 from suite.analysis.figures.scales import batch_size_axis, zero_line
 from suite.analysis.figures.style import FAINT, INK, Captioned, em, explain, look, scaled
 from suite.analysis.gap import SERIES, on_edge
 from suite.analysis.words import optimizer_title, series_names
+
+_ALIKE = 3
+"""Factor within which ranges of gaps share one axis."""
 
 _NAME_WIDTH = 26
 """Letters of a row's name in a line."""
@@ -30,7 +33,9 @@ def panels_figure(
 ) -> Figure | None:
     """All relative gaps of a sweep: a series per panel over batch size (as paper 1, Figure 1), else a row per gap.
 
-    Where there are several panels and several optimizers against the reference, every panel has axes of its own.
+    Every panel has axes of its own where there are several panels and several optimizers against the reference, and
+    where the widest range of one panel's gaps is more than `_ALIKE` times the narrowest: on one axis that would be
+    flat.
 
     Args:
         gaps: see `suite.analysis.gap.gap_table`.
@@ -51,7 +56,8 @@ def panels_figure(
         return _row_per_gap(series)
     if finite["task"].nunique() < 2:
         return None
-    if finite["challenger"].nunique() < 2:
+    reaches = [_reach(rows) for _, rows in series]
+    if finite["challenger"].nunique() < 2 and max(reaches) <= _ALIKE * min(reaches):
         return _over_batch_size(series)
     return _panel_per_task(series, labels or list(dict.fromkeys([*gaps["reference"], *gaps["challenger"]])))
 
@@ -64,6 +70,14 @@ def _papers(gaps: pd.DataFrame, published: pd.DataFrame | None) -> list[float]:
     keys = printed[[*SERIES, "own_batch_size"]].itertuples(index=False, name=None)
     papers = dict(zip(keys, printed["published_relative_gap"], strict=True))
     return [papers.get(key, np.nan) for key in gaps[[*SERIES, "batch_size"]].itertuples(index=False, name=None)]
+
+
+def _reach(rows: pd.DataFrame) -> float:
+    """From the lowest to the highest end of a series' intervals, with zero and the paper's values."""
+    gaps, bars = (rows[name].to_numpy(dtype=float) for name in ("relative_gap", "relative_uncertainty"))
+    half = np.nan_to_num(bars)
+    shown = [0.0, *(gaps - half), *(gaps + half), *rows["paper"].dropna()]
+    return max(shown) - min(shown)
 
 
 def _over_batch_size(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
@@ -83,6 +97,7 @@ def _panel_per_task(series: Sequence[tuple[str, pd.DataFrame]], labels: Sequence
     for _, rows in series:
         tasks.setdefault(rows["task"].iloc[0], []).append(rows)
     references = {rows["reference"].iloc[0] for _, rows in series}
+    is_one_pair = len({(rows["reference"].iloc[0], rows["challenger"].iloc[0]) for _, rows in series}) == 1
     figure, (panels,) = panel_grid(len(tasks), height=20, narrowest=17)
     for axes, (task, of_task) in zip(panels, tasks.items(), strict=True):
         batch_size_axis(axes, pd.concat([rows["batch_size"] for rows in of_task]))
@@ -91,14 +106,19 @@ def _panel_per_task(series: Sequence[tuple[str, pd.DataFrame]], labels: Sequence
             label = rows["challenger"].iloc[0]
             against = "" if len(references) == 1 else f" against {optimizer_title(rows['reference'].iloc[0])}"
             looks = {key: value for key, value in optimizer_style(label, labels).items() if key != "linestyle"}
-            lines.append(GapSeries(name=optimizer_title(label) + against, rows=rows, **looks))
+            looks = {"color": INK, "marker": "o"} if is_one_pair else looks
+            lines.append(
+                GapSeries(name="measured" if is_one_pair else optimizer_title(label) + against, rows=rows, **looks)
+            )
         _draw(axes, lines, pd.concat(of_task), labels)
         axes.set_title(task)
         axes.set_xlabel("")
         if at_left(axes):
             axes.set_ylabel("relative gap (%)")
     label_bottoms(panels, "batch size")
-    legend_above(figure, *legend_entries(panels))
+    handles, names = legend_entries(panels)
+    if len(names) > 1:
+        legend_above(figure, handles, names)
     return figure
 
 
@@ -111,7 +131,7 @@ def _draw(axes: Axes, lines: Sequence[GapSeries], gaps: pd.DataFrame, labels: Se
         axes.plot([], [], linestyle="none", marker=line.marker, color=line.color, label=line.name)
         axes.plot(line.rows["batch_size"], line.rows["paper"], linestyle="none", marker="x", color=line.color, zorder=3)
     if len(papers):
-        axes.plot([], [], linestyle="none", marker="x", color=FAINT, label="the paper's")
+        axes.plot([], [], linestyle="none", marker="x", color=FAINT, label=PAPERS)
         explain(axes, "Crosses: values that the paper prints.")
 
 
@@ -130,7 +150,8 @@ def _row_per_gap(series: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     axes.axvline(0, color=INK, linewidth=scaled(0.9), zorder=1.5)
     papers = np.array([row["paper"] for _, row in gaps], dtype=float)
     if np.isfinite(papers).any():
-        axes.plot(papers, np.arange(len(gaps)), linestyle="none", marker="x", color=FAINT)
+        axes.plot(papers, np.arange(len(gaps)), linestyle="none", marker="x", color=FAINT, label=PAPERS)
+        legend_above(figure, *legend_entries([axes]))
         explain(axes, "Crosses: values that the paper prints.")
     axes.set_yticks(range(len(gaps)), names)
     axes.set_ylim(len(gaps) - 0.5, -0.5)

@@ -78,6 +78,27 @@ def decade_axis(axis: Axis, values: Iterable[float], most: int = 5) -> None:
         fixed_ticks(axis, labelled, short)
 
 
+def log_axis(axis: Axis, low: float, high: float, write: Callable[[float], str], most: int = 5) -> None:
+    """Label a logarithmic axis at round values within its limits: powers of ten, or 1, 2 and 5 where these are few.
+
+    Args:
+        axis: of a panel.
+        low: lower limit.
+        high: upper limit.
+        write: how values are written on an axis that is not of powers of ten alone.
+        most: number of powers of ten that are labelled.
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    decades, round_values, digits = (
+        [value for power in powers for digit in each if low <= (value := float(f"{digit}e{power}")) <= high]
+        for each in ((1,), (1, 2, 5), range(1, 10))
+    )
+    if len(decades) > 2:
+        fixed_ticks(axis, decades[:: -(-len(decades) // most)], _power)
+    else:
+        fixed_ticks(axis, round_values if len(round_values) > 1 else digits or [low, high], write)
+
+
 def signed_axis(axes: Axes, values: Iterable[float]) -> None:
     """Make the y-axis logarithmic on both sides of zero where some values are 50 times as large as the median."""
     sizes = np.abs([value for value in values if math.isfinite(value) and value != 0])

@@ -12,11 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from suite.analysis.figures.layout import legend_above, legend_entries, panel_grid
-from suite.analysis.figures.marks import beside, intervals, plot_points, side_offsets, tip
+from suite.analysis.figures.marks import ARROW, beside, intervals, plot_points, side_offsets, tip
 from suite.analysis.figures.palette import optimizer_style
-from suite.analysis.figures.scales import batch_size_axis, decade_axis
-from suite.analysis.figures.style import FAINT, explain, scaled
+from suite.analysis.figures.scales import batch_size_axis, log_axis
+from suite.analysis.figures.style import FAINT, INK, explain, scaled
 from suite.analysis.words import count_text, optimizer_title
+
+_WITHIN = 1.08
+"""Factor by which an arrowhead lies within the panel, so that all of it is seen."""
 
 
 def target_figure(steps: pd.DataFrame, critical: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
@@ -36,30 +39,35 @@ def target_figure(steps: pd.DataFrame, critical: pd.DataFrame, labels: Sequence[
     figure, (panels,) = panel_grid(2, height=19, narrowest=19)
     unit = "tokens" if reached["tokens"].notna().all() else "samples"
     target = float(reached["target"].iloc[0])
+    goes_on = False
     for axes, name in zip(panels, ("steps", unit), strict=True):
         batch_size_axis(axes, steps["batch_size"], octaves=0.6)
         axes.set_ylabel(f"{name} to a loss of {target:.4g}")
-        _panel(axes, reached, name, critical, labels)
+        goes_on |= _panel(axes, reached, name, critical, labels)
     _halving(panels[0], reached)
+    fitted = critical.loc[critical["optimizer"].isin(reached["optimizer"]), "least_steps"]
+    _name_lines(panels[-1], fitted=bool(np.isfinite(fitted.to_numpy(dtype=float)).any()), goes_on=goes_on)
     legend_above(figure, *legend_entries(panels))
     return figure
 
 
-def _panel(axes: Axes, reached: pd.DataFrame, name: str, critical: pd.DataFrame, labels: Sequence[str]) -> None:
-    """Draw one quantity, with intervals that end where the axis does, and the fitted form."""
+def _panel(axes: Axes, reached: pd.DataFrame, name: str, critical: pd.DataFrame, labels: Sequence[str]) -> bool:
+    """Draw one quantity, with intervals, and the fitted form.
+
+    An interval without an end, or with one beyond a third of the least or three times the most, has an arrowhead at
+    the border and does not stretch the axis; returns whether there is one.
+    """
     per_step = (reached[name] / reached["steps"]).to_numpy(dtype=float)
     values = reached[name].to_numpy(dtype=float)
     lows, highs = (reached[f"steps_{end}"].to_numpy(dtype=float) * per_step for end in ("low", "high"))
-    bottom, top = values.min() / 3, values.max() * 3
-    with np.errstate(invalid="ignore"):
-        if (lows < bottom).any() or (highs > top).any():
-            explain(axes, "Intervals are cut at a third of the least and three times the most.")
-        lows, highs = np.where(lows < bottom, bottom, lows), np.where(highs > top, top, highs)
-    shown = np.concatenate([values, lows[np.isfinite(lows)], highs[np.isfinite(highs)]])
+    beyond = lows < values.min() / 3, highs > values.max() * 3
+    shown = np.concatenate([values, lows[~beyond[0]], highs[~beyond[1]]])
+    bottom, top = np.nanmin(shown) / 1.4, np.nanmax(shown) * 1.4
     axes.set_yscale("log")
-    decade_axis(axes.yaxis, shown)
-    axes.set_ylim(shown.min() / 1.4, shown.max() * 1.4)
-    frame = reached.assign(value=values, low=lows, high=highs)
+    log_axis(axes.yaxis, bottom, top, count_text)
+    axes.set_ylim(bottom, top)
+    lows, highs = np.where(beyond[0], bottom * _WITHIN, lows), np.where(beyond[1], top / _WITHIN, highs)
+    frame = reached.assign(value=values, low=lows, high=highs, low_open=beyond[0], high_open=beyond[1])
     series = {label: rows for label in labels if len(rows := frame[frame["optimizer"] == label])}
     spans = [
         {row.batch_size: (_or(row.low, row.value), _or(row.high, row.value)) for row in rows.itertuples()}
@@ -70,18 +78,20 @@ def _panel(axes: Axes, reached: pd.DataFrame, name: str, critical: pd.DataFrame,
         form = critical[critical["optimizer"] == label]
         if len(form) and math.isfinite(form["least_steps"].iloc[0]):
             _form(axes, rows, name, form.iloc[0], optimizer_style(label, labels)["color"])
+    return bool(np.any(beyond))
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, label: str, labels: Sequence[str], moved: Any) -> None:
     looks = optimizer_style(label, labels)
     title = optimizer_title(label)
-    axes.plot(rows["batch_size"], rows["value"], alpha=0.35, linewidth=scaled(0.9), color=looks["color"], zorder=2)
+    axes.plot(rows["batch_size"], rows["value"], color=looks["color"], zorder=2, **_joined())
     axes.plot([], [], label=title, color=looks["color"], marker=looks["marker"], linestyle="none")
     for row in rows.itertuples():
         shifted = beside(axes, moved.get(row.batch_size, 0.0))
         at, value = np.array([float(row.batch_size)]), np.array([row.value])
         ends = np.array([[row.value - row.low], [row.high - row.value]])
-        intervals(axes, at, value, ends, looks["color"], moved=shifted)
+        goes_on = np.array([[row.low_open], [row.high_open]])
+        intervals(axes, at, value, ends, looks["color"], moved=shifted, goes_on=goes_on)
         plot_points(axes, at, value, np.array([len(row.edges) > 0]), looks["color"], marker=looks["marker"],
                     transform=shifted)  # fmt: skip
         words = f"{title} at batch size {row.batch_size}: {count_text(row.value)}"
@@ -93,7 +103,7 @@ def _form(axes: Axes, rows: pd.DataFrame, name: str, form: Any, color: str) -> N
     sizes = np.geomspace(rows["batch_size"].min(), rows["batch_size"].max(), 60)
     each = float((rows[name] / rows["steps"] / rows["batch_size"]).iloc[0])
     steps = form["least_steps"] + form["least_samples"] / sizes
-    axes.plot(sizes, steps if name == "steps" else steps * sizes * each, color=color, linewidth=scaled(1.2), zorder=2.5)
+    axes.plot(sizes, steps if name == "steps" else steps * sizes * each, color=color, zorder=2.5, **_fitted())
     explain(axes, "Curves: S + E / B, whose bend is the critical batch size E / S.")
 
 
@@ -103,9 +113,26 @@ def _halving(axes: Axes, reached: pd.DataFrame) -> None:
     start = float(reached.loc[reached["batch_size"] == sizes[0], "steps"].min())
     if sizes[1] > sizes[0]:
         axes.plot(sizes, start * sizes[0] / sizes, color=FAINT, linestyle=":", linewidth=scaled(1.1), zorder=1.8,
-                  scaley=False)  # fmt: skip
-        explain(axes, "Dotted: doubling the batch halves the steps.")
+                  label="perfect scaling", scaley=False)  # fmt: skip
+        explain(axes, "Dotted: perfect scaling, doubling the batch halves the steps.")
+
+
+def _name_lines(axes: Axes, *, fitted: bool, goes_on: bool) -> None:
+    """Entries of the legend for what is drawn in every optimizer's colour."""
+    axes.plot([], [], color=INK, label="points joined", **_joined())
+    if fitted:
+        axes.plot([], [], color=INK, label="fit of S + E / B", **_fitted())
+    if goes_on:
+        axes.plot([], [], color=INK, linestyle="none", marker="^", markersize=scaled(ARROW), label="interval goes on")
 
 
 def _or(value: float, other: float) -> float:
     return value if math.isfinite(value) else other
+
+
+def _joined() -> dict[str, Any]:
+    return {"alpha": 0.35, "linewidth": scaled(0.9)}
+
+
+def _fitted() -> dict[str, Any]:
+    return {"linewidth": scaled(1.2)}

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from suite.analysis.figures.layout import legend_above, legend_entries, panel_grid
-from suite.analysis.figures.marks import beside, intervals, plot_points, side_offsets, tip
+from suite.analysis.figures.marks import PAPERS, beside, intervals, plot_points, side_offsets, tip
 from suite.analysis.figures.palette import optimizer_style
 from suite.analysis.figures.scales import batch_size_axis, decade_axis
 from suite.analysis.figures.style import FAINT, explain, look, scaled
@@ -104,7 +104,7 @@ def _papers(axes: Axes, published: pd.DataFrame, drawn: Sequence[str], labels: S
         room = 0.05 * (top - bottom)
         low, high = min(bottom, heights[near].min() - room), max(top, heights[near].max() + room)
         axes.set_ylim(from_axis((0, low))[1], from_axis((0, high))[1])
-        axes.plot([], [], "x", color=FAINT, label="the paper's")
+        axes.plot([], [], "x", color=FAINT, label=PAPERS)
         explain(axes, "Crosses: losses that the paper prints.")
     if not near.all():
         explain(axes, "Losses that the paper prints far from these are in the table alone.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 from suite.analysis.figures.layout import legend_above, legend_entries, panel_grid
 from suite.analysis.figures.marks import plot_points, tip
 from suite.analysis.figures.palette import optimizer_style
-from suite.analysis.figures.scales import batch_size_axis, decade_axis
-from suite.analysis.figures.style import FAINT, explain, scaled
+from suite.analysis.figures.scales import batch_size_axis, log_axis, short
+from suite.analysis.figures.style import INK, em, explain, scaled
 from suite.analysis.tuned_laws import law_of, quantity_title, rule_of
 from suite.analysis.words import optimizer_title
+
+_POINTS = "Points: minimum of the parabola through the tuned setting and its neighbours."
+"""Not the tuned settings of the tables, see `suite.analysis.tuned_laws.tuned_values`."""
 
 
 def tuned_laws_figure(values: pd.DataFrame, labels: Sequence[str]) -> Figure | None:
@@ -41,19 +44,22 @@ def tuned_laws_figure(values: pd.DataFrame, labels: Sequence[str]) -> Figure | N
         batch_size_axis(axes, values["batch_size"], octaves=0.6)
         axes.set_yscale("log")
         shown = rows["value"].to_numpy(dtype=float)
-        decade_axis(axes.yaxis, shown)
-        axes.set_ylim(shown.min() / 2.2, shown.max() * 2.2)
+        low, high = shown.min() / 2.2, shown.max() * 2.2
+        log_axis(axes.yaxis, low, high, short)
+        axes.set_ylim(low, high)
         axes.set_ylabel(f"tuned {quantity_title(quantity)}")
         for label in labels:
             of_one = rows[rows["optimizer"] == label]
             if len(of_one):
                 _draw(axes, of_one, label, labels)
+    _name_lines(panels[-1], by_quantity)
+    figure.supxlabel("\n".join(textwrap.wrap(_POINTS, int(1.9 * figure.get_figwidth() / em()))), fontsize=scaled(8))
     legend_above(figure, *legend_entries(panels))
     return figure
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, label: str, labels: Sequence[str]) -> None:
-    """Points, law with its band, and the rule's slope through the middle of the law."""
+    """Points, law with its band, and the rule's slope from where the law starts."""
     looks, title = optimizer_style(label, labels), optimizer_title(label)
     sizes, values = (rows[name].to_numpy(dtype=float) for name in ("batch_size", "value"))
     edges = rows["edge"].to_numpy(dtype=bool)
@@ -77,7 +83,13 @@ def _law(axes: Axes, rows: pd.DataFrame, color: str) -> None:
         explain(axes, "Lines: power laws; shaded: their 95% intervals.")
     name, exponent = rule_of(str(rows["quantity"].iloc[0]))
     if name:
-        centre = math.exp(law.centre)
-        rule = float(law(np.array([centre]))[0]) * (along / centre) ** exponent
-        axes.plot(along, rule, color=FAINT, linestyle=":", linewidth=scaled(1.1), zorder=1.8, scaley=False)
-        explain(axes, "Dotted: the slopes that the rules predict.")
+        rule = float(law(along[:1])[0]) * (along / along[0]) ** exponent
+        axes.plot(along, rule, color=color, linestyle=":", linewidth=scaled(1.1), zorder=1.8, scaley=False)
+        explain(axes, "Dotted: the slopes that the rules predict, from where the laws start.")
+
+
+def _name_lines(axes: Axes, quantities: Iterable[str]) -> None:
+    """Entries of the legend for what is drawn in every optimizer's colour."""
+    axes.plot([], [], color=INK, linewidth=scaled(1.2), label="law, 95% band")
+    if any(rule_of(quantity)[0] for quantity in quantities):
+        axes.plot([], [], color=INK, linestyle=":", linewidth=scaled(1.1), label="rule's slope")
