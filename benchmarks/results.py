@@ -122,7 +122,7 @@ def section(sweep: str, answer: dict[str, Any], results: SweepResults) -> str:
     folder, gaps = folder_of(sweep), results.gaps
     tables, rows_of = answer.get("tables", []), answer.get("rows_of")
     figures = answer.get("figures") or [figure.stem for figure in sorted(folder.glob("*.png"))]
-    laws = results.laws[: len(results.budget_laws)] if "critical" in tables else results.laws
+    laws = results.laws[: len(results.budget_laws) + len(results.collapses)] if "critical" in tables else results.laws
     spec, runs = spec_of(sweep), results.runs
     took = f"{len(runs)} runs, {runs['total_seconds'].sum() / 60:.0f} minutes of training summed over them"
     paragraphs = [*filled(answer.get("text", ""), gaps).strip().split("\n\n"), judged(answer, gaps), *results.caveats]

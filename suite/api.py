@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 
 from suite.analysis.budget_law import crossover_table, law_table
 from suite.analysis.caveats import caveats
+from suite.analysis.collapse import collapse_table
 from suite.analysis.comparison import Comparison, compare_csv, compare_plan
 from suite.analysis.critical import critical_sentences
 from suite.analysis.curves import LossReader, store_losses
@@ -307,6 +308,11 @@ class SweepResults:
             return crossover_table(self._comparison.budget_laws)
 
     @property
+    def collapses(self) -> pd.DataFrame:
+        """One row per pair of optimizers in a sweep of several budgets: whether the gap follows steps or batch size."""
+        return collapse_table(self._comparison.collapses)
+
+    @property
     def effects(self) -> pd.DataFrame:
         """One row per pair, batch size and setting that panels vary: its effect on the relative gap, with interval."""
         return self._comparison.effects[0]
@@ -318,11 +324,10 @@ class SweepResults:
 
     @property
     def laws(self) -> list[str]:
-        """What a sweep of several budgets says of them, a sentence each: crossovers, and critical batch sizes."""
+        """What a sweep of several budgets says of them: crossovers, what the gap follows, critical batch sizes."""
         comparison = self._comparison
         with comparison.named():
-            several = len({law.family.name for law in comparison.budget_laws}) > 1
-            sentences = [law.sentence(named=several) for law in comparison.budget_laws]
+            sentences = comparison.budget_sentences
             if not comparison.retrained.empty:
                 several = comparison.retrained["task"].nunique() > 1
                 sentences += critical_sentences(comparison.critical, several=several)
@@ -345,7 +350,7 @@ class SweepResults:
         Args:
             name: one of `figures`.
             task: where there are several, the one that is drawn; None: all together for ``branches``, ``panels``,
-                ``budget_law``, ``effects`` and ``retrained-1``, the first for the others.
+                ``budget_law``, ``collapse``, ``effects`` and ``retrained-1``, the first for the others.
             look: width, type size and scales, or the name of a look: page, column, slide.
 
         Raises:

@@ -15,10 +15,12 @@ from law_records import write_laws
 from test_analysis_report import check
 
 from suite.analysis.budget_law import crossover_table, law_table
+from suite.analysis.collapse import collapse_table
 from suite.analysis.comparison import Comparison, compare_plan
 from suite.analysis.effects import effects_tables
 from suite.analysis.families import factors, families, panel_settings
 from suite.analysis.figures.budget_law import budget_law_figure
+from suite.analysis.figures.collapse import collapse_figure
 from suite.analysis.power_law import power_law
 from suite.analysis.report import drawings, write_report
 from suite.analysis.table import is_heavy_ball
@@ -228,6 +230,41 @@ def test_bounds_that_no_power_fits_are_said(tmp_path: Path) -> None:
     assert figure is not None
     (arrow,) = figure.axes[0].texts
     assert arrow.arrow_patch is not None and arrow.xy[1] > 256 and figure.axes[0].get_ylim()[1] > arrow.xy[1]
+
+
+@pytest.mark.parametrize(
+    ("follows", "gap_of"),
+    [
+        ("steps", lambda size, tokens: 0.03 * math.log2(tokens / 32 / size / 1000)),
+        ("batch size", lambda size, tokens: -0.03 * math.log2(size / 8)),
+        ("either", lambda size, tokens: 0.0),
+        ("neither", lambda size, tokens: 0.05 * math.log2(tokens / 4e5)),
+    ],
+)
+def test_what_the_gap_follows_over_budgets_is_what_was_planted(tmp_path: Path, follows: str, gap_of: Any) -> None:
+    def loss(panel: str, optimizer: str, size: int, setting: Any, share: float) -> float:
+        gap = gap_of(size, float(panel)) if optimizer == "sgd" else 0.0
+        return 4 - gap + 0.1 * math.log10(setting["lr"] / 0.1) ** 2
+
+    compared = of_loss(tmp_path, [1e5, 4e5, 1.6e6], loss)
+    (one,) = compared.collapses
+    assert one.follows == follows and one.sentence() in compared.budget_sentences
+    # 15 gaps, of 5 batch sizes and of 7 numbers of steps, though budgets are cut to whole batches.
+    assert (one.steps_comparisons, one.batch_size_comparisons) == (8, 10) and one.gaps["steps"].nunique() == 7
+    p_values = {"steps": one.steps_p, "batch size": one.batch_size_p}
+    agree = {"either": {"steps", "batch size"}, "neither": set()}.get(follows, {follows})
+    assert {name for name, p in p_values.items() if p > 0.05} == agree
+    assert {name for name, p in p_values.items() if p < 0.001} == set(p_values) - agree
+    figure = collapse_figure([one])
+    assert figure is not None
+    assert [axes.get_xlabel() for axes in figure.axes] == ["batch size", "number of steps"]
+    assert [len(axes.get_legend_handles_labels()[1]) for axes in figure.axes] == [3, 3]
+    assert collapse_table([one]).iloc[0]["follows"] == follows
+
+
+def test_one_budget_tells_nothing_of_what_the_gap_follows(tmp_path: Path) -> None:
+    assert not of_budgets(tmp_path, [1e5], 0.5).collapses and collapse_figure([]) is None
+    assert not of_budgets(tmp_path / "two", [1e5, 3e5], 0.5).collapses  # no two gaps have equally many steps
 
 
 def test_panels_that_differ_in_more_are_several_families() -> None:

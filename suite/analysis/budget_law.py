@@ -94,10 +94,10 @@ class BudgetLaw:
         ]
         missing = f" No crossover is claimed at {listed(without)}." if without else ""
         bounds = {budget: _bound_text(*ends) for budget, ends in self.bounds.items()}
-        known = {budget: batch_size_text(zero) for budget, zero in self.zeros.items()} | bounds
-        places = ", ".join(f"{known[budget]} at {self._at(budget)}" for budget in sorted(known))
+        texts = {budget: batch_size_text(zero) for budget, zero in self.zeros.items()} | bounds
+        places = ", ".join(f"{texts[budget]} at {self._at(budget)}" for budget in sorted(texts))
         if math.isnan(self.exponent):
-            there = f" It is {places}." if known else ""
+            there = f" It is {places}." if texts else ""
             return (
                 f"{pair}: no law of the crossover over the budget, which takes two claimed crossovers.{there}{missing}"
             )

@@ -17,6 +17,7 @@ import pandas as pd
 
 from suite.analysis.branches import BranchPoint, branch_gaps, branch_points
 from suite.analysis.budget_law import BudgetLaw, budget_laws
+from suite.analysis.collapse import Collapse, collapses
 from suite.analysis.crossover import Crossover, crossover
 from suite.analysis.csv_import import csv_histories, load_csv
 from suite.analysis.curves import LossReader, store_losses
@@ -143,6 +144,18 @@ class Comparison(Laws):
     def budget_laws(self) -> list[BudgetLaw]:
         """See `suite.analysis.budget_law.budget_laws`."""
         return budget_laws(self.gaps, self.crossovers, self.families)
+
+    @functools.cached_property
+    def collapses(self) -> list[Collapse]:
+        """See `suite.analysis.collapse.collapses`."""
+        return collapses(self.gaps, self.tuned, self.families)
+
+    @property
+    def budget_sentences(self) -> list[str]:
+        """What a sweep of several budgets says of them: the crossover's laws, and what the gap follows."""
+        is_named = len(self.families) > 1
+        laws: list[BudgetLaw | Collapse] = [*self.budget_laws, *self.collapses]
+        return [law.sentence(named=is_named) for law in laws]
 
     def showing(self, selection: Selection) -> Comparison:
         """The comparison at the chosen batch sizes, its verdicts as they are."""

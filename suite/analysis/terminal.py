@@ -60,8 +60,7 @@ def _gap_table(comparison: Comparison) -> str:
     several = comparison.tuned["task"].nunique() > 1
     for task, points in comparison.tuned.groupby("task", sort=False):
         blocks.append(_settings(comparison.task_title(str(task)) if several else "", points))
-    several = len({law.family.name for law in comparison.budget_laws}) > 1
-    blocks.append(lines(*(law.sentence(named=several) for law in comparison.budget_laws)))
+    blocks.append(lines(*comparison.budget_sentences))
     blocks.append(_to_target(comparison))
     blocks.append(lines(*first_of(lr_width_sentences(comparison.lr_widths, comparison.pairs))))
     notes = [textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  ") for note in caveats(comparison)]

@@ -14,6 +14,7 @@ from suite.analysis.comparison import Comparison
 from suite.analysis.curves import LossReader, train_seconds
 from suite.analysis.figures.branches import branches_figure
 from suite.analysis.figures.budget_law import budget_law_figure
+from suite.analysis.figures.collapse import collapse_figure
 from suite.analysis.figures.curves import curves_figure
 from suite.analysis.figures.diagnosed import described, diagnosed_figure
 from suite.analysis.figures.effects import effects_figure
@@ -107,9 +108,9 @@ class Easel:
 def overall_drawings(comparison: Comparison, labels: Sequence[str]) -> dict[str, Draw]:
     """The figures of all tasks together by name; those without anything to show draw None.
 
-    Branches over the trunk's share, panels where there are several series, the crossover over the budget, effects of
-    the settings that panels vary, and for every family of panels the steps to the target loss with the budget made
-    for it.
+    Branches over the trunk's share, panels where there are several series, the crossover over the budget, the gaps of
+    all budgets over batch size and steps, effects of the settings that panels vary, and for every family of panels the
+    steps to the target loss with the budget made for it.
 
     Args:
         comparison: of all tasks.
@@ -121,6 +122,7 @@ def overall_drawings(comparison: Comparison, labels: Sequence[str]) -> dict[str,
         "branches": lambda: branches_figure(comparison.branch_gaps, labels) if comparison.points else None,
         "panels": lambda: panels_figure(apart, comparison.published_gaps, labels),
         "budget_law": lambda: budget_law_figure(comparison.budget_laws),
+        "collapse": lambda: collapse_figure(comparison.collapses),
         "effects": lambda: effects_figure(comparison.effects[0]),
     }
     for number, (family, steps) in enumerate(comparison.retrained.groupby("task", sort=False)):
@@ -211,7 +213,7 @@ def _critical_within(comparison: Comparison) -> pd.DataFrame:
 
 
 def draw_law(comparison: Comparison, easel: Easel, name: str) -> Markup:
-    """A figure of the laws of all panels together: ``budget_law`` or ``effects``."""
+    """A figure of the laws of all panels together: ``budget_law``, ``collapse`` or ``effects``."""
     return easel.place(overall_drawings(comparison, easel.labels)[name], name, _LAWS[name])
 
 
@@ -239,6 +241,13 @@ _LAWS = {
         "",
         "Batch size of the crossover against the budget, with its power law.",
         "Batch size at which the gap passes zero, against the budget.",
+        inline=True,
+    ),
+    "collapse": Caption(
+        "",
+        "Relative gap of every budget against batch size, and against the number of steps.",
+        "Relative gap of every budget: against batch size, and against the number of steps. Where budgets lie on one "
+        "curve, that is what the gap follows.",
         inline=True,
     ),
     "effects": Caption(

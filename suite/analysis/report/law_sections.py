@@ -82,7 +82,7 @@ def budget_section(comparison: Comparison, figure: Markup) -> Markup:
     laws = comparison.budget_laws
     if not laws:
         return Markup("")
-    several = len({law.family.name for law in laws}) > 1
+    several = len(comparison.families) > 1
     sentences = [law.sentence(named=several) for law in laws]
     columns = [
         *([Column("task", lambda row: row.task, words=True)] if several else []),
@@ -93,6 +93,19 @@ def budget_section(comparison: Comparison, figure: Markup) -> Markup:
     ]
     body = table(*cells(columns, crossover_table(laws).itertuples(index=False)))
     return section("The crossover over the budget", bullets(sentences), figure, body)
+
+
+def collapse_section(comparison: Comparison, figure: Markup) -> Markup:
+    """Whether the gap follows the number of steps or the batch size; nothing for a sweep of one budget."""
+    collapsed = comparison.collapses
+    if not collapsed:
+        return Markup("")
+    words = (
+        "Large batches have few steps. Budgets tell the two apart: gaps that depend on one alone are the same where it "
+        "is, but for their errors (F test)."
+    )
+    sentences = [one.sentence(named=len(comparison.families) > 1) for one in collapsed]
+    return section("What the gap follows over the budgets", element("p", words), figure, bullets(sentences))
 
 
 def _sizes_text(row: Any) -> str:

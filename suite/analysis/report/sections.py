@@ -250,7 +250,7 @@ def width_section(comparison: Comparison, figure: Markup) -> Markup:
 
 _BESIDE = (
     "runs", "tuning_cost", "branches", "trunks", "steps_to_target", "steps_retrained", "critical_batch_size",
-    "tuned_laws", "budget_law", "crossover_by_budget", "effects", "explained",
+    "tuned_laws", "budget_law", "crossover_by_budget", "collapse", "effects", "explained",
 )  # fmt: skip
 """Tables that lie beside the page, where they are."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from suite.analysis.budget_law import crossover_table, law_table
+from suite.analysis.collapse import collapse_table
 from suite.analysis.comparison import Comparison
 from suite.analysis.csv_text import csv_text
 from suite.analysis.report.latex import gap_latex, lr_width_latex, steps_latex, tuned_latex
@@ -49,6 +50,8 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
     if comparison.budget_laws:
         frames["budget_law"] = law_table(comparison.budget_laws)
         frames["crossover_by_budget"] = crossover_table(comparison.budget_laws)
+    if comparison.collapses:
+        frames["collapse"] = collapse_table(comparison.collapses)
     if comparison.points:
         frames["branches"] = comparison.branch_gaps
         frames["trunks"] = comparison.trunks

@@ -28,6 +28,7 @@ from suite.analysis.report.drawings import (
 from suite.analysis.report.kept import NAME, is_kept, keep, made_from
 from suite.analysis.report.law_sections import (
     budget_section,
+    collapse_section,
     effects_section,
     laws_section,
     retrained_section,
@@ -130,6 +131,7 @@ def _page(
         answers_section(comparison),
         branching_section(comparison),
         budget_section(comparison, draw_law(comparison, easel, "budget_law")),
+        collapse_section(comparison, draw_law(comparison, easel, "collapse")),
         effects_section(comparison, draw_law(comparison, easel, "effects")),
         retrained_section(comparison, draw_retrained(comparison, easel)),
         *_bodies(comparison, losses, store_diagnostics(store, [plan]), easel),
