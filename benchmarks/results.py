@@ -178,7 +178,7 @@ def _with_tables(text: str, found: dict[str, SweepResults]) -> str:
     """A document with what stands between its marks made anew.
 
     ``<!-- verdicts: SWEEP -->`` leads a table of gaps, ``<!-- laws: SWEEP -->`` the laws of the crossover over the
-    budget, those that there are; both go to ``<!-- end -->``.
+    budget, those that there are, and what the gap follows; both go to ``<!-- end -->``.
     """
 
     def between(mark: re.Match[str]) -> str:
@@ -187,6 +187,7 @@ def _with_tables(text: str, found: dict[str, SweepResults]) -> str:
         if mark[1] == "laws":
             known = results.budget_laws["exponent"].notna().tolist()
             laws = [law for law, is_known in zip(results.laws, known, strict=False) if is_known]
+            laws += results.laws[len(known) : len(known) + len(results.collapses)]
             lines = [wrapped(f"- {law}").replace("\n", "\n  ") for law in laws]
         return "\n".join([mark[0].splitlines()[0], *lines, mark[3]])
 
