@@ -178,20 +178,24 @@ def _with_tables(text: str, found: dict[str, SweepResults]) -> str:
     """A document with what stands between its marks made anew.
 
     ``<!-- verdicts: SWEEP -->`` leads a table of gaps, ``<!-- laws: SWEEP -->`` the laws of the crossover over the
-    budget, those that there are, and what the gap follows; both go to ``<!-- end -->``.
+    budget that tell something of theory's, ``<!-- follows: SWEEP -->`` what the gap follows; all go to
+    ``<!-- end -->``.
     """
 
     def between(mark: re.Match[str]) -> str:
         results = found[mark[2]]
-        lines = [*gap_table(results.gaps), "", wrapped(answer_of(results))]
-        if mark[1] == "laws":
-            known = results.budget_laws["exponent"].notna().tolist()
-            laws = [law for law, is_known in zip(results.laws, known, strict=False) if is_known]
-            laws += results.laws[len(known) : len(known) + len(results.collapses)]
+        budget_laws = results.budget_laws
+        if mark[1] == "verdicts":
+            lines = [*gap_table(results.gaps), "", wrapped(answer_of(results))]
+        else:
+            count = len(budget_laws)
+            decided = budget_laws["judgement"].isin(["agrees", "contradicts"]).tolist()
+            laws = [law for law, is_decided in zip(results.laws, decided, strict=False) if is_decided]
+            laws = laws if mark[1] == "laws" else results.laws[count : count + len(results.collapses)]
             lines = [wrapped(f"- {law}").replace("\n", "\n  ") for law in laws]
         return "\n".join([mark[0].splitlines()[0], *lines, mark[3]])
 
-    return re.sub(r"<!-- (verdicts|laws): (\S+) -->\n.*?(<!-- end -->)", between, text, flags=re.DOTALL)
+    return re.sub(r"<!-- (verdicts|laws|follows): (\S+) -->\n.*?(<!-- end -->)", between, text, flags=re.DOTALL)
 
 
 def main() -> int:
