@@ -127,6 +127,17 @@ def test_a_margin_counts_in_the_report_and_its_tables(tmp_path):
     assert table["verdict"].tolist() == ["better"] and table["better"].tolist() == ["sgd"]
 
 
+def test_a_table_of_an_earlier_page_does_not_stay_beside_one_without_it(tmp_path):
+    store, plan = write_store(tmp_path / "store", Planted(batch_sizes=(4, 64), steps=50))
+    tables = tmp_path / "out" / "tables"
+    tables.mkdir(parents=True)
+    for name in ("collapse.csv", "runs.csv", "mine.csv"):
+        (tables / name).write_text("of an earlier page\n")
+    page = write_report(store, plan, tmp_path / "out").page.read_text(encoding="utf-8")
+    assert not (tables / "collapse.csv").exists() and "tables/collapse.csv" not in page
+    assert "run_id" in (tables / "runs.csv").read_text() and (tables / "mine.csv").read_text() == "of an earlier page\n"
+
+
 def test_a_store_without_results_gives_a_page_that_says_so(tmp_path):
     planted = Planted(batch_sizes=(4,), steps=50)
     _, plan = write_store(tmp_path / "full", planted)

@@ -17,7 +17,7 @@ from suite.analysis.figures.scales import fixed_ticks
 from suite.analysis.figures.style import FAINT, explain, scaled
 from suite.analysis.words import batch_size_text, count_text, pair_text
 
-ARROW = 1.6
+_REACH = 1.6
 """Length of an arrow from a bound, as a ratio of batch sizes."""
 
 
@@ -78,7 +78,7 @@ def _draw_bounds(axes: Axes, law: BudgetLaw, name: str, looks: dict[str, Any]) -
     size = scaled(4.6)
     style = {"arrowstyle": "-|>", "color": looks["color"], "linewidth": scaled(1.2), "shrinkA": size / 2, "shrinkB": 0}
     for budget, (low, high) in law.bounds.items():
-        side, at, end = ("above", low, low * ARROW) if math.isinf(high) else ("below", high, high / ARROW)
+        side, at, end = ("above", low, low * _REACH) if math.isinf(high) else ("below", high, high / _REACH)
         hollow = looks | {"markerfacecolor": "white"}
         axes.plot([budget], [at], linestyle="none", zorder=3, markersize=size, **hollow)
         axes.plot([budget], [end], linestyle="none", marker="none")

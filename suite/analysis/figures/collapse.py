@@ -26,7 +26,7 @@ from suite.analysis.figures.scales import batch_size_axis, log_axis, zero_line
 from suite.analysis.figures.style import scaled
 from suite.analysis.words import count_text, pair_text
 
-_OCTAVES = 1.4
+_BEYOND = 1.4
 """Ratio by which the axis of steps goes on beyond the points."""
 
 
@@ -68,7 +68,7 @@ def _draw(axes: Axes, one: Collapse, over: str) -> None:
         axes.set_xlabel("")
     else:
         axes.set_xscale("log")
-        low, high = one.gaps["steps"].min() / _OCTAVES, one.gaps["steps"].max() * _OCTAVES
+        low, high = one.gaps["steps"].min() / _BEYOND, one.gaps["steps"].max() * _BEYOND
         axes.set_xlim(low, high)
         log_axis(axes.xaxis, low, high, count_text)
     for number, (budget, rows) in enumerate(one.gaps.groupby("budget")):

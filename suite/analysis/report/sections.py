@@ -248,7 +248,7 @@ def width_section(comparison: Comparison, figure: Markup) -> Markup:
     return Markup(figure + sentences + element("p", what) + table(*cells(columns, rows)))
 
 
-_BESIDE = (
+BESIDE = (
     "runs", "tuning_cost", "branches", "trunks", "steps_to_target", "steps_retrained", "critical_batch_size",
     "tuned_laws", "budget_law", "crossover_by_budget", "collapse", "effects", "explained",
 )  # fmt: skip
@@ -258,7 +258,7 @@ _BESIDE = (
 def downloads(folder: Path) -> Markup:
     """Links to the tables: the short ones are in the page itself, the long ones beside it."""
     embedded = [folder / f"{name}.{kind}" for name in ("gap", "tuned", "lr_width") for kind in ("csv", "tex")]
-    beside = [folder / f"{name}.csv" for name in _BESIDE]
+    beside = [folder / f"{name}.csv" for name in BESIDE]
     beside = [path for path in beside if path.exists()]
     links = [download(path, embedded=True) for path in embedded] + [download(path, embedded=False) for path in beside]
     return element("p", "Tables as files: ", Markup(" \N{MIDDLE DOT} ".join(links)), class_="subtitle downloads")

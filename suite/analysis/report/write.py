@@ -38,6 +38,7 @@ from suite.analysis.report.page import Markup, bullets, element, page, section
 from suite.analysis.report.progress import progress_section
 from suite.analysis.report.provenance import provenance, provenance_caveats
 from suite.analysis.report.sections import (
+    BESIDE,
     answers_section,
     branching_section,
     cost_section,
@@ -155,7 +156,7 @@ def _make_folders(folder: Path, root: Path) -> None:
     """
     for name in ("figures", "tables"):
         make_folder(folder / name, root)
-    for old in (folder / NAME, *_answers(folder)):
+    for old in (folder / NAME, *_answers(folder), *(folder / "tables" / f"{name}.csv" for name in BESIDE)):
         old.unlink(missing_ok=True)
 
 
