@@ -139,9 +139,9 @@ def test_figures_of_all_panels_together_are_there_without_a_task() -> None:
     )
     results = load(archive)
     sweep = results.sweep(results.sweeps["plan_id"].iloc[0])
-    together, one = sweep.figures(), sweep.figures(task="budget_tokens 250000")
+    together, one = sweep.figures(), sweep.figures(task="250,000 tokens")
     assert [name for name in together if name not in one] == ["panels", "collapse", "effects", "retrained-1"]
     (axes,) = sweep.figure("panels").axes
     assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == list(sweep.gaps["task"].unique())
     with pytest.raises(ValueError, match="There is no figure 'panels'"):
-        sweep.figure("panels", task="budget_tokens 250000")
+        sweep.figure("panels", task="250,000 tokens")

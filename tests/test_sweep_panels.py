@@ -210,7 +210,7 @@ def test_settings_that_vary_make_a_panel_for_every_combination(tmp_path: Path) -
     vary = {"data.budget_tokens": [2.5e5, 1.0e6], "model.clip_norm": [None, 1.0]}
     spec = read_spec(write(tmp_path / "s.yaml", vary=vary))
     labels = [panel.label for panel in spec.parts]
-    assert labels == [f"budget_tokens {t}, clip_norm {c}" for t in ("250000", "1e+06") for c in ("null", "1")]
+    assert labels == [f"{t} tokens, clip_norm {c}" for t in ("250,000", "1,000,000") for c in ("null", "1")]
     assert spec.parts[1].overrides == {"data.source": "sample", "data.budget_tokens": 2.5e5, "model.clip_norm": 1.0}
     panels = {"a": {"vary": vary}, "b": {"task": "hg38/gpt"}}
     inside = read_spec(write(tmp_path / "s.yaml", panels=panels))

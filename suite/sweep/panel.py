@@ -156,17 +156,22 @@ def varied_panels(panel: Panel, vary: Mapping[str, Sequence[Any]]) -> list[Panel
     panels = []
     for values in itertools.product(*vary.values()):
         chosen = dict(zip(vary, values, strict=True))
-        words = ", ".join(f"{name.rpartition('.')[2]} {_written(value)}" for name, value in chosen.items())
+        words = ", ".join(itertools.starmap(_in_words, chosen.items()))
         label = f"{panel.label}, {words}" if panel.label else words
         panels.append(dataclasses.replace(panel, label=label, overrides={**panel.overrides, **chosen}))
     return panels
 
 
-def _written(value: Any) -> str:
-    """A value as it is written in a panel's name."""
+def _in_words(name: str, value: Any) -> str:
+    """A setting in a panel's name: ``exponent 1.5``; a budget as people say it: ``250,000 tokens``."""
+    last = name.rpartition(".")[2]
+    unit = last.removeprefix("budget_")
+    if unit != last and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,.12g} {unit}"
     if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        words = {True: "true", False: "false", None: "null"}
+        return f"{last} {words[value]}"
+    return f"{last} {value:.6g}" if isinstance(value, float) else f"{last} {value}"
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:
