@@ -46,6 +46,12 @@ def test_time_to_go_from_measured_costs_then_from_what_runs_took(monkeypatch: py
     assert progress.line() == "sweep: 18 finished, 0 running, 0 diverged, 0 left of 18; done"
 
 
+def test_what_is_left_of_a_sweep_that_grows_is_a_lower_bound() -> None:
+    expected = {GroupKey("", "sgd", 64): 0.2}
+    progress = SweepProgress(total=9, left=list(runs_of(64, 15)), workers=1, expected=expected, grows=True)
+    assert progress.line().endswith("; at least 27 s to go, results add runs")
+
+
 def test_lines_of_a_log_count_what_every_worker_trains(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

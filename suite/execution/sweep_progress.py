@@ -24,6 +24,8 @@ class SweepProgress:
         workers: number of jobs at a time.
         settled: statuses of the runs that have a result already.
         expected: group -> seconds per step and run, as measured before training.
+        grows: whether results will add runs, as a search's, finalists' and reporting seeds' do: then what is left is
+            a lower bound.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class SweepProgress:
         workers: int,
         settled: Iterable[str] = (),
         expected: Mapping[GroupKey, float] | None = None,
+        grows: bool = False,
     ) -> None:
         self.total = total
         self.left = {run.run_id: run for run in left}
@@ -41,6 +44,7 @@ class SweepProgress:
         self.counts: Counter[str] = Counter(settled)
         self.running: dict[str, tuple[float, int]] = {}
         self._expected = dict(expected or {})
+        self._grows = grows
         self._spent: dict[GroupKey, tuple[float, int]] = {}
         self._drawn = 0.0
         self._terminal = sys.stderr.isatty()
@@ -98,7 +102,8 @@ class SweepProgress:
         if not rates:
             return "time to go unknown yet"
         seconds = sum(self._left_of(run, rates) for run in self.left.values())
-        return f"about {duration(seconds / self.workers)} to go"
+        to_go = duration(seconds / self.workers)
+        return f"at least {to_go} to go, results add runs" if self._grows else f"about {to_go} to go"
 
     def _left_of(self, run: PlannedRun, rates: Mapping[GroupKey, float]) -> float:
         """Estimated remaining seconds of a run, or of its share of a pack."""

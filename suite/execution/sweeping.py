@@ -165,12 +165,14 @@ class Sweep:
 
     def train(self, launcher: Launcher) -> list[str]:
         """Train the missing runs; returns a sentence for every run that failed."""
+        spec = self.plan.spec
         progress = SweepProgress(
             total=len(self.plan.runs),
             left=self.missing,
             workers=launcher.slots,
             settled=self._statuses(self.plan.runs),
             expected=self._expected,
+            grows=bool(spec.surface or spec.finalists or spec.report_seeds),
         )
 
         def on_growth(added: list[PlannedRun]) -> None:
@@ -187,7 +189,7 @@ class Sweep:
         backlog = Backlog(self.plan, self.store, on_growth=on_growth, pack=self._pack_size)
         failed = execute(backlog, launcher, self.request, on_event)
         progress.close()
-        if self.plan.spec.surface is not None:
+        if spec.surface is not None:
             self._write_plan()
         for sentence in lost_sentences(self._branching_runs(), self.store):
             print(one_line(sentence))
