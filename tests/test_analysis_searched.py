@@ -95,6 +95,8 @@ def test_the_rule_of_a_search_is_stated_with_what_it_saved() -> None:
     assert "after 40 settings; the rule" in sentence
     at_most = {**PLAN, "search": {**PLAN["search"], "most": 3}}
     assert "after 3 settings, as 1 of 2 did; the rule" in search_sentence(at_most, table)
+    begun = search_sentence(PLAN, table[table["batch_size"] == 1])  # no run of the other says what one takes there
+    assert "3 runs chose (1.5 minutes of training), where the whole grid has 84. A search" in begun
     assert search_sentence({"seeds": [1]}, table) == ""
 
 

@@ -123,14 +123,12 @@ def search_sentence(plan: Mapping[str, Any], runs: pd.DataFrame) -> str:
     open_ones = sum(not group["over"] for group in rule["groups"])
     state = f" {open_ones} of {len(rule['groups'])} searches are not over." if open_ones else ""
     as_some = f", as {at_most} of {len(rule['groups'])} did" if at_most else ""
+    took = chose["total_seconds"].sum() / 60
+    whole = "" if math.isnan(grid_seconds) else f" (about {grid_seconds / 60:.1f} minutes)"
     return (
-        f"Settings were searched, not crossed: {len(chose)} runs chose ({_minutes(chose['total_seconds'].sum())} of "
-        f"training), where the whole grid has {grid} (about {_minutes(grid_seconds)}). A search ends when the chance "
-        f"that an untried setting is better by more than {rule['precision']:g}% of the loss is below "
-        f"{rule['chance']:.0%}, or after {rule['most']} settings{as_some}; the rule is the same for every optimizer."
+        f"Settings were searched, not crossed: {len(chose)} runs chose ({took:.1f} minutes of training), where the "
+        f"whole grid has {grid}{whole}. A search ends when the chance that an untried setting is better by more than "
+        f"{rule['precision']:g}% of the loss is below {rule['chance']:.0%}, or after {rule['most']} settings{as_some}; "
+        "the rule is the same for every optimizer."
         f"{state}"
     )
-
-
-def _minutes(seconds: float) -> str:
-    return "an unknown time" if math.isnan(seconds) else f"{seconds / 60:.1f} minutes"
