@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,12 @@ def test_a_search_until_there_is_a_verdict_and_then_the_grid_in_one_store(tmp_pa
     assert suite(tmp_path, "status", "search.yaml").count("over") == 2
     said = suite(tmp_path, "gap", "search.yaml")
     assert f"{len(chose)} runs chose" in said and "98.75% confidence" in said
-    assert "0 to train" in suite(tmp_path, "sweep", "search.yaml", "--workers", "1")
+    shutil.rmtree(tmp_path / "runs" / "sweeps")
+    again = suite(tmp_path, "sweep", "search.yaml", "--workers", "1")
+    first_look = len(chose) + 2 * 3
+    assert f"search: {first_look} runs, {first_look} in the store, 0 to train." in again
+    (restored,) = Store(tmp_path / "runs").plans()
+    assert restored["runs"] == plan["runs"]
     suite(tmp_path, "sweep", "grid.yaml", "--workers", "1")
     store = Store(tmp_path / "runs")
     (grid,) = (plan for plan in store.plans() if plan["name"] == "grid")

@@ -98,6 +98,8 @@ class Sweep:
         self._refuse_other_data(earlier)
         self._name_changed_code(earlier)
         self.plan.remember(earlier.get("runs") or ())
+        # What a restored store has results for is planned before anything is counted or measured.
+        Backlog(self.plan, store).due()
         missing = self.plan.missing(store)
         self.settled = len(self.plan.runs) - len(missing)
         self.missing = self._without_lost(missing)
