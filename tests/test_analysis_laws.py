@@ -381,7 +381,7 @@ def test_laws_are_in_the_report_and_in_python(tmp_path: Path, monkeypatch: pytes
     words = " ".join(check(page).text)
     for said in (
         "How the tuned settings move with the batch size", "The crossover over the budget", "Effects of the settings",
-        "scale 0: SGD against Adam", "scale 1 (not 0)", "budget tokens 400000 (not 100000)",
+        "scale 0: SGD against Adam", "scale 1 (not 0)", "400,000 tokens (not 100,000 tokens)",
         "fitted gap at the first values", "share of the gap taken away (negative: widened)",
     ):  # fmt: skip
         assert said in words, said

@@ -36,6 +36,7 @@ from suite.analysis.families import Settings, factors, short_name
 from suite.analysis.gap import SERIES
 from suite.analysis.verdict import LEVEL, Interval, combined, holm
 from suite.analysis.words import format_value
+from suite.fields import budget_text
 
 DRAWS = 2000
 _SEED = 0
@@ -138,8 +139,11 @@ def _design(terms: Sequence[_Term]) -> np.ndarray:
 
 
 def _effect_name(name: str, values: Sequence[Any], level: int) -> str:
+    start, other = values[0], values[level]
+    if (budget := budget_text(name, start)) and (other_budget := budget_text(name, other)):
+        return f"{other_budget} (not {budget})"
     shown = ["default" if value is None else str(value).lower() if isinstance(value, bool) else format_value(value)
-             for value in (values[0], values[level])]  # fmt: skip
+             for value in (start, other)]  # fmt: skip
     return f"{short_name(name)} {shown[1]} (not {shown[0]})"
 
 

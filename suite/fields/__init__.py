@@ -19,6 +19,7 @@ A setting is a field of a dataclass, with a type, a default and a doc line. Ever
 The package imports the standard library alone, and yaml in the functions that read it.
 """
 
+from suite.fields.budgets import budget_text
 from suite.fields.configurable import configurable, require_methods
 from suite.fields.described import Described, described, in_yaml
 from suite.fields.identity import without_beside
@@ -33,6 +34,7 @@ from suite.fields.yaml_files import read_yaml, yaml_value
 __all__ = [
     "ConfigError",
     "Described",
+    "budget_text",
     "check_ranges",
     "configurable",
     "described",

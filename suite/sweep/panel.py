@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from suite.fields import ConfigError, flattened, plain, require
+from suite.fields import ConfigError, budget_text, flattened, plain, require
 from suite.records import FINAL_LOSSES
 from suite.records.tuning import hashable
 
@@ -164,10 +164,9 @@ def varied_panels(panel: Panel, vary: Mapping[str, Sequence[Any]]) -> list[Panel
 
 def _in_words(name: str, value: Any) -> str:
     """A setting in a panel's name: ``exponent 1.5``; a budget as people say it: ``250,000 tokens``."""
+    if budget := budget_text(name, value):
+        return budget
     last = name.rpartition(".")[2]
-    unit = last.removeprefix("budget_")
-    if unit != last and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:,.12g} {unit}"
     if isinstance(value, bool) or value is None:
         words = {True: "true", False: "false", None: "null"}
         return f"{last} {words[value]}"
