@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from suite.analysis.critical import critical_table
+from suite.analysis.figures.effects import effects_figure
 from suite.analysis.figures.palette import optimizer_style
 from suite.analysis.figures.scales import log_axis
 from suite.analysis.figures.style import caption_of, style
@@ -122,3 +123,16 @@ def test_the_ticks_of_tuned_values_are_not_the_values() -> None:
     assert figure is not None
     written = [figure.axes[0].yaxis.get_major_formatter()(tick) for tick in figure.axes[0].get_yticks()]
     assert written == ["0.02", "0.05", "0.1", "0.2", "0.5"]
+
+
+def test_effects_stand_in_the_order_of_the_design() -> None:
+    level = {"task": "t", "reference": "adam", "challenger": "sgd", "effect": 1.0, "low": 0.0, "high": 2.0}
+    names = {4: ["middle (not low)", "b 2"], 16: ["middle (not low)", "high (not low)", "b 2"]}
+    effects = pd.DataFrame([
+        {**level, "corrected": False, "batch_size": size, "effect_of": name}
+        for size, of_size in names.items() for name in of_size
+    ])  # fmt: skip
+    figure = effects_figure(effects)
+    assert figure is not None
+    titles = [title.get_text() for title in figure.axes[0].get_yticklabels()]
+    assert titles == ["middle\n(not low)", "high\n(not low)", "b 2"]

@@ -105,6 +105,8 @@ def test_retrained_budgets_and_critical_batch_sizes(compared: Comparison) -> Non
         "SGD, steps to a loss of 2.2500: doubling the batch has stopped halving them between 1 and 4 (they fall as its "
     )
     assert critical.loc["sgd", "largest_batch_size"] <= 256
+    (sentence, _) = critical_sentences(compared.critical.assign(power_low=-math.inf, power_high=0.5), several=False)
+    assert "95% interval up to 0.50)" in sentence
 
 
 def test_who_is_sooner_is_said_where_the_interval_says_so(compared: Comparison) -> None:

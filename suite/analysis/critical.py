@@ -125,9 +125,10 @@ def critical_sentences(table: pd.DataFrame, *, several: bool) -> list[str]:
 def _stops_words(row: Any) -> str:
     """Where halving has stopped, as a clause; not that it goes on where the form says that it has stopped."""
     if not math.isnan(row.stops_from):
+        low = "up to" if math.isinf(row.power_low) else f"{row.power_low:.2f} to"
         return (
             f"doubling the batch has stopped halving them between {row.stops_from:g} and {row.stops_at:g} (they fall "
-            f"as its power {row.power:.2f}, {LEVEL:.0%} interval {row.power_low:.2f} to {row.power_high:.2f})"
+            f"as its power {row.power:.2f}, {LEVEL:.0%} interval {low} {row.power_high:.2f})"
         )
     if row.critical < row.largest_batch_size:
         return "their intervals do not tell whether doubling the batch stops halving them"

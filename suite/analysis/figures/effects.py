@@ -36,7 +36,7 @@ def effects_figure(effects: pd.DataFrame) -> Figure | None:
     if effects.empty:
         return None
     groups = list(effects.groupby(SERIES, sort=False))
-    names = list(dict.fromkeys(effects["effect_of"]))
+    names = _names(effects)
     titles = ["\n".join(line for part in _parts(name) for line in textwrap.wrap(part, _NAME_WIDTH)) for name in names]
     lines = sum(title.count("\n") + 1 for title in titles)
     figure, (panels,) = panel_grid(len(groups), height=6 + 0.8 * lines + 1.2 * len(names), narrowest=18)
@@ -56,6 +56,12 @@ def effects_figure(effects: pd.DataFrame) -> Figure | None:
     if effects["batch_size"].nunique() > 1:
         legend_above(figure, *legend_entries(panels))
     return figure
+
+
+def _names(effects: pd.DataFrame) -> list[str]:
+    """All effects in the order of the design; a batch size that lacks some does not decide where these stand."""
+    groups = [list(rows["effect_of"]) for _, rows in effects.groupby([*SERIES, "batch_size"], sort=False)]
+    return list(dict.fromkeys(name for group in sorted(groups, key=len, reverse=True) for name in group))
 
 
 def _parts(name: str) -> list[str]:
