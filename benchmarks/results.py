@@ -50,7 +50,7 @@ PAGES = {
 INTRODUCTION = """# Results at laptop scale
 
 Questions as their laptop sweeps answer them: real slices of the papers' data (photos of 97 classes with a heavy tail
-stand in for ImageNet), networks of about 0.1M parameters, two CPU cores. Gap is Adam's tuned final loss minus the
+stand in for ImageNet), networks of 0.02M to 0.16M parameters, two CPU cores. Gap is Adam's tuned final loss minus the
 other's, in percent of Adam's: positive where the other is better. Verdicts hold at 95% by the rules of
 [analysis.md](../analysis.md); ± is half the 95% interval. *Measured* is the gap of the reporting seeds' mean losses;
 each loss is then lowered by the estimated excess of its setting over the best one between the tried ones. Where
